@@ -1,0 +1,70 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.8
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
+BIN := .venv/bin
+READY := .venv/.ready
+
+# What the targets understand, as environment variables or `make target NAME=value`.
+CONFIG ?= classification
+MODEL ?= models:/facet-classifier@champion
+PORT ?= 8080
+ARGS ?=
+
+##@ Start here
+help: ## show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv from requirements.lock (every target below does this itself)
+
+$(READY): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("Facet needs Python 3.11, found " + sys.version.split()[0] + ": pass PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@echo "Installing the pinned packages into .venv (about a minute, 6.5 GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+##@ Use
+pipeline-submit: $(READY) ## raw photos to a registered model: on KFP_HOST if set, else on this machine (CONFIG=name|file)
+	@$(BIN)/facet $(if $(KFP_HOST),submit,run) --config "$(CONFIG)" $(ARGS)
+
+pipeline-compile: $(READY) ## write the pipelines' IR to pipelines/compiled/
+	@$(BIN)/facet compile
+
+serve: $(READY) ## serve MODEL= (models:/name@alias, a path or s3://) on PORT=
+	@$(BIN)/facet serve --model "$(MODEL)" --port "$(PORT)" $(ARGS)
+
+ui: $(READY) ## open the local runs: MLflow and TensorBoard
+	@$(BIN)/facet ui $(ARGS)
+
+images: ## build the container images with Docker (docker/Dockerfile)
+	@docker/build $(ARGS)
+
+##@ Develop
+lint: $(READY) ## ruff, mypy, and the committed IR against the code
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/facet compile --check
+
+test: $(READY) ## all tests but the slow ones
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-slow: $(READY) ## the long campaigns; real photos when FACET_PHOTOS names their folder
+	@$(BIN)/pytest -m slow $(ARGS)
+
+bench: $(READY) ## measure, print a table, write .facet/bench.json
+	@$(BIN)/python -m pipelines.bench
+
+lock: $(READY) ## resolve pyproject.toml again into requirements.lock
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
+
+clean: ## remove .venv and caches; runs and data in .facet stay
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup pipeline-submit pipeline-compile serve ui images lint test test-slow bench lock clean

@@ -1,0 +1,86 @@
+"""The model card: the facts a `model.onnx` carries about itself, as JSON in its ONNX metadata."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from serving.runtime.errors import InputError
+
+METADATA_KEY = "facet_card"
+INPUT_NAME = "images"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Head(_Frozen):
+    """One output of the graph: `name` is its ONNX output, float32 (N, len(labels)) probabilities."""
+
+    name: str = Field(min_length=1)
+    labels: tuple[str, ...] = Field(min_length=2)
+
+
+class InputSize(_Frozen):
+    """Height and width in pixels of the graph's `images` input, uint8 (N, height, width, 3) RGB."""
+
+    height: int = Field(ge=8, le=4096)
+    width: int = Field(ge=8, le=4096)
+
+
+class CropRule(_Frozen):
+    """What is cut around a face box, and how its JPEG is decoded.
+
+    The cut keeps the box's centre, takes the input's aspect ratio, contains the box, is enlarged by
+    `scale` and clipped to the image. A JPEG is decoded at the smallest DCT scale at which the cut
+    still measures `min_decode` times the input size on both sides.
+    """
+
+    scale: float = Field(default=1.3, ge=1.0, le=4.0)
+    min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
+
+
+class Normalization(_Frozen):
+    """Per-channel RGB mean and standard deviation in 0..1, applied inside the graph."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class ModelCard(_Frozen):
+    """Everything serving needs to know about a classifier; validated when written and when read."""
+
+    card_version: Literal[1] = 1
+    name: str = Field(min_length=1)
+    task: Literal["classification"] = "classification"
+    label_space: str
+    heads: tuple[Head, ...] = Field(min_length=1)
+    input: InputSize
+    crop: CropRule = CropRule()
+    normalization: Normalization
+    leaks: bool = Field(description="trained on a split that has a person on both sides")
+    versions: dict[str, str] = Field(description="library versions that made the graph")
+    dataset_digest: str = Field(description="sha256 of the annotations the model was trained on")
+    training_digest: str = Field(description="sha256 of the resolved training config and dataset digest")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [head.name for head in self.heads]
+        if len(set(names)) != len(names):
+            raise ValueError(f"head names must differ, got {names}")
+        return self
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str], source: str) -> "ModelCard":
+        """Read the card from ONNX metadata; `source` names the file in errors.
+
+        Raises InputError when there is no card, or one that this version does not understand.
+        """
+        if METADATA_KEY not in metadata:
+            raise InputError(
+                f"{source}: the ONNX file has no '{METADATA_KEY}' metadata, so it is not a Facet model; export it with the export_onnx step"
+            )
+        try:
+            return cls.model_validate_json(metadata[METADATA_KEY])
+        except ValidationError as error:
+            raise InputError(f"{source}: its model card is not valid for this version of Facet: {error}") from error

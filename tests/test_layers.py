@@ -1,0 +1,150 @@
+"""The arrows of docs/architecture.md, held against the imports of every module."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOUSE = ("components", "pipelines", "serving")
+NOT_STEPS = {"shared", "container_images"}
+FOREIGN_TO_SERVING = {"torch", "torchvision", "kfp", "mlflow", "cv2", "sklearn", "pandas"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for folder in HOUSE for path in (ROOT / folder).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST, own_name: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{own_name} has a relative import on line {node.lineno}; write the full name"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(name: str) -> tuple[str, str]:
+    """(layer, step) of a dotted name of ours; step is empty outside steps."""
+    parts = name.split(".")
+    if parts[0] == "components":
+        if len(parts) == 1 or parts[1] in NOT_STEPS:
+            return ("container_images" if parts[1:2] == ["container_images"] else "shared"), ""
+        return "step", parts[1]
+    if parts[0] == "serving":
+        return ("runtime" if parts[1:2] == ["runtime"] else "server"), ""
+    return "pipelines", ""
+
+
+ALLOWED = {
+    "pipelines": {"pipelines", "step", "shared", "runtime", "container_images"},
+    "step": {"step", "shared", "runtime"},
+    "shared": {"shared", "runtime"},
+    "server": {"server", "runtime"},
+    "runtime": {"runtime"},
+    "container_images": set(),
+}
+
+
+def wrong_arrows(name: str, tree: ast.AST) -> list[str]:
+    own_layer, own_step = layer(name)
+    is_door = name.endswith(".component")
+    faults = []
+    for target in imports(tree, name):
+        if target.split(".")[0] not in HOUSE:
+            root = target.split(".")[0]
+            if own_layer in ("runtime", "server") and root in FOREIGN_TO_SERVING:
+                faults.append(f"{name} imports {target}: serving runs without it")
+            if own_layer in ("step", "shared") and root == "kfp" and not is_door:
+                faults.append(f"{name} imports {target}: logic knows no KFP")
+            continue
+        target_layer, target_step = layer(target)
+        allowed = ALLOWED[own_layer] | ({"container_images"} if is_door else set())
+        if target_layer not in allowed:
+            faults.append(f"{name} imports {target}: {own_layer} may not import {target_layer}")
+        elif own_layer == target_layer == "step" and own_step != target_step:
+            faults.append(f"{name} imports {target}: a step never imports another step")
+        if own_layer in ("step", "shared") and "component" in target.split("."):
+            faults.append(f"{name} imports {target}: logic never imports a component.py")
+    return faults
+
+
+def test_every_arrow_points_the_right_way() -> None:
+    assert len(modules()) > 30, "the search for modules found too little to mean anything"
+    faults = [
+        fault for path in modules() for fault in wrong_arrows(module_name(path), ast.parse(path.read_text("utf-8")))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("serving.runtime.card", "from components.shared.dataset import archive"),
+        ("serving.runtime.card", "import torch"),
+        ("serving.runtime.card", "from serving.server import app"),
+        ("components.shared.metrics.x", "from components.split.split import split"),
+        ("components.split.split", "from components.ingest.ingest import ingest"),
+        ("components.split.split", "from components.split.component import split"),
+        ("components.split.split", "import kfp"),
+        ("components.split.split", "from serving.server.app import build"),
+        ("components.split.split", "from pipelines import settings"),
+        ("components.split.split", "def f():\n    import kfp.dsl"),
+        ("pipelines.cli", "from serving.server.app import build"),
+    ],
+)
+def test_a_wrong_arrow_is_seen(name: str, source: str) -> None:
+    assert wrong_arrows(name, ast.parse(source))
+
+
+def component_files() -> list[Path]:
+    found = sorted((ROOT / "components").glob("*/component.py"))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("path", component_files(), ids=lambda path: path.parent.name)
+def test_a_component_imports_only_kfp_and_its_image_at_the_top(path: Path) -> None:
+    allowed = sys.stdlib_module_names | {"kfp", "components.container_images"}
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            assert name.split(".")[0] in allowed or name in allowed, f"{path}: {name} belongs inside the body"
+            assert name != "__future__.annotations", f"{path}: KFP needs real annotations"
+
+
+@pytest.mark.parametrize("path", component_files(), ids=lambda path: path.parent.name)
+def test_every_component_parameter_has_its_docstring_line(path: Path) -> None:
+    from docstring_parser import parse
+
+    doors = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
+    assert doors, f"{path} has no component"
+    for door in doors:
+        docstring = ast.get_docstring(door)
+        assert docstring, f"{path}: {door.name} has no docstring"
+        described = {param.arg_name for param in parse(docstring).params if param.description}
+        parameters = {argument.arg for argument in [*door.args.args, *door.args.kwonlyargs]}
+        assert parameters == described, f"{path}: {door.name} and its Args: differ in {sorted(parameters ^ described)}"
+        imported = [name for node in door.body for name in imports(node, path.name)]
+        assert any(name.startswith(f"components.{path.parent.name}.") for name in imported), f"{path}: {door.name}"
+
+
+def test_the_docker_sdk_is_found_beside_our_docker_folder() -> None:
+    import docker
+
+    assert (ROOT / "docker").is_dir()
+    assert not (ROOT / "docker" / "__init__.py").exists()
+    assert hasattr(docker, "DockerClient")
