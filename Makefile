@@ -7,9 +7,12 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Imports of torch, mlflow and kfp take about three times as long without bytecode, in every step.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What the targets understand, as environment variables or `make target NAME=value`.
 CONFIG ?= classification
-MODEL ?= models:/facet-classifier@champion
+MODEL ?= models:/faces@champion
 PORT ?= 8080
 ARGS ?=
 

@@ -78,7 +78,8 @@ class ModelCard(_Frozen):
         """
         if METADATA_KEY not in metadata:
             raise InputError(
-                f"{source}: the ONNX file has no '{METADATA_KEY}' metadata, so it is not a Facet model; export it with the export_onnx step"
+                f"{source}: the ONNX file has no '{METADATA_KEY}' metadata, so it is not a Facet model; "
+                "export it with the export_onnx step"
             )
         try:
             return cls.model_validate_json(metadata[METADATA_KEY])

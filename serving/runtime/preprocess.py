@@ -1,0 +1,167 @@
+"""From image bytes and a face box to the pixels a model reads: the one path of training, prediction and serving."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving.runtime.card import CropRule, InputSize, ModelCard
+from serving.runtime.errors import InputError
+from serving.runtime.image_file import Header, read_header, scaled_length, stored_pixels
+from serving.runtime.image_file import Rect as Rect
+
+Box = tuple[float, float, float, float]
+
+DEFAULT_MAX_PIXELS = 100_000_000
+
+
+def read_size(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Read the upright (height, width) in pixels from an image's header, without decoding it.
+
+    Raises:
+        ImageError: the data is empty, not an image of a known kind, or has more than `max_pixels`.
+    """
+    return read_header(data, max_pixels).upright
+
+
+def decode(
+    data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Decode an image to upright RGB, uint8 (H, W, 3).
+
+    The content decides the format: JPEG, PNG, BMP, WebP, GIF (first frame), PPM and TIFF are read. Gray and palette
+    images become RGB, 16-bit samples keep their high byte, transparency is laid on white, colour profiles are ignored.
+    With `min_height` or `min_width` above 0 a JPEG is decoded at the smallest n/8 scale whose upright size is at least
+    that large on both sides (at full size when the image itself is smaller); other formats are decoded in full.
+
+    Raises:
+        ImageError: `empty`, `not_an_image`, `truncated` (or damaged), `too_large` or `unsupported`.
+    """
+    header = read_header(data, max_pixels)
+    eighths = 8
+    if min_height > 0 or min_width > 0:
+        height, width = header.upright
+        eighths = next(
+            (n for n in range(1, 8) if scaled_length(height, n) >= min_height and scaled_length(width, n) >= min_width),
+            8,
+        )
+    pixels, _ = stored_pixels(data, header, eighths)
+    return np.ascontiguousarray(header.to_upright(pixels))
+
+
+def crop_rect(size: tuple[int, int], box: Box | None, card_crop: CropRule, input_size: InputSize) -> Rect:
+    """Turn a face box into the rectangle that is cut out for a model.
+
+    The rectangle keeps the box's centre, has the input's aspect ratio, contains the box, is enlarged by
+    `card_crop.scale` and then clipped to the image. Without a box it is the whole image.
+
+    Args:
+        size: upright (height, width) of the image in pixels.
+        box: (x, y, width, height) in upright pixels, or None.
+        card_crop: the model card's crop rule.
+        input_size: the model's input size.
+
+    Raises:
+        InputError: the box is not finite, has no area, or lies outside the image.
+    """
+    height, width = size
+    if box is None:
+        return (0.0, 0.0, float(width), float(height))
+    x, y, box_width, box_height = box
+    if not all(math.isfinite(value) for value in box) or box_width <= 0 or box_height <= 0:
+        raise InputError(
+            f"the box {_numbers(box)} is not a box: expected x, y, width, height with width and height > 0"
+        )
+    aspect = input_size.width / input_size.height
+    cut_width = max(box_width, box_height * aspect) * card_crop.scale
+    cut_height = cut_width / aspect
+    centre_x, centre_y = x + box_width / 2, y + box_height / 2
+    cut = (
+        centre_x - cut_width / 2,
+        centre_y - cut_height / 2,
+        centre_x + cut_width / 2,
+        centre_y + cut_height / 2,
+    )
+    if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
+        raise InputError(f"the box {_numbers(box)} lies outside the image, which is {width} x {height} pixels")
+    return _clip(cut, size)
+
+
+def decode_rect_resize(
+    data: bytes, rect: Rect, size: tuple[int, int], input_size: InputSize, min_decode: float
+) -> NDArray[np.uint8]:
+    """Cut a rectangle out of an encoded image and resize it, uint8 (input height, input width, 3) RGB.
+
+    A JPEG is decoded at the smallest n/8 scale at which the rectangle still measures `min_decode` times the input on
+    both sides. The resize is antialiased bilinear with a fractional source box.
+
+    Args:
+        data: the encoded image.
+        rect: (left, top, right, bottom) in upright pixels; clipped to the image.
+        size: upright (height, width) that `rect` refers to.
+        input_size: the size of the result.
+        min_decode: how much larger than the result the decoded rectangle must be, 1 or more.
+
+    Raises:
+        ImageError: the image cannot be used, see `decode`.
+        InputError: `size` is not the size of this image, or nothing of the rectangle is inside it.
+    """
+    return _cut(data, read_header(data, DEFAULT_MAX_PIXELS), rect, size, input_size, min_decode)
+
+
+def decode_crop_resize(data: bytes, box: Box | None, card: ModelCard) -> NDArray[np.uint8]:
+    """Give the pixels that the model of `card` reads for one face: uint8 (height, width, 3) RGB.
+
+    Args:
+        data: the encoded image.
+        box: face box (x, y, width, height) in upright pixels; None takes the whole image.
+        card: the model's card.
+
+    Raises:
+        ImageError: the image cannot be used, see `decode`.
+        InputError: the box cannot be used, see `crop_rect`.
+    """
+    header = read_header(data, DEFAULT_MAX_PIXELS)
+    rect = crop_rect(header.upright, box, card.crop, card.input)
+    return _cut(data, header, rect, header.upright, card.input, card.crop.min_decode)
+
+
+def _cut(
+    data: bytes, header: Header, rect: Rect, size: tuple[int, int], input_size: InputSize, min_decode: float
+) -> NDArray[np.uint8]:
+    if header.upright != tuple(size):
+        raise InputError(f"the image is {_shape(header.upright)} pixels, but its rectangle was made for {_shape(size)}")
+    left, top, right, bottom = _clip(header.to_stored(_clip(rect, size)), (header.height, header.width))
+    height, width = input_size.height, input_size.width
+    if header.transposed:
+        height, width = width, height
+    wanted = 8 * min_decode * max(height / (bottom - top), width / (right - left))
+    pixels, scale = stored_pixels(data, header, max(1, math.ceil(min(wanted, 8))))
+    left, top, right, bottom = left * scale, top * scale, right * scale, bottom * scale
+    # Only what the filter can reach is handed to Pillow: the rectangle and one filter radius around it.
+    margin_x = math.ceil((right - left) / width) + 1
+    margin_y = math.ceil((bottom - top) / height) + 1
+    x0, y0 = max(0, math.floor(left) - margin_x), max(0, math.floor(top) - margin_y)
+    part = pixels[y0 : math.ceil(bottom) + margin_y, x0 : math.ceil(right) + margin_x]
+    resized = Image.fromarray(part).resize(
+        (width, height), Image.Resampling.BILINEAR, box=(left - x0, top - y0, right - x0, bottom - y0)
+    )
+    return np.array(header.to_upright(np.asarray(resized)), order="C")
+
+
+def _clip(rect: Rect, size: tuple[int, int]) -> Rect:
+    height, width = size
+    left, top, right, bottom = rect
+    clipped = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):  # also true for NaN
+        raise InputError(f"the rectangle {_numbers(rect)} has nothing of the image, which is {_shape(size)} pixels")
+    return clipped
+
+
+def _shape(size: tuple[int, int]) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

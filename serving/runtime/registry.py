@@ -1,0 +1,173 @@
+"""Where models are kept: files, folders, S3, and MLflow's registry over REST (MLflow itself is not imported)."""
+
+import base64
+import json
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.storage import Location
+
+MODEL_FILE = "model.onnx"
+TIMEOUT_S = 30.0
+
+_MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+_NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedModel:
+    """A model file's content, with its registered name and version where it has them."""
+
+    content: bytes
+    name: str | None = None
+    version: str = ""
+
+
+def fetch_model(uri: str) -> FetchedModel:
+    """Read a model file from a path, a folder, S3 or the registry.
+
+    A folder holds the model as `model.onnx`, or as its only `.onnx` file. The registry is the MLflow server at
+    MLFLOW_TRACKING_URI; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, open it.
+
+    Raises:
+        InputError: the URI means nothing, or the environment names no MLflow server.
+        NotFoundError: no such registered model, version or alias.
+        StorageError: the place cannot be reached or holds no model.
+    """
+    if not uri.startswith("models:"):
+        return FetchedModel(_read_onnx(Location(uri)))
+    match = _MODEL_URI.fullmatch(uri)
+    if not match:
+        raise InputError(f"'{uri}' is not a model; expected models:/name@alias or models:/name/version")
+    server = _Server.from_environment(uri)
+    name = urllib.parse.unquote(match["name"])
+    version = match["version"] or server.version_of(name, match["alias"])
+    artifacts = server.artifacts_of(name, version)
+    if urllib.parse.urlsplit(artifacts).scheme == "mlflow-artifacts":
+        content = server.read_onnx(urllib.parse.urlsplit(artifacts).path.strip("/"), uri)
+    else:
+        content = _read_onnx(Location(artifacts))
+    return FetchedModel(content, name, version)
+
+
+def _read_onnx(location: Location) -> bytes:
+    names = [entry.path for entry in location.list()]
+    return location.read("" if names == [""] else _choose(names, location.uri))
+
+
+def _choose(names: list[str], place: str) -> str:
+    """Choose the model among the file names of a folder."""
+    models = [name for name in names if name.endswith(".onnx") and "/" not in name]
+    if MODEL_FILE in models:
+        return MODEL_FILE
+    if len(models) != 1:
+        found = ", ".join(models) or ", ".join(names[:10]) or "nothing"
+        raise StorageError(f"{place}: expected {MODEL_FILE} or one other .onnx file, found {found}")
+    return models[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """An MLflow server: its URL without credentials, and the Authorization header ("" for none)."""
+
+    url: str
+    authorization: str
+
+    @classmethod
+    def from_environment(cls, uri: str) -> "_Server":
+        tracking_uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+        parts = urllib.parse.urlsplit(tracking_uri)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"{uri} is kept in MLflow: set MLFLOW_TRACKING_URI to the server's http(s):// address")
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME") or urllib.parse.unquote(parts.username or "")
+        password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or urllib.parse.unquote(parts.password or "")
+        token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+        authorization = f"Bearer {token}" if token else ""
+        if user:
+            authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        host = parts.netloc.rpartition("@")[2]
+        return cls(f"{parts.scheme}://{host}{parts.path.rstrip('/')}", authorization)
+
+    def version_of(self, name: str, alias: str) -> str:
+        """Give the version that an alias points at; an unknown one lists the known ones."""
+        try:
+            version = self._ask("/api/2.0/mlflow/registered-models/alias", "model_version", name=name, alias=alias)
+        except NotFoundError as error:
+            aliases = self._registered(name).get("aliases", [])
+            known = ", ".join(sorted(str(item["alias"]) for item in aliases)) or "none"
+            raise NotFoundError(f"model '{name}' has no alias '{alias}' in {self.url}; its aliases: {known}") from error
+        return str(version["version"])
+
+    def artifacts_of(self, name: str, version: str) -> str:
+        """Give the URI of a version's artifact folder."""
+        try:
+            uri = self._ask(
+                "/api/2.0/mlflow/model-versions/get-download-uri", "artifact_uri", name=name, version=version
+            )
+        except NotFoundError as error:
+            latest = self._registered(name).get("latest_versions", [])
+            known = ", ".join(sorted(str(item["version"]) for item in latest)) or "none"
+            raise NotFoundError(
+                f"model '{name}' has no version {version} in {self.url}; its latest: {known}"
+            ) from error
+        return str(uri)
+
+    def read_onnx(self, folder: str, place: str) -> bytes:
+        """Read the model from an artifact folder that the server itself hands out."""
+        files = self._ask(_ARTIFACTS, "files", path=folder)
+        name = _choose(sorted(str(file["path"]) for file in files), place)
+        return self._get(f"{_ARTIFACTS}/{urllib.parse.quote(f'{folder}/{name}')}")
+
+    def _registered(self, name: str) -> dict[str, Any]:
+        try:
+            model = self._ask("/api/2.0/mlflow/registered-models/get", "registered_model", name=name)
+        except NotFoundError as error:
+            raise NotFoundError(f"there is no registered model '{name}' in {self.url}") from error
+        return dict(model)
+
+    def _ask(self, endpoint: str, field: str, /, **query: str) -> Any:
+        """Give one field of the server's JSON answer."""
+        body = self._get(f"{endpoint}?{urllib.parse.urlencode(query)}")
+        try:
+            return json.loads(body)[field]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"{self.url} is not an MLflow server: its answer has no '{field}'") from error
+
+    def _get(self, path: str) -> bytes:
+        request = urllib.request.Request(self.url + path)
+        if self.authorization:
+            request.add_unredirected_header("Authorization", self.authorization)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+                return bytes(response.read())
+        except urllib.error.HTTPError as error:
+            code, message = _mlflow_error(error)
+            if error.code in (401, 403):
+                raise StorageError(
+                    f"{self.url} refuses the credentials ({error.code}); check MLFLOW_TRACKING_USERNAME and "
+                    "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+                ) from error
+            if code in _NOT_FOUND:
+                raise NotFoundError(message) from error
+            raise StorageError(f"{self.url}{path} answered {error.code}: {message}") from error
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise StorageError(
+                f"the MLflow server at {self.url} cannot be reached ({reason}); check MLFLOW_TRACKING_URI"
+            ) from error
+
+
+def _mlflow_error(error: urllib.error.HTTPError) -> tuple[str, str]:
+    """Give MLflow's error code and message from an error answer."""
+    try:
+        answer = json.loads(error.read())
+        return str(answer["error_code"]), str(answer["message"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return "", str(error.reason)

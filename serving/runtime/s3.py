@@ -1,0 +1,282 @@
+"""Objects in S3: the client made from the environment, and its failures in words a user can act on.
+
+boto3 is imported on first use, so that a server of local files runs without it.
+"""
+
+import functools
+import io
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serving.runtime.errors import StorageError
+
+if TYPE_CHECKING:
+    from boto3.s3.transfer import TransferConfig
+    from mypy_boto3_s3 import S3Client
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+ATTEMPTS = 3
+CONNECTIONS = 32
+PART_BYTES = 32 * 2**20
+
+_ACCESS_CODES = {
+    "403",
+    "AccessDenied",
+    "AllAccessDisabled",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnauthorizedAccess",
+}
+_EXISTS_CODES = {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}
+
+_client_lock = threading.Lock()
+
+
+def s3_client() -> "S3Client":
+    """Give the S3 client that the AWS_* environment variables describe; threads may share it.
+
+    Read are AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_DEFAULT_REGION
+    (us-east-1 when absent), AWS_CA_BUNDLE and whatever else boto3 looks for. Buckets are addressed in the path and
+    checksums are sent only where the protocol asks for them, which every S3-compatible server understands.
+
+    Raises:
+        StorageError: the environment describes no usable client.
+    """
+    environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    with _client_lock:
+        return _make_client(environment, os.getpid(), CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS)
+
+
+@functools.lru_cache(maxsize=4)
+def _make_client(
+    environment: tuple[tuple[str, str], ...], process: int, connect_timeout: float, read_timeout: float, attempts: int
+) -> "S3Client":
+    from boto3.session import Session
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    config = Config(
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        max_pool_connections=CONNECTIONS,
+    )
+    try:
+        session = Session()
+        return session.client("s3", region_name=session.region_name or "us-east-1", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise StorageError(f"no S3 client can be made from the AWS_* environment variables: {error}") from error
+
+
+def make_bucket(name: str) -> None:
+    """Create an S3 bucket; nothing happens when it is there already.
+
+    Raises:
+        StorageError: the bucket cannot be created.
+    """
+    from botocore.exceptions import ClientError
+
+    client = s3_client()
+    with _storage_errors(_uri(name, "")):
+        try:
+            if client.meta.region_name == "us-east-1":
+                client.create_bucket(Bucket=name)
+            else:  # S3 refuses the name of its first region here, and wants every other one
+                client.create_bucket(
+                    Bucket=name,
+                    CreateBucketConfiguration={"LocationConstraint": client.meta.region_name},  # type: ignore[typeddict-item]
+                )
+        except ClientError as error:
+            if _error_code(error) not in _EXISTS_CODES:
+                raise
+
+
+def list_objects(bucket: str, key: str) -> list[tuple[str, int, str]] | None:
+    """List (path below `key`, size, ETag) of what is below a key, or of the object itself (path ""); None for nothing.
+
+    Raises:
+        StorageError: the bucket is missing or cannot be reached.
+    """
+    from botocore.exceptions import ClientError
+
+    client = s3_client()
+    prefix = f"{key}/" if key else ""
+    found: list[tuple[str, int, str]] = []
+    something = not key
+    with _storage_errors(_uri(bucket, key)):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                something = True
+                if not item["Key"].endswith("/"):  # a marker that some tools write for a folder
+                    found.append((item["Key"].removeprefix(prefix), item["Size"], item.get("ETag", "").strip('"')))
+        if something:
+            return found
+        try:
+            head = client.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if _error_code(error) == "404":
+                return None
+            raise
+        return [("", head["ContentLength"], head.get("ETag", "").strip('"'))]
+
+
+def exists(bucket: str, key: str) -> bool:
+    """Tell whether there is an object at or below a key; without a key, whether there is such a bucket.
+
+    Raises:
+        StorageError: the bucket cannot be reached or may not be read.
+    """
+    from botocore.exceptions import ClientError
+
+    client = s3_client()
+    with _storage_errors(_uri(bucket, key)):
+        try:
+            below = client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1)
+            if key and not below.get("Contents"):
+                client.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if _error_code(error) in ("NoSuchBucket", "404"):
+                return False
+            raise
+    return True
+
+
+def read_object(bucket: str, key: str) -> bytes:
+    """Read one object.
+
+    Raises:
+        StorageError: there is no such object or it cannot be reached.
+    """
+    from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
+
+    client = s3_client()
+    with _storage_errors(_uri(bucket, key)):
+        body = client.get_object(Bucket=bucket, Key=key)["Body"]
+        try:
+            return body.read()
+        except S3_RETRYABLE_DOWNLOAD_ERRORS:
+            # botocore's retries end where the body begins; s3transfer's cover the body.
+            buffer = io.BytesIO()
+            client.download_fileobj(bucket, key, buffer, Config=_transfer_config(1))
+            return buffer.getvalue()
+
+
+def download_objects(bucket: str, targets: Sequence[tuple[str, Path]], workers: int) -> None:
+    """Download (key, file) pairs; every file appears whole or not at all.
+
+    Raises:
+        StorageError: an object is missing or cannot be reached.
+    """
+    from boto3.s3.transfer import create_transfer_manager
+
+    client = s3_client()
+    with create_transfer_manager(client, _transfer_config(workers)) as manager:
+        futures = [(key, manager.download(bucket, key, str(path))) for key, path in targets]
+        for key, future in futures:
+            with _storage_errors(_uri(bucket, key)):
+                future.result()
+
+
+def upload_files(bucket: str, sources: Sequence[tuple[Path, str]], workers: int) -> None:
+    """Upload (file, key) pairs.
+
+    Raises:
+        StorageError: the bucket is missing or cannot be reached.
+    """
+    from boto3.s3.transfer import create_transfer_manager
+
+    client = s3_client()
+    with create_transfer_manager(client, _transfer_config(workers)) as manager:
+        futures = [(key, manager.upload(str(path), bucket, key)) for path, key in sources]
+        for key, future in futures:
+            with _storage_errors(_uri(bucket, key)):
+                future.result()
+
+
+def _transfer_config(workers: int) -> "TransferConfig":
+    from boto3.s3.transfer import TransferConfig
+
+    return TransferConfig(
+        multipart_threshold=PART_BYTES,
+        multipart_chunksize=PART_BYTES,
+        max_concurrency=workers,
+        use_threads=workers > 1,
+        preferred_transfer_client="classic",
+    )
+
+
+@contextmanager
+def _storage_errors(uri: str) -> Iterator[None]:
+    """Turn every boto3 failure in the block into one StorageError that names `uri` and what to do."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise StorageError(_refusal(uri, error)) from error
+    except BotoCoreError as error:
+        raise StorageError(_failure(uri, error)) from error
+    except Boto3Error as error:
+        raise StorageError(f"{uri}: the transfer failed: {error}") from error
+
+
+def _error_code(error: Exception) -> str:
+    """Give the S3 error code of a botocore ClientError, such as `NoSuchKey` or `404`."""
+    response: dict[str, dict[str, str]] = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _uri(bucket: str, key: str) -> str:
+    return f"s3://{bucket}/{key}"
+
+
+def _refusal(uri: str, error: Exception) -> str:
+    code = _error_code(error)
+    endpoint = _endpoint()
+    if code == "NoSuchBucket":
+        return f"{uri}: there is no such bucket at {endpoint}; create it or correct the name"
+    if code in ("NoSuchKey", "404"):
+        return f"{uri}: there is no such object at {endpoint}"
+    if code in _ACCESS_CODES:
+        return (
+            f"{uri}: {endpoint} refuses the credentials ({code}); "
+            "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may read"
+        )
+    return f"{uri}: {endpoint} answered with an error: {error}"
+
+
+def _failure(uri: str, error: Exception) -> str:
+    from botocore import exceptions as botocore
+
+    endpoint = _endpoint()
+    if isinstance(
+        error,
+        botocore.NoCredentialsError
+        | botocore.PartialCredentialsError
+        | botocore.CredentialRetrievalError
+        | botocore.ProfileNotFound,
+    ):
+        return f"{uri}: no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if isinstance(error, botocore.ReadTimeoutError | botocore.ConnectTimeoutError):
+        return f"{uri}: {endpoint} does not answer in time ({error}); check AWS_ENDPOINT_URL"
+    if isinstance(error, botocore.HTTPClientError | botocore.ConnectionError):
+        return f"{uri}: {endpoint} cannot be reached ({error}); check AWS_ENDPOINT_URL"
+    if isinstance(error, botocore.ParamValidationError):
+        return f"{uri}: not a valid bucket or key: {error}"
+    return f"{uri}: {error}"
+
+
+def _endpoint() -> str:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon S3"

@@ -1,0 +1,226 @@
+"""What the tests share: a real S3 server, a real MLflow server, and a tiny model file."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from serving.runtime.card import METADATA_KEY
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running S3 server; every folder in `folder` is a bucket."""
+
+    folder: Path
+    environment: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def run_s3(work: Path) -> Iterator[S3Server]:
+    """Run rclone's S3 server on `work`/data; its keys live in this process and in the server's environment only."""
+    folder = work / "data"
+    folder.mkdir(parents=True)
+    access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    port = free_port()
+    log = work / "rclone.log"
+    with log.open("wb") as log_file:
+        server = subprocess.Popen(
+            [
+                Path(sys.executable).with_name("rclone"),
+                "serve", "s3", folder,
+                "--addr", f"127.0.0.1:{port}",
+                "--config", work / "rclone.conf",
+                "--vfs-write-back", "0s",
+            ],
+            env=os.environ | {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'},
+            stdout=log_file,
+            stderr=log_file,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"rclone did not start: {log.read_text()}") from None
+                time.sleep(0.02)
+        yield S3Server(
+            folder,
+            {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+                "AWS_ACCESS_KEY_ID": access_key,
+                "AWS_SECRET_ACCESS_KEY": secret_key,
+                "AWS_DEFAULT_REGION": "us-east-1",
+            },
+        )
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def run_mlflow(work: Path) -> Iterator[str]:
+    """Run an MLflow server on SQLite that keeps artifacts in `work`; gives its URL once it answers."""
+    work.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    log = work / "mlflow.log"
+    with log.open("wb") as log_file:
+        server = subprocess.Popen(
+            [
+                Path(sys.executable).with_name("mlflow"), "server",
+                "--host", "127.0.0.1",
+                "--port", str(port),
+                "--backend-store-uri", f"sqlite:///{work}/mlflow.db",
+                "--artifacts-destination", work / "artifacts",
+                "--workers", "1",
+            ],
+            env={name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+            | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=log_file,
+            stderr=log_file,
+            start_new_session=True,
+            cwd=work,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"MLflow did not start: {log.read_text()}") from None
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        # Its workers are processes of their own; they all belong to its session.
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with run_mlflow(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with run_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide whatever credentials this machine has."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent/config")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, no_aws: None, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server, with this test's environment pointing at it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+HEADS = {"mask": ("worn", "incorrect", "absent"), "gender": ("male", "female")}
+
+
+def card_facts(**changes: Any) -> dict[str, Any]:
+    """The facts of a model card, ready to be changed."""
+    return {
+        "name": "tiny",
+        "label_space": "all",
+        "heads": [{"name": name, "labels": labels} for name, labels in HEADS.items()],
+        "input": {"height": 40, "width": 32},
+        "normalization": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]},
+        "leaks": False,
+        "versions": {"onnx": onnx.__version__},
+        "dataset_digest": "0" * 64,
+        "training_digest": "1" * 64,
+    } | changes
+
+
+def build_model(
+    card: dict[str, Any] | None = None,
+    *,
+    heads: dict[str, int] | None = None,
+    shape: tuple[Any, ...] = ("N", 40, 32, 3),
+    kind: int = TensorProto.UINT8,
+    probabilities: bool = True,
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """Build a small real graph: normalise, one convolution, pool, one linear layer and softmax per head."""
+    card = card_facts() if card is None else card
+    heads = {head["name"]: len(head["labels"]) for head in card["heads"]} if heads is None else heads
+    random = np.random.default_rng(7)
+    weights = {
+        "mean": 255 * np.array(card["normalization"]["mean"], np.float32),
+        "std": 255 * np.array(card["normalization"]["std"], np.float32),
+        "filters": random.normal(0, 0.5, (6, 3, 5, 5)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["pixels", "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "std"], ["normal"]),
+        helper.make_node("Transpose", ["normal"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "filters"], ["maps"], strides=[3, 3]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["features"]),
+    ]
+    for name, labels in heads.items():
+        weights[f"{name}.weight"] = random.normal(0, 1, (6, labels)).astype(np.float32)
+        nodes.append(helper.make_node("MatMul", ["features", f"{name}.weight"], [f"{name}.logits"]))
+        nodes.append(helper.make_node("Softmax" if probabilities else "Exp", [f"{name}.logits"], [name]))
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", kind, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("N", labels)) for name, labels in heads.items()],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(card)} if metadata is None else metadata)
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., bytes]:
+    return build_model
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("model") / "model.onnx"
+    file.write_bytes(build_model())
+    return file

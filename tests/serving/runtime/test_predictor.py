@@ -1,0 +1,225 @@
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+from PIL import Image
+
+from serving.runtime.card import METADATA_KEY
+from serving.runtime.errors import ImageError, InputError, StorageError
+from serving.runtime.predictor import Predictor, load_model
+from serving.runtime.preprocess import decode_crop_resize
+from serving.runtime.storage import make_bucket, upload
+
+
+def picture(seed: int, height: int = 90, width: int = 120) -> bytes:
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(coarse).resize((width, height)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def predictor(model_file: Path) -> Predictor:
+    return Predictor(model_file, threads=1)
+
+
+def test_facts(predictor: Predictor, model_file: Path) -> None:
+    assert (predictor.name, predictor.version) == ("tiny", "")
+    assert predictor.sha256 == hashlib.sha256(model_file.read_bytes()).hexdigest()
+    named = Predictor(model_file.read_bytes(), name="mine", version="3")
+    assert (named.name, named.version, named.sha256) == ("mine", "3", predictor.sha256)
+
+
+def test_the_arithmetic(predictor: Predictor) -> None:
+    """The answer is softmax(linear(pool(relu(conv((x / 255 - mean) / std))))), computed here in float64."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 32, 3), dtype=np.uint8)
+    random = np.random.default_rng(7)
+    filters = random.normal(0, 0.5, (6, 3, 5, 5)).astype(np.float32)
+    x = (pixels / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.25, 0.3]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5), axis=(1, 2))[:, ::3, ::3]
+    features = np.maximum(np.einsum("nyxcij,fcij->nyxf", windows, filters), 0).mean(axis=(1, 2))
+    answer = predictor.probabilities(pixels)
+    assert list(answer) == ["mask", "gender"]
+    for name, labels in (("mask", 3), ("gender", 2)):
+        logits = features @ random.normal(0, 1, (6, labels)).astype(np.float32)
+        expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+        expected /= expected.sum(axis=1, keepdims=True)
+        assert answer[name].dtype == np.float32 and answer[name].shape == (3, labels)
+        np.testing.assert_allclose(answer[name], expected, atol=1e-5)
+
+
+def test_a_face_does_not_depend_on_its_batch(predictor: Predictor) -> None:
+    faces = [(picture(seed, 60 + seed, 80), (10.0, 12.5, 40.0, 30.0) if seed % 2 else None) for seed in range(64)]
+    together = predictor.predict(faces)
+    assert np.ptp(together["mask"], axis=0).max() > 0.05, "the pictures must differ for this to mean anything"
+    for row, face in enumerate(faces):
+        alone = predictor.predict([face])
+        for name in together:
+            np.testing.assert_allclose(alone[name][0], together[name][row], atol=1e-6)
+
+
+def test_predict_is_preprocess_and_probabilities(predictor: Predictor) -> None:
+    face = (picture(1), (20.0, 20.0, 50.0, 40.0))
+    pixels = decode_crop_resize(*face, predictor.card)[None]
+    for name, values in predictor.probabilities(pixels).items():
+        assert np.array_equal(values, predictor.predict([face])[name])
+
+
+def test_many_images_are_run_in_parts(predictor: Predictor) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (131, 40, 32, 3), dtype=np.uint8)
+    answer = predictor.probabilities(pixels)
+    for start in (0, 63, 64, 65, 127, 128, 130):
+        alone = predictor.probabilities(pixels[start : start + 1])
+        for name, values in answer.items():
+            assert len(values) == 131
+            np.testing.assert_allclose(values[start : start + 1], alone[name], atol=1e-6)
+
+
+def test_no_faces(predictor: Predictor) -> None:
+    assert {name: values.shape for name, values in predictor.predict([]).items()} == {"mask": (0, 3), "gender": (0, 2)}
+
+
+def test_threads_may_share_it(predictor: Predictor) -> None:
+    faces = [(picture(seed), None) for seed in range(12)]
+    expected = [predictor.predict([face])["mask"] for face in faces]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda face: predictor.predict([face])["mask"], faces * 5))
+    for number, answer in enumerate(answers):
+        np.testing.assert_allclose(answer, expected[number % 12], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((1, 40, 32, 3), np.float32),
+        np.zeros((40, 32, 3), np.uint8),
+        np.zeros((1, 32, 40, 3), np.uint8),
+        np.zeros((1, 3, 40, 32), np.uint8),
+    ],
+)
+def test_pixels_that_do_not_fit(predictor: Predictor, pixels: Any) -> None:
+    with pytest.raises(InputError, match=r"\(n, 40, 32, 3\)"):
+        predictor.probabilities(pixels)
+
+
+def test_images_that_do_not_fit(predictor: Predictor) -> None:
+    with pytest.raises(ImageError):
+        predictor.predict([(b"no image", None)])
+    with pytest.raises(InputError, match="outside"):
+        predictor.predict([(picture(1), (500.0, 0.0, 9.0, 9.0))])
+
+
+# --- files that are not what they say ------------------------------------------------------------------------------
+
+
+def head(name: str, labels: int) -> dict[str, Any]:
+    return {"name": name, "labels": [f"l{n}" for n in range(labels)]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"metadata": {}}, "no 'facet_card' metadata"),
+        ({"metadata": {METADATA_KEY: "{}"}}, "card is not valid"),
+        ({"metadata": {METADATA_KEY: "not json"}}, "card is not valid"),
+        ({"metadata": {METADATA_KEY: json.dumps({"card_version": 2})}}, "card is not valid"),
+        ({"kind": TensorProto.INT8}, r"takes images tensor\(int8\)"),
+        ({"shape": (1, 40, 32, 3)}, "with a free N"),
+        ({"shape": ("N", 32, 40, 3)}, r"\[N, 40, 32, 3\]"),
+        ({"shape": ("N", "H", "W", 3)}, r"\[N, 40, 32, 3\]"),
+        ({"heads": {"mask": 3}}, r"gives \['mask'\], but the card names"),
+        ({"heads": {"mask": 3, "gender": 2, "age": 3}}, "but the card names"),
+        ({"heads": {"mask": 3, "gender": 4}}, r"head 'gender' gives float32 \(2, 4\)"),
+        ({"probabilities": False}, "does not give probabilities"),
+    ],
+)
+def test_graph_and_card_must_agree(
+    make_model: Callable[..., bytes], tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    file = tmp_path / "broken.onnx"
+    file.write_bytes(make_model(**changes))
+    with pytest.raises(InputError, match=expected) as caught:
+        Predictor(file)
+    assert "broken.onnx" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x08\x07"])
+def test_not_onnx(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.onnx: not an ONNX model"):
+        Predictor(file)
+
+
+def test_half_a_model(make_model: Callable[..., bytes], tmp_path: Path) -> None:
+    content = make_model()
+    for keep in (0.1, 0.5, 0.9, 0.99):
+        with pytest.raises(InputError):
+            Predictor(content[: int(len(content) * keep)])
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing\.onnx"):
+        Predictor(tmp_path / "missing.onnx")
+
+
+# --- load_model ----------------------------------------------------------------------------------------------------
+
+
+def test_load_from_the_disk(model_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "one"
+    other.mkdir()
+    (other / "detector.onnx").write_bytes(model_file.read_bytes())
+    (other / "notes.txt").write_text("x")
+    for uri in (str(model_file), str(model_file.parent), f"file://{model_file}", str(other)):
+        model = load_model(uri)
+        assert (model.name, model.version) == ("tiny", model.sha256[:12])
+    assert load_model(str(model_file), name="mine").name == "mine"
+    (other / "second.onnx").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"detector\.onnx, second\.onnx"):
+        load_model(str(other))
+    (other / "model.onnx").write_bytes(model_file.read_bytes())
+    assert load_model(str(other)).name == "tiny"
+
+
+def test_load_from_s3(s3: Any, model_file: Path) -> None:
+    make_bucket("served")
+    upload(model_file, "s3://served/run/model/model.onnx")
+    for uri in ("s3://served/run/model", "s3://served/run/model/", "s3://served/run/model/model.onnx"):
+        assert load_model(uri).sha256 == hashlib.sha256(model_file.read_bytes()).hexdigest()
+    with pytest.raises(StorageError, match=r"served/run: expected model\.onnx"):
+        load_model("s3://served/run")
+
+
+@pytest.mark.parametrize("uri", ["", "gs://x/y", "models:/", "models:/a", "models:/a/b/c", "models:/a/latest"])
+def test_a_uri_that_is_no_model(uri: str) -> None:
+    with pytest.raises(InputError, match="expected"):
+        load_model(uri)
+
+
+def test_missing_places(tmp_path: Path) -> None:
+    for place in (tmp_path / "missing", tmp_path / "missing.onnx"):
+        with pytest.raises(StorageError, match="missing"):
+            load_model(str(place))
+    with pytest.raises(StorageError, match="found nothing"):
+        load_model(str(tmp_path))
+
+
+def test_a_local_model_needs_no_heavy_library(model_file: Path) -> None:
+    script = (
+        "import sys\nfrom serving.runtime.predictor import load_model\n"
+        f"m = load_model({str(model_file)!r})\nm.probabilities(__import__('numpy').zeros((1, 40, 32, 3), 'uint8'))\n"
+        "heavy = 'torch kfp mlflow cv2 pandas sklearn scipy onnx boto3 botocore s3transfer requests'.split()\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,212 @@
+"""Models out of a real MLflow server: served by the server itself, from S3, and as MLflow 3 logs them."""
+
+import contextlib
+import hashlib
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from serving.runtime import registry
+from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.predictor import load_model
+from serving.runtime.registry import fetch_model
+from serving.runtime.storage import make_bucket, upload
+
+
+class MlflowServer:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def call(self, method: str, path: str, body: dict[str, Any] | bytes) -> dict[str, Any]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        request = urllib.request.Request(self.url + "/api/2.0" + path, data, {"Content-Type": kind}, method=method)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return dict(json.loads(response.read() or b"{}"))
+
+    def register(self, name: str, source: str, **origin: str) -> str:
+        try:
+            self.call("POST", "/mlflow/registered-models/create", {"name": name})
+        except urllib.error.HTTPError as error:
+            assert "RESOURCE_ALREADY_EXISTS" in error.read().decode()
+        made = self.call("POST", "/mlflow/model-versions/create", {"name": name, "source": source} | origin)
+        return str(made["model_version"]["version"])
+
+    def put(self, folder: str, name: str, content: bytes) -> None:
+        path = folder.removeprefix("mlflow-artifacts:").strip("/")
+        self.call("PUT", f"/mlflow-artifacts/artifacts/{urllib.parse.quote(f'{path}/{name}')}", content)
+
+    def register_run(self, name: str, files: dict[str, bytes]) -> str:
+        """Register files that a run logged, as the server demands it of artifacts it keeps itself."""
+        run = self.call("POST", "/mlflow/runs/create", {"experiment_id": "0"})["run"]["info"]
+        folder = f"{run['artifact_uri']}/a model"
+        for file, content in files.items():
+            self.put(folder, file, content)
+        return self.register(name, folder, run_id=run["run_id"])
+
+
+@pytest.fixture
+def mlflow(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> MlflowServer:
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    return MlflowServer(mlflow_url)
+
+
+def test_artifacts_that_mlflow_hands_out(mlflow: MlflowServer, model_file: Path) -> None:
+    content = model_file.read_bytes()
+    version = mlflow.register_run("faces", {"model.onnx": content, "MLmodel": b"flavors: {}"})
+    mlflow.call("POST", "/mlflow/registered-models/alias", {"name": "faces", "alias": "champion", "version": version})
+    for uri in ("models:/faces@champion", f"models:/faces/{version}"):
+        model = load_model(uri)
+        assert (model.name, model.version) == ("faces", version)
+        assert model.sha256 == hashlib.sha256(content).hexdigest()
+    assert load_model("models:/faces@champion", name="other").name == "other"
+
+
+def test_artifacts_in_s3(mlflow: MlflowServer, s3: Any, model_file: Path) -> None:
+    make_bucket("mlflow")
+    upload(model_file, "s3://mlflow/1/models/x/model.onnx")
+    version = mlflow.register("in s3", "s3://mlflow/1/models/x")
+    assert fetch_model(f"models:/in s3/{version}").content == model_file.read_bytes()
+    assert fetch_model(f"models:/in%20s3/{version}").name == "in s3"
+
+
+def test_a_version_that_mlflow_3_logged(mlflow: MlflowServer, model_file: Path) -> None:
+    """Its source is `models:/m-...`; the registry knows where that is."""
+    logged = mlflow.call("POST", "/mlflow/logged-models", {"experiment_id": "0", "name": "model"})["model"]["info"]
+    mlflow.put(logged["artifact_uri"], "model.onnx", model_file.read_bytes())
+    version = mlflow.register("logged", f"models:/{logged['model_id']}", model_id=logged["model_id"])
+    assert fetch_model(f"models:/logged/{version}").content == model_file.read_bytes()
+
+
+def test_a_version_without_a_model(mlflow: MlflowServer) -> None:
+    version = mlflow.register_run("empty", {"readme.txt": b"x"})
+    with pytest.raises(StorageError, match=r"expected model\.onnx or one other \.onnx file, found readme\.txt"):
+        fetch_model(f"models:/empty/{version}")
+
+
+def test_unknown_names_versions_and_aliases(mlflow: MlflowServer) -> None:
+    for _ in range(2):
+        latest = mlflow.register("known", "s3://bucket/known")
+    for alias in ("best", "other"):
+        mlflow.call("POST", "/mlflow/registered-models/alias", {"name": "known", "alias": alias, "version": latest})
+    with pytest.raises(NotFoundError, match="no registered model 'nothing'"):
+        fetch_model("models:/nothing@champion")
+    with pytest.raises(NotFoundError, match="no registered model 'nothing'"):
+        fetch_model("models:/nothing/1")
+    with pytest.raises(NotFoundError, match=r"no alias 'champion' in .*; its aliases: best, other"):
+        fetch_model("models:/known@champion")
+    with pytest.raises(NotFoundError, match=rf"no version 99 in .*; its latest: {latest}"):
+        fetch_model("models:/known/99")
+
+
+# --- servers that are not as they should be ------------------------------------------------------------------------
+
+
+def test_server_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9/mlflow")
+    with pytest.raises(StorageError, match=r"http://127\.0\.0\.1:9/mlflow cannot be reached.*refused") as caught:
+        fetch_model("models:/a@b")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", [None, "", "sqlite:///mlflow.db", "/tmp/mlruns", "databricks"])
+def test_no_server_is_named(monkeypatch: pytest.MonkeyPatch, uri: str | None) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if uri is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(InputError, match="set MLFLOW_TRACKING_URI"):
+        fetch_model("models:/a@b")
+
+
+class Fake:
+    """A server that answers everything alike, and keeps what it was asked."""
+
+    def __init__(self, status: int, body: bytes, delay: float = 0) -> None:
+        self.headers: list[dict[str, str]] = []
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                fake.headers.append(dict(self.headers))
+                time.sleep(delay)
+                self.send_response(status)
+                self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+                self.end_headers()
+                with contextlib.suppress(BrokenPipeError):
+                    self.wfile.write(body)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def __enter__(self) -> "Fake":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b"<html>a login page</html>", "not an MLflow server"),
+        (200, b"[]", "not an MLflow server"),
+        (200, b"{}", "not an MLflow server"),
+        (401, b"", "refuses the credentials"),
+        (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}', "refuses the credentials"),
+        (500, b"oops", "answered 500"),
+        (502, b'{"error_code": "X", "message": "why"}', "answered 502: why"),
+    ],
+)
+def test_strange_answers(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, expected: str) -> None:
+    with Fake(status, body) as fake:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{fake.server.server_port}")
+        for uri in ("models:/a@b", "models:/a/1"):
+            with pytest.raises(StorageError, match=expected):
+                fetch_model(uri)
+
+
+def test_a_server_that_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "TIMEOUT_S", 0.1)
+    with Fake(200, b"{}", delay=0.5) as fake:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{fake.server.server_port}")
+        with pytest.raises(StorageError, match=r"cannot be reached.*timed out"):
+            fetch_model("models:/a@b")
+
+
+@pytest.mark.parametrize(
+    ("variables", "userinfo", "expected"),
+    [
+        ({}, "", None),
+        ({"USERNAME": "me", "PASSWORD": "pw"}, "", "Basic bWU6cHc="),
+        ({"TOKEN": "t0k"}, "", "Bearer t0k"),
+        ({"USERNAME": "me", "PASSWORD": "pw", "TOKEN": "t0k"}, "", "Basic bWU6cHc="),
+        ({}, "me:p%77@", "Basic bWU6cHc="),
+    ],
+)
+def test_credentials(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], userinfo: str, expected: str | None
+) -> None:
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    with Fake(500, b"") as fake:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{userinfo}127.0.0.1:{fake.server.server_port}/")
+        with pytest.raises(StorageError) as caught:
+            fetch_model("models:/a@b")
+    assert [headers.get("Authorization") for headers in fake.headers] == [expected]
+    assert "pw" not in str(caught.value) and "t0k" not in str(caught.value)

@@ -1,0 +1,342 @@
+"""`python -m serving` as a process: sockets, signals, exit codes, output."""
+
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.runtime.predictor import Predictor
+from serving.server.run import main
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (120, 90)) -> bytes:
+    buffer = io.BytesIO()
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+class Server:
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process = process
+        self.log = log
+        self.port = 0
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    def wait(self, timeout: float = 20) -> int:
+        return self.process.wait(timeout)
+
+
+def environment() -> dict[str, str]:
+    hidden = ("AWS_", "MLFLOW_", "FACET_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | {"OMP_NUM_THREADS": "1"}
+
+
+@contextmanager
+def start(tmp_path: Path, *options: str, **variables: str) -> Iterator[Server]:
+    log = tmp_path / "server.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving", *options], stderr=file, stdout=file, text=True,
+            env=environment() | variables,
+        )  # fmt: skip
+    try:
+        yield Server(process, log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@contextmanager
+def serving(tmp_path: Path, *options: str, **variables: str) -> Iterator[Server]:
+    """A server on a free port, with its model loaded."""
+    with start(tmp_path, "--port", "0", *options, **variables) as server:
+        deadline = time.monotonic() + 30
+        while not (found := re.search(r"serving .* on http://\S+:(\d+)", server.log.read_text())):
+            assert server.process.poll() is None and time.monotonic() < deadline, server.log.read_text()
+            time.sleep(0.02)
+        server.port = int(found[1])
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("server"), "--model", str(model_file), "--max-body-mib", "1") as server:
+        yield server
+
+
+def test_a_body_above_the_limit_gets_its_answer(shared: Server) -> None:
+    """The answer must reach a client that is still sending."""
+    for body in (bytes(2**20 + 1), bytes(8 * 2**20), (bytes(2**16) for _ in range(100))):
+        status, answer = shared.request("POST", "/predict", body)
+        assert status == 413 and "larger than 1048576 bytes" in answer["error"]
+    assert shared.request("GET", "/v2/health/ready")[0] == 200
+
+
+def test_a_declared_length_alone_is_enough(shared: Server) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), 5) as client:
+        client.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert client.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"rubbish\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_broken_http_is_refused(shared: Server, request_bytes: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), 5) as client:
+        client.sendall(request_bytes)
+        assert client.recv(4096).startswith(b"HTTP/1.1 4")
+    assert shared.request("GET", "/v2/health/ready")[0] == 200
+
+
+def test_a_client_that_goes_away_leaves_no_trace(shared: Server) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), 5) as client:
+        client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+    assert shared.request("POST", "/predict", picture())[0] == 200
+    assert "Traceback" not in shared.log.read_text()
+
+
+def test_requests_at_the_same_time_get_their_own_answers(shared: Server, model_file: Path) -> None:
+    predictor = Predictor(model_file, threads=1)
+    pictures = [picture(seed) for seed in range(10)]
+    expected = [predictor.predict([(data, None)])["mask"][0] for data in pictures]
+    health: list[float] = []
+
+    def watch() -> None:
+        while len(health) < 20:
+            began = time.perf_counter()
+            assert shared.request("GET", "/v2/health/live")[0] == 200
+            health.append(time.perf_counter() - began)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda data: shared.request("POST", "/predict", data), pictures * 8))
+    watcher.join()
+    for number, (status, answer) in enumerate(answers):
+        assert status == 200
+        values = list(answer["faces"][0]["heads"]["mask"]["probabilities"].values())
+        np.testing.assert_allclose(values, expected[number % 10], atol=1e-6)
+    assert sorted(health)[10] < 1.0
+
+
+def test_health_answers_while_a_large_image_is_decoded(shared: Server) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (6000, 4000)).save(buffer, "PNG")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(shared.request, "POST", "/predict", buffer.getvalue())
+        while not slow.done():
+            began = time.perf_counter()
+            assert shared.request("GET", "/v2/health/ready")[0] == 200
+            assert time.perf_counter() - began < 2.0
+        assert slow.result()[0] == 200
+
+
+def test_the_access_log_is_short_and_keeps_no_secret(shared: Server) -> None:
+    shared.request("POST", "/predict?box=1,1,50,50&token=hunter2", picture(), Authorization="Bearer hunter2")
+    shared.request("GET", "/v2/models/a%0d%0aINFO%20forged/" + "x" * 500)
+    text = shared.log.read_text()
+    assert re.search(r"INFO POST /predict 200 \d+ ms\n", text)
+    assert "hunter2" not in text and "\nINFO forged" not in text and "/v2/health" not in text
+    assert max(map(len, text.splitlines())) < 200
+
+
+# --- stopping ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_waits_for_the_requests_in_flight(model_file: Path, tmp_path: Path, stop: signal.Signals) -> None:
+    data = picture()
+    with (
+        serving(tmp_path, "--model", str(model_file)) as server,
+        socket.create_connection(("127.0.0.1", server.port), 20) as slow,
+    ):
+        slow.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data[:100])
+        time.sleep(0.2)
+        server.process.send_signal(stop)
+        time.sleep(0.3)
+        status, answer = server.request("GET", "/v2/health/ready")
+        assert status == 503 and answer["ready"] is False, "it must say that it is leaving while it drains"
+        assert server.request("GET", "/v2/health/live")[0] == 200
+        slow.sendall(data[100:])
+        response = http.client.HTTPResponse(slow)
+        response.begin()
+        assert response.status == 200 and json.loads(response.read())["model"] == "tiny"
+        assert server.wait() == 0
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_the_environment_fills_in_and_an_idle_server_stops_at_once(model_file: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, "--name", "mine", FACET_MODEL_URI=str(model_file.parent), FACET_HOST="localhost") as server:
+        assert server.request("GET", "/v2/models")[1] == {"models": ["mine"]}
+        idle = socket.create_connection(("127.0.0.1", server.port), 5)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 0 and time.monotonic() - began < 4
+        idle.close()
+        assert server.log.read_text().count("\n") == 2, "one line for the start, one for the request"
+
+
+def test_while_the_model_loads_it_is_alive_and_not_ready(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as stalled:
+        variables = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{stalled.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "a" * 20,
+            "AWS_SECRET_ACCESS_KEY": "b" * 40,
+        }
+        with start(tmp_path, "--model", "s3://models/mask", "--port", str(port), **variables) as server:
+            server.port = port
+            stalled.settimeout(30)
+            asked, _ = stalled.accept()
+            assert server.request("GET", "/v2/health/live") == (200, {"live": True})
+            assert server.request("GET", "/v2/health/ready")[0] == 503
+            status, answer = server.request("POST", "/predict", picture())
+            assert status == 503 and "loading" in answer["error"]
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.wait() == 0 and time.monotonic() - began < 4
+            asked.close()
+
+
+# --- not starting --------------------------------------------------------------------------------------------------
+
+
+def one_error_line(capsys: pytest.CaptureFixture[str], options: list[str], code: int, text: str) -> None:
+    assert main(options) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and text in lines[0], lines
+
+
+def test_a_taken_port(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        expected = f"cannot listen on 127.0.0.1:{port}: Address already in use"
+        one_error_line(capsys, ["--model", str(model_file), "--port", port], 1, expected)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "::g"])
+def test_an_address_that_is_not_ours(model_file: Path, capsys: pytest.CaptureFixture[str], host: str) -> None:
+    options = ["--model", str(model_file), "--host", host, "--port", "0"]
+    one_error_line(capsys, options, 1, f"cannot listen on {host}:0: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("missing", "there is no such file or folder"),
+        ("junk", "not an ONNX model"),
+        ("no card", "no 'facet_card' metadata"),
+        ("bad card", "card is not valid"),
+        ("s3", "no usable S3 credentials"),
+        ("models", "set MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded(
+    make_model: Callable[..., bytes],
+    tmp_path: Path,
+    no_aws: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    text: str,
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    file = tmp_path / "m.onnx"
+    if kind == "junk":
+        file.write_bytes(b"junk")
+    elif kind == "no card":
+        file.write_bytes(make_model(metadata={}))
+    elif kind == "bad card":
+        file.write_bytes(make_model(metadata={"facet_card": "{}"}))
+    uri = {"s3": "s3://bucket/model.onnx", "models": "models:/mask@champion"}.get(kind, str(file))
+    one_error_line(capsys, ["--model", uri, "--port", "0"], 2, text)
+
+
+def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
+    with start(tmp_path, "--model", str(tmp_path / "missing.onnx"), "--port", "0") as server:
+        assert server.wait() == 2
+        assert server.log.read_text().startswith("error: ") and server.log.read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "text"),
+    [
+        ([], {}, "FACET_MODEL_URI"),
+        (["--model", "m", "--port", "x"], {}, "'x' is not a port"),
+        (["--model", "m", "--port", "70000"], {}, "'70000' is not a port"),
+        (["--model", "m"], {"FACET_PORT": "http"}, "'http' is not a port"),
+        (["--model", "m", "--max-body-mib", "0"], {}, "'0' is not a whole number above 0"),
+        (["--nothing"], {}, "--nothing"),
+    ],
+)
+def test_wrong_options(
+    tmp_path: Path, options: list[str], variables: dict[str, str], text: str, capsys: Any, monkeypatch: Any
+) -> None:
+    for name in ("FACET_MODEL_URI", "FACET_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        main(options)
+    assert caught.value.code == 2 and text in capsys.readouterr().err
+
+
+def test_a_local_model_is_served_without_heavy_libraries(model_file: Path) -> None:
+    """Everything that answering one request imports, in a fresh interpreter."""
+    script = f"""
+import sys, threading, http.client, json, re, os, signal, time, socket
+from serving.server import run
+taken = []
+listen = run._listen
+run._listen = lambda host, port: taken.append(listen(host, port)) or taken[0]
+def ask():
+    while True:
+        time.sleep(0.05)
+        if not taken: continue
+        port = taken[0].getsockname()[1]
+        client = http.client.HTTPConnection("127.0.0.1", port)
+        client.request("POST", "/predict", {picture()!r})
+        if client.getresponse().status == 200: break
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=ask, daemon=True).start()
+code = run.main(["--model", {str(model_file)!r}, "--port", "0"])
+heavy = "torch kfp mlflow cv2 pandas sklearn scipy onnx boto3 botocore s3transfer requests httpx components pipelines"
+print(code, [name for name in heavy.split() if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment())
+    assert done.stdout.strip() == "0 []", done.stderr
