@@ -1,0 +1,90 @@
+"""Predictions joined to the faces they are about."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared.dataset.annotations import Annotations
+from components.shared.dataset.label_spaces import LabelSpace
+from components.shared.dataset.predictions import Predictions
+from serving.runtime.errors import InputError
+
+_EXAMPLES = 5
+FaceKey = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The rows of the predictions that have a label.
+
+    `rows` are their positions in the predictions, `truth` their true class indices, both int (N,).
+    """
+
+    rows: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    splits: tuple[str, ...]
+    images: int
+    unlabelled: int
+    missing: int
+
+
+def join(predictions: Predictions, annotations: Annotations, *, max_missing: int) -> Joined:
+    """Join by (image_id, face_id).
+
+    Expected is every face of every split that the predictions touch. Raises InputError with counts
+    and examples on faces that were predicted twice or are not in the annotations, and when more
+    than `max_missing` expected faces have no prediction.
+    """
+    split_of_image = {image.id: image.split or "" for image in annotations.images}
+    face_of_key = {(image.id, face.id): face for image in annotations.images for face in image.faces}
+    keys: list[FaceKey] = [(face.image_id, face.face_id) for face in predictions.faces]
+
+    _refuse("predicted more than once", [key for key, count in Counter(keys).items() if count > 1])
+    _refuse("predicted, but not in the annotations", [key for key in keys if key not in face_of_key])
+    splits = {split_of_image[image_id] for image_id, _ in keys}
+    known = set(keys)
+    missing = [key for key in face_of_key if split_of_image[key[0]] in splits and key not in known]
+    _refuse("in the annotations, but not predicted", missing, allowed=max_missing)
+
+    rows, truth = [], []
+    for row, key in enumerate(keys):
+        encoded = _encode(predictions.space, key, face_of_key[key].attributes)
+        if encoded is not None:
+            rows.append(row)
+            truth.append(predictions.space.class_index(encoded))
+    if not rows:
+        needed = ", ".join(predictions.space.attributes)
+        raise InputError(
+            f"none of the {len(keys)} predicted faces has a label: label space '{predictions.space.name}' "
+            f"needs the attributes {needed} in the annotations"
+        )
+    return Joined(
+        rows=np.array(rows, np.int64),
+        truth=np.array(truth, np.int64),
+        splits=tuple(sorted(split for split in splits if split)),
+        images=len({keys[row][0] for row in rows}),
+        unlabelled=len(keys) - len(rows),
+        missing=len(missing),
+    )
+
+
+def _refuse(fault: str, keys: Collection[FaceKey], allowed: int = 0) -> None:
+    if len(keys) <= allowed:
+        return
+    examples = ", ".join(f"image {image} face {face}" for image, face in sorted(keys)[:_EXAMPLES])
+    more = ", ..." if len(keys) > _EXAMPLES else ""
+    limit = f" (allowed: {allowed})" if allowed else ""
+    raise InputError(
+        f"{len(keys)} faces are {fault}{limit}: {examples}{more}; evaluate predictions with the annotations "
+        "they were made from"
+    )
+
+
+def _encode(space: LabelSpace, key: FaceKey, attributes: dict[str, object]) -> tuple[int, ...] | None:
+    try:
+        return space.encode(attributes)
+    except InputError as error:
+        raise InputError(f"image {key[0]} face {key[1]}: {error}") from error

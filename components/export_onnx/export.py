@@ -1,0 +1,133 @@
+"""From a checkpoint to `model.onnx`: pixels in, probabilities out, with the model card inside."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from components.shared.models.network import HeadProbabilities
+from components.shared.output_folder import complete_folder
+from serving.runtime.card import INPUT_NAME, METADATA_KEY, ModelCard
+from serving.runtime.errors import InputError
+
+MODEL_FILE = "model.onnx"
+TOLERANCE = 1e-4
+_PARITY_BATCHES = (1, 5)
+_LIBRARIES = ("onnx", "onnxscript", "torch", "torchvision")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """The file's sha256, and the largest difference between its probabilities and those of the torch network."""
+
+    sha256: str
+    max_difference: float
+
+
+def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: str) -> ExportResult:
+    """Write the folder `output` with model.onnx, made from one checkpoint of the folder `checkpoints`.
+
+    The graph takes `images`, uint8 (N,h,w,3) RGB with any N, and gives one float32 (N,K) of probabilities per head,
+    named as the head. Its metadata holds the model card under the name `name`. Its bytes depend on the checkpoint,
+    the name and the library versions only.
+
+    Raises:
+        NotFoundError: there is no checkpoint of that name; the message lists those present.
+        InputError: the file is no checkpoint, the name is empty, or `output` exists and is not empty.
+        RuntimeError: ONNX Runtime's probabilities differ from torch's by more than `TOLERANCE`.
+    """
+    source = load_checkpoint(find_checkpoint(checkpoints, checkpoint))
+    if not name.strip():
+        raise InputError("name: the model needs one, it is registered and served under it")
+    module = HeadProbabilities(source.network(), [len(head.labels) for head in source.heads]).eval()
+    model = to_onnx(module, source)
+    card = make_card(source, name)
+    model.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
+    onnx.checker.check_model(model, full_check=True)
+    data = model.SerializeToString(deterministic=True)
+    difference = max_difference(module, data, card)
+    if not difference <= TOLERANCE:  # also true for NaN
+        raise RuntimeError(
+            f"the exported graph of checkpoint '{checkpoint}' is not the network: probabilities differ by up to "
+            f"{difference:.2g}, at most {TOLERANCE:g} is allowed"
+        )
+    with complete_folder(output) as folder:
+        (folder / MODEL_FILE).write_bytes(data)
+    return ExportResult(sha256=hashlib.sha256(data).hexdigest(), max_difference=difference)
+
+
+def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
+    """Trace `module` into a graph with a free batch size, without names of source files or Python objects."""
+    example = torch.zeros((2, source.input.height, source.input.width, 3), dtype=torch.uint8)
+    with _quiet("onnx_ir", "onnxscript", "torch.onnx"):
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=[INPUT_NAME],
+            output_names=[head.name for head in source.heads],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    # The exporter notes absolute source paths and stack traces in these fields.
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    assert not model.functions
+    return model
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Hold back what is below an error: the exporter reports each of its passes."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def make_card(source: Checkpoint, name: str) -> ModelCard:
+    """Return the card of a model made from `source` and called `name`."""
+    return ModelCard(
+        name=name,
+        label_space=source.label_space,
+        heads=source.heads,
+        input=source.input,
+        crop=source.crop,
+        normalization=source.normalization,
+        leaks=source.leaks,
+        versions=source.versions | {library: version(library) for library in _LIBRARIES},
+        dataset_digest=source.dataset_digest,
+        training_digest=source.training_digest,
+    )
+
+
+def max_difference(module: HeadProbabilities, data: bytes, card: ModelCard) -> float:
+    """Return the largest absolute difference of probabilities between torch and ONNX Runtime on random pictures."""
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    differences = []
+    for count in _PARITY_BATCHES:
+        images = rng.integers(0, 256, (count, card.input.height, card.input.width, 3), dtype=np.uint8)
+        with torch.inference_mode():
+            expected = module(torch.from_numpy(images))
+        found = session.run([head.name for head in card.heads], {INPUT_NAME: images})
+        differences += [np.abs(a.numpy() - b).max() for a, b in zip(expected, found, strict=True)]
+    return float(np.max(differences))

@@ -1,0 +1,92 @@
+"""What a reader finds in a source before any image is opened."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from components.shared.dataset.annotations import Box
+
+MAX_EXAMPLES = 20
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".gif", ".tif", ".tiff"})
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class Tally:
+    """Counts by reason, with the first names of each reason as examples."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, list[str]] = {}
+
+    def add(self, reason: str, name: str, count: int = 1) -> None:
+        """Count `count` items under a reason; `name` tells a person where to look."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < MAX_EXAMPLES:
+            examples.append(name)
+
+    @property
+    def total(self) -> int:
+        """Items of all reasons."""
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{count} {reason} ({', '.join(self.examples[reason][:5])}{', ...' if count > 5 else ''})"
+            for reason, count in sorted(self.counts.items())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFace:
+    """A face: its box as the source has it, not yet clipped to the image, and its raw facts."""
+
+    box: Box | None
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An image that the source describes; `path` is relative to the source."""
+
+    path: str
+    faces: tuple[FoundFace, ...]
+    person: str | None = None
+    split: str | None = None
+
+
+@dataclass
+class Found:
+    """The records of a source, sorted by path, and what was left out.
+
+    `dropped` counts samples that should have been usable, `skipped` files that are none of ours, `notes` the rest.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    dropped: Tally = field(default_factory=Tally)
+    skipped: Tally = field(default_factory=Tally)
+    notes: Tally = field(default_factory=Tally)
+
+
+def is_hidden(path: str) -> bool:
+    """Tell whether any part of the path is a dot-file, a macOS twin or an archiver's side folder."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def is_image_name(path: str) -> bool:
+    """Tell whether the name ends like an image, in any case."""
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def usable(paths: Iterable[str], found: Found) -> list[str]:
+    """Return the sorted paths of image names, and count the others in `found.skipped`."""
+    kept = []
+    for path in sorted(paths):
+        if is_hidden(path):
+            found.skipped.add("hidden", path)
+        elif not is_image_name(path):
+            found.skipped.add("not_an_image_name", path)
+        else:
+            kept.append(path)
+    return kept

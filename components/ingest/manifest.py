@@ -1,0 +1,204 @@
+"""A manifest: a CSV table with one row per face that names its picture, labels and, where known, person and box."""
+
+import csv
+import io
+import math
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.ingest.found import SPLITS, Found, FoundFace, Record, is_hidden, is_image_name
+from components.ingest.options import Options
+from components.shared.dataset.annotations import Box
+from components.shared.dataset.label_spaces import canonical_value
+from serving.runtime.errors import InputError
+from serving.runtime.storage import Location
+
+_PATH_COLUMNS = ("path", "file_name", "filename", "image")
+_PERSON_COLUMNS = ("group", "person", "subject")
+_LABEL_COLUMNS = ("mask", "gender", "age", "emotion", "label")
+# `width` and `height` mostly hold the size of the picture, so a box is never guessed from them.
+_BOX_COLUMNS: tuple[tuple[tuple[str, str, str, str], Literal["xyxy", "xywh"]], ...] = (
+    (("face_xmin", "face_ymin", "face_xmax", "face_ymax"), "xyxy"),
+    (("xmin", "ymin", "xmax", "ymax"), "xyxy"),
+    (("x", "y", "w", "h"), "xywh"),
+)
+
+
+class Columns(BaseModel):
+    """Which column plays which part; what is not given is looked for under its usual names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = None
+    person: str | None = None
+    split: str | None = None
+    box: tuple[str, str, str, str] | None = None
+
+
+class ManifestOptions(Options):
+    """Options of a manifest.
+
+    Attributes:
+        manifest: the table's path below the source.
+        columns: columns of the path, the person, the split and the four numbers of the box.
+        box_format: what `columns.box` holds: two corners (`xyxy`), or a corner and a size (`xywh`).
+        labels: columns that become attributes; by default those of mask, gender, age, emotion and label that exist.
+        rename: from a label column to the name of its attribute.
+    """
+
+    manifest: str = Field(default="manifest.csv", min_length=1)
+    columns: Columns = Columns()
+    box_format: Literal["xyxy", "xywh"] = "xyxy"
+    labels: tuple[str, ...] | None = None
+    rename: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The columns of one table, by their part."""
+
+    path: str
+    person: str | None
+    split: str | None
+    box: tuple[str, str, str, str] | None
+    corners: bool
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    face: FoundFace
+    person: str | None
+    split: str | None
+
+
+def read_manifest(location: Location, paths: Sequence[str], options: ManifestOptions) -> Found:
+    """Find the pictures that a table names, paths being relative to the source.
+
+    Several rows of one picture are several faces, told apart by their boxes. Equal rows count once; rows that
+    contradict each other drop their picture. Only train, val and test are splits, another value is ignored.
+    Raises InputError when the table or a column is missing.
+    """
+    found = Found()
+    if options.manifest not in paths:
+        raise InputError(f"{location.uri}: no table '{options.manifest}'; name it with the option 'manifest'")
+    rows, header = _table(location, options.manifest)
+    layout = _layout(header, options, f"{location.uri}/{options.manifest}")
+    available = set(paths)
+    pictures: dict[str, list[_Row]] = {}
+    for line, values in rows:
+        where = f"row {line}"
+        if len(values) != len(header):
+            found.dropped.add("bad_row", f"{where} has {len(values)} values, the header has {len(header)}")
+            continue
+        cells = dict(zip(header, (value.strip() for value in values), strict=True))
+        path = posixpath.normpath(cells[layout.path])
+        if path not in available:
+            found.dropped.add("missing_file", f"{where}: {cells[layout.path]}")
+            continue
+        row = _row(cells, layout, path, found)
+        if row is not None and row in pictures.setdefault(path, []):
+            found.notes.add("duplicate_row", f"{where}: {path}")
+        elif row is not None:
+            pictures[path].append(row)
+    _collect(pictures, found)
+    _count_others(available - pictures.keys() - {options.manifest}, found)
+    return found
+
+
+def _table(location: Location, name: str) -> tuple[list[tuple[int, list[str]]], list[str]]:
+    """Return the numbered rows that are not blank, and the header."""
+    try:
+        text = location.read(name).decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""))
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{location.uri}/{name}: not a CSV table in UTF-8: {error}") from error
+    if len(rows) < 2:
+        raise InputError(f"{location.uri}/{name}: the table has no rows; expected a header and one row per face")
+    header = [cell.strip() for cell in rows[0][1]]
+    if len(set(header)) < len(header):
+        raise InputError(f"{location.uri}/{name}: two columns have the same name: {', '.join(header)}")
+    return rows[1:], header
+
+
+def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
+    def first(names: Sequence[str]) -> str | None:
+        return next((name for name in names if name in header), None)
+
+    columns = options.columns
+    path = columns.path or first(_PATH_COLUMNS)
+    if path is None:
+        raise InputError(
+            f"{table}: no column of paths; name it with the option 'columns.path'. Found: {', '.join(header)}"
+        )
+    labels = options.labels if options.labels is not None else [name for name in _LABEL_COLUMNS if name in header]
+    attributes = {name: options.rename.get(name, name) for name in dict.fromkeys([*labels, *options.rename])}
+    if len(set(attributes.values())) < len(attributes):
+        raise InputError(f"{table}: two label columns become one attribute: {attributes}; change 'labels' or 'rename'")
+    box, box_format = columns.box, options.box_format
+    if box is None:
+        usual = (pair for pair in _BOX_COLUMNS if set(pair[0]) <= set(header))
+        box, box_format = next(usual, (None, box_format))
+    person, split = columns.person or first(_PERSON_COLUMNS), columns.split or first(["split"])
+    for name in (path, person, split, *(box or ()), *attributes):
+        if name is not None and name not in header:
+            raise InputError(f"{table}: no column '{name}'. Found: {', '.join(header)}")
+    return _Layout(path, person, split, box, box_format == "xyxy", attributes)
+
+
+def _row(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> _Row | None:
+    """Read one face; None, counted, when a label cannot be understood."""
+    attributes = {}
+    for column, attribute in layout.labels.items():
+        if cells[column]:
+            try:
+                attributes[attribute] = canonical_value(attribute, cells[column])
+            except InputError:
+                found.dropped.add(f"bad_{attribute}", f"{path} ({cells[column]})")
+                return None
+    person = cells[layout.person] or None if layout.person else None
+    split = SPLITS.get(cells[layout.split].lower()) if layout.split else None
+    if layout.split and cells[layout.split] and split is None:
+        found.notes.add(f"ignored_split_{cells[layout.split]}", path)
+    return _Row(FoundFace(_box(cells, layout, path, found), attributes), person, split)
+
+
+def _box(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> Box | None:
+    texts = [cells[name] for name in layout.box or ()]
+    if not any(texts):
+        return None
+    try:
+        left, top, third, fourth = map(float, texts)
+    except ValueError:
+        left = top = third = fourth = math.nan
+    if not all(map(math.isfinite, (left, top, third, fourth))):
+        found.notes.add("box_unreadable", f"{path} ({', '.join(texts)})")
+        return None
+    return (left, top, third - left, fourth - top) if layout.corners else (left, top, third, fourth)
+
+
+def _collect(pictures: dict[str, list[_Row]], found: Found) -> None:
+    """Turn the rows of each picture into a record, in the order of the paths."""
+    for path, rows in sorted(pictures.items()):
+        if not rows:
+            continue
+        boxes = [row.face.box for row in rows]
+        alike = len({(row.person, row.split) for row in rows}) == 1
+        if not alike or (len(rows) > 1 and (None in boxes or len(set(boxes)) < len(boxes))):
+            found.dropped.add("conflicting_rows", path)
+            continue
+        found.records.append(Record(path, tuple(row.face for row in rows), rows[0].person, rows[0].split))
+
+
+def _count_others(paths: set[str], found: Found) -> None:
+    """Count the files that no row names."""
+    for path in sorted(paths):
+        if is_hidden(path):
+            found.skipped.add("hidden", path)
+        else:
+            found.skipped.add("no_row" if is_image_name(path) else "not_an_image_name", path)

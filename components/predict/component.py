@@ -1,0 +1,46 @@
+"""The KFP door of the predict step."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components import container_images
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def predict(
+    model: Input[Model],
+    images: Input[Dataset],
+    annotations: Input[Dataset],
+    predictions: Output[Dataset],
+    metrics: Output[Metrics],
+    split: str = "test",
+    batch_size: int = 64,
+    max_failed: int = 0,
+) -> None:
+    """Run the exported model over every face of a split, through the code that serves it.
+
+    Args:
+        model: Folder with model.onnx.
+        images: Image archives.
+        annotations: COCO JSON with the faces and their splits.
+        predictions: CSV with one row per face and every probability of every head.
+        metrics: Counts of predicted and failed faces.
+        split: Which faces: test, val, train or all.
+        batch_size: Faces per run of the model.
+        max_failed: How many faces may fail to decode before the step fails.
+    """
+    from pathlib import Path
+
+    from components.predict.predict import predict
+
+    report = predict(
+        Path(model.path),
+        Path(images.path),
+        Path(annotations.path),
+        Path(predictions.path),
+        split=split,
+        batch_size=batch_size,
+        max_failed=max_failed,
+    )
+    metrics.log_metric("faces", float(report.faces))
+    metrics.log_metric("failed", float(sum(report.failed.values())))

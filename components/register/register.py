@@ -1,0 +1,184 @@
+"""Exported models in MLflow's registry: every one a version, one of them the champion."""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.runtime.predictor import Predictor
+
+from components.register.package import package
+from components.shared.tracking.runs import DEFAULT_EXPERIMENT, mlflow_client, open_run, resume_run, tracking_is_on
+from serving.runtime.card import ModelCard
+from serving.runtime.errors import InputError, NotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+_FILE = "model.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A registered version, its run and the sha256 that its file has before and after."""
+
+    name: str
+    version: str
+    run_id: str
+    sha256: str
+
+
+def register(model: Path, *, name: str, metrics: Mapping[str, float] | None = None, run_id: str = "") -> Registration:
+    """Register an exported model as a new version of `name` and give it the alias `candidate`.
+
+    The version is linked to the run and carries the run's parameters, the metrics, and the facts
+    of the model card as tags. Its file is downloaded again and compared with the exported one
+    before the alias moves. The same bytes registered twice are two versions.
+
+    Args:
+        model: folder with `model.onnx`, or the file itself.
+        name: name in the registry.
+        metrics: scalar metrics by name.
+        run_id: the training run; "" opens a run for this registration.
+
+    Raises:
+        InputError: no tracking server is configured, or the file is not a model that can be served.
+        NotFoundError: there is no such file or run.
+        StorageError: the registered file differs from the exported one; its version is removed.
+    """
+    _check_registry(name)
+    file = model / _FILE if model.is_dir() else model
+    if not file.is_file():
+        raise NotFoundError(f"{file}: no such file; pass the folder that export_onnx wrote")
+    exported = Predictor(file)
+    if run_id:
+        return _register(file, exported, name, metrics or {}, resume_run(run_id).run_id)
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
+    with open_run(experiment, run_name=f"register {name}") as run:
+        return _register(file, exported, name, metrics or {}, run.run_id)
+
+
+def promote(name: str, version: str, alias: str = CHAMPION) -> str:
+    """Move an alias to a version and return the version that had it, "" for none.
+
+    Raises InputError when no tracking server is configured, NotFoundError when there is no such version.
+    """
+    _check_registry(name)
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow_client()
+    try:
+        client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise NotFoundError(f"MLflow's registry has no version '{version}' of model '{name}'") from error
+    previous = str(client.get_registered_model(name).aliases.get(alias, ""))
+    client.set_registered_model_alias(name, alias, version)
+    return previous
+
+
+def read_metrics(text: str) -> dict[str, float]:
+    """Read the JSON object that `evaluate` gives out. Raises InputError on anything else than names and numbers."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"metrics_json is not JSON: {error}") from error
+    numbers = isinstance(values, dict) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in values.values()
+    )
+    if not numbers:
+        raise InputError(f'metrics_json must be an object of names and numbers such as {{"macro_f1": 0.9}}, got {text}')
+    return {key: float(value) for key, value in values.items()}
+
+
+def _check_registry(name: str) -> None:
+    if not tracking_is_on():
+        raise InputError("there is no model registry: set MLFLOW_TRACKING_URI to the address of an MLflow server")
+    if not name or any(character in name for character in "/:@"):
+        raise InputError(f"'{name}' cannot name a model: expected text without / : and @")
+
+
+def _register(file: Path, exported: Predictor, name: str, metrics: Mapping[str, float], run_id: str) -> Registration:
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow_client()
+    tags = _tags(exported.card, exported.sha256, metrics)
+    model_id = _log_model(client, file, exported.card, tags, metrics, run_id)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    created = client.create_model_version(name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
+    version = str(created.version)
+    registered = _registered_sha256(name, version)
+    if registered != exported.sha256:
+        client.delete_model_version(name, version)
+        raise StorageError(
+            f"the registered file of '{name}' version {version} has sha256 {registered}, the exported one has "
+            f"{exported.sha256}: the version was removed; check the artifact store of the MLflow server"
+        )
+    client.set_registered_model_alias(name, CANDIDATE, version)
+    return Registration(name, version, run_id, exported.sha256)
+
+
+def _tags(card: ModelCard, sha256: str, metrics: Mapping[str, float]) -> dict[str, str]:
+    facts = {
+        "sha256": sha256,
+        "label_space": card.label_space,
+        "dataset_digest": card.dataset_digest,
+        "training_digest": card.training_digest,
+        "input": f"{card.input.height}x{card.input.width}",
+        "leaks": str(card.leaks).lower(),
+    }
+    return {**facts, **{f"metrics.{key}": repr(float(value)) for key, value in sorted(metrics.items())}}
+
+
+def _log_model(
+    client: "MlflowClient",
+    file: Path,
+    card: ModelCard,
+    tags: dict[str, str],
+    metrics: Mapping[str, float],
+    run_id: str,
+) -> str:
+    """Log the model with its run's parameters and the metrics; returns its id."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+
+    run = client.get_run(run_id)
+    params: dict[str, Any] = run.data.params
+    logged = client.create_logged_model(
+        run.info.experiment_id, name="model", source_run_id=run_id, tags=tags, params=params, model_type="classifier"
+    )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            package(file, card, Path(folder, "model"), logged, run_id)
+            client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(k, v, now, 0, model_id=logged.model_id) for k, v in metrics.items()])
+    return str(logged.model_id)
+
+
+def _registered_sha256(name: str, version: str) -> str:
+    """Download the version's file through the registry and digest it."""
+    from mlflow.artifacts import download_artifacts
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = download_artifacts(artifact_uri=f"models:/{name}/{version}/{_FILE}", dst_path=folder)
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()

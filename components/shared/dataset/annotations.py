@@ -1,0 +1,211 @@
+"""The annotations artifact: a COCO JSON file. One image entry per picture, one annotation per face."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from serving.runtime.errors import InputError, NotFoundError
+
+Box = tuple[float, float, float, float]
+
+_CATEGORIES = [{"id": 1, "name": "face"}]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face. `box` is x, y, width, height in upright pixels of its image; None means the whole image.
+
+    `attributes` holds raw facts (`mask`, `gender`, `age`, `emotion`, ...); an unknown fact is absent.
+    """
+
+    id: int
+    box: Box | None
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One picture. `file_name` is its name in the image archive; width and height are upright pixels.
+
+    `person` groups the images of one person, `split` is train, val, test or None, `source` is the original name.
+    """
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    faces: tuple[Face, ...] = ()
+    person: str | None = None
+    split: str | None = None
+    fold: int | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """All images of a data set. `info` holds what the steps found out about it, such as `leaks` and `dropped`."""
+
+    images: tuple[Image, ...]
+    info: dict[str, Any]
+
+
+def write_annotations(annotations: Annotations, path: Path) -> None:
+    """Write COCO JSON. Equal annotations give equal bytes, and the file appears whole or not at all."""
+    document = {
+        "info": annotations.info,
+        "categories": _CATEGORIES,
+        "images": [_image_record(image) for image in annotations.images],
+        "annotations": [_face_record(face, image.id) for image in annotations.images for face in image.faces],
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _image_record(image: Image) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": image.id,
+        "file_name": image.file_name,
+        "width": image.width,
+        "height": image.height,
+    }
+    for key in ("person", "split", "fold", "source"):
+        value = getattr(image, key)
+        if value is not None:
+            record[key] = value
+    return record
+
+
+def _face_record(face: Face, image_id: int) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": face.id,
+        "image_id": image_id,
+        "category_id": 1,
+        "iscrowd": 0,
+        "attributes": face.attributes,
+    }
+    if face.box is not None:
+        record["bbox"] = [float(value) for value in face.box]
+        record["area"] = float(face.box[2] * face.box[3])
+    return record
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read an annotations file.
+
+    Raises NotFoundError when there is no such file, InputError naming the file and the record when it is not valid.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise NotFoundError(f"{path}: no such annotations file") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file: {error}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: expected a COCO object with 'images' and 'annotations'")
+    for key in ("images", "annotations"):
+        if not isinstance(document.get(key), list):
+            raise InputError(f"{path}: '{key}' is missing or not a list; this is not a COCO file")
+    info = document.get("info", {})
+    if not isinstance(info, dict):
+        raise InputError(f"{path}: 'info' must be an object")
+    faces: dict[int, list[Face]] = {}
+    try:
+        image_ids = [_identifier(record, f"images[{at}]") for at, record in enumerate(document["images"])]
+        for image_id in image_ids:
+            if image_id in faces:
+                raise InputError(f"image id {image_id} occurs twice")
+            faces[image_id] = []
+        _collect_faces(document["annotations"], faces)
+        images = tuple(_image(record, tuple(faces[record["id"]])) for record in document["images"])
+        if len({image.file_name for image in images}) < len(images):
+            raise InputError("two images have the same file_name")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return Annotations(images, info)
+
+
+def _collect_faces(records: list[Any], faces: dict[int, list[Face]]) -> None:
+    """Append every annotation to the list of its image."""
+    seen: set[int] = set()
+    for at, record in enumerate(records):
+        face_id = _identifier(record, f"annotations[{at}]")
+        where = f"annotation {face_id}"
+        if face_id in seen:
+            raise InputError(f"{where} occurs twice")
+        seen.add(face_id)
+        image_id = record.get("image_id")
+        if not isinstance(image_id, int) or image_id not in faces:
+            raise InputError(f"{where}: 'image_id' {image_id!r} is no image of this file")
+        if record.get("category_id") != 1:
+            raise InputError(f"{where}: 'category_id' must be 1 (face), got {record.get('category_id')!r}")
+        attributes = record.get("attributes", {})
+        if not isinstance(attributes, dict):
+            raise InputError(f"{where}: 'attributes' must be an object")
+        box = _box(record["bbox"], where) if record.get("bbox") is not None else None
+        faces[image_id].append(Face(face_id, box, attributes))
+
+
+def _identifier(record: Any, where: str) -> int:
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected an object")
+    value = record.get("id")
+    if not _is_positive(value):
+        raise InputError(f"{where}: 'id' must be an integer from 1 on, got {value!r}")
+    return value
+
+
+def _is_positive(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _image(record: Mapping[str, Any], faces: tuple[Face, ...]) -> Image:
+    where = f"image {record['id']}"
+    if not isinstance(record.get("file_name"), str) or not record["file_name"]:
+        raise InputError(f"{where}: 'file_name' must be a name, got {record.get('file_name')!r}")
+    for key in ("width", "height"):
+        if not _is_positive(record.get(key)):
+            raise InputError(f"{where}: '{key}' must be a positive number of pixels, got {record.get(key)!r}")
+    for key in ("person", "split", "source"):
+        if not isinstance(record.get(key), str | None):
+            raise InputError(f"{where}: '{key}' must be text, got {record[key]!r}")
+    if record.get("split") not in (None, "train", "val", "test"):
+        raise InputError(f"{where}: 'split' must be train, val or test, got {record['split']!r}")
+    fold = record.get("fold")
+    if fold is not None and (isinstance(fold, bool) or not isinstance(fold, int) or fold < 0):
+        raise InputError(f"{where}: 'fold' must be an integer from 0 on, got {fold!r}")
+    return Image(
+        id=record["id"],
+        file_name=record["file_name"],
+        width=record["width"],
+        height=record["height"],
+        faces=faces,
+        person=record.get("person"),
+        split=record.get("split"),
+        fold=fold,
+        source=record.get("source"),
+    )
+
+
+def _box(value: Any, where: str) -> Box:
+    numbers = isinstance(value, list) and len(value) == 4 and all(isinstance(v, int | float) for v in value)
+    if not numbers or not all(map(math.isfinite, value)) or value[2] <= 0 or value[3] <= 0:
+        raise InputError(f"{where}: 'bbox' must be [x, y, width, height] with a positive size, got {value!r}")
+    x, y, width, height = map(float, value)
+    return x, y, width, height
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of the file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

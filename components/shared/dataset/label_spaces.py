@@ -1,0 +1,202 @@
+"""Label spaces: pure functions from raw attributes to class indices. The only place that knows an encoding.
+
+mask: 0 worn, 1 incorrect, 2 absent. gender: 0 male, 1 female. age: 0 below 30, 1 from 30 to 59, 2 from 60 on.
+gender_age = 3*gender + age. mask_gender_age = 6*mask + 3*gender + age.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.runtime.errors import InputError
+
+AGE_THRESHOLDS = (30, 60)
+
+_LABELS = {
+    "mask": ("worn", "incorrect", "absent"),
+    "gender": ("male", "female"),
+    "age": ("<30", "30-59", ">=60"),
+    "emotion": ("anger", "anxiety", "embarrass", "happy", "normal", "pain", "sad"),
+}
+
+_MASK_ALIASES = {
+    "worn": ("worn", "with_mask", "mask", "masked", "correct", "correct_mask", "mask_worn"),
+    "incorrect": ("incorrect", "incorrect_mask", "mask_incorrect", "mask_weared_incorrect", "mask_worn_incorrect"),
+    "absent": ("absent", "without_mask", "no_mask", "unmasked", "normal", "none", "not_worn"),
+}
+_MASK_VALUES = {alias: value for value, aliases in _MASK_ALIASES.items() for alias in aliases}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelHead:
+    """One output of a classifier and its class labels, in index order."""
+
+    name: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpace:
+    """What a classifier predicts.
+
+    Attributes:
+        name: the name that `label_space` resolves.
+        heads: the outputs of the model, one index each.
+        class_labels: the classes that metrics count; their index runs over the heads, last head fastest.
+        attributes: the raw attributes that are read, first one slowest.
+        age_thresholds: lower bounds of the second and third age class, in years.
+    """
+
+    name: str
+    heads: tuple[LabelHead, ...]
+    class_labels: tuple[str, ...]
+    attributes: tuple[str, ...]
+    age_thresholds: tuple[int, int] = AGE_THRESHOLDS
+
+    def encode(self, attributes: Mapping[str, Any]) -> tuple[int, ...] | None:
+        """Return one index per head, or None when an attribute that is needed is absent.
+
+        Raises InputError on a value that cannot be understood.
+        """
+        indices = []
+        for attribute in self.attributes:
+            value = attributes.get(attribute)
+            if value is None:
+                return None
+            indices.append(self._index(attribute, value))
+        if len(self.heads) == len(indices):
+            return tuple(indices)
+        sizes = [len(_LABELS[attribute]) for attribute in self.attributes]
+        return (_ravel(indices, sizes),)
+
+    def _index(self, attribute: str, value: Any) -> int:
+        canonical = canonical_value(attribute, value)
+        if attribute == "age" and isinstance(canonical, int):
+            return sum(canonical >= threshold for threshold in self.age_thresholds)
+        labels = _LABELS[attribute] if len(self.attributes) > 1 else self.heads[0].labels
+        if canonical not in labels:
+            raise InputError(
+                f"attribute '{attribute}': {value!r} is no class of label space '{self.name}': {', '.join(labels)}"
+            )
+        return labels.index(str(canonical))
+
+    def class_index(self, head_indices: Sequence[int]) -> int:
+        """Return the class that one index per head stands for."""
+        return _ravel(head_indices, [len(head.labels) for head in self.heads])
+
+    def head_indices(self, class_index: int) -> tuple[int, ...]:
+        """Return one index per head: the inverse of `class_index`."""
+        assert 0 <= class_index < len(self.class_labels), class_index
+        indices: list[int] = []
+        for head in reversed(self.heads):
+            class_index, index = divmod(class_index, len(head.labels))
+            indices.append(index)
+        return tuple(reversed(indices))
+
+    def class_probabilities(self, heads: Mapping[str, npt.NDArray[np.floating]]) -> npt.NDArray[np.floating]:
+        """Return (N, len(class_labels)) class probabilities from one (N, K) array per head.
+
+        Several heads are taken as independent: the probability of a class is the product over the heads.
+        """
+        joint = heads[self.heads[0].name]
+        for head in self.heads[1:]:
+            joint = (joint[:, :, None] * heads[head.name][:, None, :]).reshape(len(joint), -1)
+        assert joint.shape[1] == len(self.class_labels), joint.shape
+        return joint
+
+
+def _ravel(indices: Sequence[int], sizes: Sequence[int]) -> int:
+    """Number a cell of a table of the given sizes, last axis fastest."""
+    assert len(indices) == len(sizes), (indices, sizes)
+    number = 0
+    for index, size in zip(indices, sizes, strict=True):
+        assert 0 <= index < size, (indices, sizes)
+        number = number * size + index
+    return number
+
+
+def canonical_value(attribute: str, value: Any) -> str | int:
+    """Return the value as it is stored: the one spelling of a mask state, gender or emotion, an age as an integer.
+
+    Values of other attributes come back as text. Raises InputError on a value that cannot be understood.
+    """
+    text = str(value).strip()
+    if attribute == "age":
+        return _age(value, text)
+    if attribute == "mask":
+        key = re.sub(r"[\s-]+", "_", text.lower())
+        if key not in _MASK_VALUES:
+            raise InputError(f"attribute 'mask': {value!r} is not known; known: {', '.join(sorted(_MASK_VALUES))}")
+        return _MASK_VALUES[key]
+    if attribute == "gender":
+        if text.lower() not in _LABELS["gender"]:
+            raise InputError(f"attribute 'gender': {value!r} is not known; write male or female")
+        return text.lower()
+    return text.lower() if attribute == "emotion" else text
+
+
+def _age(value: Any, text: str) -> int:
+    try:
+        years = math.nan if isinstance(value, bool) else float(text)
+    except ValueError:
+        years = math.nan
+    if not (0 <= years <= 150 and years == int(years)):
+        raise InputError(f"attribute 'age': {value!r} is no age; write whole years from 0 to 150")
+    return int(years)
+
+
+def _joint_labels(attributes: Sequence[str]) -> tuple[str, ...]:
+    labels: list[str] = [""]
+    for attribute in attributes:
+        labels = [f"{left}/{right}" if left else right for left in labels for right in _LABELS[attribute]]
+    return tuple(labels)
+
+
+_COMBINATIONS = {
+    "mask": ("mask",),
+    "gender": ("gender",),
+    "age": ("age",),
+    "gender_age": ("gender", "age"),
+    "mask_gender_age": ("mask", "gender", "age"),
+    "all": ("mask", "gender", "age"),
+    "emotion": ("emotion",),
+}
+LABEL_SPACES = tuple(_COMBINATIONS)
+
+
+def label_space(name: str, age_thresholds: tuple[int, int] = AGE_THRESHOLDS) -> LabelSpace:
+    """Return the label space called `name`.
+
+    `name` is one of LABEL_SPACES, or a named list `attribute:class_a,class_b,...` of at least two classes.
+    `age_thresholds` moves the bounds of the age classes, their labels stay. Raises InputError on another name.
+    """
+    if not 0 < age_thresholds[0] < age_thresholds[1]:
+        raise InputError(f"age thresholds must be positive and ascending, got {age_thresholds}")
+    if name in _COMBINATIONS:
+        attributes = _COMBINATIONS[name]
+        classes = _joint_labels(attributes)
+        heads = tuple(LabelHead(a, _LABELS[a]) for a in attributes) if name == "all" else (LabelHead(name, classes),)
+        return LabelSpace(name, heads, classes, attributes, age_thresholds)
+    return _named_list(name)
+
+
+def _named_list(name: str) -> LabelSpace:
+    attribute, colon, listed = name.partition(":")
+    attribute = attribute.strip()
+    if not colon or not re.fullmatch(r"[A-Za-z_]\w*", attribute):
+        raise InputError(
+            f"unknown label space '{name}'; known: {', '.join(LABEL_SPACES)}, or a list 'attribute:class_a,class_b,...'"
+        )
+    if attribute == "age":
+        raise InputError(
+            f"label space '{name}': ages are grouped by the label space 'age', a list of them is not known"
+        )
+    classes = tuple(str(canonical_value(attribute, text)) for text in listed.split(",") if text.strip())
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise InputError(f"label space '{name}' needs at least two different classes after the colon")
+    return LabelSpace(f"{attribute}:{','.join(classes)}", (LabelHead(attribute, classes),), classes, (attribute,))

@@ -1,0 +1,148 @@
+"""Classification metrics over class indices and class probabilities.
+
+They are ratios of the confusion matrix, so NumPy suffices: importing scikit-learn would cost every
+step that trains or evaluates several seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.runtime.errors import InputError
+
+SCALARS = ("accuracy", "log_loss", "macro_f1", "micro_f1")
+_SMALLEST = float(np.finfo(np.float32).eps)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class against all others, as fractions.
+
+    `support` counts its faces in the truth, `predicted` those given to it. A ratio without a
+    denominator is 0. A class with neither is absent: no mean contains it.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    predicted: int
+
+    @property
+    def absent(self) -> bool:
+        """True when the class occurs neither in the truth nor in the predictions."""
+        return self.support == 0 and self.predicted == 0
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """What can be said from labels alone; `confusion` is int (K, K), rows truth, columns prediction."""
+
+    count: int
+    accuracy: float
+    macro_f1: float
+    micro_f1: float
+    classes: tuple[ClassScore, ...]
+    confusion: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassificationScores(LabelScores):
+    """`LabelScores` plus the figure that needs probabilities."""
+
+    log_loss: float
+
+    def scalars(self) -> dict[str, float]:
+        """The scalar metrics by name, in the order of `SCALARS`."""
+        return {name: float(getattr(self, name)) for name in SCALARS}
+
+
+def label_scores(truth: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> LabelScores:
+    """Score predicted against true class indices, both int (N,) in 0..classes-1.
+
+    Macro F1 is the plain mean of F1 over the classes that occur in the truth or among the
+    predictions (scikit-learn's `f1_score(average="macro")` with its default labels): a class that
+    was predicted but does not exist in the truth counts as 0, a class with neither is left out.
+    With one label per face, micro F1 equals accuracy.
+    """
+    assert truth.shape == predicted.shape and truth.ndim == 1, (truth.shape, predicted.shape)
+    if len(truth) == 0:
+        raise InputError("there is nothing to score: no face has both a label and a prediction")
+    for name, indices in (("truth", truth), ("predicted", predicted)):
+        assert indices.min() >= 0 and indices.max() < classes, f"{name} has indices outside 0..{classes - 1}"
+    pairs = truth.astype(np.int64) * classes + predicted
+    confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    hits, support, given = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall, f1 = _ratio(hits, given), _ratio(hits, support), _ratio(2 * hits, given + support)
+    scores = tuple(
+        ClassScore(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]), int(given[k]))
+        for k in range(classes)
+    )
+    accuracy = float(np.trace(confusion) / len(truth))
+    return LabelScores(
+        count=len(truth),
+        accuracy=accuracy,
+        macro_f1=float(np.mean([score.f1 for score in scores if not score.absent])),
+        micro_f1=accuracy,
+        classes=scores,
+        confusion=confusion,
+    )
+
+
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def classification_metrics(truth: NDArray[np.integer], probabilities: NDArray[np.floating]) -> ClassificationScores:
+    """Score class probabilities (N, K) against true class indices (N,); the prediction is the most probable class.
+
+    Log loss is the mean of -ln(probability of the true class), clipped from below to float32's
+    epsilon. See `label_scores` for the rest. Raises InputError for no rows or probabilities that
+    are not finite.
+    """
+    assert probabilities.ndim == 2 and len(probabilities) == len(truth), (probabilities.shape, truth.shape)
+    broken = int((~np.isfinite(probabilities).all(axis=1)).sum())
+    if broken:
+        raise InputError(f"{broken} of {len(truth)} rows of probabilities are not finite: the model has diverged")
+    scores = label_scores(truth, predicted_classes(probabilities), probabilities.shape[1])
+    chosen = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return ClassificationScores(
+        **{name: getattr(scores, name) for name in LabelScores.__dataclass_fields__},
+        log_loss=float(-np.log(np.clip(chosen, _SMALLEST, 1.0)).mean()),
+    )
+
+
+def predicted_classes(probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Index of the most probable class per row of (N, K); the first one of equals."""
+    indices: NDArray[np.int64] = np.argmax(probabilities, axis=1) if len(probabilities) else np.zeros(0, np.int64)
+    return indices
+
+
+@dataclass(frozen=True)
+class AttributeScores:
+    """One attribute of a composed label space, such as gender out of `worn/male/<30`."""
+
+    name: str
+    labels: tuple[str, ...]
+    scores: LabelScores
+
+
+def attribute_scores(
+    names: Sequence[str], class_labels: Sequence[str], truth: NDArray[np.integer], predicted: NDArray[np.integer]
+) -> list[AttributeScores]:
+    """Score every attribute that a class label is composed of.
+
+    `names` are the attributes in the order in which `class_labels` join their values with "/".
+    The value of an attribute is the one in the label of the true or the predicted class.
+    """
+    rows = [label.split("/") for label in class_labels]
+    assert all(len(row) == len(names) for row in rows), (names, class_labels)
+    result = []
+    for part, name in enumerate(names):
+        labels = tuple(dict.fromkeys(row[part] for row in rows))
+        index_of_class = np.array([labels.index(row[part]) for row in rows])
+        scores = label_scores(index_of_class[truth], index_of_class[predicted], len(labels))
+        result.append(AttributeScores(name, labels, scores))
+    return result

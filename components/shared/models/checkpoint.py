@@ -1,0 +1,99 @@
+"""The checkpoint format: weights, training state and every fact that export and serving need, in one file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from components.shared.models.network import Network, build_network
+from serving.runtime.card import CropRule, Head, InputSize, Normalization
+from serving.runtime.errors import InputError, NotFoundError
+
+FORMAT_VERSION = 1
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One saved moment of a training.
+
+    `model_state` holds the trained weights and `ema_state` their moving average, absent when it is off;
+    what is evaluated and exported is the average where there is one. `optimizer_state` is only in `last.pt`; the
+    learning rate and all random draws follow from `epoch`, which counts from 1, and `config`, the resolved training
+    configuration as plain values.
+    """
+
+    model: str
+    label_space: str
+    heads: tuple[Head, ...]
+    input: InputSize
+    crop: CropRule
+    normalization: Normalization
+    model_state: State
+    ema_state: State | None
+    config: dict[str, Any]
+    epoch: int
+    metrics: dict[str, float]
+    dataset_digest: str
+    training_digest: str
+    leaks: bool
+    run_id: str
+    versions: dict[str, str]
+    optimizer_state: State | None = None
+
+    def network(self) -> Network:
+        """Build the network with the weights that are evaluated and exported, in evaluation mode."""
+        network = build_network(self.model, self.heads, self.normalization)
+        network.load_state_dict(self.ema_state if self.ema_state is not None else self.model_state)
+        return network.eval()
+
+
+_FACTS: dict[str, type[BaseModel]] = {"input": InputSize, "crop": CropRule, "normalization": Normalization}
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write `checkpoint` to `path` in one move; a killed write leaves no file of that name."""
+    values: dict[str, Any] = dict(vars(checkpoint))
+    values["heads"] = [head.model_dump(mode="json") for head in checkpoint.heads]
+    for name in _FACTS:
+        values[name] = values[name].model_dump(mode="json")
+    temporary = path.with_name(f".{path.name}.partial")
+    torch.save({"format_version": FORMAT_VERSION, **values}, temporary)
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU without running any code from it.
+
+    Raises NotFoundError when there is no such file and InputError when it is not a checkpoint of this version.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"no checkpoint at {path}")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load has no common error type for foreign, cut or unsafe files
+        raise InputError(f"{path} is not a checkpoint that train_classifier wrote: {error}") from error
+    if not isinstance(values, dict) or values.pop("format_version", None) != FORMAT_VERSION:
+        raise InputError(f"{path} is not a checkpoint of format {FORMAT_VERSION}; train again with this version")
+    try:
+        values["heads"] = tuple(Head.model_validate(head) for head in values["heads"])
+        for name, fact in _FACTS.items():
+            values[name] = fact.model_validate(values[name])
+        return Checkpoint(**values)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{path} is not a complete checkpoint: {error}") from error
+
+
+def find_checkpoint(folder: Path, name: str) -> Path:
+    """Return the file of the checkpoint called `name` in a checkpoints artifact.
+
+    Raises NotFoundError listing the names that are there.
+    """
+    present = sorted(path.stem for path in folder.glob("*.pt"))
+    if name not in present:
+        known = ", ".join(present) or "none"
+        raise NotFoundError(f"no checkpoint '{name}' in {folder}; present: {known}")
+    return folder / f"{name}.pt"

@@ -1,0 +1,183 @@
+"""MLflow runs: opened by training, resumed by the steps after it.
+
+Where `MLFLOW_TRACKING_URI` is not set, tracking is off: a run has the id "" and logging does nothing.
+MLflow takes seconds to import, so it is imported inside the functions and only when tracking is on.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.runtime.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEFAULT_EXPERIMENT = "facet"
+_LONGEST_VALUE = 6000
+
+
+def tracking_is_on() -> bool:
+    """True when `MLFLOW_TRACKING_URI` names a server."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def mlflow_client() -> "MlflowClient":
+    """A client of the server in `MLFLOW_TRACKING_URI`.
+
+    A server that is still starting is waited for by MLflow's own retries, at 2, 4, 8 ... seconds
+    and two minutes in all. Its progress messages are silenced.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    return MlflowClient()
+
+
+class Run:
+    """A run to log to; every method does nothing when tracking is off (`run_id` is "")."""
+
+    def __init__(self, run_id: str = "", client: "MlflowClient | None" = None) -> None:
+        assert bool(run_id) == (client is not None)
+        self.run_id = run_id
+        self._client = client
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log the metrics in one request."""
+        if self._client is None:
+            return
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log parameters that the run does not have yet; nested mappings become dotted names.
+
+        MLflow never changes a parameter: a name that the run has keeps its value. Text beyond
+        MLflow's limit of 6000 characters is cut. Never pass secrets.
+        """
+        if self._client is None:
+            return
+        from mlflow.entities import Param
+
+        known = self._client.get_run(self.run_id).data.params
+        new = [Param(name, text) for name, text in _flat(values) if name not in known]
+        self._client.log_batch(self.run_id, params=new)
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Set tags; a tag that exists gets the new value."""
+        if self._client is None:
+            return
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in _flat(values)])
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Upload a file, or a folder with everything in it, to `folder` of the run's artifacts."""
+        if self._client is None:
+            return
+        if path.is_dir():
+            self._client.log_artifacts(self.run_id, str(path), folder or None)
+        else:
+            self._client.log_artifact(self.run_id, str(path), folder or None)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
+            yield f"{prefix}{key}", text[:_LONGEST_VALUE]
+
+
+@contextmanager
+def open_run(
+    experiment: str,
+    *,
+    run_name: str = "",
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+) -> Iterator[Run]:
+    """Open a run for the body of a `with` statement and close it as finished, failed or killed.
+
+    When `MLFLOW_RUN_ID` is set, that run is used and left open for whoever started it, and
+    `experiment` and `run_name` are ignored. Raises NotFoundError when it does not exist.
+    """
+    if not tracking_is_on():
+        yield Run()
+        return
+    client = mlflow_client()
+    run_id = os.environ.get("MLFLOW_RUN_ID", "")
+    mine = not run_id
+    if mine:
+        created = client.create_run(_experiment_id(client, experiment), run_name=run_name or None)
+        run_id = created.info.run_id
+    else:
+        _check_exists(client, run_id)
+    run = Run(run_id, client)
+    status = "FAILED"
+    try:
+        run.params(params or {})
+        run.tags(tags or {})
+        yield run
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        if mine:
+            client.set_terminated(run_id, status)
+
+
+def resume_run(run_id: str) -> Run:
+    """A run to which a later step adds; its status stays. "" gives a run that logs nothing.
+
+    Raises NotFoundError when tracking is on and the run does not exist.
+    """
+    if not run_id or not tracking_is_on():
+        return Run()
+    client = mlflow_client()
+    _check_exists(client, run_id)
+    return Run(run_id, client)
+
+
+def _check_exists(client: "MlflowClient", run_id: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise NotFoundError(
+                f"MLflow has no run '{run_id}': check MLFLOW_TRACKING_URI, and the run_id parameter or MLFLOW_RUN_ID"
+            ) from error
+        raise
+
+
+def _experiment_id(client: "MlflowClient", name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if not name:
+        raise InputError("the MLflow experiment has no name: set the experiment parameter")
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            # Another process made it in between.
+            found = client.get_experiment_by_name(name)
+            assert found is not None
+    return str(found.experiment_id)

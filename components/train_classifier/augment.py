@@ -1,0 +1,95 @@
+"""Random changes of training pictures. Every draw comes from the generator that is passed in."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from components.train_classifier.config import Augment
+from serving.runtime.image_file import Rect
+
+Pixels = NDArray[np.uint8]
+Color = tuple[int, int, int]
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_ERASED_AREA = (0.02, 0.2)
+_ERASED_ASPECT = 3.0
+
+
+def random_rect(rect: Rect, size: tuple[int, int], augment: Augment, rng: np.random.Generator) -> Rect:
+    """Draw a rectangle inside `rect` (or slightly beyond it) and inside an upright image of `size` (height, width).
+
+    See `Augment` for how its area, aspect ratio and place are drawn.
+    """
+    left, top, right, bottom = rect
+    height, width = bottom - top, right - left
+    area = rng.uniform(*augment.scale)
+    stretch = math.exp(rng.uniform(math.log(augment.aspect[0]), math.log(augment.aspect[1])))
+    new_width = min(width * math.sqrt(area * stretch), size[1])
+    new_height = min(height * math.sqrt(area / stretch), size[0])
+    new_left = _place(left, width, new_width, size[1], augment.translate, rng)
+    new_top = _place(top, height, new_height, size[0], augment.translate, rng)
+    return new_left, new_top, new_left + new_width, new_top + new_height
+
+
+def _place(start: float, length: float, part: float, limit: float, translate: float, rng: np.random.Generator) -> float:
+    slack = length - part
+    margin = translate * length
+    drawn = start + rng.uniform(min(slack, 0.0) - margin, max(slack, 0.0) + margin)
+    return float(min(max(drawn, 0.0), limit - part))
+
+
+def augment_pixels(pixels: Pixels, augment: Augment, fill: Color, rng: np.random.Generator) -> Pixels:
+    """Mirror, turn, recolour and erase a picture, uint8 (h,w,3) RGB; new corners and holes get the colour `fill`."""
+    if rng.random() < augment.flip:
+        pixels = pixels[:, ::-1]
+    if augment.rotation > 0:
+        angle = rng.uniform(-augment.rotation, augment.rotation)
+        turned = Image.fromarray(np.ascontiguousarray(pixels)).rotate(angle, Image.Resampling.BILINEAR, fillcolor=fill)
+        pixels = np.asarray(turned)
+    pixels = jitter_colors(pixels, augment, rng)
+    if rng.random() < augment.erasing:
+        erase(pixels, fill, rng)
+    return pixels
+
+
+def jitter_colors(pixels: Pixels, augment: Augment, rng: np.random.Generator) -> Pixels:
+    """Return a new picture with changed brightness, contrast, saturation and hue.
+
+    All four together are one affine map of RGB: brightness scales it, contrast pulls it towards the picture's mean
+    luma, saturation pulls each pixel towards its own luma, hue turns it around the gray axis of YIQ.
+    """
+    brightness, contrast, saturation = (
+        rng.uniform(1 - strength, 1 + strength)
+        for strength in (augment.brightness, augment.contrast, augment.saturation)
+    )
+    matrix = saturation * np.eye(3) + (1 - saturation) * _LUMA
+    if augment.hue > 0:
+        angle = 2 * math.pi * rng.uniform(-augment.hue, augment.hue)
+        cos, sin = math.cos(angle), math.sin(angle)
+        turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+        matrix = matrix @ np.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
+    red, green, blue = planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+    mean_luma = brightness * float(_LUMA @ planes.reshape(3, -1).mean(axis=1))
+    matrix = (brightness * contrast * matrix).astype(np.float32)
+    offset = np.float32((1 - contrast) * mean_luma + 0.5)  # the half rounds when the fraction is cut off
+    changed = np.empty(pixels.shape, np.uint8)
+    # Written out because the bits of a matrix product may depend on the number of BLAS threads.
+    for channel, (from_red, from_green, from_blue) in enumerate(matrix):
+        plane = from_red * red + from_green * green + from_blue * blue + offset
+        changed[..., channel] = np.clip(plane, 0, 255, out=plane)
+    return changed
+
+
+def erase(pixels: Pixels, fill: Color, rng: np.random.Generator) -> None:
+    """Paint a random rectangle of `pixels` in place (random erasing, Zhong et al., 2020)."""
+    height, width = pixels.shape[:2]
+    area = rng.uniform(*_ERASED_AREA) * height * width
+    aspect = math.exp(rng.uniform(-math.log(_ERASED_ASPECT), math.log(_ERASED_ASPECT)))
+    hole_height = min(round(math.sqrt(area / aspect)), height)
+    hole_width = min(round(math.sqrt(area * aspect)), width)
+    top = int(rng.integers(height - hole_height + 1))
+    left = int(rng.integers(width - hole_width + 1))
+    pixels[top : top + hole_height, left : left + hole_width] = fill

@@ -1,0 +1,71 @@
+"""The KFP door of train_classifier."""
+
+from typing import Any, NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components import container_images
+
+
+@dsl.component(base_image=container_images.TRAIN, install_kfp_package=False)
+def train_classifier(
+    images: Input[Dataset],
+    annotations: Input[Dataset],
+    checkpoints: Output[Model],
+    metrics: Output[Metrics],
+    label_space: str,
+    model: str,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    image_height: int,
+    image_width: int,
+    seed: int,
+    config: dict[str, Any] = {},  # noqa: B006
+    experiment: str = "facet",
+) -> NamedTuple("Outputs", run_id=str):  # type: ignore[valid-type]
+    """Train a classifier on the train split and choose its best epoch on the val split.
+
+    Args:
+        images: The image archive.
+        annotations: COCO annotations whose images are assigned to train, val and test.
+        checkpoints: A folder with best.pt, last.pt, config.json, history.json and TensorBoard events.
+        metrics: Loss, accuracy and macro F1 of the best epoch.
+        label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion or
+            attribute:class_a,class_b.
+        model: The network: resnet18 or base.
+        epochs: How often every face of the train split is seen.
+        batch_size: Faces in a training step.
+        learning_rate: Peak of the learning rate.
+        image_height: Height of the network's input in pixels.
+        image_width: Width of the network's input in pixels.
+        seed: Start of every random draw.
+        config: Further options of the training, such as scheduler, ema_decay or augment; the parameters above win.
+        experiment: MLflow experiment of the training's run.
+
+    Returns:
+        run_id: The MLflow run of this training, empty without a tracking server.
+    """
+    from collections import namedtuple
+    from pathlib import Path
+
+    from components.train_classifier.config import resolve_config
+    from components.train_classifier.train import train
+
+    resolved = resolve_config(
+        config,
+        label_space=label_space,
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        image_height=image_height,
+        image_width=image_width,
+        seed=seed,
+    )
+    result = train(resolved, Path(images.path), Path(annotations.path), Path(checkpoints.path), experiment=experiment)
+    for name, value in result.metrics.items():
+        metrics.log_metric(name, value)
+    metrics.log_metric("best_epoch", float(result.best_epoch))
+    return namedtuple("Outputs", ["run_id"])(result.run_id)

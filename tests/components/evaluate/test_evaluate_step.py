@@ -1,0 +1,230 @@
+import json
+import re
+from dataclasses import replace
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kfp import dsl
+from sklearn.metrics import f1_score
+
+from components.evaluate.component import evaluate as door
+from components.evaluate.evaluate import Evaluation, evaluate
+from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.label_spaces import label_space
+from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
+from serving.runtime.errors import InputError
+
+SCALARS = {"accuracy", "log_loss", "macro_f1", "micro_f1", "calibration_error"}
+
+
+class Case:
+    """Drawn annotations of two splits, and predictions of the test split with some faults."""
+
+    def __init__(self, folder: Path, space_name: str, count: int = 80, seed: int = 0) -> None:
+        self.folder, self.space = folder, label_space(space_name)
+        rng = np.random.default_rng(seed)
+        self.images, self.faces = [], []
+        self.heads = {head.name: [] for head in self.space.heads}
+        self.truth = []
+        for i in range(1, count + 1):
+            attributes = {
+                "mask": str(rng.choice(["worn", "incorrect", "absent"])),
+                "gender": str(rng.choice(["male", "female"])),
+                "age": int(rng.choice([20, 29, 30, 59, 60, 80])),
+            }
+            face = Face(100 + i, (1.0, 2.0, 3.0, 4.0), attributes)
+            self.images.append(Image(i, f"{i}.jpg", 9, 9, (face,), split="train" if i % 4 == 0 else "test"))
+            if i % 4 == 0:
+                continue
+            self.faces.append(PredictedFace(i, face.id, f"{i}.jpg", face.box))
+            encoded = self.space.encode(attributes)
+            assert encoded is not None
+            self.truth.append(self.space.class_index(encoded))
+            for head, index in zip(self.space.heads, encoded, strict=True):
+                values = rng.dirichlet(np.ones(len(head.labels)))
+                values[index] += rng.uniform(0, 1)
+                self.heads[head.name].append(values / values.sum())
+
+    def predictions(self) -> Predictions:
+        heads = {name: np.array(values, np.float32) for name, values in self.heads.items()}
+        return Predictions(tuple(self.faces), heads, self.space, "drawn <model>", "abcdef012345")
+
+    def write(self, predictions: Predictions | None = None, **info: object) -> tuple[Path, Path, Path]:
+        write_annotations(Annotations(tuple(self.images), {"leaks": False, **info}), self.folder / "a.json")
+        write_predictions(predictions or self.predictions(), self.folder / "p.csv")
+        return self.folder / "p.csv", self.folder / "a.json", self.folder / "report"
+
+    def run(self, predictions: Predictions | None = None, **options: object) -> Evaluation:
+        return evaluate(*self.write(predictions), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("space", ["mask", "gender", "mask_gender_age", "all", "gender_age"])
+def test_figures_are_those_of_the_joined_rows(space: str, tmp_path: Path) -> None:
+    case = Case(tmp_path, space)
+    table = case.predictions()
+    result = case.run()
+    truth, predicted = np.array(case.truth), table.class_probabilities().argmax(axis=1)
+    assert result.metrics["accuracy"] == pytest.approx(np.mean(truth == predicted))
+    assert result.metrics["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert np.sum(result.confusion) == len(truth) and result.labels == case.space.class_labels
+    attributes = case.space.attributes if len(case.space.attributes) > 1 else ()
+    names = {f"{a}_{figure}" for a in attributes for figure in ("accuracy", "macro_f1")}
+    assert set(result.metrics) == SCALARS | names
+    assert all(type(value) is float for value in result.metrics.values())
+
+
+def test_rows_are_joined_by_id_and_not_by_position(tmp_path: Path) -> None:
+    case = Case(tmp_path, "mask")
+    before = case.run()
+    order = np.random.default_rng(1).permutation(len(case.faces))
+    table = case.predictions()
+    shuffled = replace(
+        table, faces=tuple(table.faces[k] for k in order), heads={n: v[order] for n, v in table.heads.items()}
+    )
+    after = case.run(shuffled)
+    assert after.confusion == before.confusion
+    assert after.metrics == pytest.approx(before.metrics)
+
+
+def without(table: Predictions, rows: list[int]) -> Predictions:
+    keep = [k for k in range(len(table.faces)) if k not in rows]
+    return replace(table, faces=tuple(table.faces[k] for k in keep), heads={n: v[keep] for n, v in table.heads.items()})
+
+
+def test_missing_rows_are_refused_above_the_threshold(tmp_path: Path) -> None:
+    case = Case(tmp_path, "mask")
+    table = without(case.predictions(), [0, 5])
+    with pytest.raises(
+        InputError, match=r"2 faces are in the annotations, but not predicted: image 1 face 101, image 7"
+    ):
+        case.run(table)
+    with pytest.raises(InputError, match=r"allowed: 1"):
+        case.run(table, max_missing=1)
+    result = case.run(table, max_missing=2)
+    assert np.sum(result.confusion) == len(case.faces) - 2
+    assert "2 faces left out" in (tmp_path / "report").read_text()
+
+
+def test_extra_and_double_rows_are_refused(tmp_path: Path) -> None:
+    case = Case(tmp_path, "mask")
+    table = case.predictions()
+    stranger = replace(table, faces=(*table.faces[:-1], replace(table.faces[-1], face_id=9999)))
+    with pytest.raises(InputError, match=r"1 faces are predicted, but not in the annotations: image \d+ face 9999"):
+        case.run(stranger)
+    twice = replace(table, faces=(*table.faces[:-1], table.faces[0]))
+    with pytest.raises(InputError, match=r"1 faces are predicted more than once: image 1 face 101"):
+        case.run(twice)
+
+
+def test_faces_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    case = Case(tmp_path, "mask_gender_age")
+    for at in (0, 1):
+        image = case.images[at]
+        known = {k: v for k, v in image.faces[0].attributes.items() if k != "age"}
+        case.images[at] = replace(image, faces=(replace(image.faces[0], attributes=known),))
+    result = case.run()
+    truth, predicted = np.array(case.truth)[2:], case.predictions().class_probabilities().argmax(axis=1)[2:]
+    assert np.sum(result.confusion) == len(truth)
+    assert result.metrics["accuracy"] == pytest.approx(np.mean(truth == predicted))
+    assert "2 faces left out" in (tmp_path / "report").read_text()
+    case.images = [replace(i, faces=(replace(i.faces[0], attributes={}),)) for i in case.images]
+    with pytest.raises(InputError, match="mask, gender, age"):
+        case.run()
+
+
+def test_floors(tmp_path: Path) -> None:
+    case = Case(tmp_path, "all")
+    accuracy = case.run().metrics["accuracy"]
+    assert case.run(floors={"accuracy": accuracy}).passed
+    missed = case.run(floors={"accuracy": 0.0, "macro_f1": 1, "age_accuracy": 1.01})
+    assert not missed.passed
+    assert [(m.metric, m.floor) for m in missed.failed_floors] == [("age_accuracy", 1.01), ("macro_f1", 1.0)]
+    assert all(m.value == missed.metrics[m.metric] for m in missed.failed_floors)
+    page = (tmp_path / "report").read_text()
+    assert "Failed." in page and "is below 1.01" in page
+    assert case.run().passed and "No floor was set" in (tmp_path / "report").read_text()
+
+
+@pytest.mark.parametrize(
+    ("floors", "message"),
+    [
+        ({"f1": 0.8}, r"no metric 'f1'.*accuracy, macro_f1, micro_f1"),
+        ({"log_loss": 0.8}, "no metric 'log_loss'"),
+        ({"accuracy": "high"}, "'accuracy' must be a number"),
+        ({"accuracy": float("nan")}, "must be a number"),
+        ({"accuracy": True}, "must be a number"),
+    ],
+)
+def test_a_floor_that_makes_no_sense(floors: dict[str, float], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        Case(tmp_path, "mask").run(floors=floors)
+    assert not (tmp_path / "report").exists()
+
+
+class Outside(HTMLParser):
+    """Collects whatever a page would load or run."""
+
+    found: list[str]
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "link", "img", "iframe", "object", "base", "form"):
+            self.found.append(tag)
+        self.found += [name for name, _ in attributes if name in ("src", "href", "srcset") or name.startswith("on")]
+
+
+@pytest.mark.parametrize("space", ["mask", "mask_gender_age"])
+def test_the_report_stands_alone_and_escapes(space: str, tmp_path: Path) -> None:
+    Case(tmp_path, space, count=300).run()
+    page = (tmp_path / "report").read_text(encoding="utf-8")
+    parser = Outside()
+    parser.found = []
+    parser.feed(page)
+    assert parser.found == [] and not re.search(r"url\(|@import|https?:", page)
+    assert "drawn &lt;model&gt;" in page and "<model>" not in page
+    assert len(page.encode()) < 500_000
+    assert "leak" not in page
+    for label in label_space(space).class_labels:
+        assert escape(label) in page
+        assert label == escape(label) or label not in page
+
+
+def test_leaking_splits_are_shouted_about_before_any_figure(tmp_path: Path) -> None:
+    case = Case(tmp_path, "mask")
+    evaluate(*case.write(leaks=True))
+    page = (tmp_path / "report").read_text()
+    assert page.index("These figures leak.") < page.index('class="tile"')
+
+
+def test_same_input_same_bytes_and_inputs_stay(tmp_path: Path) -> None:
+    case = Case(tmp_path, "all")
+    predictions, annotations, report = case.write()
+    before = predictions.read_bytes(), annotations.read_bytes()
+    evaluate(predictions, annotations, report)
+    first = report.read_bytes()
+    evaluate(predictions, annotations, report)
+    assert report.read_bytes() == first and (predictions.read_bytes(), annotations.read_bytes()) == before
+    with pytest.raises(InputError, match="replace an input"):
+        evaluate(predictions, annotations, tmp_path / "x" / ".." / "p.csv")
+
+
+def test_the_door(tmp_path: Path) -> None:
+    predictions, annotations, report = Case(tmp_path, "mask").write()
+    metrics, confusion = dsl.Metrics(uri=str(tmp_path / "m")), dsl.ClassificationMetrics(uri=str(tmp_path / "c"))
+    passed, metrics_json = door.python_func(
+        predictions=dsl.Dataset(uri=str(predictions)),
+        annotations=dsl.Dataset(uri=str(annotations)),
+        metrics=metrics,
+        confusion=confusion,
+        report=dsl.HTML(uri=str(report)),
+        floors={"accuracy": 2.0},
+    )
+    assert passed is False and set(json.loads(metrics_json)) == SCALARS
+    assert metrics.metadata == json.loads(metrics_json)
+    matrix = confusion.metadata["confusionMatrix"]
+    assert [c["displayName"] for c in matrix["annotationSpecs"]] == ["worn", "incorrect", "absent"]
+    assert sum(sum(row["row"]) for row in matrix["rows"]) == 60
+    assert report.read_text().startswith("<!doctype html>")
+    json.dumps(confusion.metadata)

@@ -1,0 +1,202 @@
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from components.export_onnx import export as exporter
+from components.export_onnx.export import ExportResult, export
+from components.shared.dataset.label_spaces import label_space
+from components.shared.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from components.shared.models.network import build_network, head_probabilities
+from serving.runtime.card import METADATA_KEY, CropRule, Head, InputSize, Normalization
+from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.predictor import Predictor
+from serving.runtime.preprocess import Box, decode_crop_resize
+
+
+def random_checkpoint(model: str = "base", space: str = "all", seed: int = 0) -> Checkpoint:
+    """A network with random weights and batch-norm statistics that are not those of a fresh one."""
+    torch.manual_seed(seed)
+    heads = tuple(Head(name=head.name, labels=head.labels) for head in label_space(space).heads)
+    normalization = Normalization(mean=(0.5, 0.45, 0.4), std=(0.25, 0.22, 0.2))
+    network = build_network(model, heads, normalization).train()
+    with torch.no_grad():
+        for _ in range(5):
+            network(torch.randint(0, 256, (4, 40, 32, 3), dtype=torch.uint8))
+        network.get_parameter("backbone.fc.weight").mul_(10)
+    return Checkpoint(
+        model=model,
+        label_space=space,
+        heads=heads,
+        input=InputSize(height=40, width=32),
+        crop=CropRule(scale=1.4, min_decode=2.0),
+        normalization=normalization,
+        model_state=network.state_dict(),
+        ema_state=None,
+        config={},
+        epoch=1,
+        metrics={},
+        dataset_digest="d" * 64,
+        training_digest="t" * 64,
+        leaks=False,
+        run_id="a run id",
+        versions={"pillow": "1.2.3"},
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    save_checkpoint(random_checkpoint(), folder / "best.pt")
+    save_checkpoint(random_checkpoint(seed=1), folder / "last.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExportResult]:
+    output = tmp_path_factory.mktemp("export") / "model"
+    return output, export(checkpoints, output, name="faces")
+
+
+def test_the_folder_holds_one_file_with_the_card(exported: tuple[Path, ExportResult]) -> None:
+    output, result = exported
+    assert [path.name for path in output.iterdir()] == ["model.onnx"]
+    assert [path.name for path in output.parent.iterdir()] == ["model"]
+    assert hashlib.sha256((output / "model.onnx").read_bytes()).hexdigest() == result.sha256
+    assert result.max_difference <= 1e-4
+    card = Predictor(output / "model.onnx").card
+    source = random_checkpoint()
+    assert (card.name, card.label_space, card.heads, card.leaks) == ("faces", "all", source.heads, False)
+    assert (card.input, card.crop, card.normalization) == (source.input, source.crop, source.normalization)
+    assert (card.dataset_digest, card.training_digest) == ("d" * 64, "t" * 64)
+    assert card.versions.keys() == {"onnx", "onnxscript", "pillow", "torch", "torchvision"}
+
+
+def test_the_graph_has_the_promised_face(exported: tuple[Path, ExportResult]) -> None:
+    graph = onnx.load(exported[0] / "model.onnx").graph
+    (images,) = graph.input
+    assert images.name == "images" and images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    dimensions = images.type.tensor_type.shape.dim
+    assert dimensions[0].dim_param and [dimension.dim_value for dimension in dimensions[1:]] == [40, 32, 3]
+    assert [output.name for output in graph.output] == ["mask", "gender", "age"]
+    assert all(output.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for output in graph.output)
+
+
+def test_nothing_of_the_build_is_in_the_file(exported: tuple[Path, ExportResult]) -> None:
+    data = (exported[0] / "model.onnx").read_bytes()
+    model = onnx.load_from_string(data)
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    for trace in (b"site-packages", b".py", b"a run id", str(Path.cwd()).encode(), str(exported[0]).encode()):
+        assert trace not in data, trace
+    assert not re.search(rb"/(home|root|usr|tmp|work|opt|var)/", data)
+
+
+def test_bytes_do_not_depend_on_folder_or_process(
+    checkpoints: Path, exported: tuple[Path, ExportResult], tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from components.export_onnx.export import export; "
+        "print(export(Path(sys.argv[1]), Path(sys.argv[2]), name='faces').sha256)"
+    )
+    elsewhere = tmp_path / "another" / "folder"
+    elsewhere.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoints), str(elsewhere / "out")],
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.strip(), done.stderr) == (exported[1].sha256, "")
+
+
+@pytest.mark.parametrize(("model", "space"), [("resnet18", "mask_gender_age")])
+def test_every_backbone_exports(model: str, space: str, tmp_path: Path) -> None:
+    save_checkpoint(random_checkpoint(model, space), tmp_path / "only.pt")
+    result = export(tmp_path, tmp_path / "model", checkpoint="only", name="x")
+    assert result.max_difference <= 1e-4
+    graph = onnx.load(tmp_path / "model" / "model.onnx").graph
+    assert [output.name for output in graph.output] == ["mask_gender_age"]
+
+
+def test_torch_and_the_served_file_agree_from_the_same_bytes(
+    checkpoints: Path, exported: tuple[Path, ExportResult]
+) -> None:
+    predictor = Predictor(exported[0] / "model.onnx")
+    source = load_checkpoint(checkpoints / "best.pt")
+    rng = np.random.default_rng(7)
+    faces: list[tuple[bytes, Box | None]] = []
+    for number in range(6):
+        buffer = io.BytesIO()
+        picture = Image.fromarray(rng.integers(0, 256, (12, 9, 3), dtype=np.uint8)).resize((90, 120))
+        picture.save(buffer, "PNG" if number % 2 else "JPEG")
+        faces.append((buffer.getvalue(), None if number < 2 else (10.0 + number, 20.5, 40.0, 55.5)))
+    served = predictor.predict(faces)
+    pixels = np.stack([decode_crop_resize(data, box, predictor.card) for data, box in faces])
+    with torch.inference_mode():
+        expected = head_probabilities(source.network()(torch.from_numpy(pixels)), [3, 2, 3])
+    for name, probabilities in zip(("mask", "gender", "age"), expected, strict=True):
+        np.testing.assert_allclose(served[name], probabilities.numpy(), atol=1e-4)
+    assert served["mask"].std(axis=0).max() > 0.01  # the faces differ, so agreement means something
+
+
+def test_the_checkpoint_is_chosen_by_name(checkpoints: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no checkpoint 'epoch_9'.*present: best, last"):
+        export(checkpoints, tmp_path / "model", checkpoint="epoch_9", name="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_differs_is_not_written(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_onnx = exporter.to_onnx
+    other = random_checkpoint(seed=1)
+
+    def of_another_network(module: torch.nn.Module, source: Checkpoint) -> onnx.ModelProto:
+        return to_onnx(exporter.HeadProbabilities(other.network(), [3, 2, 3]).eval(), source)
+
+    monkeypatch.setattr(exporter, "to_onnx", of_another_network)
+    with pytest.raises(
+        RuntimeError, match=r"checkpoint 'best' is not the network: probabilities differ by up to 0\.\d+"
+    ):
+        export(checkpoints, tmp_path / "model", name="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_names_and_outputs(checkpoints: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name: the model needs one"):
+        export(checkpoints, tmp_path / "model", name=" ")
+    before = {path: path.read_bytes() for path in checkpoints.iterdir()}
+    with pytest.raises(InputError, match="already exists and is not empty"):
+        export(checkpoints, checkpoints, name="x")
+    assert {path: path.read_bytes() for path in checkpoints.iterdir()} == before
+
+
+def test_the_door(checkpoints: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from components.export_onnx.component import export_onnx
+
+    logged: dict[str, float] = {}
+    model = SimpleNamespace(path=str(tmp_path / "model"), metadata={})
+    export_onnx.python_func(
+        checkpoints=SimpleNamespace(path=str(checkpoints)),
+        model=model,
+        metrics=SimpleNamespace(log_metric=logged.__setitem__),
+        name="faces",
+        checkpoint="last",
+    )
+    assert logged.keys() == {"max_difference"} and logged["max_difference"] <= 1e-4
+    data = (tmp_path / "model" / "model.onnx").read_bytes()
+    assert model.metadata["sha256"] == hashlib.sha256(data).hexdigest()
+    assert capfd.readouterr() == ("", "")

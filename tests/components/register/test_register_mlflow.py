@@ -1,0 +1,312 @@
+"""Everything that talks to MLflow, against one real server: runs, the evaluation's log, the registry."""
+
+import asyncio
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from kfp import dsl
+from onnx import TensorProto, helper
+
+from components.evaluate.evaluate import evaluate
+from components.register.component import promote as promote_door
+from components.register.component import register as register_door
+from components.register.register import promote, read_metrics, register
+from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.label_spaces import label_space
+from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
+from components.shared.tracking import runs
+from components.shared.tracking.runs import open_run, resume_run
+from serving.runtime.card import METADATA_KEY, Head, InputSize, ModelCard, Normalization
+from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.predictor import load_model
+from serving.runtime.storage import make_bucket
+
+DIGEST = "d" * 64
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    return mlflow_url
+
+
+def write_model(folder: Path, seed: int = 0) -> Path:
+    """A model that looks at the mean colour: uint8 (N, 16, 12, 3) to three mask states."""
+    space = label_space("mask")
+    card = ModelCard(
+        name="tiny",
+        label_space="mask",
+        heads=tuple(Head(name=head.name, labels=head.labels) for head in space.heads),
+        input=InputSize(height=16, width=12),
+        normalization=Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+        leaks=False,
+        versions={},
+        dataset_digest=DIGEST,
+        training_digest="e" * 64,
+    )
+    weights = np.random.default_rng(seed).normal(size=(3, 3)).astype(np.float32) / 20
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["pixels", "axes"], ["colour"], keepdims=0),
+            helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["mask"], axis=1),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 16, 12, 3])],
+        [helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]), onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: card.model_dump_json()})
+    folder.mkdir(parents=True)
+    # Field order that no serialiser would choose: metadata first, the rest after it.
+    first = onnx.ModelProto(metadata_props=model.metadata_props)
+    model.ClearField("metadata_props")
+    (folder / "model.onnx").write_bytes(first.SerializeToString() + model.SerializeToString())
+    return folder
+
+
+def sha256(path: str | Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def relay(port: int, target: int) -> None:
+    """Forward connections, for as long as the process lives."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", target)
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async def serve() -> None:
+        await (await asyncio.start_server(connected, "127.0.0.1", port)).serve_forever()
+
+    asyncio.run(serve())
+
+
+def test_a_server_that_is_not_up_yet_is_waited_for(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    target = int(tracking.rpartition(":")[2])
+    threading.Timer(1.0, lambda: threading.Thread(target=relay, args=(port, target), daemon=True).start()).start()
+    began = time.monotonic()
+    with open_run("waited") as run:
+        assert time.monotonic() - began >= 1.0
+    assert runs.mlflow_client().get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_run_keeps_everything(tracking: str, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "file.txt").write_text("text")
+    params = {f"name{i}": i for i in range(230)} | {
+        "nested": {"deep": {"list": [1, 2]}},
+        "long": "x" * 9000,
+        "no": None,
+    }
+    with open_run("first", run_name="named", params=params, tags={"kind": "test"}) as run:
+        run.metrics({f"m{i}": np.float32(i) for i in range(1100)})
+        for step in range(1, 3):
+            run.metrics({"m7": 7 + step}, step)
+        run.artifact(tmp_path / "some" / "file.txt", "files")
+        run.artifact(tmp_path / "some")
+    client = runs.mlflow_client()
+    found = client.get_run(run.run_id)
+    assert found.info.status == "FINISHED" and found.info.run_name == "named" and found.data.tags["kind"] == "test"
+    assert len(found.data.params) == 233 and found.data.params["nested.deep.list"] == "[1, 2]"
+    assert len(found.data.params["long"]) == 6000
+    assert found.data.metrics["m1099"] == 1099
+    assert [m.value for m in client.get_metric_history(run.run_id, "m7")] == [7, 8, 9]
+    assert {item.path for item in client.list_artifacts(run.run_id)} == {"files", "file.txt"}
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_run_that_ends_early_says_so(tracking: str, error: type[BaseException], status: str) -> None:
+    with pytest.raises(error), open_run("first") as run:
+        raise error
+    assert runs.mlflow_client().get_run(run.run_id).info.status == status
+
+
+def test_a_run_of_somebody_else_is_used_and_left_open(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = runs.mlflow_client()
+    outer = client.create_run("0")
+    client.log_param(outer.info.run_id, "epochs", "3")
+    monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
+    with open_run("not made", params={"epochs": 5, "more": 1}) as run:
+        run.metrics({"x": 1.0})
+    found = client.get_run(outer.info.run_id)
+    assert run.run_id == outer.info.run_id and found.info.status == "RUNNING"
+    assert found.data.params == {"epochs": "3", "more": "1"} and found.data.metrics == {"x": 1.0}
+    assert client.get_experiment_by_name("not made") is None
+
+
+def test_a_run_that_does_not_exist(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotFoundError, match="no run 'abc'"):
+        resume_run("abc")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
+    with pytest.raises(NotFoundError, match="no run 'abc'"), open_run("first"):
+        raise AssertionError("the body must not start")
+
+
+def test_without_a_server_nothing_happens_and_mlflow_is_not_imported(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from components.shared.tracking.runs import open_run, resume_run
+with open_run("e", params={"a": 1}, tags={"b": 2}) as run:
+    run.metrics({"x": 1.0}); run.params({"y": 1}); run.tags({"t": 1}); run.artifact(Path("missing"))
+assert run.run_id == "" and resume_run("some id").run_id == ""
+assert "mlflow" not in sys.modules
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_evaluation_goes_to_the_training_run(tracking: str, tmp_path: Path) -> None:
+    space = label_space("gender")
+    images = tuple(Image(i, f"{i}.jpg", 9, 9, (Face(i, None, {"gender": "male"}),), split="test") for i in range(1, 5))
+    write_annotations(Annotations(images, {}), tmp_path / "a.json")
+    faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(1, 5))
+    values = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]], np.float32)
+    write_predictions(Predictions(faces, {"gender": values}, space, "m", "v"), tmp_path / "p.csv")
+    with open_run("first") as run:
+        pass
+    result = evaluate(tmp_path / "p.csv", tmp_path / "a.json", tmp_path / "report", run_id=run.run_id)
+    client = runs.mlflow_client()
+    assert client.get_run(run.run_id).data.metrics == {f"Test/{k}": v for k, v in result.metrics.items()}
+    page = client.download_artifacts(run.run_id, "evaluation/report.html", str(tmp_path))
+    assert Path(page).read_bytes() == (tmp_path / "report").read_bytes()
+
+
+def test_a_registered_model_is_the_exported_file(tracking: str, tmp_path: Path) -> None:
+    import mlflow
+
+    model = write_model(tmp_path / "model")
+    with open_run("first", params={"epochs": 3}) as run:
+        pass
+    done = register(model, name="tiny", metrics={"macro_f1": 0.875}, run_id=run.run_id)
+    assert done.sha256 == sha256(model / "model.onnx") and done.run_id == run.run_id
+    client = runs.mlflow_client()
+    version = client.get_model_version_by_alias("tiny", "candidate")
+    assert (str(version.version), version.run_id) == (done.version, run.run_id)
+    facts = {"sha256": done.sha256, "dataset_digest": DIGEST, "label_space": "mask", "metrics.macro_f1": "0.875"}
+    assert facts.items() <= version.tags.items()
+    downloaded = mlflow.artifacts.download_artifacts(
+        artifact_uri="models:/tiny@candidate", dst_path=str(tmp_path / "d")
+    )
+    assert sha256(Path(downloaded, "model.onnx")) == done.sha256
+    # MLflow's own writer would have changed the bytes: the comparison above can fail.
+    assert onnx.load(model / "model.onnx").SerializeToString() != (model / "model.onnx").read_bytes()
+
+    served = load_model("models:/tiny@candidate")
+    assert (served.sha256, served.version) == (done.sha256, done.version)
+    loaded = mlflow.pyfunc.load_model("models:/tiny@candidate")
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 16, 12, 3), dtype=np.uint8)
+    assert loaded.predict(pixels)["mask"].shape == (5, 3)
+    with pytest.raises(Exception, match="schema"):
+        loaded.predict(pixels.astype(np.float32))
+    assert mlflow.onnx.load_model("models:/tiny@candidate").graph.name == "tiny"
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert logged.params == {"epochs": "3"} and logged.status == "READY"
+    assert [(m.key, m.value) for m in logged.metrics] == [("macro_f1", 0.875)]
+
+
+def test_every_registration_is_a_version_and_promotion_moves_the_alias(tracking: str, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    first, second = (register(model, name="twice").version for _ in range(2))
+    assert first != second
+    client = runs.mlflow_client()
+    assert client.get_registered_model("twice").aliases == {"candidate": second}
+    assert client.get_run(client.get_model_version("twice", first).run_id).info.status == "FINISHED"
+    assert promote("twice", first) == ""
+    assert promote("twice", second) == first
+    assert client.get_registered_model("twice").aliases == {"candidate": second, "champion": second}
+    with pytest.raises(NotFoundError, match="no version '99' of model 'twice'"):
+        promote("twice", "99")
+    with pytest.raises(NotFoundError, match="no version '1' of model 'nobody'"):
+        promote("nobody", "1")
+
+
+def test_artifacts_in_s3(tracking: str, s3: Any, tmp_path: Path) -> None:
+    make_bucket("mlflow")
+    client = runs.mlflow_client()
+    client.create_experiment("in s3", artifact_location="s3://mlflow/here")
+    with open_run("in s3") as run:
+        run.artifact(Path(__file__), "source")
+    done = register(write_model(tmp_path / "model"), name="in-s3", run_id=run.run_id)
+    files = {path.name: path for path in (s3.folder / "mlflow").rglob("*") if path.is_file()}
+    assert Path(__file__).name in files and sha256(files["model.onnx"]) == done.sha256
+    assert load_model(f"models:/in-s3/{done.version}").sha256 == done.sha256
+
+
+def test_a_store_that_changes_the_file_is_found_out(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model")
+    good = register(model, name="damaged").version
+    # A store that hands out other bytes than it was given.
+    monkeypatch.setattr("components.register.package.shutil", SimpleNamespace(copyfile=lambda source, target: None))
+    with pytest.raises(StorageError, match=r"has sha256 .*the version was removed"):
+        register(model, name="damaged")
+    client = runs.mlflow_client()
+    assert [v.version for v in client.search_model_versions("name='damaged'")] == [good]
+    assert client.get_registered_model("damaged").aliases == {"candidate": good}
+
+
+def test_the_doors(tracking: str, tmp_path: Path) -> None:
+    artifact = dsl.Model(uri=str(write_model(tmp_path / "model")))
+    (version,) = register_door.python_func(model=artifact, name="door", metrics_json='{"accuracy": 1}', run_id="")
+    promote_door.python_func(name="door", version=version)
+    assert runs.mlflow_client().get_registered_model("door").aliases == {"candidate": version, "champion": version}
+
+
+def test_what_cannot_be_registered(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_model(tmp_path / "model")
+    with pytest.raises(NotFoundError, match="no run 'abc'"):
+        register(model, name="x", run_id="abc")
+    with pytest.raises(NotFoundError, match="empty: no such file"):
+        register(tmp_path / "empty", name="x")
+    for name in ("", "a/b", "a@b", "a:b"):
+        with pytest.raises(InputError, match="cannot name a model"):
+            register(model, name=name)
+    (tmp_path / "model" / "model.onnx").write_bytes(b"not onnx")
+    with pytest.raises(InputError, match=r"model\.onnx"):
+        register(model, name="x")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    for call in (lambda: register(model, name="x"), lambda: promote("x", "1")):
+        with pytest.raises(InputError, match="set MLFLOW_TRACKING_URI"):
+            call()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"a": "b"}', '{"a": NaN}', '{"a": true}', '{"a": {"b": 1}}'])
+def test_metrics_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match="metrics_json"):
+        read_metrics(text)
+
+
+def test_metrics_of_evaluate() -> None:
+    assert read_metrics('{"macro_f1": 0.5, "faces": 3}') == {"macro_f1": 0.5, "faces": 3.0}

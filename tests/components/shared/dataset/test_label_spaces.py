@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+
+from components.shared.dataset.label_spaces import LABEL_SPACES, canonical_value, label_space
+from serving.runtime.errors import InputError
+
+MASKS = ("worn", "incorrect", "absent")
+GENDERS = ("male", "female")
+AGES = ((0, 0), (18, 0), (29, 0), (30, 1), (45, 1), (59, 1), (60, 2), (99, 2))
+# 18 classes written out by hand: mask, gender, an age of the class, class text, index.
+CLASSES = [
+    ("worn", "male", 29, "worn/male/<30", 0),
+    ("worn", "male", 30, "worn/male/30-59", 1),
+    ("worn", "male", 60, "worn/male/>=60", 2),
+    ("worn", "female", 29, "worn/female/<30", 3),
+    ("worn", "female", 30, "worn/female/30-59", 4),
+    ("worn", "female", 60, "worn/female/>=60", 5),
+    ("incorrect", "male", 18, "incorrect/male/<30", 6),
+    ("incorrect", "male", 59, "incorrect/male/30-59", 7),
+    ("incorrect", "male", 61, "incorrect/male/>=60", 8),
+    ("incorrect", "female", 18, "incorrect/female/<30", 9),
+    ("incorrect", "female", 59, "incorrect/female/30-59", 10),
+    ("incorrect", "female", 61, "incorrect/female/>=60", 11),
+    ("absent", "male", 1, "absent/male/<30", 12),
+    ("absent", "male", 44, "absent/male/30-59", 13),
+    ("absent", "male", 70, "absent/male/>=60", 14),
+    ("absent", "female", 1, "absent/female/<30", 15),
+    ("absent", "female", 44, "absent/female/30-59", 16),
+    ("absent", "female", 70, "absent/female/>=60", 17),
+]
+
+
+@pytest.mark.parametrize(("mask", "gender", "age", "text", "index"), CLASSES)
+def test_all_eighteen_classes_in_every_head_form(mask, gender, age, text, index):
+    face = {"mask": mask, "gender": gender, "age": age}
+    m, g, a = index // 6, index % 6 // 3, index % 3
+    joint, triple = label_space("mask_gender_age"), label_space("all")
+    assert joint.encode(face) == (index,)
+    assert triple.encode(face) == (m, g, a)
+    assert joint.class_index((index,)) == triple.class_index((m, g, a)) == index
+    assert joint.head_indices(index) == (index,)
+    assert triple.head_indices(index) == (m, g, a)
+    assert joint.class_labels[index] == triple.class_labels[index] == text
+    assert label_space("mask").encode(face) == (m,)
+    assert label_space("gender").encode(face) == (g,)
+    assert label_space("age").encode(face) == (a,)
+    assert label_space("gender_age").encode(face) == (3 * g + a,)
+    assert label_space("gender_age").class_labels[3 * g + a] == text.split("/", 1)[1]
+
+
+@pytest.mark.parametrize(("age", "index"), AGES)
+def test_age_boundaries(age, index):
+    assert label_space("age").encode({"age": age}) == (index,)
+    assert label_space("age").encode({"age": str(age)}) == (index,)
+
+
+def test_age_thresholds_move_the_target_but_not_the_labels():
+    space = label_space("mask_gender_age", age_thresholds=(30, 58))
+    assert space.encode({"mask": "worn", "gender": "male", "age": 58}) == (2,)
+    assert space.class_labels == label_space("mask_gender_age").class_labels
+    with pytest.raises(InputError, match="ascending"):
+        label_space("age", age_thresholds=(60, 30))
+
+
+@pytest.mark.parametrize("name", [*LABEL_SPACES, "label:a,b,c"])
+def test_every_class_of_every_space_goes_there_and_back(name):
+    space = label_space(name)
+    assert len(space.class_labels) == np.prod([len(head.labels) for head in space.heads])
+    for index in range(len(space.class_labels)):
+        assert space.class_index(space.head_indices(index)) == index
+
+
+def test_head_forms():
+    forms = {name: [(head.name, len(head.labels)) for head in label_space(name).heads] for name in LABEL_SPACES}
+    assert forms == {
+        "mask": [("mask", 3)],
+        "gender": [("gender", 2)],
+        "age": [("age", 3)],
+        "gender_age": [("gender_age", 6)],
+        "mask_gender_age": [("mask_gender_age", 18)],
+        "all": [("mask", 3), ("gender", 2), ("age", 3)],
+        "emotion": [("emotion", 7)],
+    }
+    assert label_space("emotion").class_labels == ("anger", "anxiety", "embarrass", "happy", "normal", "pain", "sad")
+
+
+def test_class_probabilities_of_all_are_the_products_at_the_formula_index():
+    rng = np.random.default_rng(0)
+    heads = {
+        name: rng.dirichlet(np.ones(k), size=5).astype(np.float32)
+        for name, k in [("mask", 3), ("gender", 2), ("age", 3)]
+    }
+    got = label_space("all").class_probabilities(heads)
+    assert got.shape == (5, 18)
+    for m in range(3):
+        for g in range(2):
+            for a in range(3):
+                expected = heads["mask"][:, m] * heads["gender"][:, g] * heads["age"][:, a]
+                np.testing.assert_allclose(got[:, 6 * m + 3 * g + a], expected, rtol=1e-6)
+    np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-5)
+    single = {"mask": heads["mask"]}
+    assert np.array_equal(label_space("mask").class_probabilities(single), heads["mask"])
+
+
+@pytest.mark.parametrize("missing", ["mask", "gender", "age"])
+@pytest.mark.parametrize("name", ["all", "mask_gender_age"])
+def test_an_absent_attribute_gives_no_label(name, missing):
+    face = {"mask": "worn", "gender": "male", "age": 20}
+    assert label_space(name).encode({k: v for k, v in face.items() if k != missing}) is None
+    assert label_space(name).encode({**face, missing: None}) is None
+
+
+@pytest.mark.parametrize(
+    ("attribute", "raw", "stored"),
+    [
+        ("mask", "with_mask", "worn"),
+        ("mask", "With Mask", "worn"),
+        ("mask", "incorrect_mask", "incorrect"),
+        ("mask", "mask_weared_incorrect", "incorrect"),
+        ("mask", "without_mask", "absent"),
+        ("mask", "normal", "absent"),
+        ("gender", "FEMALE", "female"),
+        ("gender", " Male ", "male"),
+        ("age", "60", 60),
+        ("age", 60.0, 60),
+        ("emotion", "Happy", "happy"),
+        ("label", "Any Text", "Any Text"),
+    ],
+)
+def test_canonical_values(attribute, raw, stored):
+    value = canonical_value(attribute, raw)
+    assert value == stored
+    assert type(value) is type(stored)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "raw"),
+    [
+        ("mask", "half"),
+        ("mask", 0),
+        ("gender", "m"),
+        ("gender", ""),
+        ("age", "old"),
+        ("age", "31.5"),
+        ("age", -1),
+        ("age", True),
+        ("age", "nan"),
+        ("age", "inf"),
+        ("age", 500),
+    ],
+)
+def test_values_that_cannot_be_understood_name_the_attribute(attribute, raw):
+    with pytest.raises(InputError, match=f"attribute '{attribute}'"):
+        canonical_value(attribute, raw)
+    with pytest.raises(InputError, match=f"attribute '{attribute}'"):
+        label_space(attribute).encode({attribute: raw})
+
+
+def test_named_lists():
+    space = label_space("label: with_mask , without_mask")
+    assert space.name == "label:with_mask,without_mask"
+    assert space.encode({"label": "without_mask"}) == (1,)
+    assert space.encode({}) is None
+    with pytest.raises(InputError, match="is no class of label space"):
+        space.encode({"label": "incorrect_mask"})
+    assert label_space("mask:with_mask,absent").encode({"mask": "normal"}) == (1,)
+    assert label_space(space.name) == space
+
+
+@pytest.mark.parametrize("name", ["masks", "", "label:a", "label:a,a", ":a,b", "la-bel:a,b", "age:20,30"])
+def test_bad_names_are_refused(name):
+    with pytest.raises(InputError, match="label space"):
+        label_space(name)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(InputError) as error:
+        label_space("masks")
+    assert all(name in str(error.value) for name in LABEL_SPACES)

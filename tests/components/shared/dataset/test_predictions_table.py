@@ -1,0 +1,98 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from components.shared.dataset.label_spaces import LABEL_SPACES, label_space
+from components.shared.dataset.predictions import (
+    PredictedFace,
+    Predictions,
+    read_predictions,
+    write_predictions,
+)
+from serving.runtime.errors import InputError, NotFoundError
+
+
+def drawn(space_name: str, count: int = 7, seed: int = 0) -> Predictions:
+    space, rng = label_space(space_name), np.random.default_rng(seed)
+    faces = tuple(
+        PredictedFace(i, 10 + i, f"a, b/é {i}.jpg", None if i % 3 else (0.1, 2.0, 30.25, 1 / 3)) for i in range(count)
+    )
+    heads = {h.name: rng.dirichlet(np.ones(len(h.labels)), count).astype(np.float32) for h in space.heads}
+    return Predictions(faces, heads, space, "model", "0123456789ab")
+
+
+@pytest.mark.parametrize("space", [*LABEL_SPACES, "hat:cap,helmet,none"])
+def test_what_is_written_is_read(space: str, tmp_path: Path) -> None:
+    before = drawn(space)
+    write_predictions(before, tmp_path / "p.csv")
+    after = read_predictions(tmp_path / "p.csv")
+    assert after.faces == before.faces and after.space == before.space
+    assert (after.model, after.version) == ("model", "0123456789ab")
+    for name, values in before.heads.items():
+        assert after.heads[name].dtype == np.float32 and (after.heads[name] == values).all()
+    write_predictions(after, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.csv", "p.csv"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.float32, (3, 2), elements=st.floats(0, 1, width=32)))
+def test_every_float32_survives(tmp_path_factory: pytest.TempPathFactory, values: np.ndarray) -> None:
+    path = tmp_path_factory.mktemp("floats") / "p.csv"
+    base = drawn("gender", 3)
+    write_predictions(Predictions(base.faces, {"gender": values}, base.space, "m", "v"), path)
+    assert (read_predictions(path).heads["gender"] == values).all()
+
+
+def test_columns_label_and_score(tmp_path: Path) -> None:
+    space = label_space("all")
+    heads = {
+        "mask": np.array([[0.1, 0.7, 0.2]], np.float32),
+        "gender": np.array([[0.25, 0.75]], np.float32),
+        "age": np.array([[0.5, 0.3, 0.2]], np.float32),
+    }
+    faces = (PredictedFace(4, 9, "x.png", (1.0, 2.0, 3.0, 4.5)),)
+    write_predictions(Predictions(faces, heads, space, "m", "v"), tmp_path / "p.csv")
+    (row,) = csv.DictReader((tmp_path / "p.csv").open(encoding="utf-8"))
+    assert list(row)[:6] == ["image_id", "face_id", "path", "x", "y", "width"]
+    assert list(row)[6:10] == ["height", "detector_score", "label", "score"]
+    assert list(row)[10:18] == [f"{head.name}/{label}" for head in space.heads for label in head.labels]
+    assert list(row)[18:] == ["model", "version", "label_space"]
+    assert row["label"] == "incorrect/female/<30" and float(row["score"]) == pytest.approx(0.7 * 0.75 * 0.5)
+    assert [row[k] for k in ("x", "y", "width", "height", "detector_score")] == ["1.0", "2.0", "3.0", "4.5", ""]
+    assert row["mask/incorrect"] == "0.7" and row["label_space"] == "all"
+
+
+def spoil_header(text: str) -> str:
+    return text.replace("face_id", "face", 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda text: "", "no prediction"),
+        (lambda text: text.splitlines()[0], "no prediction"),
+        (spoil_header, "no column face_id"),
+        (lambda text: text.replace("gender/male", "gender/man", 1), "label space 'gender'"),
+        (lambda text: text.replace(",gender\n", ",nonsense\n"), "nonsense"),
+        (lambda text: text.replace("0123456789ab", "other", 1), "column 'version' has several values"),
+        (lambda text: text + "1,2\n", "line 9 has 2 values"),
+        (lambda text: text.replace("\n1,11", "\nx,11", 1), "invalid literal"),
+    ],
+)
+def test_a_damaged_table_is_refused(spoil, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    write_predictions(drawn("gender"), path)
+    path.write_text(spoil(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_predictions(path)
+
+
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="nothing"):
+        read_predictions(tmp_path / "nothing.csv")

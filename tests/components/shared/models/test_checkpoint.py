@@ -1,0 +1,92 @@
+import pickle
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
+from components.shared.models.network import build_network
+from serving.runtime.card import CropRule, Head, InputSize, Normalization
+from serving.runtime.errors import InputError, NotFoundError
+
+HEADS = (Head(name="gender", labels=("male", "female")),)
+NORMALIZATION = Normalization(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    torch.manual_seed(0)
+    return Checkpoint(
+        model="base",
+        label_space="gender",
+        heads=HEADS,
+        input=InputSize(height=32, width=24),
+        crop=CropRule(scale=1.5),
+        normalization=NORMALIZATION,
+        model_state=build_network("base", HEADS, NORMALIZATION).state_dict(),
+        ema_state=None,
+        config={"epochs": 3, "augment": {"scale": [0.5, 1.0]}},
+        epoch=3,
+        metrics={"val_f1": 0.25},
+        dataset_digest="d" * 64,
+        training_digest="t" * 64,
+        leaks=True,
+        run_id="run",
+        versions={"torch": "1"},
+    )
+
+
+def test_round_trip(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save_checkpoint(checkpoint, tmp_path / "best.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
+    found = load_checkpoint(tmp_path / "best.pt")
+    for field in fields(Checkpoint):
+        if field.name != "model_state":
+            assert getattr(found, field.name) == getattr(checkpoint, field.name), field.name
+    assert found.model_state.keys() == checkpoint.model_state.keys()
+    network = found.network()
+    assert not network.training
+    assert all(torch.equal(value, checkpoint.model_state[name]) for name, value in network.state_dict().items())
+
+
+def test_the_moving_average_is_used_where_there_is_one(checkpoint: Checkpoint) -> None:
+    average = {name: torch.zeros_like(value) for name, value in checkpoint.model_state.items()}
+    network = replace(checkpoint, ema_state=average).network()
+    assert not network.state_dict()["backbone.fc.weight"].any()
+    assert checkpoint.network().state_dict()["backbone.fc.weight"].any()
+
+
+class Boom:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code from a checkpoint was run",)
+
+
+def test_foreign_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Boom()))
+    torch.save(Boom(), tmp_path / "boom.pt")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
+    torch.save({"format_version": 1, "model": "base"}, tmp_path / "part.pt")
+    for name in ("text", "pickle", "boom", "other", "part"):
+        with pytest.raises(InputError, match=f"{name}.pt is not a"):
+            load_checkpoint(tmp_path / f"{name}.pt")
+    assert "code from" not in capsys.readouterr().out
+
+
+def test_a_cut_file_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    save_checkpoint(checkpoint, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is not a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_missing_name_lists_those_present(tmp_path: Path) -> None:
+    for name in ("last", "best", "epoch_3"):
+        (tmp_path / f"{name}.pt").touch()
+    assert find_checkpoint(tmp_path, "epoch_3") == tmp_path / "epoch_3.pt"
+    with pytest.raises(NotFoundError, match="no checkpoint 'worst'.*present: best, epoch_3, last"):
+        find_checkpoint(tmp_path, "worst")
+    with pytest.raises(NotFoundError, match="present: none"):
+        find_checkpoint(tmp_path / "absent", "best")

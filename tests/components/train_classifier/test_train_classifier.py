@@ -1,0 +1,224 @@
+"""The whole training on tiny drawn faces."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PilImage
+from PIL import ImageDraw
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
+from components.shared.dataset.archive import ArchiveWriter
+from components.shared.models.checkpoint import Checkpoint, load_checkpoint
+from components.train_classifier.config import TrainConfig, resolve_config
+from components.train_classifier.train import TrainResult, train
+from serving.runtime.errors import InputError
+
+MASKS = ("worn", "incorrect", "absent")
+Run = Callable[..., tuple[TrainResult, Path]]
+
+
+def draw(mask: int, rng: np.random.Generator) -> bytes:
+    """A face of noise whose lower half is covered wholly, a little or not at all."""
+    canvas = PilImage.fromarray(rng.integers(60, 120, (44, 36, 3), dtype=np.uint8))
+    pen = ImageDraw.Draw(canvas)
+    pen.ellipse((4, 4, 32, 40), fill=(220, 180, 150))
+    if mask < 2:
+        pen.rectangle((6, 20 if mask == 0 else 32, 30, 40), fill=(70, 130, 240))
+    buffer = io.BytesIO()
+    canvas.save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 faces: 24 train, 9 val, and 3 test ones whose pictures do not exist; one train face has no label."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    images = []
+    with ArchiveWriter(folder / "images") as writer:
+        for number in range(37):
+            mask = number % 3
+            split = "train" if number < 24 or number == 36 else "val" if number < 33 else "test"
+            attributes: dict[str, Any] = {
+                "mask": MASKS[mask],
+                "gender": ("male", "female")[number % 2],
+                "age": 20 + number,
+            }
+            if number == 36:
+                del attributes["mask"]
+            if split != "test":
+                writer.add(f"{number}.jpg", draw(mask, rng))
+            face = Face(number + 1, (4.0, 4.0, 28.0, 36.0), attributes)
+            images.append(Image(number + 1, f"{number}.jpg", 36, 44, (face,), person=str(number), split=split))
+    write_annotations(Annotations(tuple(images), {"leaks": False}), folder / "annotations.json")
+    return folder
+
+
+def config(**entries: Any) -> TrainConfig:
+    tiny: Mapping[str, Any] = {
+        "label_space": "mask",
+        "model": "base",
+        "epochs": 2,
+        "batch_size": 8,
+        "image_height": 32,
+        "image_width": 32,
+        "workers": 0,
+        "log_interval": 2,
+    }
+    return resolve_config(tiny, **entries)
+
+
+@pytest.fixture
+def run(dataset: Path, tmp_path: Path) -> Run:
+    def call(name: str = "checkpoints", **entries: Any) -> tuple[TrainResult, Path]:
+        folder = tmp_path / name
+        return train(config(**entries), dataset / "images", dataset / "annotations.json", folder), folder
+
+    return call
+
+
+def same_weights(one: Checkpoint, other: Checkpoint) -> bool:
+    pairs = [(one.model_state, other.model_state), (one.ema_state or {}, other.ema_state or {})]
+    return all(a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in pairs)
+
+
+def test_learns_and_leaves_a_complete_folder(run: Run) -> None:
+    result, folder = run(epochs=14, learning_rate=0.01, ema_decay=0.8, augment={"scale": [0.8, 1], "erasing": 0})
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.pt", "config.json", "history.json", "last.pt", "tensorboard",
+    ]  # fmt: skip
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["checkpoints"]
+    history = json.loads((folder / "history.json").read_text())
+    assert [row["epoch"] for row in history] == list(range(1, 15))
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert result.metrics["val_f1"] == max(row["val_f1"] for row in history) > 0.6
+    assert result.run_id == ""
+    facts = json.loads((folder / "config.json").read_text())
+    assert (facts["train_faces"], facts["val_faces"], facts["unlabelled_faces"]) == (24, 9, 1)
+    assert facts["best_epoch"] == result.best_epoch and facts["best_chosen_by"] == "f1 on val"
+    best, last = load_checkpoint(folder / "best.pt"), load_checkpoint(folder / "last.pt")
+    assert (best.epoch, last.epoch) == (result.best_epoch, 14)
+    assert best.metrics == history[result.best_epoch - 1] and last.metrics == history[-1]
+    assert best.optimizer_state is None and last.optimizer_state is not None
+    assert best.heads[0].labels == MASKS and not best.leaks
+    assert TrainConfig.model_validate(best.config) == config(
+        epochs=14, learning_rate=0.01, ema_decay=0.8, augment={"scale": [0.8, 1], "erasing": 0}
+    )
+
+
+def test_tensorboard_has_every_curve(run: Run) -> None:
+    _, folder = run()
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    steps = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    # 24 faces in batches of 8 are 3 steps; every second one and the last of an epoch are reported.
+    train_steps = [2, 3, 4, 6]
+    assert steps == {
+        "Train/loss": train_steps, "Train/accuracy": train_steps, "Train/learning_rate": train_steps,
+        "Val/loss": [1, 2], "Val/accuracy": [1, 2], "Val/f1": [1, 2],
+    }  # fmt: skip
+
+
+def test_same_seed_same_weights_with_any_number_of_workers(run: Run) -> None:
+    one, again, other = (
+        load_checkpoint(run(name, **entries)[1] / "last.pt")
+        for name, entries in [("one", {}), ("again", {"workers": 2}), ("other", {"seed": 1})]
+    )
+    assert same_weights(one, again)
+    assert not same_weights(one, other)
+    assert one.training_digest == again.training_digest != other.training_digest
+
+
+def test_the_network_with_moving_average_is_the_one_that_is_used(run: Run) -> None:
+    averaged = load_checkpoint(run("averaged")[1] / "last.pt")
+    plain = load_checkpoint(run("plain", ema_decay=0)[1] / "last.pt")
+    assert plain.ema_state is None and averaged.ema_state is not None
+    # The average watches, it does not steer.
+    assert all(torch.equal(value, averaged.model_state[name]) for name, value in plain.model_state.items())
+    used = averaged.network().state_dict()
+    assert all(torch.equal(value, averaged.ema_state[name]) for name, value in used.items())
+    assert not torch.equal(used["backbone.fc.weight"], averaged.model_state["backbone.fc.weight"])
+
+
+def test_three_heads(run: Run) -> None:
+    _, folder = run(label_space="all", epochs=1)
+    best = load_checkpoint(folder / "best.pt")
+    assert [(head.name, len(head.labels)) for head in best.heads] == [("mask", 3), ("gender", 2), ("age", 3)]
+    assert best.model_state["backbone.fc.weight"].shape == (8, 128)
+
+
+def test_without_val_the_last_epoch_is_the_best(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = read_annotations(dataset / "annotations.json")
+    images = tuple(replace(image, split="test" if image.split == "val" else image.split) for image in data.images)
+    write_annotations(Annotations(images, {"leaks": True}), tmp_path / "annotations.json")
+    with caplog.at_level(logging.WARNING):
+        result = train(config(), dataset / "images", tmp_path / "annotations.json", tmp_path / "out")
+    assert "no labelled face in the val split" in caplog.text
+    assert result.best_epoch == 2 and result.metrics.keys() == {"train_loss", "train_accuracy"}
+    best, last = load_checkpoint(tmp_path / "out" / "best.pt"), load_checkpoint(tmp_path / "out" / "last.pt")
+    assert same_weights(best, last) and best.leaks
+    assert "no val split" in json.loads((tmp_path / "out" / "config.json").read_text())["best_chosen_by"]
+
+
+def test_a_loss_that_is_not_finite_names_the_pictures_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"loss is (nan|inf) in epoch 1: lower learning_rate.*\d+\.jpg, .*\.jpg"):
+        run(learning_rate=1e30, warmup=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_exists_is_kept(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="already exists and is not empty"):
+        run()
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoints", "mine.txt"]
+
+
+def test_too_little_to_train_on(run: Run) -> None:
+    with pytest.raises(InputError, match="train split has 0 faces with a label of 'emotion' and 25 without"):
+        run(label_space="emotion")
+
+
+def test_a_label_that_never_occurs_is_reported(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        run(label_space="age", epochs=1)
+    assert "no face of the train split is >=60" in caplog.text
+
+
+def test_the_door_lays_its_parameters_over_the_dict(dataset: Path, tmp_path: Path) -> None:
+    from components.train_classifier.component import train_classifier
+
+    logged: dict[str, float] = {}
+    outputs = train_classifier.python_func(
+        images=SimpleNamespace(path=str(dataset / "images")),
+        annotations=SimpleNamespace(path=str(dataset / "annotations.json")),
+        checkpoints=SimpleNamespace(path=str(tmp_path / "out")),
+        metrics=SimpleNamespace(log_metric=logged.__setitem__),
+        label_space="mask",
+        model="base",
+        epochs=1,
+        batch_size=12,
+        learning_rate=0.002,
+        image_height=16,
+        image_width=24,
+        seed=5,
+        config={"epochs": 9.0, "workers": 0.0, "augment": {"rotation": 10.0}},
+    )
+    assert outputs.run_id == ""
+    assert logged.keys() == {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_f1", "best_epoch"}
+    assert all(type(value) is float for value in logged.values())
+    saved = load_checkpoint(tmp_path / "out" / "best.pt")
+    assert (saved.config["epochs"], saved.config["seed"], saved.config["augment"]["rotation"]) == (1, 5, 10.0)
+    assert (saved.input.height, saved.input.width) == (16, 24)
