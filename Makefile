@@ -33,7 +33,8 @@ $(READY): requirements.lock pyproject.toml
 
 ##@ Use
 pipeline-submit: $(READY) ## raw photos to a registered model: on KFP_HOST if set, else on this machine (CONFIG=name|file)
-	@$(BIN)/facet $(if $(KFP_HOST),submit,run) --config "$(CONFIG)" $(ARGS)
+	@if [ -n "$${KFP_HOST:-}" ] || grep -Eqs '^ *(export +)?KFP_HOST=.' .env; then way=submit; else way=run; fi; \
+	$(BIN)/facet "$$way" --config "$(CONFIG)" $(ARGS)
 
 pipeline-compile: $(READY) ## write the pipelines' IR to pipelines/compiled/
 	@$(BIN)/facet compile

@@ -18,7 +18,7 @@ def evaluate(
     floors: dict[str, float] = {},  # noqa: B006
     run_id: str = "",
     max_missing: int = 0,
-) -> NamedTuple("Outputs", passed=bool, metrics_json=str):  # type: ignore[valid-type]
+) -> NamedTuple("Outputs", Output=bool, metrics_json=str):  # type: ignore[valid-type]
     """Score predictions against the labels, write a report and say whether the floors hold.
 
     Args:
@@ -32,7 +32,8 @@ def evaluate(
         max_missing: How many faces of the predicted splits may lack a prediction.
 
     Returns:
-        passed: True when all floors hold.
+        Output: True when all floors hold. Of several outputs, KFP's local runner finds only one of this name in a
+            condition.
         metrics_json: The scalar metrics as a JSON object.
     """
     import json

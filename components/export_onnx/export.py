@@ -45,22 +45,22 @@ def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: s
         InputError: the file is no checkpoint, the name is empty, or `output` exists and is not empty.
         RuntimeError: ONNX Runtime's probabilities differ from torch's by more than `TOLERANCE`.
     """
-    source = load_checkpoint(find_checkpoint(checkpoints, checkpoint))
     if not name.strip():
         raise InputError("name: the model needs one, it is registered and served under it")
-    module = HeadProbabilities(source.network(), [len(head.labels) for head in source.heads]).eval()
-    model = to_onnx(module, source)
-    card = make_card(source, name)
-    model.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
-    onnx.checker.check_model(model, full_check=True)
-    data = model.SerializeToString(deterministic=True)
-    difference = max_difference(module, data, card)
-    if not difference <= TOLERANCE:  # also true for NaN
-        raise RuntimeError(
-            f"the exported graph of checkpoint '{checkpoint}' is not the network: probabilities differ by up to "
-            f"{difference:.2g}, at most {TOLERANCE:g} is allowed"
-        )
+    source = load_checkpoint(find_checkpoint(checkpoints, checkpoint))
     with complete_folder(output) as folder:
+        module = HeadProbabilities(source.network(), [len(head.labels) for head in source.heads]).eval()
+        model = to_onnx(module, source)
+        card = make_card(source, name)
+        model.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
+        onnx.checker.check_model(model, full_check=True)
+        data = model.SerializeToString(deterministic=True)
+        difference = max_difference(module, data, card)
+        if not difference <= TOLERANCE:  # also true for NaN
+            raise RuntimeError(
+                f"the exported graph of checkpoint '{checkpoint}' is not the network: probabilities differ by up to "
+                f"{difference:.2g}, at most {TOLERANCE:g} is allowed"
+            )
         (folder / MODEL_FILE).write_bytes(data)
     return ExportResult(sha256=hashlib.sha256(data).hexdigest(), max_difference=difference)
 

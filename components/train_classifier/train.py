@@ -59,6 +59,12 @@ def train(
     train_samples, unlabelled = select_samples(data, space, "train")
     val_samples, _ = select_samples(data, space, "val")
     check_samples(train_samples, space, unlabelled)
+    log.info(
+        "%d faces to train on, %d to choose the epoch, %d without a label left out",
+        len(train_samples),
+        len(val_samples),
+        unlabelled,
+    )
     if not val_samples:
         log.warning("no labelled face in the val split: the last epoch counts as the best one")
     dataset_digest = digest(annotations)

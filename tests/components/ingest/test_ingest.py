@@ -300,9 +300,9 @@ def test_the_door(profiles, tmp_path):
 
 
 def test_real_photos(tmp_path):
-    photos = os.environ.get("FACET_PHOTOS")
-    if not photos:
+    if not os.environ.get("FACET_PHOTOS"):
         pytest.skip("FACET_PHOTOS is not set")
+    photos = Path(os.environ["FACET_PHOTOS"], "mask3")
     report, data, images = run(photos, tmp_path / "out", format="manifest", options={"rename": {"label": "mask"}})
     assert report.images == len(data.images) == len(images)
     assert not report.dropped

@@ -62,6 +62,7 @@ class Boom:
         return print, ("code from a checkpoint was run",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_foreign_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.pt").write_text("no checkpoint")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Boom()))
@@ -86,7 +87,7 @@ def test_a_missing_name_lists_those_present(tmp_path: Path) -> None:
     for name in ("last", "best", "epoch_3"):
         (tmp_path / f"{name}.pt").touch()
     assert find_checkpoint(tmp_path, "epoch_3") == tmp_path / "epoch_3.pt"
-    with pytest.raises(NotFoundError, match="no checkpoint 'worst'.*present: best, epoch_3, last"):
+    with pytest.raises(NotFoundError, match=r"no checkpoint 'worst'.*present: best, epoch_3, last"):
         find_checkpoint(tmp_path, "worst")
     with pytest.raises(NotFoundError, match="present: none"):
         find_checkpoint(tmp_path / "absent", "best")

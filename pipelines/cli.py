@@ -1,0 +1,180 @@
+"""The command `facet`. What a command needs is imported when it runs, so that help is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import ClusterError, ServerError
+from pipelines.settings import load_settings
+from serving.runtime.errors import InputError, StorageError
+
+app = typer.Typer(
+    help="Raw face photos to a served model: run the pipeline, submit it, or use one of its steps.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+stack_app = typer.Typer(
+    help="The local S3 and MLflow servers: started by themselves for a run; here to leave them up.",
+    no_args_is_help=True,
+)
+app.add_typer(stack_app, name="stack")
+
+DEFAULT_MODEL = "models:/faces@champion"
+
+ConfigOption = Annotated[
+    str,
+    typer.Option("--config", "-c", envvar="CONFIG", help="YAML file, or the name of one in pipelines/configs."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="key=value over the config; a dotted key reaches inside. Repeatable."),
+]
+
+
+@app.command("compile")
+def compile_command(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here instead of the committed file.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail when the committed file differs.")
+    ] = False,
+) -> None:
+    """Compile the pipeline to the IR that Kubeflow Pipelines runs."""
+    from pipelines.intermediate import COMMITTED, compile_committed, drift
+
+    target = output or COMMITTED
+    text = compile_committed()
+    if check:
+        difference = drift(text, target)
+        if difference:
+            typer.echo(difference)
+            raise InputError(f"{target} is not what the code compiles to: run `make pipeline-compile` and commit it")
+        typer.echo(f"{target} is up to date")
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {target}")
+
+
+@app.command("run")
+def run_command(
+    config: ConfigOption = "classification",
+    parameters: SetOption = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the run folder; by default the config's.")] = "",
+    upload: Annotated[bool, typer.Option(help="Copy the artifacts to s3://pipelines/<run> at the end.")] = True,
+) -> None:
+    """Run the pipeline on this machine, with a local S3 and MLflow unless yours are in the environment."""
+    settings = load_settings()
+    from pipelines import summary
+    from pipelines.config import find_config, resolve
+    from pipelines.local_run import run
+
+    resolved = resolve(config, parameters or [])
+    try:
+        name = name or find_config(config).stem
+        result = run(resolved, settings, name=name, upload_after=upload, show=typer.echo)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    lines = summary.failure(result) if result.failed else summary.success(result, resolved)
+    typer.echo("")
+    for line in lines:
+        typer.echo(line)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command("submit")
+def submit_command(
+    config: ConfigOption = "classification",
+    parameters: SetOption = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the run; by default the config's and the time.")] = "",
+    experiment: Annotated[str, typer.Option("--experiment", help="Experiment in Kubeflow Pipelines.")] = "facet",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; fail unless the run succeeds.")] = False,
+) -> None:
+    """Submit the pipeline to the cluster in KFP_HOST."""
+    settings = load_settings()
+    from pipelines.cluster import submit
+    from pipelines.config import find_config, resolve
+
+    resolved = resolve(config, parameters or [])
+    name = name or find_config(config).stem
+    submit(resolved, settings, name=name, experiment=experiment, wait=wait, show=typer.echo)
+
+
+@app.command(
+    "step",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+def step_command(context: typer.Context) -> None:
+    """Run one step by itself: `facet step <name> --help`."""
+    load_settings()
+    from pipelines.steps import step_app
+
+    step_app()(args=context.args, prog_name="facet step", standalone_mode=False)
+
+
+@app.command("serve")
+def serve_command(
+    model: Annotated[str, typer.Option("--model", help="models:/name@alias, a path, or s3://.")] = DEFAULT_MODEL,
+    port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 8080,
+) -> None:
+    """Serve a model over HTTP on this machine; starts the local stack if the model lies in it."""
+    settings = load_settings()
+    from pipelines.front_ends import serve
+
+    serve(model, port, settings, show=typer.echo)
+
+
+@app.command("ui")
+def ui_command() -> None:
+    """Show the local runs in MLflow and TensorBoard until Ctrl-C."""
+    settings = load_settings()
+    from pipelines.front_ends import open_pages
+
+    open_pages(settings, show=typer.echo)
+
+
+@stack_app.command("up")
+def stack_up() -> None:
+    """Start both servers, wait until they answer, leave them running."""
+    from pipelines.local_stack import keep_up
+
+    for line in keep_up(load_settings().home).lines():
+        typer.echo(line)
+
+
+@stack_app.command("down")
+def stack_down() -> None:
+    """Stop the servers, unless a run still uses them."""
+    from pipelines.local_stack import take_down
+
+    used = take_down(load_settings().home)
+    typer.echo(f"still used by a run, stops when that ends: {', '.join(used)}" if used else "the local stack is down")
+
+
+@stack_app.command("status")
+def stack_status() -> None:
+    """Say which server is up, and where."""
+    from pipelines.local_stack import running
+
+    for name, found in running(load_settings().home).items():
+        typer.echo(f"{name:<8}{found.url if found else 'down'}")
+
+
+def main() -> None:
+    """Run the command line; an error is one message, with exit code 2 when the user's input or storage is at fault."""
+    try:
+        app()
+    except (InputError, StorageError, ServerError, ClusterError) as error:
+        typer.echo(f"facet: {error}", err=True)
+        sys.exit(2 if isinstance(error, InputError | StorageError) else 1)
+
+
+if __name__ == "__main__":
+    main()

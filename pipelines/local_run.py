@@ -1,0 +1,176 @@
+"""A run of the classification pipeline on this machine, from the servers it needs to the summary at its end."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pipelines.config import DRAWN_FACES, ClassificationConfig
+from pipelines.kfp_log import KfpLog
+from pipelines.local_stack import local_stack
+from pipelines.processes import Process, kill_group, stop_group
+from pipelines.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
+from pipelines.sample_data import PERSONS
+from pipelines.sample_source import put_sample
+from pipelines.settings import Settings
+from serving.runtime.errors import StorageError
+from serving.runtime.storage import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a local run ended: `failed` names the step that failed and `error` says why, both empty on success.
+
+    `address` is where its artifacts are in S3, `mlflow_run` the page of its MLflow run; either may be empty.
+    """
+
+    folder: Path
+    address: str
+    mlflow_run: str
+    failed: str
+    error: str
+    seconds: dict[str, float]
+
+
+def run(
+    config: ClassificationConfig,
+    settings: Settings,
+    *,
+    name: str = "classification",
+    upload_after: bool = True,
+    persons: int = PERSONS,
+    show: Callable[[str], None] = print,
+) -> Run:
+    """Runs the pipeline with KFP's SubprocessRunner against a local S3 and MLflow, or the user's own.
+
+    Args:
+        config: the pipeline's parameters.
+        settings: where the servers' data and the run folders are.
+        name: name of the run folder; a number is added when it is taken.
+        upload_after: whether the artifacts go to `s3://pipelines/<run>` when the run has ended, well or not.
+        persons: how many persons the sample data has when it must be drawn.
+        show: gets every line for the user.
+
+    Raises:
+        ServerError, StorageError: the local servers or S3 cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the step and the servers are stopped before it is passed on.
+    """
+    with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment):
+        folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
+        (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        show(f"run     {folder}")
+        for line in stack.lines():
+            show(line)
+        try:
+            log = _execute(config, folder, persons, show)
+        except KeyboardInterrupt:
+            flatten(folder)
+            show(f"\nstopped; what there is lies in {folder} (log: {folder / LOG})")
+            raise
+        flatten(folder)
+        address = _upload(folder, show) if upload_after else ""
+        return Run(folder, address, _mlflow_page(folder), log.failed, log.error, log.done)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Makes Ctrl-C and SIGTERM a KeyboardInterrupt, also where a shell has started us with both ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables for us and our children, and puts back what was there."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _execute(config: ClassificationConfig, folder: Path, persons: int, show: Callable[[str], None]) -> KfpLog:
+    """Runs KFP in a process group of its own; draws the sample data while that process imports KFP."""
+    worker = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pipelines.local_worker", str(folder.resolve())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    leader = Process.of(worker.pid)
+    assert worker.stdin and worker.stdout
+    log = KfpLog()
+    try:
+        if config.source == DRAWN_FACES:
+            put_sample(persons=persons, show=show)
+        with contextlib.suppress(BrokenPipeError):
+            worker.stdin.write(json.dumps(config.model_dump()) + "\n")
+            worker.stdin.flush()
+        with (folder / LOG).open("w") as file:
+            for line in worker.stdout:
+                file.write(line)
+                file.flush()
+                for text in log.feed(line):
+                    show(text)
+        if worker.wait() and not log.failed:
+            log.failed, log.error = "the pipeline", log.last or "it ended without an error message"
+        return log
+    finally:
+        if worker.returncode is None:
+            # SIGINT first: a training step then marks its MLflow run as killed.
+            stop_group(leader, first=signal.SIGINT)
+            kill_group(worker.pid)
+            worker.wait()
+
+
+def _upload(folder: Path, show: Callable[[str], None]) -> str:
+    try:
+        return upload_artifacts(folder)
+    except StorageError as error:
+        show(f"the artifacts are not in S3: {error}")
+        return ""
+
+
+def _in_s3(name: str) -> bool:
+    try:
+        return Location(run_address(name)).exists()
+    except StorageError:
+        return False
+
+
+def _mlflow_page(folder: Path) -> str:
+    """The page of the run in the web interface; the bare id where MLflow does not say which experiment it is in."""
+    run_id = str(outputs(folder, "train-classifier").parameters.get("run_id", ""))
+    tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
+    if run_id and tracking_uri.startswith("http"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            query = f"{tracking_uri}/api/2.0/mlflow/runs/get?run_id={run_id}"
+            with urllib.request.urlopen(query, timeout=5) as answer:
+                experiment = json.load(answer)["run"]["info"]["experiment_id"]
+            return f"{tracking_uri}/#/experiments/{experiment}/runs/{run_id}"
+    return run_id

@@ -1,0 +1,96 @@
+"""The folder of a local run: `<name>`, `<name>1`, `<name>2`, ... with a folder for every task and its artifacts."""
+
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.runtime.errors import InputError
+from serving.runtime.storage import make_bucket, upload
+
+OUTPUTS = "executor_output.json"
+LOG = "log.txt"
+CONFIG = "config.yaml"
+BUCKET = "pipelines"
+
+
+def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda _: False) -> Path:
+    """Makes the first folder of the series that does not exist and whose name is not `taken` elsewhere.
+
+    Raises:
+        InputError: when the name is no plain folder name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(f"name '{name}': use letters, digits, '.', '_' and '-', a letter or digit first")
+    root.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        folder = root / f"{name}{number or ''}"
+        if folder.exists() or taken(folder.name):
+            continue
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
+
+
+def flatten(folder: Path) -> None:
+    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder."""
+    for inner in [path for path in folder.iterdir() if path.is_dir()]:
+        for task in list(inner.iterdir()):
+            task.rename(folder / task.name)
+            outputs = folder / task.name / OUTPUTS
+            if outputs.exists():
+                outputs.write_text(outputs.read_text().replace(f"{inner}/", f"{folder}/"))
+        shutil.rmtree(inner)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a task gave out: its parameters, and the metadata of its artifacts by output name."""
+
+    parameters: dict[str, Any]
+    metadata: dict[str, dict[str, Any]]
+
+
+def outputs(folder: Path, task: str) -> Outputs:
+    """What the task of that name gave out; nothing when it did not run or failed."""
+    path = folder / task / OUTPUTS
+    if not path.exists():
+        return Outputs({}, {})
+    content = json.loads(path.read_text())
+    metadata = {
+        name: artifact.get("metadata", {})
+        for name, listed in content.get("artifacts", {}).items()
+        for artifact in listed["artifacts"]
+    }
+    return Outputs(content.get("parameterValues", {}), metadata)
+
+
+def artifacts(folder: Path) -> Iterator[Path]:
+    """The files and folders that tasks have written, in order."""
+    for task in sorted(path for path in folder.iterdir() if path.is_dir()):
+        yield from sorted(path for path in task.iterdir() if path.name != OUTPUTS)
+
+
+def upload_artifacts(folder: Path) -> str:
+    """Copies the artifacts to `s3://pipelines/<run>/<task>/<output>` and returns the address of the run there.
+
+    Raises:
+        StorageError: when S3 cannot be written.
+    """
+    make_bucket(BUCKET)
+    address = run_address(folder.name)
+    for artifact in artifacts(folder):
+        upload(artifact, f"{address}/{artifact.parent.name}/{artifact.name}")
+    return address
+
+
+def run_address(name: str) -> str:
+    """Where the artifacts of that run are in S3."""
+    return f"s3://{BUCKET}/{name}"

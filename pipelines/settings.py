@@ -1,0 +1,55 @@
+"""Settings that come from the environment, and from a `.env` file where the environment is silent."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SOURCE_VARIABLE = "SM_CHANNEL_TRAIN"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says about this machine and the cluster.
+
+    Attributes:
+        home: `FACET_HOME`, by default `.facet` in the current folder: local servers' data, runs, reports.
+        runs: `SM_MODEL_DIR`, by default `runs` below `home`: where the numbered run folders are made.
+        source: `SM_CHANNEL_TRAIN`: raw photos; comes before a config's `source`, after a parameter.
+        kfp_host: `KFP_HOST`: address of the Kubeflow Pipelines API; empty means this machine.
+        kfp_namespace: `KFP_NAMESPACE`: the user's namespace on a cluster with several users.
+        kfp_token: `KFP_TOKEN`: bearer token for the API; never shown.
+        kfp_ca_cert: `KFP_CA_CERT`: file with the certificate authority of the API's certificate.
+    """
+
+    home: Path
+    runs: Path
+    source: str
+    kfp_host: str
+    kfp_namespace: str
+    kfp_token: str = field(repr=False)
+    kfp_ca_cert: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Reads the variables named above; one that is empty counts as not set."""
+        home = Path(environment.get("FACET_HOME") or ".facet")
+        return cls(
+            home=home,
+            runs=Path(environment.get("SM_MODEL_DIR") or home / "runs"),
+            source=environment.get(SOURCE_VARIABLE, ""),
+            kfp_host=environment.get("KFP_HOST", ""),
+            kfp_namespace=environment.get("KFP_NAMESPACE", ""),
+            kfp_token=environment.get("KFP_TOKEN", ""),
+            kfp_ca_cert=environment.get("KFP_CA_CERT", ""),
+        )
+
+
+def load_settings(folder: Path | None = None) -> Settings:
+    """Reads `.env` in the folder (by default the current one) into the environment, then the environment."""
+    from dotenv import dotenv_values
+
+    for name, value in dotenv_values((folder or Path()) / ".env").items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+    return Settings.from_environment(os.environ)
