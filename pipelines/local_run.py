@@ -64,7 +64,9 @@ def run(
         ServerError, StorageError: the local servers or S3 cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the step and the servers are stopped before it is passed on.
     """
-    with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment):
+    # Threads that spin while they wait double the time of a training beside other programs.
+    threads = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment | threads):
         folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
         (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
         show(f"run     {folder}")

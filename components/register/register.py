@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.runtime.predictor import Predictor
-
 from components.register.package import package
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, mlflow_client, open_run, resume_run, tracking_is_on
 from serving.runtime.card import ModelCard
 from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -187,7 +187,10 @@ def _mouth(pen: Pen, person: Person, *, smile: float) -> None:
 
 def _hair_in_front(pen: Pen, person: Person, rng: np.random.Generator) -> None:
     wide = person.half_width + (3.5 if person.female else 2.0)
-    line = 41.0 - (6.5 if person.band == 2 and not person.female else 2.0 * person.band)
+    if person.band == 2 and not person.female:
+        _hair_of_a_bald_head(pen, person, wide)
+        return
+    line = 41.0 - 2.0 * person.band
     outer = arc(48, 62, wide, 38, 180, 360, 24)
     sides: list[Point]
     middle: list[Point]
@@ -195,7 +198,7 @@ def _hair_in_front(pen: Pen, person: Person, rng: np.random.Generator) -> None:
         sides, middle = [(5, 70), (7, 55)], [(48, 54)]
     elif person.female:
         sides, middle = [(4, 80), (9, 52)], [(48, line - 4)]
-    elif person.hair_style == 1 and person.band < 2:
+    elif person.hair_style == 1:
         sides, middle = [(3, 64), (6, 48)], [(58, line + 6), (38, line + 1)]
     else:
         sides, middle = [(3, 64), (5, 49)], [(62, line + 2), (48, line), (34, line + 2)]
@@ -210,6 +213,14 @@ def _hair_in_front(pen: Pen, person: Person, rng: np.random.Generator) -> None:
         x, y = math.cos(turn), math.sin(turn)
         reach = 0.88 if person.band != 1 else float(rng.uniform(0.80, 0.88))
         pen.stroke([(48 + (wide - 1.5) * x, 62 + 36.5 * y), (48 + wide * reach * x, 62 + 38 * reach * y)], light, 0.9)
+
+
+def _hair_of_a_bald_head(pen: Pen, person: Person, wide: float) -> None:
+    """What is left above the ears."""
+    for side in (-1, 1):
+        outside = [(48 + side * (x - 48), y) for x, y in arc(48, 62, wide + 2, 38, 312, 372)]
+        inside = [(48 + side * (person.half_width - 4), 70), (48 + side * (person.half_width - 8), 42)]
+        pen.fill([*outside, *inside], person.hair)
 
 
 def _glasses(pen: Pen, person: Person) -> None:

@@ -17,7 +17,6 @@ import pytest
 
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
-from components.shared.dataset.archive import ImageArchive
 from pipelines import summary
 from pipelines.config import DRAWN_FACES, ClassificationConfig, resolve
 from pipelines.local_run import Run, run

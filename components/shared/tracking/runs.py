@@ -31,7 +31,7 @@ def mlflow_client() -> "MlflowClient":
     """A client of the server in `MLFLOW_TRACKING_URI`.
 
     A server that is still starting is waited for by MLflow's own retries, at 2, 4, 8 ... seconds
-    and two minutes in all. Its progress messages are silenced.
+    and two minutes in all. Its progress messages, and one warning per retry, are silenced.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -39,7 +39,8 @@ def mlflow_client() -> "MlflowClient":
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    for name in ("mlflow", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient()
 
 
