@@ -56,7 +56,7 @@ lint: $(READY) ## ruff, mypy, and the committed IR against the code
 	@$(BIN)/facet compile --check
 
 test: $(READY) ## all tests but the slow ones
-	@$(BIN)/pytest -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## the long campaigns; real photos when FACET_PHOTOS names their folder
 	@$(BIN)/pytest -m slow $(ARGS)

@@ -97,7 +97,7 @@ def _start(home: Path, environment: Mapping[str, str], start: Callable[[Server],
         mlflow = start(_mlflow(home, found))
         found["MLFLOW_TRACKING_URI"] = mlflow.url
     if s3:
-        wait_until_ready(server, s3, seconds=30)
+        wait_until_ready(server, s3, seconds=60)
     names = (*MLFLOW_NEEDS, "MLFLOW_TRACKING_URI")
     return Stack(s3, mlflow, {name: found[name] for name in names if name in found})
 

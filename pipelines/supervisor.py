@@ -188,8 +188,8 @@ def _start(server: Server) -> Running:
         stderr=server.log.open("ab"),
         start_new_session=True,
     )
-    if not _until(lambda: _read(server) not in ({}, before) or supervisor.poll() is not None, seconds=30):
-        raise ServerError(f"{server.name} was not started within 30 seconds (log: {server.log})")
+    if not _until(lambda: _read(server) not in ({}, before) or supervisor.poll() is not None, seconds=60):
+        raise ServerError(f"{server.name} was not started within 60 seconds (log: {server.log})")
     state = _read(server)
     if state in ({}, before):
         raise ServerError(f"{server.name} could not be started (log: {server.log})")

@@ -59,7 +59,7 @@ def run_s3(work: Path) -> Iterator[S3Server]:
             stderr=log_file,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -106,7 +106,7 @@ def run_mlflow(work: Path) -> Iterator[str]:
             cwd=work,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()

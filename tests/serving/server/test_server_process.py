@@ -39,7 +39,7 @@ class Server:
         self.port = 0
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -76,7 +76,7 @@ def start(tmp_path: Path, *options: str, **variables: str) -> Iterator[Server]:
 def serving(tmp_path: Path, *options: str, **variables: str) -> Iterator[Server]:
     """A server on a free port, with its model loaded."""
     with start(tmp_path, "--port", "0", *options, **variables) as server:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (found := re.search(r"serving .* on http://\S+:(\d+)", server.log.read_text())):
             assert server.process.poll() is None and time.monotonic() < deadline, server.log.read_text()
             time.sleep(0.02)
@@ -338,5 +338,6 @@ code = run.main(["--model", {str(model_file)!r}, "--port", "0"])
 heavy = "torch kfp mlflow cv2 pandas sklearn scipy onnx boto3 botocore s3transfer requests httpx components pipelines"
 print(code, [name for name in heavy.split() if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment())
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
     assert done.stdout.strip() == "0 []", done.stderr
