@@ -15,6 +15,7 @@ from serving.runtime.storage import make_bucket, upload
 OUTPUTS = "executor_output.json"
 LOG = "log.txt"
 CONFIG = "config.yaml"
+REPORT = "report.html"
 BUCKET = "pipelines"
 
 
@@ -40,7 +41,7 @@ def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda
 
 
 def flatten(folder: Path) -> None:
-    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder."""
+    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the report beside them."""
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
         for task in list(inner.iterdir()):
             task.rename(folder / task.name)
@@ -48,6 +49,10 @@ def flatten(folder: Path) -> None:
             if outputs.exists():
                 outputs.write_text(outputs.read_text().replace(f"{inner}/", f"{folder}/"))
         shutil.rmtree(inner)
+    report = folder / "evaluate" / "report"
+    if report.exists():
+        # A browser shows a file without this ending as text.
+        (folder / REPORT).hardlink_to(report)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pipelines.config import ClassificationConfig
 from pipelines.local_run import Run
-from pipelines.run_folder import LOG, outputs
+from pipelines.run_folder import LOG, REPORT, outputs
 
 
 def success(run: Run, config: ClassificationConfig) -> Iterator[str]:
@@ -51,6 +51,6 @@ def places(run: Run) -> Iterator[str]:
     yield f"run folder     {run.folder}"
     if run.address:
         yield f"artifacts      {run.address}"
-    report = run.folder / "evaluate" / "report"
+    report = run.folder / REPORT
     if report.exists():
         yield f"report         {report}"

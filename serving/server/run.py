@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("uvicorn", "botocore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         listener = _listen(options.host, options.port)
     except OSError as error:

@@ -21,7 +21,7 @@ from pipelines import summary
 from pipelines.config import DRAWN_FACES, ClassificationConfig, resolve
 from pipelines.local_run import Run, run
 from pipelines.local_stack import local_stack, running, take_down
-from pipelines.run_folder import LOG
+from pipelines.run_folder import LOG, REPORT
 from pipelines.sample_data import draw_sample
 from pipelines.settings import Settings
 from serving.runtime.predictor import load_model
@@ -102,7 +102,7 @@ def test_every_step_has_run(result: Run, home: Path, said: list[str]) -> None:
     assert (result.failed, result.error) == ("", "")
     assert list(result.seconds) == [*TASKS, "promote"]
     assert result.folder == home / "runs" / "tiny.v1"
-    assert {path.name for path in result.folder.iterdir()} == {*TASKS, "promote", "config.yaml", LOG}
+    assert {path.name for path in result.folder.iterdir()} == {*TASKS, "promote", "config.yaml", REPORT, LOG}
     assert resolve(str(result.folder / "config.yaml"), (), {}) == TINY
     assert "drew    168 pictures of 24 persons to s3://raw/drawn_faces" in said
 
