@@ -10,12 +10,6 @@ READY := .venv/.ready
 # Imports of torch, mlflow and kfp take about three times as long without bytecode, in every step.
 unexport PYTHONDONTWRITEBYTECODE
 
-# What the targets understand, as environment variables or `make target NAME=value`.
-CONFIG ?= classification
-MODEL ?= models:/faces@champion
-PORT ?= 8080
-ARGS ?=
-
 ##@ Start here
 help: ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,13 +28,13 @@ $(READY): requirements.lock pyproject.toml
 ##@ Use
 pipeline-submit: $(READY) ## raw photos to a registered model: on KFP_HOST if set, else on this machine (CONFIG=name|file)
 	@if [ -n "$${KFP_HOST:-}" ] || grep -Eqs '^ *(export +)?KFP_HOST=.' .env; then way=submit; else way=run; fi; \
-	$(BIN)/facet "$$way" --config "$(CONFIG)" $(ARGS)
+	$(BIN)/facet "$$way" $(if $(CONFIG),--config "$(CONFIG)") $(ARGS)
 
 pipeline-compile: $(READY) ## write the pipelines' IR to pipelines/compiled/
 	@$(BIN)/facet compile
 
 serve: $(READY) ## serve MODEL= (models:/name@alias, a path or s3://) on PORT=
-	@$(BIN)/facet serve --model "$(MODEL)" --port "$(PORT)" $(ARGS)
+	@$(BIN)/facet serve $(if $(MODEL),--model "$(MODEL)") $(if $(PORT),--port "$(PORT)") $(ARGS)
 
 ui: $(READY) ## open the local runs: MLflow and TensorBoard
 	@$(BIN)/facet ui $(ARGS)

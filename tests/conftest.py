@@ -37,6 +37,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_until(probe: Callable[[], None], server: subprocess.Popen[bytes], log: Path) -> None:
+    """Try `probe` until it raises no OSError; RuntimeError with the server's log when it dies or takes ten minutes."""
+    deadline = time.monotonic() + 600
+    while True:
+        try:
+            return probe()
+        except OSError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start: {log.read_text()}") from None
+            time.sleep(0.05)
+
+
 @contextmanager
 def run_s3(work: Path) -> Iterator[S3Server]:
     """Run rclone's S3 server on `work`/data; its keys live in this process and in the server's environment only."""
@@ -59,15 +71,7 @@ def run_s3(work: Path) -> Iterator[S3Server]:
             stderr=log_file,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"rclone did not start: {log.read_text()}") from None
-                time.sleep(0.02)
+        wait_until(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), server, log)
         yield S3Server(
             folder,
             {
@@ -106,15 +110,7 @@ def run_mlflow(work: Path) -> Iterator[str]:
             cwd=work,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 600
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"MLflow did not start: {log.read_text()}") from None
-                time.sleep(0.2)
+        wait_until(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close(), server, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         # Its workers are processes of their own; they all belong to its session.
