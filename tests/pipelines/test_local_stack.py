@@ -15,6 +15,7 @@ import pytest
 from pipelines import local_stack as stack_module
 from pipelines.errors import ServerError
 from pipelines.local_stack import keep_up, local_stack, running, take_down
+from pipelines.processes import Process
 from pipelines.supervisor import Server, answers, free_port, keep, release, use, wait_until_ready
 from serving.runtime.errors import StorageError
 from serving.runtime.storage import Location, upload
@@ -148,6 +149,8 @@ def test_orphans_of_a_killed_supervisor_are_ended_at_the_next_start(home: Path) 
     os.kill(state["supervisor"]["pid"], signal.SIGKILL)
     user.kill()
     user.wait()
+    while Process(**state["supervisor"]).alive():
+        time.sleep(0.01)  # a kill takes effect a little later
     assert survivors(home) == [state["server"]["pid"]]
     with local_stack(home, NO_MLFLOW) as stack:
         assert stack.s3
