@@ -1,16 +1,15 @@
 """Class folders: `<class>/...` or `<split>/<class>/...`, the class of a picture is the name of its folder."""
 
 import re
-from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pydantic import Field, field_validator
 
 from components.ingest.found import SPLITS, Found, FoundFace, Record, usable
 from components.ingest.options import Options
+from components.ingest.source import Source
 from components.shared.dataset.label_spaces import canonical_value
 from serving.runtime.errors import InputError
-from serving.runtime.storage import Location
 
 
 class ClassFolderOptions(Options):
@@ -37,19 +36,19 @@ class ClassFolderOptions(Options):
         return value
 
 
-def read_class_folders(location: Location, paths: Sequence[str], options: ClassFolderOptions) -> Found:
+def read_class_folders(source: Source, options: ClassFolderOptions) -> Found:
     """Find the pictures in class folders, at any depth below them.
 
     Splits are read when every top-level folder is called train, val, valid, validation or test. Raises InputError when
     only some are, or when a folder is no value of a known attribute.
     """
     found = Found()
-    images = usable(paths, found)
+    images = usable(source.paths, found)
     tops = {path.split("/")[0] for path in images if "/" in path}
     named_splits = sorted(tops & SPLITS.keys())
     if named_splits and tops - SPLITS.keys():
         raise InputError(
-            f"{location.uri}: some folders are splits ({', '.join(named_splits)}), others are not "
+            f"{source.uri}: some folders are splits ({', '.join(named_splits)}), others are not "
             f"({', '.join(sorted(tops - SPLITS.keys())[:5])}); name one kind only"
         )
     values: dict[str, str | int] = {}
@@ -60,15 +59,15 @@ def read_class_folders(location: Location, paths: Sequence[str], options: ClassF
             found.skipped.add("not_in_a_class_folder", path)
             continue
         if parts[0] not in values:
-            values[parts[0]] = _class_value(location, options.attribute, parts[0])
+            values[parts[0]] = _class_value(source, options.attribute, parts[0])
         match = re.search(options.person, PurePosixPath(path).stem) if options.person else None
         face = FoundFace(None, {options.attribute: values[parts[0]]})
         found.records.append(Record(path, (face,), match[1] if match else None, split))
     return found
 
 
-def _class_value(location: Location, attribute: str, folder: str) -> str | int:
+def _class_value(source: Source, attribute: str, folder: str) -> str | int:
     try:
         return canonical_value(attribute, folder)
     except InputError as error:
-        raise InputError(f"{location.uri}: class folder '{folder}': {error}") from error
+        raise InputError(f"{source.uri}: class folder '{folder}': {error}") from error

@@ -26,6 +26,12 @@ class Tally:
         if len(examples) < MAX_EXAMPLES:
             examples.append(name)
 
+    def update(self, other: "Tally") -> None:
+        """Add the counts and examples of another tally."""
+        for reason, count in other.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            self.examples[reason] = (self.examples.get(reason, []) + other.examples[reason])[:MAX_EXAMPLES]
+
     @property
     def total(self) -> int:
         """Items of all reasons."""
@@ -40,20 +46,29 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class FoundFace:
-    """A face: its box as the source has it, not yet clipped to the image, and its raw facts."""
+    """A face: its box as the source has it, not yet clipped to the image, and its raw facts.
+
+    A `normalized` box counts in shares of the image's width and height, any other in pixels.
+    """
 
     box: Box | None
     attributes: dict[str, Any]
+    normalized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An image that the source describes; `path` is relative to the source."""
+    """An image that the source describes.
+
+    `path` is its name in the source. `size` is the (height, width) it is said to have: it tells whether the boxes were
+    drawn on the stored or on the upright pixels of a turned photo.
+    """
 
     path: str
     faces: tuple[FoundFace, ...]
     person: str | None = None
     split: str | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass

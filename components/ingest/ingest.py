@@ -1,5 +1,6 @@
 """Raw data into the two artifacts of a data set: images in an archive, facts in annotations."""
 
+import hashlib
 import logging
 import os
 from collections import deque
@@ -10,28 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from components.ingest.class_folder import ClassFolderOptions, read_class_folders
-from components.ingest.found import Found, Record, Tally
+from components.ingest.fingerprint import dhash
+from components.ingest.found import Found, FoundFace, Record, Tally
 from components.ingest.manifest import ManifestOptions, read_manifest
 from components.ingest.options import Options, parse_options
 from components.ingest.profile import ProfileOptions, read_profiles
+from components.ingest.source import Source
 from components.shared.dataset.annotations import Annotations, Box, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.preprocess import decode, read_size
-from serving.runtime.storage import Location, is_s3, read_many
+from serving.runtime.image_file import Header, read_header
+from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, decode
+from serving.runtime.storage import is_s3
 
 _log = logging.getLogger(__name__)
 
-DOWNLOADS = 16
+# A picture is looked at no larger than it must be for its fingerprint.
+_LOOK_PIXELS = 32
+# Sums of fractions may miss an edge by this much.
+_SAME_PIXELS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A layout of raw data: its options and the function that finds the images in a listing of paths."""
+    """A layout of raw data: its options and the function that finds the images in a source."""
 
     options: type[Options]
-    read: Callable[[Location, Sequence[str], Any], Found]
+    read: Callable[[Source, Any], Found]
 
 
 FORMATS = {
@@ -85,15 +92,15 @@ def ingest(
         raise InputError(f"unknown format '{format}'; known: {', '.join(FORMATS)}")
     settings = parse_options(FORMATS[format].options, options or {}, format)
     _refuse_overlap(source, images, annotations)
-    location = Location(source)
     with ArchiveWriter(images) as writer:
-        paths = [entry.path for entry in location.list()]
-        found = FORMATS[format].read(location, paths, settings)
+        files = Source(source)
+        found = FORMATS[format].read(files, settings)
+        found.skipped.update(files.left_out)
         if not found.records:
             raise InputError(f"{source}: no image found in the format '{format}'. {_left_out(found)}")
         expected = len(found.records) + found.dropped.total
         _refuse_too_many(found.dropped, expected, settings.max_dropped, source)
-        kept = list(_transfer(location, found, writer, workers or len(os.sched_getaffinity(0))))
+        kept = list(_transfer(files, found, settings, writer, workers or len(os.sched_getaffinity(0))))
         _refuse_too_many(found.dropped, expected, settings.max_dropped, source)
         info = _info(source, format, source_digest, kept, found)
         write_annotations(Annotations(tuple(kept), info), annotations)
@@ -135,31 +142,47 @@ def _left_out(found: Found) -> str:
     return ". ".join(f"{name}: {tally}" for name, tally in tallies.items() if tally.total) or "nothing left out"
 
 
-def _transfer(location: Location, found: Found, writer: ArchiveWriter, workers: int) -> Iterator[Image]:
+def _transfer(source: Source, found: Found, options: Options, writer: ArchiveWriter, workers: int) -> Iterator[Image]:
     """Copy every usable image into the archive and yield its annotation."""
     image_id = face_id = 0
-    stream = read_many(location, [record.path for record in found.records], workers=DOWNLOADS)
-    checked = _check_all(stream, workers)
-    for record, (path, data, size) in zip(found.records, progress(checked, "ingest", len(found.records)), strict=True):
-        assert path == record.path, (path, record.path)
-        if isinstance(size, ImageError):
-            found.dropped.add(size.reason, path)
+    records = {record.path: record for record in found.records}
+    checked = _check_all(source.stream(records), workers)
+    for path, data, checks in progress(checked, "ingest", len(records)):
+        if isinstance(checks, ImageError):
+            found.dropped.add(checks.reason, path)
             continue
-        height, width = size
+        height, width = checks.header.upright
         image_id += 1
         faces = []
-        for box, attributes in _clipped_faces(record, width, height, found.notes):
+        for box, attributes in _clipped_faces(records[path], checks.header, options.box_frame, found.notes):
             face_id += 1
             faces.append(Face(face_id, box, attributes))
         writer.add(path, data)
-        yield Image(image_id, path, width, height, tuple(faces), record.person, record.split)
+        yield Image(
+            id=image_id,
+            file_name=path,
+            width=width,
+            height=height,
+            faces=tuple(faces),
+            person=records[path].person,
+            split=records[path].split,
+            sha256=checks.sha256,
+            dhash=checks.dhash,
+        )
 
 
-def _check_all(
-    pairs: Iterable[tuple[str, bytes]], workers: int
-) -> Iterator[tuple[str, bytes, tuple[int, int] | ImageError]]:
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """What one look at a usable image tells."""
+
+    header: Header
+    sha256: str
+    dhash: str
+
+
+def _check_all(pairs: Iterable[tuple[str, bytes]], workers: int) -> Iterator[tuple[str, bytes, _Checks | ImageError]]:
     """Check images on several threads (decoding runs outside the GIL), in order, with few of them in memory."""
-    waiting: deque[tuple[str, bytes, Future[tuple[int, int] | ImageError]]] = deque()
+    waiting: deque[tuple[str, bytes, Future[_Checks | ImageError]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for path, data in pairs:
             waiting.append((path, data, pool.submit(_check, data)))
@@ -170,28 +193,31 @@ def _check_all(
             yield path, data, result.result()
 
 
-def _check(data: bytes) -> tuple[int, int] | ImageError:
-    """Return the upright (height, width), or why the image cannot be used. A reduced decode still reads it all."""
+def _check(data: bytes) -> _Checks | ImageError:
+    """Look at an image, or say why it cannot be used. A reduced decode still reads it all."""
     try:
-        size = read_size(data)
-        decode(data, min_height=1, min_width=1)
+        header = read_header(data, DEFAULT_MAX_PIXELS)
+        pixels = decode(data, min_height=_LOOK_PIXELS, min_width=_LOOK_PIXELS)
     except ImageError as error:
         return error
-    return size
+    return _Checks(header, hashlib.sha256(data).hexdigest(), dhash(pixels))
 
 
 def _clipped_faces(
-    record: Record, width: int, height: int, notes: Tally
+    record: Record, header: Header, frame: str, notes: Tally
 ) -> Iterator[tuple[Box | None, dict[str, Any]]]:
-    """Yield the faces with their boxes clipped to the image.
+    """Yield the faces with their boxes upright and clipped to the image.
 
     A box with nothing in the image is dropped: a single face stays and means the whole image, one of several goes.
     """
+    height, width = header.upright
     for face in record.faces:
         if face.box is None:
             yield None, face.attributes
             continue
-        x, y, box_width, box_height = face.box
+        box = _upright(face, record, header, frame)
+        x, y, box_width, box_height = box
+        beyond = max(-x, -y, x + box_width - width, y + box_height - height)
         left, top = max(x, 0.0), max(y, 0.0)
         right, bottom = min(x + box_width, float(width)), min(y + box_height, float(height))
         if left >= right or top >= bottom:
@@ -199,10 +225,24 @@ def _clipped_faces(
             if len(record.faces) == 1:
                 yield None, face.attributes
             continue
-        clipped = (left, top, right - left, bottom - top)
-        if clipped != face.box:
+        if beyond > _SAME_PIXELS:
             notes.add("box_clipped", record.path)
-        yield clipped, face.attributes
+        yield (left, top, right - left, bottom - top) if beyond > 0 else box, face.attributes
+
+
+def _upright(face: FoundFace, record: Record, header: Header, frame: str) -> Box:
+    """Return the box of a face in upright pixels."""
+    assert face.box is not None
+    stored = (header.height, header.width)
+    in_stored = frame == "stored" or (frame == "auto" and record.size == stored != header.upright)
+    height, width = stored if in_stored else header.upright
+    x, y, box_width, box_height = face.box
+    if face.normalized:
+        x, y, box_width, box_height = x * width, y * height, box_width * width, box_height * height
+    if not in_stored:
+        return x, y, box_width, box_height
+    left, top, right, bottom = header.rect_to_upright((x, y, x + box_width, y + box_height))
+    return left, top, right - left, bottom - top
 
 
 def _info(source: str, format_name: str, source_digest: str, images: Sequence[Image], found: Found) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.ingest.found import SPLITS, Found, FoundFace, Record, is_hidden, is_image_name
 from components.ingest.options import Options
+from components.ingest.source import Source
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.label_spaces import canonical_value
 from serving.runtime.errors import InputError
-from serving.runtime.storage import Location
 
 _PATH_COLUMNS = ("path", "file_name", "filename", "image")
 _PERSON_COLUMNS = ("group", "person", "subject")
@@ -76,7 +76,7 @@ class _Row:
     split: str | None
 
 
-def read_manifest(location: Location, paths: Sequence[str], options: ManifestOptions) -> Found:
+def read_manifest(source: Source, options: ManifestOptions) -> Found:
     """Find the pictures that a table names, paths being relative to the source.
 
     Several rows of one picture are several faces, told apart by their boxes. Equal rows count once; rows that
@@ -84,11 +84,11 @@ def read_manifest(location: Location, paths: Sequence[str], options: ManifestOpt
     Raises InputError when the table or a column is missing.
     """
     found = Found()
-    if options.manifest not in paths:
-        raise InputError(f"{location.uri}: no table '{options.manifest}'; name it with the option 'manifest'")
-    rows, header = _table(location, options.manifest)
-    layout = _layout(header, options, f"{location.uri}/{options.manifest}")
-    available = set(paths)
+    if options.manifest not in source.paths:
+        raise InputError(f"{source.uri}: no table '{options.manifest}'; name it with the option 'manifest'")
+    rows, header = _table(source, options.manifest)
+    layout = _layout(header, options, f"{source.uri}/{options.manifest}")
+    available = set(source.paths)
     pictures: dict[str, list[_Row]] = {}
     for line, values in rows:
         where = f"row {line}"
@@ -110,19 +110,19 @@ def read_manifest(location: Location, paths: Sequence[str], options: ManifestOpt
     return found
 
 
-def _table(location: Location, name: str) -> tuple[list[tuple[int, list[str]]], list[str]]:
+def _table(source: Source, name: str) -> tuple[list[tuple[int, list[str]]], list[str]]:
     """Return the numbered rows that are not blank, and the header."""
     try:
-        text = location.read(name).decode("utf-8-sig")
+        text = source.read(name).decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""))
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{location.uri}/{name}: not a CSV table in UTF-8: {error}") from error
+        raise InputError(f"{source.uri}/{name}: not a CSV table in UTF-8: {error}") from error
     if len(rows) < 2:
-        raise InputError(f"{location.uri}/{name}: the table has no rows; expected a header and one row per face")
+        raise InputError(f"{source.uri}/{name}: the table has no rows; expected a header and one row per face")
     header = [cell.strip() for cell in rows[0][1]]
     if len(set(header)) < len(header):
-        raise InputError(f"{location.uri}/{name}: two columns have the same name: {', '.join(header)}")
+        raise InputError(f"{source.uri}/{name}: two columns have the same name: {', '.join(header)}")
     return rows[1:], header
 
 

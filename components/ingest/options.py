@@ -1,7 +1,7 @@
 """Options of the source formats."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -9,11 +9,18 @@ from serving.runtime.errors import InputError
 
 
 class Options(BaseModel):
-    """What every format takes: `max_dropped` is the share of images that may be unusable before the step fails."""
+    """What every format takes.
+
+    Attributes:
+        max_dropped: the share of images that may be unusable before the step fails.
+        box_frame: which pixels the boxes of a photo with an EXIF orientation count in: the `stored` ones, the
+            `upright` ones, or (`auto`) those whose size the source states, upright where it states none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_dropped: float = Field(default=0.05, ge=0, le=1)
+    box_frame: Literal["auto", "stored", "upright"] = "auto"
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)

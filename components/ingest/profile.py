@@ -1,13 +1,12 @@
 """Profile folders: `<id>_<gender>_<race>_<age>/` with up to seven pictures of one person, told apart by their stems."""
 
-from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from components.ingest.found import Found, FoundFace, Record, usable
 from components.ingest.options import Options
+from components.ingest.source import Source
 from components.shared.dataset.label_spaces import canonical_value
 from serving.runtime.errors import InputError
-from serving.runtime.storage import Location
 
 MASK_OF_STEM = {
     "mask1": "worn",
@@ -24,7 +23,7 @@ class ProfileOptions(Options):
     """Nothing beyond the common options."""
 
 
-def read_profiles(location: Location, paths: Sequence[str], options: ProfileOptions) -> Found:
+def read_profiles(source: Source, options: ProfileOptions) -> Found:
     """Find the profile folders directly below the source, or below its `images` folder.
 
     The person is the id, the first field of the folder name: `001498-1` is not `001498`, and an id with two folders
@@ -32,7 +31,7 @@ def read_profiles(location: Location, paths: Sequence[str], options: ProfileOpti
     """
     found = Found()
     folders: dict[str, dict[str, str]] = {}
-    images = usable(paths, found)
+    images = usable(source.paths, found)
     root = "images/" if any(path.startswith("images/") and path.count("/") > 1 for path in images) else ""
     for path in images:
         parts = path.removeprefix(root).split("/")

@@ -70,6 +70,19 @@ class Header:
         """Height and width in pixels of the upright image."""
         return (self.width, self.height) if self.transposed else (self.height, self.width)
 
+    def rect_to_upright(self, rect: Rect) -> Rect:
+        """Turn a rectangle (left, top, right, bottom) of stored pixels into one of upright pixels."""
+        transpose, mirror_x, mirror_y = _ORIENTATIONS[self.orientation]
+        left, top, right, bottom = rect
+        if transpose:
+            left, top, right, bottom = top, left, bottom, right
+        height, width = self.upright
+        if mirror_x:
+            left, right = width - right, width - left
+        if mirror_y:
+            top, bottom = height - bottom, height - top
+        return left, top, right, bottom
+
     def to_upright(self, pixels: Pixels) -> Pixels:
         """Turn stored pixels (H, W, 3), or any part of them, upright; a view."""
         transpose, mirror_x, mirror_y = _ORIENTATIONS[self.orientation]

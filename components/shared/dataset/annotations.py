@@ -33,6 +33,7 @@ class Image:
     """One picture. `file_name` is its name in the image archive; width and height are upright pixels.
 
     `person` groups the images of one person, `split` is train, val, test or None, `source` is the original name.
+    `sha256` is that of the file, `dhash` tells how alike two pictures look (see `components.ingest.fingerprint`).
     """
 
     id: int
@@ -44,6 +45,8 @@ class Image:
     split: str | None = None
     fold: int | None = None
     source: str | None = None
+    sha256: str | None = None
+    dhash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def _image_record(image: Image) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
     }
-    for key in ("person", "split", "fold", "source"):
+    for key in ("person", "split", "fold", "source", "sha256", "dhash"):
         value = getattr(image, key)
         if value is not None:
             record[key] = value
@@ -176,7 +179,7 @@ def _image(record: Mapping[str, Any], faces: tuple[Face, ...]) -> Image:
     for key in ("width", "height"):
         if not _is_positive(record.get(key)):
             raise InputError(f"{where}: '{key}' must be a positive number of pixels, got {record.get(key)!r}")
-    for key in ("person", "split", "source"):
+    for key in ("person", "split", "source", "sha256", "dhash"):
         if not isinstance(record.get(key), str | None):
             raise InputError(f"{where}: '{key}' must be text, got {record[key]!r}")
     if record.get("split") not in (None, "train", "val", "test"):
@@ -194,6 +197,8 @@ def _image(record: Mapping[str, Any], faces: tuple[Face, ...]) -> Image:
         split=record.get("split"),
         fold=fold,
         source=record.get("source"),
+        sha256=record.get("sha256"),
+        dhash=record.get("dhash"),
     )
 
 

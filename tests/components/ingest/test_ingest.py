@@ -21,7 +21,8 @@ from components.ingest.ingest import FORMATS, ingest
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.archive import ImageArchive
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.storage import make_bucket, upload
+from serving.runtime.preprocess import decode
+from serving.runtime.storage import Location, make_bucket, upload
 
 STEMS = ("mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal")
 
@@ -245,7 +246,7 @@ def test_images_are_not_all_held_in_memory(tmp_path, monkeypatch):
     for number in range(200):
         put(tmp_path / "raw" / "x" / f"{number:03d}.png", picture(number, "PNG", 8, 8))
     ahead, read, written = [], 0, 0
-    real_read, real_add = ingest_module.Location.read, ingest_module.ArchiveWriter.add
+    real_read, real_add = Location.read, ingest_module.ArchiveWriter.add
 
     def count_read(self, path=""):
         nonlocal read
@@ -258,7 +259,7 @@ def test_images_are_not_all_held_in_memory(tmp_path, monkeypatch):
         ahead.append(read - written)
         real_add(self, name, data)
 
-    monkeypatch.setattr(ingest_module.Location, "read", count_read)
+    monkeypatch.setattr(Location, "read", count_read)
     monkeypatch.setattr(ingest_module.ArchiveWriter, "add", count_add)
     run(tmp_path / "raw", tmp_path / "out", format="class_folder", workers=2)
     assert written == 200
@@ -313,3 +314,28 @@ def test_real_photos(tmp_path):
     assert (
         json.loads((tmp_path / "out" / "annotations.json").read_text())["info"]["counts"]["persons"] == report.persons
     )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("drawn_on", ["stored", "upright"])
+def test_a_box_frames_the_same_face_however_the_photo_is_turned(tmp_path, orientation, drawn_on):
+    """A white patch on black is found again in upright pixels, for every orientation and both kinds of boxes."""
+    pixels = np.zeros((40, 64, 3), np.uint8)
+    pixels[4:12, 8:32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    put(tmp_path / "raw" / "a.png", png := turned(pixels, exif))
+    upright = decode(png)
+    rows, columns = np.nonzero(upright[..., 0])
+    expected = (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+    box = (8, 4, 24, 8) if drawn_on == "stored" else expected
+    (tmp_path / "raw" / "manifest.csv").write_text("path,x,y,w,h\na.png," + ",".join(map(str, box)))
+    _, data, _ = run(tmp_path / "raw", tmp_path / "out", format="manifest", options={"box_frame": drawn_on})
+    assert data.images[0].faces[0].box == expected
+    assert (data.images[0].height, data.images[0].width) == upright.shape[:2]
+
+
+def turned(pixels, exif):
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG", exif=exif)
+    return data.getvalue()

@@ -3,20 +3,21 @@ import pytest
 from components.ingest.class_folder import ClassFolderOptions, read_class_folders
 from components.ingest.options import parse_options
 from serving.runtime.errors import InputError
-from serving.runtime.storage import Location
 
 
-def found(paths, **options):
-    return read_class_folders(
-        Location("/data/faces"), paths, parse_options(ClassFolderOptions, options, "class_folder")
-    )
+@pytest.fixture
+def found(listing):
+    def read(paths, **options):
+        return read_class_folders(listing(paths), parse_options(ClassFolderOptions, options, "class_folder"))
+
+    return read
 
 
 def facts(result):
     return [(record.path, record.split, record.faces[0].attributes, record.person) for record in result.records]
 
 
-def test_classes_without_splits_at_any_depth():
+def test_classes_without_splits_at_any_depth(found):
     result = found(["sad/b.png", "happy/x/a.jpg", "happy/c.JPG", "loose.jpg", "happy/._c.jpg", "happy/notes.txt"])
     assert facts(result) == [
         ("happy/c.JPG", None, {"label": "happy"}, None),
@@ -27,7 +28,7 @@ def test_classes_without_splits_at_any_depth():
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
-def test_splits_above_classes(val):
+def test_splits_above_classes(found, val):
     result = found(
         ["train/happy/a.jpg", f"{val}/happy/a.jpg", "test/sad/a.jpg", "train/loose.jpg"], attribute="emotion"
     )
@@ -41,19 +42,19 @@ def test_splits_above_classes(val):
     assert result.skipped.counts == {"not_in_a_class_folder": 1}
 
 
-def test_splits_beside_classes_are_refused():
+def test_splits_beside_classes_are_refused(found):
     with pytest.raises(InputError, match=r"splits \(train\), others are not \(happy\)"):
         found(["train/happy/a.jpg", "happy/b.jpg"])
 
 
-def test_known_attributes_are_stored_in_their_one_spelling():
+def test_known_attributes_are_stored_in_their_one_spelling(found):
     result = found(["with_mask/a.jpg", "without_mask/b.jpg", "incorrect_mask/c.jpg"], attribute="mask")
     assert {record.faces[0].attributes["mask"] for record in result.records} == {"worn", "incorrect", "absent"}
     with pytest.raises(InputError, match="class folder 'other': attribute 'mask'"):
         found(["other/a.jpg"], attribute="mask")
 
 
-def test_the_person_comes_from_the_name_only_when_asked():
+def test_the_person_comes_from_the_name_only_when_asked(found):
     paths = ["happy/ann_1.jpg", "sad/ann_2.jpg", "sad/noname.jpg"]
     assert [record.person for record in found(paths).records] == [None, None, None]
     assert [record.person for record in found(paths, person="^(.+)_[0-9]+$").records] == ["ann", "ann", None]
@@ -66,9 +67,9 @@ def test_the_person_comes_from_the_name_only_when_asked():
         ({"person": "a"}, "'person'.*exactly one group"),
         ({"attribute": "two words"}, "'attribute'"),
         ({"max_dropped": 2}, "'max_dropped'"),
-        ({"atribute": "x"}, "'atribute' is unknown.*Known options: max_dropped, attribute, person"),
+        ({"atribute": "x"}, "'atribute' is unknown.*Known options: max_dropped, box_frame, attribute, person"),
     ],
 )
-def test_wrong_options_are_named(options, message):
+def test_wrong_options_are_named(found, options, message):
     with pytest.raises(InputError, match=message):
         found(["a/b.jpg"], **options)

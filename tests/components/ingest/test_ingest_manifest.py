@@ -3,17 +3,16 @@ import pytest
 from components.ingest.manifest import ManifestOptions, read_manifest
 from components.ingest.options import parse_options
 from serving.runtime.errors import InputError
-from serving.runtime.storage import Location
 
 
 @pytest.fixture
-def read(tmp_path):
-    """Write a table beside the named (empty) files and read it; the reader opens no image."""
+def read(listing):
+    """Read a table that lies beside the named files."""
 
     def run(table, files=("a.jpg", "b.jpg", "c.jpg"), name="manifest.csv", **options):
-        (tmp_path / name).write_bytes(table if isinstance(table, bytes) else table.encode())
+        data = table if isinstance(table, bytes) else table.encode()
         settings = parse_options(ManifestOptions, options, "manifest")
-        return read_manifest(Location(str(tmp_path)), [name, *files], settings)
+        return read_manifest(listing({name: data} | dict.fromkeys(files)), settings)
 
     return run
 
@@ -147,7 +146,7 @@ def test_quotes_byte_order_mark_and_names_of_other_languages(read):
         ("", {}, "the table has no rows"),
         (b"path\n\xff\xfe.jpg\n", {}, "not a CSV table in UTF-8"),
         ("path\na.jpg\n", {"manifest": "other.csv"}, "no table 'other.csv'"),
-        ("path\na.jpg\n", {"colums": {}}, "'colums' is unknown.*Known options: max_dropped, manifest, columns"),
+        ("path\na.jpg\n", {"colums": {}}, "'colums' is unknown.*Known options: max_dropped, box_frame, manifest, columns"),
         ("path\na.jpg\n", {"columns": {"group": "g"}}, "'columns.group' is unknown"),
         ("path\na.jpg\n", {"columns": {"box": ["x", "y"]}}, "'columns.box"),
         ("path\na.jpg\n", {"box_format": "yolo"}, "'box_format'"),

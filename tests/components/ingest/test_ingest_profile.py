@@ -1,21 +1,20 @@
 import pytest
 
 from components.ingest.profile import MASK_OF_STEM, ProfileOptions, read_profiles
-from serving.runtime.storage import Location
 
 STEMS = list(MASK_OF_STEM)
 
 
-def found(paths):
-    """The reader looks at names only, so no file is needed."""
-    return read_profiles(Location("/nowhere"), paths, ProfileOptions())
+@pytest.fixture
+def found(listing):
+    return lambda paths: read_profiles(listing(paths), ProfileOptions())
 
 
 def folder(name, stems=STEMS, suffix=".jpg"):
     return [f"{name}/{stem}{suffix}" for stem in stems]
 
 
-def test_seven_pictures_of_a_person_and_their_facts():
+def test_seven_pictures_of_a_person_and_their_facts(found):
     result = found(folder("000001_female_Asian_45"))
     assert {record.path.split("/")[1]: record.faces[0].attributes for record in result.records} == {
         **{f"mask{n}.jpg": {"mask": "worn", "gender": "female", "age": 45} for n in range(1, 6)},
@@ -28,11 +27,11 @@ def test_seven_pictures_of_a_person_and_their_facts():
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".JPG", ".Jpeg", ".PNG", ".BMP"])
-def test_any_image_extension_in_any_case(suffix):
+def test_any_image_extension_in_any_case(found, suffix):
     assert len(found(folder("000001_male_Asian_20", suffix=suffix)).records) == 7
 
 
-def test_junk_is_skipped_and_counted():
+def test_junk_is_skipped_and_counted(found):
     junk = {
         "hidden": [
             "000001_male_Asian_20/._mask1.jpg",
@@ -54,7 +53,7 @@ def test_junk_is_skipped_and_counted():
     }
 
 
-def test_persons_are_ids_not_folders_and_a_suffix_is_another_person():
+def test_persons_are_ids_not_folders_and_a_suffix_is_another_person(found):
     result = found(
         folder("003397_female_Asian_19")
         + folder("003397_female_Asian_20")
@@ -71,7 +70,7 @@ def test_persons_are_ids_not_folders_and_a_suffix_is_another_person():
     }
 
 
-def test_missing_pictures_are_counted_by_stem():
+def test_missing_pictures_are_counted_by_stem(found):
     result = found(
         folder("1_male_Asian_20", STEMS[1:]) + folder("2_male_Asian_20", [s for s in STEMS if s != "normal"])
     )
@@ -92,7 +91,7 @@ def test_missing_pictures_are_counted_by_stem():
         ("000001_male_Asian_-1", "age"),
     ],
 )
-def test_a_folder_name_that_cannot_be_understood_is_dropped_and_named(name, why):
+def test_a_folder_name_that_cannot_be_understood_is_dropped_and_named(found, name, why):
     result = found(folder(name, STEMS[:3]) + folder("000002_FEMALE_Asian_33"))
     assert len(result.records) == 7
     assert result.records[0].faces[0].attributes["gender"] == "female"
@@ -102,7 +101,7 @@ def test_a_folder_name_that_cannot_be_understood_is_dropped_and_named(name, why)
     assert why in example
 
 
-def test_the_images_folder_one_level_down_is_found():
+def test_the_images_folder_one_level_down_is_found(found):
     paths = [f"images/{path}" for path in folder("000001_male_Asian_20")]
     result = found([*paths, "train.csv", "000009_male_Asian_20/mask1.jpg"])
     assert [record.path for record in result.records] == sorted(paths)
@@ -110,6 +109,6 @@ def test_the_images_folder_one_level_down_is_found():
     assert result.records[0].person == "000001"
 
 
-def test_the_order_of_the_listing_does_not_matter():
+def test_the_order_of_the_listing_does_not_matter(found):
     paths = folder("b_male_Asian_20") + folder("a_male_Asian_20")
     assert found(paths).records == found(paths[::-1]).records == sorted(found(paths).records, key=lambda r: r.path)
