@@ -33,6 +33,7 @@ class Image:
     """One picture. `file_name` is its name in the image archive; width and height are upright pixels.
 
     `person` groups the images of one person, `split` is train, val, test or None, `source` is the original name.
+    An image that is not `trainable` is never put into the train split.
     `sha256` is that of the file, `dhash` tells how alike two pictures look (see `components.ingest.fingerprint`).
     """
 
@@ -45,6 +46,7 @@ class Image:
     split: str | None = None
     fold: int | None = None
     source: str | None = None
+    trainable: bool = True
     sha256: str | None = None
     dhash: str | None = None
 
@@ -86,6 +88,8 @@ def _image_record(image: Image) -> dict[str, Any]:
         value = getattr(image, key)
         if value is not None:
             record[key] = value
+    if not image.trainable:
+        record["trainable"] = False
     return record
 
 
@@ -187,6 +191,8 @@ def _image(record: Mapping[str, Any], faces: tuple[Face, ...]) -> Image:
     fold = record.get("fold")
     if fold is not None and (isinstance(fold, bool) or not isinstance(fold, int) or fold < 0):
         raise InputError(f"{where}: 'fold' must be an integer from 0 on, got {fold!r}")
+    if not isinstance(record.get("trainable", True), bool):
+        raise InputError(f"{where}: 'trainable' must be true or false, got {record['trainable']!r}")
     return Image(
         id=record["id"],
         file_name=record["file_name"],
@@ -197,6 +203,7 @@ def _image(record: Mapping[str, Any], faces: tuple[Face, ...]) -> Image:
         split=record.get("split"),
         fold=fold,
         source=record.get("source"),
+        trainable=record.get("trainable", True),
         sha256=record.get("sha256"),
         dhash=record.get("dhash"),
     )
