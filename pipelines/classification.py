@@ -4,6 +4,8 @@ from typing import Any
 
 from kfp import dsl
 
+from components.curate.component import curate
+from components.data_report.component import data_report
 from components.evaluate.component import evaluate
 from components.export_onnx.component import export_onnx
 from components.ingest.component import ingest
@@ -36,13 +38,15 @@ def classification(
     floors: dict[str, float] = _DEFAULT.floors,
     training: dict[str, Any] = _DEFAULT.training,
     ingest_options: dict[str, Any] = _DEFAULT.ingest_options,
+    curation: list[dict[str, Any]] = _DEFAULT.curation,
+    split_options: dict[str, Any] = _DEFAULT.split_options,
     source_digest: str = _DEFAULT.source_digest,
 ) -> None:
     """Train a face classifier, judge the exported ONNX on people it has never seen, and register it.
 
     Args:
         source: Where the raw photos are: s3://bucket/prefix, or a folder that the ingest step can read.
-        format: Their layout: profile, class_folder or manifest.
+        format: Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
         label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, or a list of
             classes as attribute:class_a,class_b.
         model: The network: resnet18 or base.
@@ -60,6 +64,9 @@ def classification(
             champion.
         training: Further options of the training, such as scheduler, ema_decay or augment.
         ingest_options: Options of the layout, such as max_dropped, or manifest and rename.
+        curation: What is done to the annotations before the split, in order: sample, corrections, drop_ages, merge,
+            sync, drop.
+        split_options: How the split is made: mode (person, lists, kfold, all, image, image_kfold) and its options.
         source_digest: Digest of the source's listing; filled in at submission, so that a changed source is read anew.
     """
     ingested = equip(
@@ -69,18 +76,29 @@ def classification(
     ).set_caching_options(False)
     images = ingested.outputs["images"]
 
+    curated = equip(
+        curate(annotations=ingested.outputs["annotations"], operations=curation), "curate", "Curate the annotations"
+    )
+
     divided = equip(
         split(
-            annotations=ingested.outputs["annotations"],
+            annotations=curated.outputs["curated_annotations"],
             label_space=label_space,
             val_ratio=val_ratio,
             test_ratio=test_ratio,
             seed=seed,
+            options=split_options,
         ),
         "split",
         "Split by person",
     )
     annotations = divided.outputs["split_annotations"]
+
+    equip(
+        data_report(images=images, annotations=annotations, label_space=label_space),
+        "data_report",
+        "Report on the data",
+    )
 
     trained = equip(
         train_classifier(

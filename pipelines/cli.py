@@ -106,6 +106,24 @@ def submit_command(
     submit(resolved, settings, name=name, experiment=experiment, wait=wait, show=typer.echo)
 
 
+@app.command("leak")
+def leak_command(
+    config: ConfigOption = "classification",
+    parameters: SetOption = None,
+) -> None:
+    """Show what a split by image pretends: the same model under both splits, both scores side by side."""
+    settings = load_settings()
+    from pipelines.config import resolve
+    from pipelines.leak import leak_experiment
+
+    result = leak_experiment(resolve(config, parameters or []), settings, show=typer.echo)
+    typer.echo("")
+    for line in result.lines():
+        typer.echo(line)
+    for mode in result.sides:
+        typer.echo(f"report by {mode:<7}{result.folder / mode / 'report.html'}")
+
+
 @app.command(
     "step",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},

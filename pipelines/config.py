@@ -14,10 +14,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.curate.curate import OPERATIONS
 from components.ingest.ingest import FORMATS
 from components.shared.dataset.label_spaces import LABEL_SPACES, label_space
 from components.shared.metrics.classification import SCALARS
 from components.shared.models.classifiers import CLASSIFIERS
+from components.split.options import SplitOptions
 from components.train_classifier.config import TrainConfig
 from pipelines.assignments import assign
 from pipelines.settings import SOURCE_VARIABLE
@@ -34,7 +36,8 @@ _NAMES: Mapping[str, Collection[str]] = {"model": CLASSIFIERS, "label_space": LA
 class ClassificationConfig(BaseModel):
     """The parameters of the classification pipeline; `classification.py` says what each means.
 
-    `resolve` also checks what lies deeper: the training config, the options of the format, the floors' names.
+    `resolve` also checks what lies deeper: the training config, the options of the format, of the curation and of the
+    split, the floors' names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -56,6 +59,8 @@ class ClassificationConfig(BaseModel):
     floors: dict[str, float] = Field(default_factory=lambda: {"macro_f1": 0.8})
     training: dict[str, Any] = Field(default_factory=dict)
     ingest_options: dict[str, Any] = Field(default_factory=dict)
+    curation: list[dict[str, Any]] = Field(default_factory=list)
+    split_options: dict[str, Any] = Field(default_factory=dict)
     source_digest: str = ""
 
 
@@ -129,10 +134,31 @@ def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
             yield from _pydantic(error, ("ingest_options",), FORMATS[config.format].options)
     else:
         yield Problem(("format",), config.format, f"unknown format{_known(config.format, FORMATS)}")
+    yield from _curation(config.curation)
+    try:
+        SplitOptions.model_validate(config.split_options)
+    except ValidationError as error:
+        yield from _pydantic(error, ("split_options",), SplitOptions)
     yield from _training(config, wrong)
     yield from _floors(config)
     if not wrong & {"val_ratio", "test_ratio"} and config.val_ratio + config.test_ratio >= 1:
         yield Problem(("test_ratio",), config.test_ratio, "val_ratio and test_ratio leave nothing to train on")
+
+
+def _curation(operations: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    for number, item in enumerate(operations):
+        where = ("curation", str(number))
+        if len(item) != 1:
+            yield Problem(where, item, f"expected one operation and its options{_known('', OPERATIONS)}")
+            continue
+        ((name, options),) = item.items()
+        if name not in OPERATIONS:
+            yield Problem(where, name, f"unknown operation{_known(name, OPERATIONS)}")
+            continue
+        try:
+            OPERATIONS[name].options.model_validate(options)
+        except ValidationError as error:
+            yield from _pydantic(error, (*where, name), OPERATIONS[name].options)
 
 
 def _training(config: ClassificationConfig, wrong: Collection[str]) -> Iterator[Problem]:

@@ -40,7 +40,9 @@ class Resources:
 
 TASKS = {
     "ingest": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), storage=True),
-    "split": Resources(cpu=("500m", "1"), memory=("512Mi", "2Gi")),
+    "curate": Resources(cpu=("500m", "1"), memory=("512Mi", "4Gi"), storage=True),
+    "split": Resources(cpu=("500m", "1"), memory=("512Mi", "4Gi"), storage=True),
+    "data_report": Resources(cpu=("500m", "2"), memory=("512Mi", "4Gi")),
     "train": Resources(cpu=("2", "8"), memory=("4Gi", "16Gi"), shared_memory="2Gi", storage=True),
     "export": Resources(cpu=("1", "2"), memory=("2Gi", "8Gi")),
     "predict": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi")),

@@ -16,6 +16,7 @@ OUTPUTS = "executor_output.json"
 LOG = "log.txt"
 CONFIG = "config.yaml"
 REPORT = "report.html"
+DATA_REPORT = "data.html"
 BUCKET = "pipelines"
 
 
@@ -41,7 +42,7 @@ def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda
 
 
 def flatten(folder: Path) -> None:
-    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the report beside them."""
+    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the reports beside them."""
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
         for task in list(inner.iterdir()):
             task.rename(folder / task.name)
@@ -49,10 +50,11 @@ def flatten(folder: Path) -> None:
             if outputs.exists():
                 outputs.write_text(outputs.read_text().replace(f"{inner}/", f"{folder}/"))
         shutil.rmtree(inner)
-    report = folder / "evaluate" / "report"
-    if report.exists():
-        # A browser shows a file without this ending as text.
-        (folder / REPORT).hardlink_to(report)
+    for step, name in (("evaluate", REPORT), ("data-report", DATA_REPORT)):
+        report = folder / step / "report"
+        if report.exists():
+            # A browser shows a file without this ending as text.
+            (folder / name).hardlink_to(report)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,10 @@ import typer
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
+from components.curate.component import curate
+from components.data_report.component import data_report
 from components.evaluate.component import evaluate
+from components.export_dataset.component import export_dataset
 from components.export_onnx.component import export_onnx
 from components.ingest.component import ingest
 from components.predict.component import predict
@@ -25,7 +28,10 @@ from serving.runtime.errors import InputError
 
 COMPONENTS: tuple[BaseComponent, ...] = (
     ingest,
+    curate,
     split,
+    data_report,
+    export_dataset,
     train_classifier,
     export_onnx,
     predict,
@@ -34,6 +40,7 @@ COMPONENTS: tuple[BaseComponent, ...] = (
     promote,
 )
 _TYPES: dict[str, type] = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
+_LIST_NOTE = " in the order they are meant; a new first key begins a new item"
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PRINTED = (dsl.Metrics, dsl.ClassificationMetrics)
 
@@ -67,7 +74,7 @@ def _command(component: BaseComponent) -> Callable[..., None]:
                 arguments[name] = kind(uri=str(options[name]))
         for name, spec in component.component_spec.inputs.items():
             if not kinds[name]:
-                arguments[name] = _structure(name, options[name], spec.default) if _structured(spec) else options[name]
+                arguments[name] = _structure(name, options[name], spec) if _structured(spec) else options[name]
         returned = [name for name, spec in (component.component_spec.outputs or {}).items() if not kinds.get(name)]
         _print(component.python_func(**arguments), returned, arguments)
 
@@ -82,7 +89,7 @@ def _command(component: BaseComponent) -> Callable[..., None]:
         if kind:
             default, annotation = typer.Option(..., flag, help=described[name], exists=spec is not None), Path
         elif _structured(spec):
-            note = f"{described[name]} JSON, or key=value, repeatedly."
+            note = f"{described[name]} JSON, or key=value, repeatedly{_LIST_NOTE if _listed(spec) else ''}."
             default, annotation = typer.Option([], flag, help=note), list[str]
         else:
             preset = spec.default if spec.optional else ...
@@ -109,19 +116,38 @@ def _structured(spec: Any) -> bool:
     return str(spec.type).startswith(("Dict", "List"))
 
 
-def _structure(name: str, texts: Sequence[str], default: Any) -> Any:
+def _listed(spec: Any) -> bool:
+    return str(spec.type).startswith("List")
+
+
+def _structure(name: str, texts: Sequence[str], spec: Any) -> Any:
     """One JSON text, or `key=value` texts, as a mapping or list; the default when there is none."""
     if not texts:
-        return default
+        return spec.default
     if len(texts) == 1 and texts[0].lstrip().startswith(("{", "[")):
         try:
             return json.loads(texts[0])
         except ValueError as error:
             raise InputError(f"--{name} {texts[0]}: is not JSON: {error}") from error
+    if _listed(spec):
+        return _items(name, texts)
     values: dict[str, Any] = {}
     for text in texts:
         assign(values, text, f"--{name}")
     return values
+
+
+def _items(name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """`key=value` texts as a list of mappings with one key each: a new key begins a new item."""
+    items: list[dict[str, Any]] = []
+    for text in texts:
+        values: dict[str, Any] = {}
+        (first, *_) = assign(values, text, f"--{name}")
+        if items and first in items[-1]:
+            assign(items[-1], text, f"--{name}")
+        else:
+            items.append(values)
+    return items
 
 
 def _print(result: Any, returned: Sequence[str], arguments: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pipelines.config import ClassificationConfig
 from pipelines.local_run import Run
-from pipelines.run_folder import LOG, REPORT, outputs
+from pipelines.run_folder import DATA_REPORT, LOG, REPORT, outputs
 
 
 def success(run: Run, config: ClassificationConfig) -> Iterator[str]:
@@ -51,6 +51,6 @@ def places(run: Run) -> Iterator[str]:
     yield f"run folder     {run.folder}"
     if run.address:
         yield f"artifacts      {run.address}"
-    report = run.folder / REPORT
-    if report.exists():
-        yield f"report         {report}"
+    for title, name in (("report", REPORT), ("data report", DATA_REPORT)):
+        if (run.folder / name).exists():
+            yield f"{title:<15}{run.folder / name}"

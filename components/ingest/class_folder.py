@@ -1,4 +1,7 @@
-"""Class folders: `<class>/...` or `<split>/<class>/...`, the class of a picture is the name of its folder."""
+"""Class folders: `<class>/...` or `<split>/<class>/...`, the class of a picture is the name of its folder.
+
+Both may be below a folder `images`, as in the trees that YOLO classifiers learn from.
+"""
 
 import re
 from pathlib import PurePosixPath
@@ -39,12 +42,14 @@ class ClassFolderOptions(Options):
 def read_class_folders(source: Source, options: ClassFolderOptions) -> Found:
     """Find the pictures in class folders, at any depth below them.
 
-    Splits are read when every top-level folder is called train, val, valid, validation or test. Raises InputError when
-    only some are, or when a folder is no value of a known attribute.
+    Splits are read when every top-level folder is called train, val, valid, validation or test. A folder `images` that
+    holds all pictures is not a class. Raises InputError when only some folders are splits, or when a folder is no value
+    of a known attribute.
     """
     found = Found()
     images = usable(source.paths, found)
-    tops = {path.split("/")[0] for path in images if "/" in path}
+    root = "images/" if images and all(path.startswith("images/") for path in images) else ""
+    tops = {path.removeprefix(root).split("/")[0] for path in images if "/" in path.removeprefix(root)}
     named_splits = sorted(tops & SPLITS.keys())
     if named_splits and tops - SPLITS.keys():
         raise InputError(
@@ -53,7 +58,7 @@ def read_class_folders(source: Source, options: ClassFolderOptions) -> Found:
         )
     values: dict[str, str | int] = {}
     for path in images:
-        parts = path.split("/")
+        parts = path.removeprefix(root).split("/")
         split = SPLITS[parts.pop(0)] if named_splits and len(parts) > 1 else None
         if len(parts) < 2:
             found.skipped.add("not_in_a_class_folder", path)

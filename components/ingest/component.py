@@ -21,11 +21,11 @@ def ingest(
     """Read raw face photos into an image archive and COCO annotations.
 
     Args:
-        source: Folder or s3:// address of the raw data.
+        source: Folder, archive (.zip, .tar, .tar.gz, .tgz) or s3:// address of the raw data.
         images: Written: the folder of uncompressed ZIP archives with the photos.
         annotations: Written: the COCO JSON file with one annotation per face.
         metrics: Written: counts of images, faces, persons and of what was left out.
-        format: Layout of the raw data: profile, class_folder or manifest.
+        format: Layout of the raw data: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
         options: Options of that layout, such as max_dropped, attribute, manifest, columns or rename.
         source_digest: Digest of the source's listing; a changed one makes the cluster's cache miss.
     """

@@ -61,7 +61,7 @@ class Record:
     """An image that the source describes.
 
     `path` is its name in the source. `size` is the (height, width) it is said to have: it tells whether the boxes were
-    drawn on the stored or on the upright pixels of a turned photo.
+    drawn on the stored or on the upright pixels of a turned photo. `source` is an original name that the data tell.
     """
 
     path: str
@@ -69,6 +69,7 @@ class Record:
     person: str | None = None
     split: str | None = None
     size: tuple[int, int] | None = None
+    source: str | None = None
 
 
 @dataclass

@@ -1,22 +1,27 @@
 """Raw data into the two artifacts of a data set: images in an archive, facts in annotations."""
 
 import hashlib
+import itertools
 import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components.ingest.aihub import AihubOptions, read_aihub
 from components.ingest.class_folder import ClassFolderOptions, read_class_folders
+from components.ingest.coco import CocoOptions, read_coco
+from components.ingest.evaluation_folder import EvaluationOptions, read_evaluation
 from components.ingest.fingerprint import dhash
 from components.ingest.found import Found, FoundFace, Record, Tally
 from components.ingest.manifest import ManifestOptions, read_manifest
 from components.ingest.options import Options, parse_options
 from components.ingest.profile import ProfileOptions, read_profiles
 from components.ingest.source import Source
+from components.ingest.yolo import YoloOptions, read_yolo
 from components.shared.dataset.annotations import Annotations, Box, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.progress import progress
@@ -27,8 +32,8 @@ from serving.runtime.storage import is_s3
 
 _log = logging.getLogger(__name__)
 
-# A picture is looked at no larger than it must be for its fingerprint.
-_LOOK_PIXELS = 32
+# A picture is looked at in this size: decoded smaller, a resized copy no longer has nearly the same fingerprint.
+_LOOK_PIXELS = 128
 # Sums of fractions may miss an edge by this much.
 _SAME_PIXELS = 1e-6
 
@@ -43,8 +48,12 @@ class Format:
 
 FORMATS = {
     "profile": Format(ProfileOptions, read_profiles),
+    "aihub": Format(AihubOptions, read_aihub),
     "class_folder": Format(ClassFolderOptions, read_class_folders),
     "manifest": Format(ManifestOptions, read_manifest),
+    "coco": Format(CocoOptions, read_coco),
+    "yolo": Format(YoloOptions, read_yolo),
+    "evaluation": Format(EvaluationOptions, read_evaluation),
 }
 
 
@@ -73,10 +82,11 @@ def ingest(
     """Read raw data from a folder or `s3://` and write the images and annotations artifacts.
 
     Every image is decoded once; one that cannot be used is left out and counted. Bytes go into the archive unchanged,
-    under their path relative to the source, in the order of the paths. Boxes are clipped to their image.
+    under their path relative to the source, in the order in which the source gives them. The annotations are in the
+    order of the paths, so they do not tell whether images came loose or in archives. Boxes are clipped to their image.
 
     Args:
-        source: a local folder or an `s3://bucket/prefix`.
+        source: a local folder or archive (`.zip`, `.tar`, `.tar.gz`, `.tgz`), or one in S3 (`s3://bucket/prefix`).
         images: the folder of archives to write.
         annotations: the COCO file to write.
         format: one of FORMATS.
@@ -95,12 +105,14 @@ def ingest(
     with ArchiveWriter(images) as writer:
         files = Source(source)
         found = FORMATS[format].read(files, settings)
-        found.skipped.update(files.left_out)
+        found.skipped.update(files.skipped)
+        found.dropped.update(files.dropped)
+        files.dropped = found.dropped  # a damaged file in an archive is found when its turn comes
         if not found.records:
             raise InputError(f"{source}: no image found in the format '{format}'. {_left_out(found)}")
         expected = len(found.records) + found.dropped.total
         _refuse_too_many(found.dropped, expected, settings.max_dropped, source)
-        kept = list(_transfer(files, found, settings, writer, workers or len(os.sched_getaffinity(0))))
+        kept = _transfer(files, found, settings, writer, workers or len(os.sched_getaffinity(0)))
         _refuse_too_many(found.dropped, expected, settings.max_dropped, source)
         info = _info(source, format, source_digest, kept, found)
         write_annotations(Annotations(tuple(kept), info), annotations)
@@ -142,9 +154,9 @@ def _left_out(found: Found) -> str:
     return ". ".join(f"{name}: {tally}" for name, tally in tallies.items() if tally.total) or "nothing left out"
 
 
-def _transfer(source: Source, found: Found, options: Options, writer: ArchiveWriter, workers: int) -> Iterator[Image]:
-    """Copy every usable image into the archive and yield its annotation."""
-    image_id = face_id = 0
+def _transfer(source: Source, found: Found, options: Options, writer: ArchiveWriter, workers: int) -> list[Image]:
+    """Copy every usable image into the archive and return the annotations, in the order of the file names."""
+    images = []
     records = {record.path: record for record in found.records}
     checked = _check_all(source.stream(records), workers)
     for path, data, checks in progress(checked, "ingest", len(records)):
@@ -152,23 +164,31 @@ def _transfer(source: Source, found: Found, options: Options, writer: ArchiveWri
             found.dropped.add(checks.reason, path)
             continue
         height, width = checks.header.upright
-        image_id += 1
-        faces = []
-        for box, attributes in _clipped_faces(records[path], checks.header, options.box_frame, found.notes):
-            face_id += 1
-            faces.append(Face(face_id, box, attributes))
+        faces = _clipped_faces(records[path], checks.header, options.box_frame, found.notes)
         writer.add(path, data)
-        yield Image(
-            id=image_id,
+        image = Image(
+            id=0,
             file_name=path,
             width=width,
             height=height,
-            faces=tuple(faces),
+            faces=tuple(Face(0, box, attributes) for box, attributes in faces),
             person=records[path].person,
             split=records[path].split,
+            source=records[path].source or source.original(path),
             sha256=checks.sha256,
             dhash=checks.dhash,
         )
+        images.append(image)
+    return _numbered(sorted(images, key=lambda image: image.file_name))
+
+
+def _numbered(images: Iterable[Image]) -> list[Image]:
+    """Number images and faces from 1 on."""
+    face_ids = itertools.count(1)
+    return [
+        replace(image, id=number, faces=tuple(replace(face, id=next(face_ids)) for face in image.faces))
+        for number, image in enumerate(images, start=1)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +231,8 @@ def _clipped_faces(
     A box with nothing in the image is dropped: a single face stays and means the whole image, one of several goes.
     """
     height, width = header.upright
+    if record.size is not None and record.size not in (header.upright, (header.height, header.width)):
+        notes.add("size_differs", record.path)
     for face in record.faces:
         if face.box is None:
             yield None, face.attributes

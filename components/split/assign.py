@@ -16,7 +16,7 @@ def assign_groups(
     Groups are shuffled, then taken from the largest to the smallest, as scikit-learn's StratifiedGroupKFold does. Each
     goes where it lowers the most the sum over splits and classes of (count - target)^2 / (share * total^2), the total
     over all classes counting as one class more. A group is forced into a split that still lacks one of its classes
-    when that class has no groups to spare. Other shuffles are tried when a class still misses a split.
+    when that class has no groups to spare. Other shuffles are tried when a class with enough groups still misses one.
 
     Args:
         counts: (groups, classes), faces of a class in a group.
@@ -27,13 +27,14 @@ def assign_groups(
         The split of every group, (groups,), and the classes that at least one split lacks.
     """
     assert np.isclose(sum(shares), 1), shares
+    possible = (counts > 0).sum(axis=0) >= len(shares)
     for attempt in range(ATTEMPTS):
         order = np.random.default_rng([seed, attempt]).permutation(len(counts))
         order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
         assigned = _assign(counts, np.asarray(shares, dtype=np.float64), order)
         present = np.stack([(counts[assigned == split] > 0).any(axis=0) for split in range(len(shares))])
         lacking = np.flatnonzero(~present.all(axis=0))
-        if not len(lacking):
+        if not possible[lacking].any():
             break
     return assigned, lacking
 

@@ -1,5 +1,7 @@
 """The KFP door of split."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Output
 
@@ -15,6 +17,7 @@ def split(
     val_ratio: float = 0.2,
     test_ratio: float = 0.2,
     seed: int = 0,
+    options: dict[str, Any] = {},  # noqa: B006
 ) -> None:
     """Put every image into train, val or test: stratified by class, each person on one side only.
 
@@ -26,6 +29,8 @@ def split(
         val_ratio: Share of the images for val; 0 for none; not used when the data came with a val set.
         test_ratio: Share of the images for test; 0 for none; not used when the data came with a test set.
         seed: Another seed gives another split.
+        options: The mode (person, lists, kfold, all, image or image_kfold), and its train_list, val_list, test_list,
+            or folds and k_index.
     """
     from pathlib import Path
 
@@ -38,8 +43,12 @@ def split(
         val_ratio=val_ratio,
         test_ratio=test_ratio,
         seed=seed,
+        options=options,
     )
     metrics.log_metric("unlabelled", float(report.unlabelled))
+    metrics.log_metric("not_trainable", float(report.not_trainable))
+    metrics.log_metric("unlisted", float(report.unlisted))
+    metrics.log_metric("leaks", float(report.leaks))
     metrics.log_metric("crossing_persons", float(report.crossing_persons))
     for name in report.images:
         metrics.log_metric(f"{name}_images", float(report.images[name]))

@@ -1,22 +1,34 @@
-"""Train, val and test: stratified by class, every person on one side only."""
+"""Train, val and test: every person on one side only, unless a mode is asked for that leaks."""
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import Annotations, Image, read_annotations, write_annotations
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.persons import by_person, crossing_persons
-from components.split.assign import assign_groups
+from components.split.division import Division, FaceClasses, Mode, Task
+from components.split.folds import divide_folds, divide_image_folds
+from components.split.images import divide_images, divide_not
+from components.split.lists import divide_lists
+from components.split.options import parse_options
+from components.split.persons import divide_persons
 from serving.runtime.errors import InputError
 
 _log = logging.getLogger(__name__)
+
+MODES: dict[str, Mode] = {
+    "person": divide_persons,
+    "lists": divide_lists,
+    "kfold": divide_folds,
+    "all": divide_not,
+    "image": divide_images,
+    "image_kfold": divide_image_folds,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,10 @@ class SplitReport:
         ratios: share of all images that have a split.
         class_counts: faces per split and class label.
         unlabelled: images without a class in the label space; they have no split.
-        crossing_persons: persons that the given test or val set shares with another split.
+        not_trainable: labelled images that were to go to train but are kept out of it; they have no split.
+        unlisted: labelled images that are in no list; they have no split.
+        crossing_persons: persons who are in more than one split.
+        leaks: whether scores on val or test will be too good.
     """
 
     images: dict[str, int]
@@ -37,17 +52,30 @@ class SplitReport:
     ratios: dict[str, float]
     class_counts: dict[str, dict[str, int]]
     unlabelled: int
+    not_trainable: int
+    unlisted: int
     crossing_persons: int
+    leaks: bool
 
 
 def split(
-    annotations: Path, output: Path, *, label_space: str, val_ratio: float, test_ratio: float, seed: int
+    annotations: Path,
+    output: Path,
+    *,
+    label_space: str,
+    val_ratio: float,
+    test_ratio: float,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
 ) -> SplitReport:
-    """Write annotations in which every labelled image is in train, val or test.
+    """Write annotations in which labelled images are in train, val or test.
 
-    A test or val set that came with the data is kept as it is: its ratio is not used, and the other ratio counts from
-    the images that are left. A ratio of 0 means that there is no such split. Every class is in every split that is
-    made here. When a person of a set that was kept is also in another split, the annotations say `leaks`.
+    In the mode `person` a test or val set that came with the data is kept as it is: its ratio is not used, and the
+    other ratio counts from the images that are left. A ratio of 0 means that there is no such split. Every class is in
+    every split that is made here. In `kfold` and `image_kfold` images have a `fold` too. The ratios are used by
+    `person` and `image` only. An image that is not trainable gets no split where it would go to train.
+
+    When a person is in two splits, or the mode divides images whoever they show, the annotations say `leaks`.
 
     Args:
         annotations: the COCO file to read.
@@ -56,9 +84,11 @@ def split(
         val_ratio: share of the images for val, 0 or more.
         test_ratio: share of the images for test, 0 or more; both together below 1.
         seed: another seed gives another split.
+        options: see `SplitOptions`: the mode, one of MODES, and what it needs.
 
     Raises:
-        InputError: a wrong ratio, seed or label space, no labelled image, or a class with fewer persons than splits.
+        InputError: a wrong ratio, seed, label space or option, no labelled image, or a division that is not possible.
+        StorageError: a list cannot be reached.
     """
     if annotations.resolve() == output.resolve():
         raise InputError(f"{output}: the output is the input; name another file")
@@ -68,91 +98,78 @@ def split(
         )
     if seed < 0:
         raise InputError(f"seed must be 0 or more, got {seed}")
+    chosen = parse_options(options or {})
     space = label_spaces.label_space(label_space)
     data = read_annotations(annotations)
-    classes = {image.id: _classes(image, space, annotations) for image in data.images}
+    classes_of = FaceClasses(space, annotations)
+    classes = {image.id: classes_of(image) for image in data.images}
     labelled = [image for image in data.images if classes[image.id]]
-    given = sorted({image.split for image in labelled if image.split in ("val", "test")})
-    pool = [image for image in labelled if image.split not in given]
-    if not pool:
+    if not labelled:
         raise InputError(f"{annotations}: no image to divide is labelled in '{space.name}' ({len(data.images)} images)")
     ratios = {"val": val_ratio, "test": test_ratio}
-    shares = {name: ratio for name, ratio in ratios.items() if ratio > 0 and name not in given}
-    shares = {"train": 1 - sum(shares.values()), **shares}
-    placed = _divide(pool, classes, space, shares, seed)
-    placed.update({image.id: image.split for image in labelled if image.split in given})
-    images = tuple(replace(image, split=placed.get(image.id)) for image in data.images)
+    division = MODES[chosen.mode](Task(annotations, list(data.images), labelled, classes, space, ratios, seed, chosen))
+    images = [_placed(image, division, bool(classes[image.id])) for image in data.images]
     crossing = crossing_persons(images)
-    if crossing:
-        _log.warning(
-            "%s: %d persons of the given %s set are in another split too, such as %s: its scores will be too good",
-            annotations, len(crossing), " and ".join(given), ", ".join(crossing[:5]),
-        )  # fmt: skip
-    report = _report(images, classes, space, len(crossing))
+    _warn(annotations, chosen.mode, division.leaks, crossing)
+    leaks = bool(data.info.get("leaks")) or division.leaks or bool(crossing)
+    report = _report(images, classes, space, division, leaks, len(crossing))
     facts: dict[str, Any] = {
+        **chosen.recorded(),
+        **division.facts,
         "label_space": space.name,
         "seed": seed,
-        "given": given,
-        "asked": {name: ratio for name, ratio in ratios.items() if name not in given},
         "images": report.images,
         "persons": report.persons,
         "ratios": report.ratios,
         "class_counts": report.class_counts,
         "unlabelled": report.unlabelled,
+        "not_trainable": report.not_trainable,
         "crossing_persons": report.crossing_persons,
     }
-    leaks = bool(data.info.get("leaks")) or bool(crossing)
-    write_annotations(Annotations(images, {**data.info, "leaks": leaks, "split": facts}), output)
-    _log.info("%s: images %s, persons %s, %d without a label", output, report.images, report.persons, report.unlabelled)
+    write_annotations(Annotations(tuple(images), {**data.info, "leaks": leaks, "split": facts}), output)
+    _log.info(
+        "%s: images %s, persons %s, %d without a label, %d kept out of train",
+        output, report.images, report.persons, report.unlabelled, report.not_trainable,
+    )  # fmt: skip
     return report
 
 
-def _classes(image: Image, space: LabelSpace, path: Path) -> list[int]:
-    """Return the class of every face that has one."""
-    try:
-        encoded = [space.encode(face.attributes) for face in image.faces]
-    except InputError as error:
-        raise InputError(f"{path}: image '{image.file_name}': {error}") from error
-    return [space.class_index(indices) for indices in encoded if indices is not None]
+def _placed(image: Image, division: Division, labelled: bool) -> Image:
+    """Return the image with its split and fold; none for one without a label, no train for one kept out of it."""
+    if not labelled:
+        return replace(image, split=None, fold=None)
+    split = division.splits.get(image.id)
+    fold = division.folds.get(image.id)
+    return replace(image, split=split if image.trainable or split != "train" else None, fold=fold)
 
 
-def _divide(
-    pool: list[Image], classes: dict[int, list[int]], space: LabelSpace, shares: dict[str, float], seed: int
-) -> dict[int, str | None]:
-    """Return the split of every image of the pool. The order of the images does not matter."""
-    groups = [
-        members for _, members in sorted(by_person(pool).items(), key=lambda item: (type(item[0]) is int, item[0]))
-    ]
-    counts = np.zeros((len(groups), len(space.class_labels)), dtype=np.int64)
-    for row, members in zip(counts, groups, strict=True):
-        for image in members:
-            np.add.at(row, classes[image.id], 1)
-    persons = (counts > 0).sum(axis=0)
-    few = [f"'{space.class_labels[at]}' has {persons[at]}" for at in np.flatnonzero(persons < len(shares))]
-    advice = "choose a label space with larger classes, or set val_ratio or test_ratio to 0"
-    if few:
-        raise InputError(
-            f"label space '{space.name}': {len(shares)} splits ({', '.join(shares)}) need at least as many persons in "
-            f"every class, but class {', '.join(few)}; {advice}"
-        )
-    assigned, lacking = assign_groups(counts, list(shares.values()), seed)
-    if len(lacking):
-        raise InputError(
-            f"label space '{space.name}': too few persons to put class "
-            f"{', '.join(repr(space.class_labels[at]) for at in lacking)} into every split; {advice}"
-        )
-    names = list(shares)
-    return {image.id: names[at] for at, members in zip(assigned.tolist(), groups, strict=True) for image in members}
+def _warn(path: Path, mode: str, leaks: bool, crossing: Sequence[str]) -> None:
+    if leaks:
+        _log.warning("%s: mode '%s' divides images whoever they show: scores will be too good", path, mode)
+    elif crossing:
+        _log.warning(
+            "%s: %d persons of a split that came with the data are in another split too, such as %s: scores will be "
+            "too good", path, len(crossing), ", ".join(crossing[:5]),
+        )  # fmt: skip
 
 
-def _report(images: Iterable[Image], classes: dict[int, list[int]], space: LabelSpace, crossing: int) -> SplitReport:
+def _report(
+    images: Iterable[Image],
+    classes: Mapping[int, list[int]],
+    space: LabelSpace,
+    division: Division,
+    leaks: bool,
+    crossing: int,
+) -> SplitReport:
     members: dict[str, list[Image]] = {"train": [], "val": [], "test": []}
-    unlabelled = 0
+    unlabelled = not_trainable = 0
     for image in images:
-        if image.split is None:
-            unlabelled += 1
-        else:
+        if image.split is not None:
             members[image.split].append(image)
+        elif not classes[image.id]:
+            unlabelled += 1
+        elif image.id in division.splits:
+            not_trainable += 1
     members = {name: group for name, group in members.items() if group}
     total = sum(map(len, members.values()))
     faces = {name: Counter(at for image in group for at in classes[image.id]) for name, group in members.items()}
@@ -164,5 +181,8 @@ def _report(images: Iterable[Image], classes: dict[int, list[int]], space: Label
             name: {label: counter[at] for at, label in enumerate(space.class_labels)} for name, counter in faces.items()
         },
         unlabelled=unlabelled,
+        not_trainable=not_trainable,
+        unlisted=division.facts.get("unlisted_images", 0),
         crossing_persons=crossing,
+        leaks=leaks,
     )

@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from components.shared.dataset.label_spaces import label_space
+from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
 from components.shared.models.classifiers import check_classifier
 from serving.runtime.card import CropRule, InputSize, Normalization
 from serving.runtime.errors import InputError
@@ -57,7 +57,8 @@ class TrainConfig(_Frozen):
     of the weights off. `criterion` chooses the best epoch on the validation split: highest macro F1 (`f1`),
     highest accuracy (`acc`) or lowest loss (`loss`); ties go to the lower loss. `workers` is the number of
     processes that read pictures, by default as many as there are CPUs, at most 8; it changes no result.
-    `log_interval` counts training steps. `normalization` defaults to the ImageNet figures.
+    `log_interval` counts training steps. `normalization` defaults to the ImageNet figures. `age_thresholds` are the
+    bounds of the age classes in training targets; validation and every metric keep the official 30 and 60.
     """
 
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
@@ -76,10 +77,16 @@ class TrainConfig(_Frozen):
     crop_scale: float = Field(default=1.3, ge=1.0, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
     augment: Augment = Augment()
+    age_thresholds: tuple[int, int] = AGE_THRESHOLDS
     normalization: Normalization = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     seed: int = Field(default=0, ge=0)
     workers: int | None = Field(default=None, ge=0)
     log_interval: int = Field(default=20, ge=1)
+
+    @field_validator("age_thresholds")
+    @classmethod
+    def _usable_thresholds(cls, value: tuple[int, int]) -> tuple[int, int]:
+        return label_space("age", value).age_thresholds
 
     @property
     def input(self) -> InputSize:

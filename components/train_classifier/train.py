@@ -56,7 +56,8 @@ def train(
     data = read_annotations(annotations)
     space = label_space(config.label_space)
     heads = tuple(Head(name=head.name, labels=head.labels) for head in space.heads)
-    train_samples, unlabelled = select_samples(data, space, "train")
+    targets = label_space(config.label_space, config.age_thresholds)
+    train_samples, unlabelled = select_samples(data, targets, "train")
     val_samples, _ = select_samples(data, space, "val")
     check_samples(train_samples, space, unlabelled)
     log.info(

@@ -2,26 +2,22 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from pipelines.drawing.pen import HEIGHT, SCALE, WIDTH, Color, Pen, Point, arc, mix
-from pipelines.drawing.person import Person
+from pipelines.drawing.expression import Expression, draw_eyes, draw_mouth, draw_skin
+from pipelines.drawing.light import develop
+from pipelines.drawing.mask import Wearing, draw_mask
+from pipelines.drawing.pen import SCALE, Color, Pen, Point, arc, mix
+from pipelines.drawing.person import Person, jaw_line, lip_color
 
-DOWN, ACROSS = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j].astype(np.float32)
+__all__ = ["PORTRAIT", "Photo", "Wearing", "draw_photo", "draw_portrait"]
 
-Wearing = Literal["worn", "nose out", "chin", "absent"]
+PORTRAIT = (160, 192)
+"""Width and height of a portrait in pixels."""
 
-MASKS: tuple[tuple[Color, Color], ...] = (
-    ((34, 34, 38), (74, 74, 82)),
-    ((112, 174, 220), (74, 134, 184)),
-    ((246, 246, 246), (186, 190, 196)),
-    ((244, 166, 184), (206, 114, 140)),
-    ((94, 128, 84), (226, 204, 110)),
-)
-"""Cloth and fold colour of each mask style: black, blue pleated, white folded, pink, patterned."""
+_CANVAS = (120, 144)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +46,48 @@ def draw_photo(person: Person, photo: Photo, rng: np.random.Generator) -> Image.
     _mouth(pen, person, smile=float(rng.uniform(-0.5, 2.0)))
     _hair_in_front(pen, person, rng)
     if photo.wearing != "absent":
-        _mask(pen, person, photo)
+        draw_mask(pen, person, photo.wearing, photo.mask)
     if person.glasses:
         _glasses(pen, person)
-    return _develop(pen.image, rng)
+    return develop(pen.image.reduce(SCALE), rng)
 
 
-def _jaw_line(person: Person, grow: float = 0.0) -> list[Point]:
-    """The lower outline from the right cheek over the chin to the left cheek."""
-    points = []
-    for step in range(25):
-        turn = math.pi * step / 24
-        x = math.copysign(abs(math.cos(turn)) ** (2 / person.jaw), math.cos(turn))
-        y = math.sin(turn) ** (2 / person.jaw)
-        points.append((48 + (person.half_width + grow) * x, 64 + (person.chin - 64 + grow) * y))
-    return points
+def draw_portrait(
+    person: Person, expression: Expression, rng: np.random.Generator
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """Draws a photo of a face with an expression, RGB, of the size `PORTRAIT`; `rng` decides place, light and noise.
+
+    Returns the photo and the face from the hairline to the chin: left, top, right and bottom in its pixels.
+    """
+    pen = Pen(
+        person.wall,
+        tilt=rng.uniform(-5, 5),
+        zoom=rng.uniform(1.0, 1.2),
+        shift=(12 + rng.uniform(-8, 8), rng.uniform(9, 15)),
+        size=_CANVAS,
+    )
+    _wall(pen, person)
+    _hair_behind(pen, person)
+    _body(pen, person)
+    _head(pen, person)
+    draw_skin(pen, person, expression)
+    _wrinkles(pen, person)
+    draw_eyes(pen, person, expression, gaze=float(rng.uniform(-0.6, 0.6)))
+    _nose(pen, person)
+    draw_mouth(pen, person, expression)
+    _hair_in_front(pen, person, rng)
+    if person.glasses:
+        _glasses(pen, person)
+    xs, ys = zip(*pen.place([*arc(48, 64, person.half_width, 30, 180, 360), *jaw_line(person)]), strict=True)
+    to_photo = PORTRAIT[0] / pen.image.width
+    box = (min(xs) * to_photo, min(ys) * to_photo, max(xs) * to_photo, max(ys) * to_photo)
+    return develop(pen.image.resize(PORTRAIT, Image.Resampling.BOX), rng), box
 
 
 def _wall(pen: Pen, person: Person) -> None:
-    pen.canvas.rectangle((0, 0, WIDTH * SCALE, 26 * SCALE), fill=mix(person.wall, (255, 255, 255), 0.18))
-    pen.canvas.rectangle((0, 92 * SCALE, WIDTH * SCALE, HEIGHT * SCALE), fill=mix(person.wall, (0, 0, 0), 0.12))
+    width, height = pen.image.size
+    pen.canvas.rectangle((0, 0, width, 26 * SCALE), fill=mix(person.wall, (255, 255, 255), 0.18))
+    pen.canvas.rectangle((0, 92 * SCALE, width, height), fill=mix(person.wall, (0, 0, 0), 0.12))
 
 
 def _hair_behind(pen: Pen, person: Person) -> None:
@@ -111,9 +129,9 @@ def _head(pen: Pen, person: Person) -> None:
     for side in (-1, 1):
         pen.ellipse(48 + side * (person.half_width + 1), 68, 4, 7, outline)
     top = arc(48, 64, person.half_width, 36, 180, 360, 24)
-    pen.fill([*top, *_jaw_line(person)], outline)
+    pen.fill([*top, *jaw_line(person)], outline)
     pen.fill(
-        [(48 + (x - 48) * 0.955, 66 + (y - 66) * 0.97) for x, y in [*top, *_jaw_line(person)]],
+        [(48 + (x - 48) * 0.955, 66 + (y - 66) * 0.97) for x, y in [*top, *jaw_line(person)]],
         person.skin,
     )
     if person.band == 0:
@@ -165,10 +183,8 @@ def _nose(pen: Pen, person: Person) -> None:
 
 
 def _mouth(pen: Pen, person: Person, *, smile: float) -> None:
-    if person.female:
-        lips, half, full = mix((206, 44, 72), person.skin, 0.10 + 0.18 * person.band), 7.6, 2.9
-    else:
-        lips, half, full = mix(person.skin, (150, 70, 60), 0.50), 9.0, 1.7
+    lips = lip_color(person)
+    half, full = (7.6, 2.9) if person.female else (9.0, 1.7)
     corner = 88 - smile
     pen.fill(
         [
@@ -230,57 +246,3 @@ def _glasses(pen: Pen, person: Person) -> None:
         pen.stroke(arc(x, 66.5, 8, 6.4, 0, 370, 28), frame, 1.1)
         pen.stroke([(x + side * 8, 65), (48 + side * (person.half_width + 1), 64)], frame, 1.1)
     pen.stroke([(48 - person.eye_gap + 8, 66), (48, 64.8), (48 + person.eye_gap - 8, 66)], frame, 1.1)
-
-
-def _mask(pen: Pen, person: Person, photo: Photo) -> None:
-    """A mask whose upper edge is on the nose's bridge, under the nose's tip, or under the lower lip."""
-    cloth, fold = MASKS[photo.mask]
-    edge, peak, drop = {"worn": (75.0, 69.5, 0.0), "nose out": (86.0, 83.5, 1.5), "chin": (94.0, 93.0, 5.0)}[
-        photo.wearing
-    ]
-    rim = [(48 + (x - 48) * 1.03, min(y + drop + 1.0, 116.0)) for x, y in _jaw_line(person, 1.5) if y >= edge - drop]
-    right, left = rim[0], rim[-1]
-    for side, corner in ((1, right), (-1, left)):
-        ear = (48 + side * (person.half_width + 1.5), 66)
-        pen.stroke([corner, ear], mix(cloth, (255, 255, 255), 0.35), 1.0)
-        pen.stroke([(corner[0] - side * 1.5, min(corner[1] + 14, 104)), ear], mix(cloth, (255, 255, 255), 0.35), 1.0)
-    upper = [
-        left,
-        (48 - 13, edge + 0.5),
-        (48 - 5, peak + 0.4),
-        (48, peak),
-        (48 + 5, peak + 0.4),
-        (48 + 13, edge + 0.5),
-        right,
-    ]
-    pen.fill([*upper, *rim], cloth)
-    middle, low = (peak + person.chin + drop) / 2, person.chin + drop
-    if photo.mask == 1:
-        for row in (-0.5, 0.0, 0.5):
-            y = middle + row * (low - peak) * 0.45
-            pen.stroke([(48 - 17, y), (48, y + 1.5), (48 + 17, y)], fold, 1.0)
-    elif photo.mask in (0, 2):
-        pen.stroke(
-            [(48, peak + 1), (48, low)]
-            if photo.mask == 0
-            else [(48 - 20, middle), (48, middle - 3), (48 + 20, middle)],
-            fold,
-            1.3,
-        )
-    elif photo.mask == 4:
-        dot = (low - peak) * 0.055
-        for row in range(3):
-            y = peak + (low - peak) * (0.3 + 0.24 * row)
-            for column in range(-2, 3):
-                pen.ellipse(48 + column * 6.5 + (row % 2) * 3.0 - 1.5, y, dot, dot, fold)
-    pen.stroke(upper, mix(cloth, fold, 0.8), 1.1)
-
-
-def _develop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Reduces the drawing and adds a falling-off light, a colour cast and sensor noise."""
-    pixels = np.asarray(image.reduce(SCALE), dtype=np.float32)
-    angle = rng.uniform(0, 2 * math.pi)
-    light = 1.0 + 0.10 * (math.cos(angle) * ACROSS + math.sin(angle) * DOWN) - 0.07 * (ACROSS**2 + DOWN**2)
-    cast = rng.uniform(0.97, 1.03, size=3).astype(np.float32) * rng.uniform(0.88, 1.08)
-    noise = 3.0 * rng.standard_normal(pixels.shape, dtype=np.float32)
-    return Image.fromarray(np.clip(pixels * light[:, :, None] * cast + noise, 0, 255).round().astype(np.uint8))

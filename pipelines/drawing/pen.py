@@ -1,7 +1,7 @@
 """A pen for small drawn pictures: filled shapes and strokes in picture coordinates, smoothed by drawing them larger.
 
-Coordinates are those of the finished picture, `WIDTH` x `HEIGHT` pixels, x to the right and y
-down.
+Coordinates are those of a finished picture of `WIDTH` x `HEIGHT` pixels, x to the right and y down. A larger canvas has
+more room to the right and below.
 """
 
 import math
@@ -16,10 +16,12 @@ Point = tuple[float, float]
 
 
 class Pen:
-    """Draws filled shapes and strokes in picture coordinates, tilted about the face's centre."""
+    """Draws filled shapes and strokes in picture coordinates, tilted about the face's centre, then shifted."""
 
-    def __init__(self, wall: Color, *, tilt: float, zoom: float, shift: Point) -> None:
-        self.image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), wall)
+    def __init__(
+        self, wall: Color, *, tilt: float, zoom: float, shift: Point, size: tuple[int, int] = (WIDTH, HEIGHT)
+    ) -> None:
+        self.image = Image.new("RGB", (size[0] * SCALE, size[1] * SCALE), wall)
         self.canvas = ImageDraw.Draw(self.image)
         self.zoom = zoom
         # (x, y) lands at origin + (cos x - sin y, sin x + cos y): tilt and zoom leave the face's centre in place.

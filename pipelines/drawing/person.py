@@ -1,10 +1,11 @@
 """Who a drawn person is: the traits that stay the same in every photo of them."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.drawing.pen import Color
+from pipelines.drawing.pen import Color, Point, mix
 
 SKINS: tuple[Color, ...] = ((250, 220, 190), (242, 205, 172), (229, 188, 150), (214, 168, 128), (192, 144, 104))
 YOUNG_HAIR: tuple[Color, ...] = ((24, 20, 22), (52, 34, 24), (92, 56, 30), (122, 62, 36))
@@ -58,6 +59,24 @@ def draw_person(female: bool, band: int, rng: np.random.Generator) -> Person:
         hair_style=int(rng.integers(3)),
         glasses=bool(rng.random() < 0.15),
     )
+
+
+def lip_color(person: Person) -> Color:
+    """The colour of a person's lips; women wear lipstick."""
+    if person.female:
+        return mix((206, 44, 72), person.skin, 0.10 + 0.18 * person.band)
+    return mix(person.skin, (150, 70, 60), 0.50)
+
+
+def jaw_line(person: Person, grow: float = 0.0) -> list[Point]:
+    """The lower outline from the right cheek over the chin to the left cheek."""
+    points = []
+    for step in range(25):
+        turn = math.pi * step / 24
+        x = math.copysign(abs(math.cos(turn)) ** (2 / person.jaw), math.cos(turn))
+        y = math.sin(turn) ** (2 / person.jaw)
+        points.append((48 + (person.half_width + grow) * x, 64 + (person.chin - 64 + grow) * y))
+    return points
 
 
 def _jitter(color: Color, amount: int, rng: np.random.Generator) -> Color:

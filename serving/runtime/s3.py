@@ -172,6 +172,28 @@ def read_object(bucket: str, key: str) -> bytes:
             return buffer.getvalue()
 
 
+def read_object_range(bucket: str, key: str, offset: int, length: int) -> bytes:
+    """Read `length` (at least 1) bytes of an object from `offset` on; fewer come when it ends before.
+
+    Raises:
+        StorageError: there is no such object, it has no byte at `offset`, or it cannot be reached.
+    """
+    from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
+
+    client = s3_client()
+    with _storage_errors(_uri(bucket, key)):
+        for attempts_left in reversed(range(ATTEMPTS)):
+            answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
+            if "ContentRange" not in answer:
+                raise StorageError(f"{_uri(bucket, key)}: {_endpoint()} does not read parts of objects")
+            try:
+                return answer["Body"].read()
+            except S3_RETRYABLE_DOWNLOAD_ERRORS:  # botocore's retries end where the body begins
+                if not attempts_left:
+                    raise
+    raise AssertionError("the last attempt returns or raises")
+
+
 def download_objects(bucket: str, targets: Sequence[tuple[str, Path]], workers: int) -> None:
     """Download (key, file) pairs; every file appears whole or not at all.
 

@@ -22,9 +22,12 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
     ("text", "expected"),
     [
         # unknown keys, at every depth
-        ("epoch: 3", "FILE: epoch = 3: unknown key, did you mean 'epochs'?; known: batch_size, checkpoint, epochs,"),
+        ("epoch: 3", "FILE: epoch = 3: unknown key, did you mean 'epochs'?; known: batch_size, checkpoint, curation,"),
         ("zzz: 3", "FILE: zzz = 3: unknown key; known: batch_size,"),
-        ("training: {warmupp: 1}", "FILE: training.warmupp = 1: unknown key, did you mean 'warmup'?; known: augment,"),
+        (
+            "training: {warmupp: 1}",
+            "FILE: training.warmupp = 1: unknown key, did you mean 'warmup'?; known: age_thresholds, augment,",
+        ),
         (
             "training: {augment: {flp: 1}}",
             "FILE: training.augment.flp = 1: unknown key, did you mean 'flip'?; known: as",
@@ -33,13 +36,23 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "ingest_options: {max_drop: 1}",
             "FILE: ingest_options.max_drop = 1: unknown key, did you mean 'max_dropped'?",
         ),
+        ("split_options: {mod: all}", "FILE: split_options.mod = 'all': unknown key, did you mean 'mode'?; known: fol"),
+        (
+            "curation: [{sample: {ratio: 1, rato: 1}}]",
+            "FILE: curation.0.sample.rato = 1: unknown key, did you mean 'ratio'?",
+        ),
         # unknown names
+        ("curation: [{sampel: {}}]", "FILE: curation.0 = 'sampel': unknown operation, did you mean 'sample'?; known: "),
+        ("curation: [{}]", "FILE: curation.0 = {}: expected one operation and its options; known: corrections, "),
+        ("curation: {sample: {}}", "FILE: curation = {'sample': {}}: Input should be a valid list"),
+        ("split_options: {mode: fold}", "FILE: split_options.mode = 'fold': unknown name, did you mean 'kfold'?"),
+        ("training: {age_thresholds: [60, 30]}", "FILE: training.age_thresholds = [60, 30]: age thresholds must be"),
         (
             "model: resnet",
             "FILE: model = 'resnet': unknown model 'resnet'; known: base, resnet18, did you mean 'resnet1",
         ),
         ("label_space: masc", "FILE: label_space = 'masc': unknown label space 'masc'; known: mask, gender,"),
-        ("format: profil", "FILE: format = 'profil': unknown format, did you mean 'profile'?; known: class_folder, ma"),
+        ("format: profil", "FILE: format = 'profil': unknown format, did you mean 'profile'?; known: aihub, class_fol"),
         ("checkpoint: bst", "FILE: checkpoint = 'bst': unknown name, did you mean 'best'?; known: best, last"),
         ("training: {scheduler: cosin}", "FILE: training.scheduler = 'cosin': unknown name, did you mean 'cosine'?"),
         (

@@ -59,7 +59,7 @@ def test_what_reads_or_changes_the_outside_is_never_cached(documents: list[dict[
     (branch,) = [name for name in tasks if name.startswith("condition")]
     inner = documents[0]["components"][f"comp-{branch}"]["dag"]["tasks"]
     cached = {name for name, task in {**tasks, **inner}.items() if task.get("cachingOptions", {}).get("enableCache")}
-    assert cached == {"split", "train-classifier", "export-onnx", "predict", "evaluate"}
+    assert cached == {"curate", "split", "data-report", "train-classifier", "export-onnx", "predict", "evaluate"}
     assert set(inner) == {"promote"}
     assert tasks[branch]["triggerPolicy"]["condition"] == (
         "inputs.parameter_values['pipelinechannel--evaluate-Output'] == true"
@@ -76,7 +76,7 @@ def test_tasks_are_equipped_for_a_cluster(documents: list[dict[str, Any]]) -> No
     }
     extra = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     with_secret = {name.removeprefix("exec-") for name, config in extra.items() if "secretAsEnv" in config}
-    assert with_secret == {"ingest", "train-classifier", "evaluate", "register", "promote"}
+    assert with_secret == {"ingest", "curate", "split", "train-classifier", "evaluate", "register", "promote"}
     assert extra["exec-train-classifier"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
     assert "retryPolicy" not in spec["root"]["dag"]["tasks"]["register"], "a second registration is a second version"
 

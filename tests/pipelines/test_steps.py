@@ -58,9 +58,10 @@ def test_help_is_quick_and_lists_the_commands() -> None:
 def test_every_component_is_a_command() -> None:
     shown = facet("step", "--help")
     assert (shown.returncode, shown.stderr) == (0, "")
-    for name in ("ingest", "split", "train-classifier", "export-onnx", "predict", "evaluate", "register", "promote"):
+    for name in NAMES:
         assert f"\n  {name} " in shown.stdout
-        assert name in NAMES
+    steps = {path.parent.name.replace("_", "-") for path in Path("components").glob("*/component.py")}
+    assert {*NAMES} == {*steps, "promote"}
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=NAMES)
@@ -133,3 +134,18 @@ def test_registering_needs_a_registry(tmp_path: Path) -> None:
     failed = facet("step", "register", "--model", tmp_path / "model", "--name", "faces", "--metrics-json", "{}")
     assert failed.returncode == 2
     assert "MLFLOW_TRACKING_URI" in failed.stderr
+
+
+def test_operations_are_listed_in_their_order(ingested: Path, tmp_path: Path) -> None:
+    out = tmp_path / "curated"
+    done = facet("step", "curate", "--annotations", ingested / "annotations", "--curated-annotations", out,
+                 "--operations", "sample.ratio=0.5", "--operations", "sample.label_space=mask",
+                 "--operations", "drop_ages.ranges=[[18, 29]]")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    curation = json.loads(out.read_text())["info"]["curation"]
+    assert [(entry["operation"], entry["options"]["label_space"] if at == 0 else "") for at, entry in
+            enumerate(curation)] == [("sample", "mask"), ("drop_ages", "")]  # fmt: skip
+    failed = facet("step", "curate", "--annotations", ingested / "annotations", "--curated-annotations", out,
+                   "--operations", "sampel.ratio=1")  # fmt: skip
+    assert failed.returncode == 2
+    assert "'sampel' is unknown" in failed.stderr

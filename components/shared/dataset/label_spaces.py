@@ -6,6 +6,7 @@ gender_age = 3*gender + age. mask_gender_age = 6*mask + 3*gender + age.
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,20 @@ _MASK_ALIASES = {
     "absent": ("absent", "without_mask", "no_mask", "unmasked", "normal", "none", "not_worn"),
 }
 _MASK_VALUES = {alias: value for value, aliases in _MASK_ALIASES.items() for alias in aliases}
+
+_GENDER_VALUES = {"male": "male", "female": "female", "남": "male", "여": "female"}
+
+# Names of other taxonomies (neutral, angry, fear, ...) are classes of their own and must not be listed here.
+_EMOTION_ALIASES = {
+    "anger": ("분노", "ang", "test_ang"),
+    "anxiety": ("불안", "anx", "test_anx"),
+    "embarrass": ("당황", "emb", "test_emb"),
+    "happy": ("기쁨", "hap", "test_hap"),
+    "normal": ("중립", "nor", "test_nor"),
+    "pain": ("상처", "pai", "test_pai"),
+    "sad": ("슬픔", "test_sad"),
+}
+_EMOTION_VALUES = {alias: value for value, aliases in _EMOTION_ALIASES.items() for alias in aliases}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +138,11 @@ def _ravel(indices: Sequence[int], sizes: Sequence[int]) -> int:
 def canonical_value(attribute: str, value: Any) -> str | int:
     """Return the value as it is stored: the one spelling of a mask state, gender or emotion, an age as an integer.
 
-    Values of other attributes come back as text. Raises InputError on a value that cannot be understood.
+    Emotions and genders are understood in English and Korean, Korean in composed and in decomposed letters. An emotion
+    outside of the seven comes back in lower case: a named list may hold it. Values of other attributes come back as
+    composed (NFC) text. Raises InputError on a value that cannot be understood.
     """
-    text = str(value).strip()
+    text = unicodedata.normalize("NFC", str(value).strip())
     if attribute == "age":
         return _age(value, text)
     if attribute == "mask":
@@ -134,10 +151,12 @@ def canonical_value(attribute: str, value: Any) -> str | int:
             raise InputError(f"attribute 'mask': {value!r} is not known; known: {', '.join(sorted(_MASK_VALUES))}")
         return _MASK_VALUES[key]
     if attribute == "gender":
-        if text.lower() not in _LABELS["gender"]:
-            raise InputError(f"attribute 'gender': {value!r} is not known; write male or female")
-        return text.lower()
-    return text.lower() if attribute == "emotion" else text
+        if text.lower() not in _GENDER_VALUES:
+            raise InputError(f"attribute 'gender': {value!r} is not known; known: {', '.join(_GENDER_VALUES)}")
+        return _GENDER_VALUES[text.lower()]
+    if attribute == "emotion":
+        return _EMOTION_VALUES.get(text.lower(), text.lower())
+    return text
 
 
 def _age(value: Any, text: str) -> int:

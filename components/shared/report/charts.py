@@ -14,27 +14,44 @@ _LEFT, _TOP, _WIDTH, _HEIGHT, _COUNTS = 44, 12, 370, 240, 48
 
 def confusion_table(labels: Sequence[str], matrix: NDArray[np.integer]) -> str:
     """A confusion matrix (K, K) of counts; the shade is the share of the row, rows are the truth."""
-    few = len(labels) <= _FEW_CLASSES
-    column_class = "column flat" if few and max(map(len, labels)) <= 12 else "column"
-    heads = "".join(f'<th class="{column_class}" scope="col"><span>{escape(label)}</span></th>' for label in labels)
+    caption = "Rows are the truth, columns the prediction; the shade is the share of the row."
+    return cross_table(labels, labels, matrix, caption=caption, relation="predicted as", unit="faces")
+
+
+def cross_table(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    matrix: NDArray[np.integer],
+    *,
+    caption: str,
+    relation: str,
+    unit: str,
+) -> str:
+    """Counts (rows, columns) of pairs, shaded by their share of the row; pairs of equal names count as hits.
+
+    All names are text; `relation` stands between two names where a cell is explained, `unit` above the totals.
+    """
+    few = len(columns) <= _FEW_CLASSES
+    column_class = "column flat" if few and max(map(len, columns)) <= 12 else "column"
+    heads = "".join(f'<th class="{column_class}" scope="col"><span>{escape(name)}</span></th>' for name in columns)
     lines = []
-    for row, label in enumerate(labels):
+    for row, name in enumerate(rows):
         total = int(matrix[row].sum())
         cells = "".join(
-            _cell(labels, row, column, int(matrix[row, column]), total, few) for column in range(len(labels))
+            _cell(name, relation, column, int(matrix[row, at]), total, few) for at, column in enumerate(columns)
         )
-        lines.append(f'<tr><th class="row" scope="row">{escape(label)}</th>{cells}<td class="total">{total}</td></tr>')
+        lines.append(f'<tr><th class="row" scope="row">{escape(name)}</th>{cells}<td class="total">{total}</td></tr>')
     size = "wide" if few else "narrow"
     return (
-        '<p class="soft">Rows are the truth, columns the prediction; the shade is the share of the row.</p>\n'
-        f'<table class="confusion"><thead><tr><th></th>{heads}<th class="column flat soft"><span>faces</span></th></tr>'
-        f'</thead>\n<tbody class="{size}">' + "\n".join(lines) + "</tbody></table>"
+        f'<p class="soft">{escape(caption)}</p>\n'
+        f'<table class="confusion"><thead><tr><th></th>{heads}<th class="column flat soft"><span>{escape(unit)}</span>'
+        f'</th></tr></thead>\n<tbody class="{size}">' + "\n".join(lines) + "</tbody></table>"
     )
 
 
-def _cell(labels: Sequence[str], row: int, column: int, count: int, total: int, few: bool) -> str:
+def _cell(row: str, relation: str, column: str, count: int, total: int, few: bool) -> str:
     share = count / total if total else 0.0
-    title = escape(f"{labels[row]} predicted as {labels[column]}: {count} of {total} ({share:.1%})")
+    title = escape(f"{row} {relation} {column}: {count} of {total} ({share:.1%})")
     if not count:
         return f'<td class="none" title="{title}">{"0" if few else "·"}</td>'
     kind = ("hit" if row == column else "miss") + (" full" if share > 0.55 else "")

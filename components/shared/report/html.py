@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+TONES = ("tone-a", "tone-b", "tone-c", "tone-d")
+"""Colours that tell apart the parts of a bar."""
+
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -36,7 +39,7 @@ section {
   margin: 1.25rem 0; padding: .8rem 1.1rem; border: 1px solid var(--bad); border-left-width: 5px;
   border-radius: 8px; background: var(--bad-ground);
 }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .75rem; }
 .tile { padding: .8rem 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 .tile .name { font-size: .82rem; color: var(--soft); }
 .tile .value { font-size: 1.65rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
@@ -70,10 +73,26 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .confusion .wide td { height: 3.6rem; min-width: 6rem; font-size: .95rem; }
 .confusion small { display: block; font-size: .72rem; opacity: .85; }
 .confusion .hit { --tone: var(--hit); } .confusion .miss { --tone: var(--miss); }
+.bar.long { width: 9rem; white-space: nowrap; font-size: 0; overflow: hidden; text-align: left; }
+.bar.long > i { display: inline-block; border-radius: 0; }
+.key { display: inline-block; width: .7rem; height: .7rem; margin: 0 .35rem 0 .9rem; border-radius: 3px; }
+.key:first-child { margin-left: 0; }
+.tone-a { background: var(--hit) !important; } .tone-b { background: var(--miss) !important; }
+.tone-c { background: var(--good) !important; } .tone-d { background: var(--soft) !important; }
+.shots { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 .9rem; }
+.shot { width: 6.7rem; margin: 0; font-size: .75rem; line-height: 1.3; color: var(--soft); overflow-wrap: anywhere; }
+.shot img, .shot .none {
+  display: block; width: 6.7rem; height: 6.7rem; object-fit: contain; margin-bottom: .25rem; border-radius: 5px;
+  background: color-mix(in srgb, var(--line) 45%, var(--card));
+}
+.shot .none { padding: 2.4rem .4rem 0; text-align: center; }
+.groups { display: flex; flex-wrap: wrap; gap: 0 2rem; }
+h3 { margin: .6rem 0 .3rem; font-size: .92rem; font-weight: 600; }
 svg { display: block; width: 100%; max-width: 27rem; height: auto; }
 svg text { fill: var(--soft); font-size: 11px; font-family: inherit; }
 svg .axis { stroke: var(--line); } svg .ideal { stroke: var(--soft); stroke-dasharray: 4 4; }
 svg .bin { fill: var(--hit); fill-opacity: .75; } svg .count { fill: var(--soft); fill-opacity: .45; }
+svg .cell { fill: var(--hit); }
 svg .gap { stroke: var(--miss); stroke-width: 2; } svg .mark { fill: var(--miss); }
 """
 
@@ -126,3 +145,43 @@ def definitions(items: Iterable[tuple[str, str]]) -> str:
 def bar(share: float) -> str:
     """A small horizontal bar for a share in 0..1."""
     return f'<span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
+
+
+def parts_bar(parts: Iterable[tuple[str, float]]) -> str:
+    """A horizontal bar of several parts: (one of TONES, share of the whole bar in 0..1)."""
+    pieces = "".join(f'<i class="{tone}" style="width:{100 * share:.2f}%"></i>' for tone, share in parts if share > 0)
+    return f'<span class="bar long">{pieces}</span>'
+
+
+def key(names: Iterable[tuple[str, str]]) -> str:
+    """Say what the colours mean: (one of TONES, its name as text)."""
+    entries = "".join(f'<span class="key {tone}"></span>{escape(name)}' for tone, name in names)
+    return f'<p class="soft">{entries}</p>'
+
+
+def shot(uri: str | None, name: str, caption: str) -> str:
+    """A small picture with its name (text) and a caption (text); without an address it says that none is shown.
+
+    A line of the caption is broken after a slash or an underscore first.
+    """
+    broken = escape(caption).replace("/", "/<wbr>").replace("_", "_<wbr>").replace("\n", "<br>")
+    picture = (
+        f'<img src="{escape(uri)}" alt="{escape(name)}" title="{escape(name)}">'
+        if uri
+        else f'<span class="none" title="{escape(name)}">not shown</span>'
+    )
+    return f'<figure class="shot">{picture}<figcaption>{broken}</figcaption></figure>'
+
+
+def shots(pictures: Iterable[str]) -> str:
+    """Small pictures side by side."""
+    return f'<div class="shots">{"".join(pictures)}</div>'
+
+
+def shown(name: object, limit: int = 80) -> str:
+    """Any value as text for a page: invisible characters are spelled out, a long text is cut in its middle."""
+    text = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(name)
+    )
+    half = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"

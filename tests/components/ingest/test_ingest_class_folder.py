@@ -42,6 +42,21 @@ def test_splits_above_classes(found, val):
     assert result.skipped.counts == {"not_in_a_class_folder": 1}
 
 
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [("images/train/sad/a.jpg", "train"), ("images/val/sad/deep/a.jpg", "val"), ("images/sad/a.jpg", None)],
+)
+def test_a_folder_images_above_everything_is_no_class(found, path, split):
+    assert facts(found([path, "labels/train/annotation.json"])) == [(path, split, {"label": "sad"}, None)]
+
+
+def test_a_folder_images_beside_others_is_a_class(found):
+    assert {record.faces[0].attributes["label"] for record in found(["images/a.jpg", "sad/b.jpg"]).records} == {
+        "images",
+        "sad",
+    }
+
+
 def test_splits_beside_classes_are_refused(found):
     with pytest.raises(InputError, match=r"splits \(train\), others are not \(happy\)"):
         found(["train/happy/a.jpg", "happy/b.jpg"])

@@ -1,13 +1,18 @@
 import pytest
 
+from components.ingest.options import parse_options
 from components.ingest.profile import MASK_OF_STEM, ProfileOptions, read_profiles
+from serving.runtime.errors import InputError
 
 STEMS = list(MASK_OF_STEM)
 
 
 @pytest.fixture
 def found(listing):
-    return lambda paths: read_profiles(listing(paths), ProfileOptions())
+    def read(files, **options):
+        return read_profiles(listing(files), parse_options(ProfileOptions, options, "profile"))
+
+    return read
 
 
 def folder(name, stems=STEMS, suffix=".jpg"):
@@ -40,7 +45,7 @@ def test_junk_is_skipped_and_counted(found):
             "._000001_male_Asian_20",
             "__MACOSX/000001_male_Asian_20/mask1.jpg",
         ],
-        "not_an_image_name": ["train.csv", "000001_male_Asian_20/mask1.txt", "000001_male_Asian_20/mask1"],
+        "not_an_image_name": ["persons.csv", "000001_male_Asian_20/mask1.txt", "000001_male_Asian_20/mask1"],
         "unknown_stem": ["000001_male_Asian_20/mask6.jpg", "000001_male_Asian_20/Mask1.jpg"],
         "not_in_a_profile_folder": ["mask1.jpg", "000001_male_Asian_20/more/mask2.jpg"],
         "second_file_of_a_stem": ["000001_male_Asian_20/mask1.png"],
@@ -103,7 +108,7 @@ def test_a_folder_name_that_cannot_be_understood_is_dropped_and_named(found, nam
 
 def test_the_images_folder_one_level_down_is_found(found):
     paths = [f"images/{path}" for path in folder("000001_male_Asian_20")]
-    result = found([*paths, "train.csv", "000009_male_Asian_20/mask1.jpg"])
+    result = found([*paths, "notes.txt", "000009_male_Asian_20/mask1.jpg"])
     assert [record.path for record in result.records] == sorted(paths)
     assert result.skipped.counts == {"not_an_image_name": 1, "not_in_a_profile_folder": 1}
     assert result.records[0].person == "000001"
@@ -112,3 +117,96 @@ def test_the_images_folder_one_level_down_is_found(found):
 def test_the_order_of_the_listing_does_not_matter(found):
     paths = folder("b_male_Asian_20") + folder("a_male_Asian_20")
     assert found(paths).records == found(paths[::-1]).records == sorted(found(paths).records, key=lambda r: r.path)
+
+
+def table(*rows, header="id,gender,race,age,path"):
+    return "\n".join([header, *rows, ""]).encode()
+
+
+def with_files(*names, **texts):
+    """Profile folders below images/, and files beside them."""
+    paths = [f"images/{path}" for name in names for path in folder(name)]
+    return dict.fromkeys(paths) | {name.replace("_csv", ".csv").replace("_txt", ".txt"): t for name, t in texts.items()}
+
+
+ANN, BOB, BOB_AGAIN = "000001_female_Asian_45", "000002_male_Asian_18", "000002_male_Asian_19"
+
+
+def test_differences_between_the_table_and_the_folders_are_reported(found):
+    rows = [
+        f"000001,male,Asian,45,{ANN}",
+        f"000002,male,Asian,19,{BOB}",
+        "000003,male,Asian,30,000003_male_Asian_30",
+        "000004,male,Asian,old,000004_male_Asian_40",
+        f"000002,male,Asian,19,{BOB}",
+        "5,male",
+    ]
+    files = with_files(ANN, BOB, "000009_male_Asian_60", train_csv=table(*rows))
+    result = found(files)
+    assert result.notes.examples == {
+        "bad_table_row": [
+            "train.csv: row 7 has 2 values, the header has 5",
+            "train.csv: row 5: attribute 'age': 'old' is no age; write whole years from 0 to 150",
+        ],
+        "duplicate_table_row": [f"train.csv: row 6: {BOB}"],
+        "folder_without_row": ["000009_male_Asian_60"],
+        "row_without_folder": ["000003_male_Asian_30"],
+        "gender_differs": [f"{ANN}: the table says male"],
+        "age_differs": [f"{BOB}: the table says 19"],
+    }
+    assert not result.skipped.total
+
+    def facts(**options):
+        records = found(files, **options).records
+        return {(r.person, r.faces[0].attributes["gender"], r.faces[0].attributes["age"]) for r in records}
+
+    alone = ("000009", "male", 60)
+    assert facts() == facts(prefer="folder") == {("000001", "female", 45), ("000002", "male", 18), alone}
+    assert facts(prefer="table") == {("000001", "male", 45), ("000002", "male", 19), alone}
+
+
+def test_a_preferred_table_names_the_person_of_an_unreadable_folder(found):
+    files = with_files("holiday", ANN, persons_csv=table("7,male,Asian,30,holiday"))
+    assert found(files).dropped.counts == {"folder_name": 7}
+    result = found(files, table="persons.csv", prefer="table")
+    assert {record.person for record in result.records} == {"7", "000001"}
+    assert not result.dropped.total
+    assert result.notes.counts == {"folder_without_row": 1}
+
+
+def test_rows_that_contradict_each_other_do_not_count(found):
+    rows = [f"000001,female,Asian,45,{ANN}", f"000001,female,Asian,46,{ANN}"]
+    result = found(with_files(ANN, train_csv=table(*rows)), prefer="table")
+    assert {record.faces[0].attributes["age"] for record in result.records} == {45}
+    assert result.notes.counts == {"conflicting_table_rows": 1, "folder_without_row": 1}
+
+
+def test_a_table_that_is_none_only_counts_unless_it_was_named(found):
+    files = with_files(ANN, train_csv=b"a,b\n1,2\n")
+    assert found(files).notes.counts == {"table_not_read": 1}
+    with pytest.raises(InputError, match="expected a header with the columns id, gender, race, age, path"):
+        found(files, table="train.csv")
+    with pytest.raises(InputError, match="no table 'x.csv'"):
+        found(files, table="x.csv")
+
+
+def test_profile_lists_give_splits_by_folder_name_or_person(found):
+    lists = {"train_txt": f"\ufeff{ANN}\r\n\r\nnobody\r\n".encode(), "val_txt": b"000002\n"}
+    files = with_files(ANN, BOB, BOB_AGAIN, "000003_male_Asian_20", **lists)
+    result = found(files, train_list="train.txt", val_list="val.txt")
+    splits = {record.path.split("/")[1]: record.split for record in result.records}
+    assert splits == {ANN: "train", BOB: "val", BOB_AGAIN: "val", "000003_male_Asian_20": None}
+    assert result.notes.examples == {
+        "unknown_name_in_list": ["train.txt: nobody"],
+        "in_no_list": ["000003_male_Asian_20"],
+    }
+    assert not result.skipped.total
+
+
+@pytest.mark.parametrize("other", [BOB, BOB_AGAIN, "000002"])
+def test_lists_that_share_a_person_are_refused(found, other):
+    files = with_files(ANN, BOB, BOB_AGAIN, a_txt=f"{ANN}\n{BOB}\n".encode(), b_txt=other.encode())
+    with pytest.raises(InputError, match=r"1 persons are in more than one list \(000002\)"):
+        found(files, train_list="a.txt", val_list="b.txt")
+    with pytest.raises(InputError, match="no list 'c.txt'; see the option 'val_list'"):
+        found(files, val_list="c.txt")

@@ -222,3 +222,12 @@ def test_the_door_lays_its_parameters_over_the_dict(dataset: Path, tmp_path: Pat
     saved = load_checkpoint(tmp_path / "out" / "best.pt")
     assert (saved.config["epochs"], saved.config["seed"], saved.config["augment"]["rotation"]) == (1, 5, 10.0)
     assert (saved.input.height, saved.input.width) == (16, 24)
+
+
+def test_age_thresholds_move_training_targets_and_nothing_else(dataset: Path, tmp_path: Path) -> None:
+    """Under bounds that make everybody old the training learns one class; val is judged with 30 and 60."""
+    entries = {"label_space": "age", "age_thresholds": (1, 2), "epochs": 8, "label_smoothing": 0.0}
+    result = train(config(**entries), dataset / "images", dataset / "annotations.json", tmp_path / "checkpoints")
+    history = json.loads((tmp_path / "checkpoints" / "history.json").read_text())
+    assert history[-1]["train_accuracy"] > 0.9
+    assert result.metrics["val_accuracy"] == 0, "all of val is from 30 to 59"

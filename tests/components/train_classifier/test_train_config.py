@@ -26,6 +26,7 @@ def test_parameters_win_over_the_dict_and_floats_become_ints() -> None:
         ({"label_space": "maks"}, ["label_space = 'maks'", "mask_gender_age", "emotion"]),
         ({"scheduler": "step"}, ["scheduler = 'step'", "cosine", "one_cycle"]),
         ({"criterion": "auc"}, ["criterion = 'auc'", "f1", "acc", "loss"]),
+        ({"age_thresholds": [60, 30]}, ["age_thresholds = [60, 30]", "positive and ascending"]),
         ({"epochs": 3.5}, ["epochs = 3.5"]),
         ({"learning_rate": 0}, ["learning_rate = 0"]),
         ({"ema_decay": 1.0}, ["ema_decay = 1.0"]),

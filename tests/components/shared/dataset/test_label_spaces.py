@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -154,6 +156,49 @@ def test_values_that_cannot_be_understood_name_the_attribute(attribute, raw):
         canonical_value(attribute, raw)
     with pytest.raises(InputError, match=f"attribute '{attribute}'"):
         label_space(attribute).encode({attribute: raw})
+
+
+# Class, Korean word, three letters that folders of a delivery are called by.
+EMOTIONS = [
+    ("anger", "분노", "ang"),
+    ("anxiety", "불안", "anx"),
+    ("embarrass", "당황", "emb"),
+    ("happy", "기쁨", "hap"),
+    ("normal", "중립", "nor"),
+    ("pain", "상처", "pai"),
+    ("sad", "슬픔", "sad"),
+]
+
+
+@pytest.mark.parametrize(("index", "emotion", "korean", "short"), [(i, *row) for i, row in enumerate(EMOTIONS)])
+def test_the_seven_emotions_under_all_their_names(index, emotion, korean, short):
+    names = [emotion, emotion.upper(), f" {emotion.title()} ", short, short.upper(), f"test_{short}", korean]
+    names.append(unicodedata.normalize("NFD", korean))
+    assert [canonical_value("emotion", name) for name in names] == [emotion] * len(names)
+    assert {label_space("emotion").encode({"emotion": name}) for name in names} == {(index,)}
+
+
+@pytest.mark.parametrize("name", ["neutral", "surprise", "fear", "disgust", "angry", "contempt", "놀람"])
+def test_emotions_of_other_taxonomies_stay_what_they_are(name):
+    assert canonical_value("emotion", name.upper()) == name
+    assert label_space(f"emotion:happy,{name}").encode({"emotion": name}) == (1,)
+    with pytest.raises(InputError, match="is no class of label space 'emotion'"):
+        label_space("emotion").encode({"emotion": name})
+
+
+def test_a_named_list_of_aliases_holds_the_classes_they_stand_for():
+    assert label_space("emotion:분노,emb,neutral").class_labels == ("anger", "embarrass", "neutral")
+
+
+@pytest.mark.parametrize(
+    ("name", "gender"), [("남", "male"), ("여", "female"), (unicodedata.normalize("NFD", "여"), "female")]
+)
+def test_genders_in_korean(name, gender):
+    assert canonical_value("gender", name) == gender
+
+
+def test_text_of_other_attributes_is_composed():
+    assert canonical_value("label", unicodedata.normalize("NFD", "기쁨")) == "기쁨"
 
 
 def test_named_lists():

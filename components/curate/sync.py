@@ -1,0 +1,168 @@
+"""Annotations follow what a person removed by hand: from an exported tree, or by a list of names."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
+
+from components.curate.options import Options
+from components.curate.outcome import Outcome, original_name
+from components.curate.places import nfc, printable, read_json, read_names
+from components.shared.dataset.annotations import Image
+from serving.runtime.errors import InputError
+from serving.runtime.storage import Location
+
+MAPPER = "filename_mapper.json"
+
+
+class SyncOptions(Options):
+    """Options of sync: one of the two, a path or an `s3://` address.
+
+    Attributes:
+        folder: an exported tree, or a copy of the raw one, that somebody cleaned by hand.
+        removed: a text file with one name per line, or a JSON list of names.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ("folder", "removed")
+
+    folder: str | None = None
+    removed: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if bool(self.folder) == bool(self.removed):
+            raise ValueError("give 'folder' or 'removed'")
+        return self
+
+
+def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
+    """Drop the images that were removed by hand; they are counted as `removed`.
+
+    In a tree with a filename_mapper.json an image is gone when none of its exported files is left. Images that were
+    not exported stay (`not_exported`), and so do those whose file lies in another folder now (`moved`): labels do not
+    follow. In a tree without one, an image is gone when its name is not a relative path in there. In a list, an image
+    is meant by its name in the archive or its original name. Names that are none of ours are `unknown`.
+
+    Raises:
+        InputError: nothing in the folder is one of the images.
+    """
+    if options.removed:
+        return _without(images, read_names(options.removed))
+    assert options.folder is not None
+    tree = Location(options.folder)
+    paths = [entry.path for entry in tree.list() if not _is_hidden(entry.path)]
+    if MAPPER in paths:
+        return _by_mapper(images, paths, _read_mapper(str(tree.join(MAPPER).uri)), options.folder)
+    return _by_path(images, paths, options.folder)
+
+
+def _without(images: Sequence[Image], names: Sequence[str]) -> Outcome:
+    known = _by_name(images)
+    outcome = Outcome([])
+    gone = {known[name] for name in names if name in known}
+    for name in names:
+        if name not in known:
+            outcome.notes.add("unknown", name)
+    return _finish(outcome, images, gone)
+
+
+def _by_path(images: Sequence[Image], paths: Sequence[str], folder: str) -> Outcome:
+    known = _by_name(images)
+    outcome = Outcome([])
+    suffixes = {PurePosixPath(image.file_name).suffix.lower() for image in images}
+    left = set()
+    for path in paths:
+        if nfc(path) in known:
+            left.add(known[nfc(path)])
+        elif PurePosixPath(path).suffix.lower() in suffixes:
+            outcome.notes.add("unknown", printable(path))
+    _refuse_foreign(left, folder, paths, images)
+    return _finish(outcome, images, {image.id for image in images} - left)
+
+
+def _by_mapper(
+    images: Sequence[Image], paths: Sequence[str], exported: Sequence[tuple[str, str]], folder: str
+) -> Outcome:
+    """Compare with a tree whose files were renamed; `exported` has the new and the original name of every image."""
+    known = _by_name(images)
+    outcome = Outcome([])
+    new_names = {name for name, _ in exported}
+    suffixes = {PurePosixPath(name).suffix.lower() for name in new_names}
+    found: set[str] = set()
+    strays: dict[str, str] = {}
+    for path in paths:
+        endings = new_names.intersection(_endings(nfc(path)))
+        found |= endings
+        if not endings and PurePosixPath(path).suffix.lower() in suffixes:
+            strays[PurePosixPath(nfc(path)).name] = path
+    listed: set[int] = set()
+    left: set[int] = set()
+    for name, original in exported:
+        if original not in known:
+            outcome.notes.add("unknown", original)
+            continue
+        listed.add(known[original])
+        base = PurePosixPath(name).name
+        if name in found:
+            left.add(known[original])
+        elif base in strays:
+            del strays[base]
+            outcome.notes.add("moved", original)
+            left.add(known[original])
+    for path in strays.values():
+        outcome.notes.add("unknown", printable(path))
+    for image in images:
+        if image.id not in listed:
+            outcome.notes.add("not_exported", image.file_name)
+    _refuse_foreign(left, folder, paths, images)
+    return _finish(outcome, images, listed - left)
+
+
+def _finish(outcome: Outcome, images: Sequence[Image], gone: set[int]) -> Outcome:
+    for image in images:
+        if image.id in gone:
+            outcome.dropped.add("removed", image.file_name)
+    outcome.images = [image for image in images if image.id not in gone]
+    return outcome
+
+
+def _by_name(images: Sequence[Image]) -> dict[str, int]:
+    """Map the original names and the names in the archive to ids; a name in the archive wins."""
+    names = {nfc(original_name(image)): image.id for image in images}
+    return names | {nfc(image.file_name): image.id for image in images}
+
+
+def _endings(path: str) -> list[str]:
+    """Return the path, and what is left of it without its first folders."""
+    parts = path.split("/")
+    return ["/".join(parts[at:]) for at in range(len(parts))]
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def _refuse_foreign(left: set[int], folder: str, paths: Sequence[str], images: Sequence[Image]) -> None:
+    if not left:
+        seen = ", ".join(map(printable, paths[:3])) or "nothing"
+        raise InputError(
+            f"{folder}: no file in there is one of the images: it has {seen}; the images are called like "
+            f"'{images[0].file_name}'. Name the top folder of the tree"
+        )
+
+
+def _read_mapper(place: str) -> list[tuple[str, str]]:
+    """Return (new name, original name) of every exported image, in composed form."""
+    document = read_json(place)
+    entries: Any = document.get("images") if isinstance(document, Mapping) else document
+    if not isinstance(entries, list):
+        raise InputError(f"{place}: expected an object whose 'images' is a list of name and original")
+    pairs = []
+    for at, entry in enumerate(entries):
+        name = entry.get("name") if isinstance(entry, Mapping) else None
+        original = entry.get("original") if isinstance(entry, Mapping) else None
+        if not isinstance(name, str) or not isinstance(original, str):
+            raise InputError(f"{place}: images[{at}]: expected 'name' and 'original' as text, got {entry!r}")
+        pairs.append((nfc(name), nfc(original)))
+    return pairs

@@ -1,0 +1,33 @@
+"""The KFP door of the data report."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Input, Metrics, Output
+
+from components import container_images
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def data_report(
+    images: Input[Dataset],
+    annotations: Input[Dataset],
+    report: Output[HTML],
+    metrics: Output[Metrics],
+    label_space: str = "mask_gender_age",
+) -> None:
+    """Show what is in a data set: counts, sizes, duplicates, leaks, disagreement and example faces.
+
+    Args:
+        images: Folder of image archives.
+        annotations: COCO JSON file about them.
+        report: Written: self-contained HTML page.
+        metrics: Written: images, faces, persons, classes, imbalance, duplicates, crossing persons, dropped, missing.
+        label_space: Name of the label space whose classes are counted and shown.
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from components.data_report.data_report import data_report as run
+
+    found = run(Path(images.path), Path(annotations.path), Path(report.path), label_space=label_space)
+    for name, value in asdict(found).items():
+        metrics.log_metric(name, float(value))

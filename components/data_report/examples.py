@@ -1,0 +1,56 @@
+"""Which faces are shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from components.shared.dataset.annotations import Face, Image
+
+T = TypeVar("T")
+
+PER_CLASS = 8
+FACES = 144
+"""How many faces are shown at most, of all classes together."""
+
+
+@dataclass(frozen=True)
+class ClassExamples:
+    """Faces of one class; `label` is None for faces without a class."""
+
+    label: str | None
+    faces: tuple[tuple[Image, Face], ...]
+
+
+def choose_examples(
+    images: Sequence[Image], classes_of: Mapping[int, int], labels: Sequence[str]
+) -> list[ClassExamples]:
+    """Choose a few faces of every class, spread evenly over the images and over persons as far as they go.
+
+    Args:
+        images: all images, in an order that does not change.
+        classes_of: the class of every face that has one, by face id.
+        labels: the classes, in their order.
+    """
+    members: dict[int | None, list[tuple[Image, Face]]] = {}
+    for image in images:
+        for face in image.faces:
+            members.setdefault(classes_of.get(face.id), []).append((image, face))
+    shown = [at for at in [*range(len(labels)), None] if at in members][:FACES]
+    each = min(PER_CLASS, FACES // max(1, len(shown)))
+    return [ClassExamples(None if at is None else labels[at], tuple(_spread(members[at], each))) for at in shown]
+
+
+def _spread(faces: Sequence[tuple[Image, Face]], count: int) -> list[tuple[Image, Face]]:
+    """Take `count` faces of evenly spaced persons, every time another one of a person's faces."""
+    persons: dict[str | int, list[tuple[Image, Face]]] = {}
+    for image, face in faces:
+        persons.setdefault(image.id if image.person is None else image.person, []).append((image, face))
+    chosen = [members[turn % len(members)] for turn, members in enumerate(_evenly([*persons.values()], count))]
+    ids = {face.id for _, face in chosen}
+    others = [(image, face) for image, face in faces if face.id not in ids] if len(chosen) < count else []
+    return chosen + _evenly(others, count - len(chosen))
+
+
+def _evenly(items: Sequence[T], count: int) -> list[T]:
+    count = min(count, len(items))
+    return [items[at * len(items) // count] for at in range(count)]

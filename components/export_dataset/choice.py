@@ -1,0 +1,87 @@
+"""Which images and faces are exported, in which split and class, and which are left out."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from components.shared.dataset.annotations import Annotations, Face, Image
+from components.shared.dataset.label_spaces import LabelSpace
+from serving.runtime.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+class ExportOptions(BaseModel):
+    """Options of an export.
+
+    Attributes:
+        unsplit: what becomes of images without a split: they are put into `train`, or left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unsplit: Literal["train", "skip"] = "train"
+
+
+@dataclass
+class Remarks:
+    """What was left out and what is noteworthy: names of images (or splits and classes) by reason."""
+
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One image to export: its split, and its faces with their class in the label space, None when they have none."""
+
+    image: Image
+    split: str
+    faces: tuple[tuple[Face, int | None], ...]
+
+    @property
+    def category(self) -> int | None:
+        """The class of the first face that has one."""
+        return next((index for _, index in self.faces if index is not None), None)
+
+
+def choose(data: Annotations, space: LabelSpace, options: ExportOptions, remarks: Remarks) -> list[Choice]:
+    """Return every image that has a split, in the order of the original names.
+
+    An image that must not be trained on never goes to train for want of a split.
+    """
+    chosen = []
+    for image in sorted(data.images, key=lambda image: image.file_name):
+        split = image.split
+        if split is None:
+            if options.unsplit == "skip" or not image.trainable:
+                remarks.left_out["unsplit" if image.trainable else "not_trainable"].append(image.file_name)
+                continue
+            remarks.notes["unsplit_to_train"].append(image.file_name)
+            split = "train"
+        chosen.append(Choice(image, split, tuple((face, _class(face, space)) for face in image.faces)))
+    return chosen
+
+
+def _class(face: Face, space: LabelSpace) -> int | None:
+    try:
+        indices = space.encode(face.attributes)
+    except InputError:
+        return None
+    return None if indices is None else space.class_index(indices)
+
+
+def labelled(chosen: list[Choice], remarks: Remarks) -> list[Choice]:
+    """Return the images with a class; their faces without one are left out and counted."""
+    kept = []
+    for choice in chosen:
+        faces = tuple((face, index) for face, index in choice.faces if index is not None)
+        if not faces:
+            remarks.left_out["unlabelled" if choice.faces else "no_face"].append(choice.image.file_name)
+            continue
+        if len(faces) < len(choice.faces):
+            remarks.notes["unlabelled_face"].append(choice.image.file_name)
+        kept.append(Choice(choice.image, choice.split, faces))
+    return kept

@@ -1,0 +1,56 @@
+"""The project's benchmarks: `python -m pipelines.bench [name ...]` prints a table and writes `.facet/bench.json`."""
+
+import json
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+
+from pipelines.bench.annotation_chain import annotation_chain
+from pipelines.bench.archive_read import archive_read
+from pipelines.bench.artifact_transfer import artifact_transfer
+from pipelines.bench.benchmark import Benchmark
+from pipelines.bench.step_overhead import step_overhead
+from pipelines.settings import load_settings
+
+LIBRARIES = ("kfp", "numpy", "onnxruntime", "torch")
+BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
+    "step_overhead": step_overhead,
+    "artifact_transfer": artifact_transfer,
+    "annotation_chain": annotation_chain,
+    "archive_read": archive_read,
+}
+
+
+def table(results: Sequence[Benchmark]) -> Iterator[str]:
+    """The results for people, below a line about the machine and the versions."""
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    yield f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {versions}"
+    yield ""
+    yield f"{'benchmark':<24}{'ours':>12}{'baseline':>12}{'ratio':>10}  {'unit':<8}{'bar':<28}holds"
+    for result in results:
+        figures = f"{result.ours:>12.4g}{result.baseline:>12.4g}{result.ratio:>10.3g}"
+        yield f"{result.name:<24}{figures}  {result.unit:<8}{result.bar:<28}{'yes' if result.holds else 'NO'}"
+
+
+def main(names: Sequence[str]) -> int:
+    """Runs the named benchmarks, or all; 1 when one of them misses its bar, 2 on an unknown name."""
+    unknown = sorted(set(names) - BENCHMARKS.keys())
+    if unknown:
+        print(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    warnings.simplefilter("ignore")
+    results = [result for name in names or BENCHMARKS for result in BENCHMARKS[name]()]
+    for line in table(results):
+        print(line)
+    target = load_settings().home / "bench.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+    return 0 if all(result.holds for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+import itertools
+
+import pytest
+
+from components.curate.curate import curate
+from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
+
+SEVEN = {
+    "mask1": "worn",
+    "mask2": "worn",
+    "mask3": "worn",
+    "mask4": "worn",
+    "mask5": "worn",
+    "incorrect_mask": "incorrect",
+    "normal": "absent",
+}
+
+
+@pytest.fixture
+def person_images():
+    """Make the seven pictures of each person, a (id, gender, age), as the profile reader does."""
+
+    def make(persons, split=None):
+        number = itertools.count(1)
+        return tuple(
+            Image(
+                at := next(number),
+                f"{who}_{gender}_Asian_{age}/{stem}.jpg",
+                384,
+                512,
+                (Face(at, None, {"mask": mask, "gender": gender, "age": age}),),
+                person=who,
+                split=split,
+            )
+            for who, gender, age in persons
+            for stem, mask in SEVEN.items()
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Write images, curate them, and give the report and the annotations that came out."""
+    numbers = itertools.count()
+
+    def call(images, *operations, info=None):
+        number = next(numbers)
+        source, output = tmp_path / f"in{number}.json", tmp_path / f"out{number}.json"
+        write_annotations(Annotations(tuple(images), info or {}), source)
+        before = source.read_bytes()
+        report = curate(source, output, list(operations))
+        assert source.read_bytes() == before
+        return report, read_annotations(output)
+
+    return call
+
+
+def emotion_images(counts, split=None, per_person=1, start=1):
+    """Make images of emotions; `counts` says how many of each. Persons are named by number."""
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    return tuple(
+        Image(
+            at,
+            f"{label}/{at}.jpg",
+            100,
+            100,
+            (Face(at, None, {"emotion": label}),),
+            person=f"p{(at - 1) // per_person}",
+            split=split,
+        )
+        for at, label in enumerate(labels, start=start)
+    )
+
+
+@pytest.fixture(name="emotion_images")
+def emotion_images_fixture():
+    return emotion_images

@@ -1,0 +1,178 @@
+import json
+import unicodedata
+from dataclasses import replace
+
+import pytest
+
+from components.export_dataset.export_dataset import export_dataset
+from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.archive import ArchiveWriter
+from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.storage import make_bucket, upload
+
+
+def images(*names, sources=None):
+    return [
+        Image(at, name, 9, 9, (Face(at, None, {"emotion": name.split("/")[0]}),), source=sources and sources[at - 1])
+        for at, name in enumerate(names, 1)
+    ]
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def names(data):
+    return [image.file_name for image in data.images]
+
+
+def test_a_plain_tree_that_was_cleaned_by_hand(run, tmp_path):
+    """emotion 31: entries of files that were deleted go, and are counted."""
+    tree = tmp_path / "tree"
+    touch(tree, "anger/1.jpg", "sad/1.jpg", "sad/new.jpg", "sad/._1.jpg", ".cache/2.jpg", "annotation.json")
+    report, data = run(images("anger/1.jpg", "anger/2.jpg", "sad/1.jpg", "sad/2.jpg"), {"sync": {"folder": str(tree)}})
+    assert names(data) == ["anger/1.jpg", "sad/1.jpg"]
+    assert report.dropped == data.info["dropped"] == {"removed": 2}
+    assert data.info["dropped_examples"] == {"removed": ["anger/2.jpg", "sad/2.jpg"]}
+    entry = data.info["curation"][0]
+    assert entry["counts"] == {"removed": 2, "unknown": 1}
+    assert entry["examples"]["unknown"] == ["sad/new.jpg"]
+    assert entry["options"] == {"folder": "tree"}
+
+
+def test_names_are_compared_in_composed_form_and_by_their_original_name(run, tmp_path):
+    tree = tmp_path / "tree"
+    touch(tree, unicodedata.normalize("NFD", "분노/남.jpg"), "raw/7.jpg")
+    given = images("분노/남.jpg", "분노/여.jpg", "x/3.jpg", sources=[None, None, "raw/7.jpg"])
+    _, data = run(given, {"sync": {"folder": str(tree)}})
+    assert names(data) == ["분노/남.jpg", "x/3.jpg"]
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """An exported tree with a mapper: (new name, original name) pairs, of which only some files are left."""
+
+    def make(pairs, left, wrap=lambda entries: {"images": entries}):
+        tree = tmp_path / "exported"
+        touch(tree, "labels/train/annotation.json", *left)
+        entries = [{"name": name, "original": original, "split": "train", "class": "sad"} for name, original in pairs]
+        (tree / "filename_mapper.json").write_text(json.dumps(wrap(entries)), encoding="utf-8")
+        return {"sync": {"folder": str(tree)}}
+
+    return make
+
+
+@pytest.mark.parametrize("prefix", ["images/train/sad/", ""])
+@pytest.mark.parametrize("wrap", [lambda entries: {"images": entries, "version": 1}, list])
+def test_an_exported_tree_is_matched_through_its_mapper(run, exported, prefix, wrap):
+    pairs = [(f"{prefix}aa.jpg", "sad/1.jpg"), (f"{prefix}bb.jpg", "sad/2.jpg"), (f"{prefix}cc.jpg", "gone/9.jpg")]
+    operation = exported(pairs, ["images/train/sad/aa.jpg", "images/train/sad/zz.jpg"], wrap)
+    report, data = run(images("sad/1.jpg", "sad/2.jpg", "sad/3.jpg"), operation)
+    assert names(data) == ["sad/1.jpg", "sad/3.jpg"]
+    entry = report.operations[0]
+    assert entry["counts"] == {"unknown": 2, "not_exported": 1, "removed": 1}
+    assert sorted(entry["examples"]["unknown"]) == ["gone/9.jpg", "images/train/sad/zz.jpg"]
+
+
+def test_a_file_moved_to_another_class_stays_and_is_told(run, exported):
+    pairs = [("images/train/sad/aa.jpg", "sad/1.jpg"), ("images/train/sad/bb.jpg", "sad/2.jpg")]
+    report, data = run(
+        images("sad/1.jpg", "sad/2.jpg"), exported(pairs, ["images/train/sad/aa.jpg", "images/train/pain/bb.jpg"])
+    )
+    assert names(data) == ["sad/1.jpg", "sad/2.jpg"]
+    assert report.operations[0]["counts"] == {"moved": 1}
+
+
+def test_equal_names_in_two_classes_are_two_files(run, exported):
+    """The file of one class does not stand for the deleted one of the other."""
+    pairs = [("images/train/sad/1.jpg", "sad/1.jpg"), ("images/train/pain/1.jpg", "pain/1.jpg")]
+    report, data = run(images("sad/1.jpg", "pain/1.jpg"), exported(pairs, ["images/train/pain/1.jpg"]))
+    assert names(data) == ["pain/1.jpg"]
+    assert report.dropped == {"removed": 1}
+
+
+def test_a_tree_in_s3(run, s3, tmp_path):
+    touch(tmp_path, "set/sad/1.jpg", "set/sad/3.jpg", "set2/sad/2.jpg")
+    make_bucket("clean")
+    upload(tmp_path / "set", "s3://clean/set")
+    upload(tmp_path / "set2", "s3://clean/set2")
+    _, data = run(images("sad/1.jpg", "sad/2.jpg"), {"sync": {"folder": "s3://clean/set"}})
+    assert names(data) == ["sad/1.jpg"]
+    entries = [{"name": "sad/9.jpg", "original": "sad/1.jpg"}, {"name": "sad/3.jpg", "original": "sad/2.jpg"}]
+    (tmp_path / "filename_mapper.json").write_text(json.dumps({"images": entries}))
+    upload(tmp_path / "filename_mapper.json", "s3://clean/set/")
+    _, data = run(images("sad/1.jpg", "sad/2.jpg"), {"sync": {"folder": "s3://clean/set/"}})
+    assert names(data) == ["sad/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("gone.txt", "sad/1.jpg\r\n\n  sad/2.jpg  \nno/such.jpg\nsad/1.jpg\n"),
+        ("gone.txt", "\ufeffsad/1.jpg\nsad/2.jpg\nno/such.jpg"),
+        ("gone.json", json.dumps(["sad/1.jpg", "sad/2.jpg", "no/such.jpg"])),
+    ],
+)
+def test_a_list_of_removed_names(run, tmp_path, file, content):
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    report, data = run(images("sad/1.jpg", "sad/2.jpg", "sad/3.jpg"), {"sync": {"removed": str(tmp_path / file)}})
+    assert names(data) == ["sad/3.jpg"]
+    assert report.operations[0]["counts"] == {"unknown": 1, "removed": 2}
+    assert report.operations[0]["examples"]["unknown"] == ["no/such.jpg"]
+
+
+def test_a_foreign_folder_empties_nothing(run, tmp_path):
+    tree = tmp_path / "tree"
+    touch(tree, "deep/sad/1.jpg")
+    with pytest.raises(InputError, match="no file in there is one of the images: it has deep/sad/1.jpg"):
+        run(images("sad/1.jpg"), {"sync": {"folder": str(tree)}})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="it has nothing"):
+        run(images("sad/1.jpg"), {"sync": {"folder": str(tmp_path / "empty")}})
+
+
+@pytest.mark.parametrize("mapper", ['{"images": 3}', '{"images": [{"name": "a"}]}', "[1]", "{"])
+def test_a_mapper_that_is_none(run, tmp_path, mapper):
+    tree = tmp_path / "tree"
+    touch(tree, "a.jpg")
+    (tree / "filename_mapper.json").write_text(mapper)
+    with pytest.raises(InputError, match="filename_mapper.json"):
+        run(images("a.jpg"), {"sync": {"folder": str(tree)}})
+
+
+def test_a_list_that_is_none(run, tmp_path):
+    with pytest.raises(NotFoundError, match="there is no such file"):
+        run(images("a.jpg"), {"sync": {"removed": str(tmp_path / "none.txt")}})
+    (tmp_path / "odd.json").write_text('{"a": 1}')
+    with pytest.raises(InputError, match="expected a JSON list of names"):
+        run(images("a.jpg"), {"sync": {"removed": str(tmp_path / "odd.json")}})
+    for options in ({}, {"folder": "a", "removed": "b"}):
+        with pytest.raises(InputError, match="give 'folder' or 'removed'"):
+            run(images("a.jpg"), {"sync": options})
+
+
+def test_an_export_that_was_cleaned_by_hand_comes_back(run, tmp_path):
+    """emotion 31: export, delete files, sync, with Korean names and equal pictures."""
+    given = [
+        replace(image, split="train" if at % 3 else "val")
+        for at, image in enumerate(images("anger/남_1.jpg", "anger/2.JPG", "sad/남_1.jpg", "sad/4.png", "sad/5.jpg"))
+    ]
+    with ArchiveWriter(tmp_path / "images") as writer:
+        for at, image in enumerate(given):
+            writer.add(image.file_name, bytes([at % 4]))
+    write_annotations(Annotations(tuple(given), {}), tmp_path / "all.json")
+    tree = tmp_path / "tree"
+    export_dataset(tmp_path / "images", tmp_path / "all.json", tree, layout="coco", label_space="emotion")
+    report, data = run(given, {"sync": {"folder": str(tree)}})
+    assert list(data.images) == given
+    assert report.operations[0]["counts"] == {}
+    exported = json.loads((tree / "filename_mapper.json").read_text(encoding="utf-8"))["images"]
+    gone = exported[0]["original"], exported[3]["original"]
+    for entry in (exported[0], exported[3]):
+        (tree / entry["name"]).unlink()
+    report, data = run(given, {"sync": {"folder": str(tree)}})
+    assert set(names(data)) == {image.file_name for image in given} - set(gone)
+    assert report.operations[0]["counts"] == {"removed": 2}

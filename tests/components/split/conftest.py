@@ -1,0 +1,58 @@
+import itertools
+
+import pytest
+
+from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
+from components.split.split import split
+
+STEMS = {
+    "mask1": "worn",
+    "mask2": "worn",
+    "mask3": "worn",
+    "mask4": "worn",
+    "mask5": "worn",
+    "incorrect_mask": "incorrect",
+    "normal": "absent",
+}
+
+
+@pytest.fixture
+def profiles():
+    """Make the seven pictures of each person, a (id, gender, age), as the profile reader does."""
+
+    def make(persons, split=None, start=1):
+        number = itertools.count(start)
+        return [
+            Image(
+                at := next(number),
+                f"{who}_{gender}_Asian_{age}/{stem}.jpg",
+                384,
+                512,
+                (Face(at, None, {"mask": mask, "gender": gender, "age": age}),),
+                who,
+                split,
+            )
+            for who, gender, age in persons
+            for stem, mask in STEMS.items()
+        ]
+
+    return make
+
+
+@pytest.fixture
+def divide(tmp_path):
+    """Write images, split them, and give the report and the annotations that came out."""
+    numbers = itertools.count()
+
+    def call(images, space="mask_gender_age", val_ratio=0.2, test_ratio=0.2, seed=0, info=None, **options):
+        number = next(numbers)
+        source, output = tmp_path / f"images{number}.json", tmp_path / f"split{number}.json"
+        write_annotations(Annotations(tuple(images), info or {}), source)
+        before = source.read_bytes()
+        report = split(
+            source, output, label_space=space, val_ratio=val_ratio, test_ratio=test_ratio, seed=seed, options=options
+        )
+        assert source.read_bytes() == before
+        return report, read_annotations(output)
+
+    return call

@@ -1,0 +1,178 @@
+import random
+import time
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kfp import dsl
+
+from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.label_spaces import label_space
+from components.shared.dataset.persons import crossing_persons
+from components.split.component import split as split_component
+from components.split.division import FaceClasses, Task
+from components.split.options import parse_options
+from components.split.split import MODES
+from serving.runtime.errors import InputError
+
+PERSONS = [(f"{at:03}", ["male", "female"][at % 2], [20, 45, 60][at // 2 % 3]) for at in range(100)]
+
+
+def emotions(split=None, start=1, **counts):
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    return [
+        Image(at, f"{label}/{at}.jpg", 9, 9, (Face(at, None, {"emotion": label}),), f"p{at % 17}", split)
+        for at, label in enumerate(labels, start)
+    ]
+
+
+def by_class(data):
+    return Counter((image.split, image.faces[0].attributes["emotion"]) for image in data.images)
+
+
+def test_by_person_each_is_on_one_side_and_whole(divide, profiles):
+    """mask 23, emotion 27: the exact ratio within one person."""
+    report, data = divide(profiles(PERSONS), mode="person")
+    assert crossing_persons(data.images) == []
+    assert report.persons == {"train": 60, "val": 20, "test": 20}
+    assert set(Counter(image.person for image in data.images).values()) == {7}
+    assert report.leaks is False
+    assert data.info["split"]["mode"] == "person"
+
+
+def test_all_for_training(divide, profiles):
+    """mask 26"""
+    images = [
+        *profiles(PERSONS[:50], "val"),
+        *profiles(PERSONS[50:60], "test", 1000),
+        *profiles(PERSONS[60:], None, 2000),
+    ]
+    images[0] = replace(images[0], faces=())
+    images[1] = replace(images[1], trainable=False)
+    report, _ = divide(images, mode="all")
+    assert report.images == {"train": 90 * 7 - 2, "test": 70}
+    assert (report.unlabelled, report.not_trainable) == (1, 1)
+    assert report.leaks is False
+    report, _ = divide(profiles(PERSONS), mode="all")
+    assert report.images == {"train": 700}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    counts=st.dictionaries(st.sampled_from(["anger", "happy", "sad"]), st.integers(1, 50), min_size=1),
+    percent=st.integers(1, 99),
+    seed=st.integers(0, 3),
+)
+def test_images_of_every_class_are_divided_by_floor(divide, counts, percent, seed):
+    """emotion 26: train has floor(n * r), val the rest."""
+    _, data = divide(emotions(**counts), "emotion", percent / 100, 0, seed, mode="image")
+    found = by_class(data)
+    for label, number in counts.items():
+        assert found["train", label] == number * (100 - percent) // 100
+        assert found["val", label] == number - number * (100 - percent) // 100
+
+
+def test_image_mode_leaks_and_says_so(divide, caplog):
+    """mask 24, mask 75, emotion 26"""
+    report, data = divide(emotions(sad=100, happy=53), "emotion", mode="image")
+    assert by_class(data) == {
+        ("train", "sad"): 60, ("val", "sad"): 20, ("test", "sad"): 20,
+        ("train", "happy"): 31, ("val", "happy"): 10, ("test", "happy"): 12,
+    }  # fmt: skip
+    assert data.info["leaks"] is report.leaks is True
+    assert "mode 'image' divides images whoever they show: scores will be too good" in caplog.text
+    assert report.crossing_persons == len(crossing_persons(data.images)) > 10
+    assert data.info["split"]["mode"] == "image"
+
+
+@pytest.mark.parametrize("mode", ["image", "image_kfold"])
+def test_image_modes_leak_even_when_nobody_is_known(divide, mode):
+    """mask 24"""
+    report, data = divide([replace(image, person=None) for image in emotions(sad=20)], "emotion", mode=mode)
+    assert report.crossing_persons == 0
+    assert data.info["leaks"] is report.leaks is True
+
+
+def test_image_mode_keeps_a_given_test_set(divide):
+    """emotion 27: no image is on two sides; emotion 29: the source is unchanged (asserted in `divide`)."""
+    images = [*emotions(sad=50), *emotions("test", 100, sad=9)]
+    report, data = divide(images, "emotion", mode="image")
+    assert report.images == {"train": 40, "val": 10, "test": 9}
+    assert {image.id for image in data.images if image.split == "test"} == {image.id for image in images[50:]}
+    assert len({image.id for image in data.images}) == 59
+
+
+def test_image_mode_does_not_depend_on_the_order_but_on_the_seed(divide):
+    images = emotions(sad=40, happy=30)
+    splits = []
+    for given_images, seed in [(images, 1), (random.Random(2).sample(images, 70), 1), (images, 2)]:
+        _, data = divide(given_images, "emotion", seed=seed, mode="image")
+        splits.append({image.id: image.split for image in data.images})
+    assert splits[0] == splits[1] != splits[2]
+
+
+@pytest.mark.parametrize("mode", ["person", "image", "all"])
+def test_images_kept_out_of_training_get_no_split_in_train(divide, profiles, mode):
+    images = [replace(image, trainable=int(image.person) % 5 > 0) for image in profiles(PERSONS)]
+    report, data = divide(images, "gender", mode=mode)
+    assert all(image.trainable for image in data.images if image.split == "train")
+    held_back = [image for image in data.images if image.split is None]
+    assert len(held_back) == report.not_trainable == data.info["split"]["not_trainable"] > 0
+    assert not any(image.trainable for image in held_back)
+    if mode != "all":
+        assert any(not image.trainable for image in data.images if image.split == "val")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "persons"}, "'mode' Input should be 'person', 'lists', 'kfold', 'all', 'image' or 'image_kfold'"),
+        ({"fold": 5}, "'fold' is unknown, got 5. Known options: mode, train_list, val_list, test_list, folds, k_index"),
+        ({"mode": "lists"}, "mode 'lists' needs 'train_list'"),
+        ({"train_list": "x"}, "mode 'person' does not use train_list"),
+        ({"mode": "all", "folds": 4, "k_index": 1}, "mode 'all' does not use folds, k_index"),
+        ({"mode": "kfold", "folds": 1}, "'folds' Input should be greater than or equal to 2, got 1"),
+        ({"mode": "kfold", "k_index": 5}, "'k_index' must be below 'folds': 0 to 4, got 5"),
+        ({"mode": "kfold", "k_index": -1}, "'k_index' .*got -1"),
+        ({"mode": "kfold", "folds": 2.5}, "'folds' .*got 2.5"),
+    ],
+)
+def test_options_that_do_not_fit(divide, profiles, options, message):
+    with pytest.raises(InputError, match=message):
+        divide(profiles(PERSONS), **options)
+
+
+def test_every_mode_divides_200_000_images_in_seconds(profiles, tmp_path):
+    images = profiles([(f"{at:05}", ["male", "female"][at % 2], 18 + at % 43) for at in range(28_572)])
+    space = label_space("mask_gender_age")
+    ratios = {"val": 0.2, "test": 0.2}
+    (tmp_path / "train.txt").write_text(
+        "".join(f"{image.person}\n" for image in images[: 20_000 * 7]), encoding="utf-8"
+    )
+    classes_of = FaceClasses(space, tmp_path)
+    classes = {image.id: classes_of(image) for image in images}
+    for mode, divide_by in MODES.items():
+        lists = {"train_list": str(tmp_path / "train.txt")} if mode == "lists" else {}
+        start = time.process_time()
+        options = parse_options({"mode": mode, **lists})
+        division = divide_by(Task(tmp_path, images, images, classes, space, ratios, 0, options))
+        seconds = time.process_time() - start
+        assert seconds < 15, (mode, seconds)
+        assert len(division.splits) == (140_000 if mode == "lists" else 200_004)
+
+
+def test_the_door_takes_options(tmp_path, profiles):
+    write_annotations(Annotations(tuple(profiles(PERSONS)), {}), tmp_path / "in.json")
+    metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
+    split_component.python_func(
+        annotations=dsl.Dataset(uri=str(tmp_path / "in.json")),
+        split_annotations=dsl.Dataset(uri=str(tmp_path / "out.json")),
+        metrics=metrics,
+        options={"mode": "image_kfold", "folds": 4.0, "k_index": 3.0},
+    )
+    assert metrics.metadata["leaks"] == 1.0
+    assert metrics.metadata["val_images"] == 175.0
+    assert metrics.metadata["not_trainable"] == metrics.metadata["unlisted"] == 0.0
+    assert all(type(value) is float for value in metrics.metadata.values())
