@@ -26,7 +26,7 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         ("zzz: 3", "FILE: zzz = 3: unknown key; known: batch_size,"),
         (
             "training: {warmupp: 1}",
-            "FILE: training.warmupp = 1: unknown key, did you mean 'warmup'?; known: age_thresholds, augment,",
+            "FILE: training.warmupp = 1: unknown key, did you mean 'warmup'?; known: age_thresh",
         ),
         (
             "training: {augment: {flp: 1}}",
@@ -38,8 +38,8 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         ),
         ("split_options: {mod: all}", "FILE: split_options.mod = 'all': unknown key, did you mean 'mode'?; known: fol"),
         (
-            "curation: [{sample: {ratio: 1, rato: 1}}]",
-            "FILE: curation.0.sample.rato = 1: unknown key, did you mean 'ratio'?",
+            "curation: [{drop_ages: {ranges: [[1, 2]], kep: 1}}]",
+            "FILE: curation.0.drop_ages.kep = 1: unknown key, did you mean 'keep'?",
         ),
         # unknown names
         ("curation: [{sampel: {}}]", "FILE: curation.0 = 'sampel': unknown operation, did you mean 'sample'?; known: "),
