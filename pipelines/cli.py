@@ -110,13 +110,14 @@ def submit_command(
 def leak_command(
     config: ConfigOption = "classification",
     parameters: SetOption = None,
+    persons: Annotated[int, typer.Option("--persons", help="Persons to draw, when the source is drawn data.")] = 36,
 ) -> None:
     """Show what a split by image pretends: the same model under both splits, both scores side by side."""
     settings = load_settings()
     from pipelines.config import resolve
     from pipelines.leak import leak_experiment
 
-    result = leak_experiment(resolve(config, parameters or []), settings, show=typer.echo)
+    result = leak_experiment(resolve(config, parameters or []), settings, persons=persons, show=typer.echo)
     typer.echo("")
     for line in result.lines():
         typer.echo(line)

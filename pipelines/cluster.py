@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from pipelines.config import DRAWN_FACES, ClassificationConfig
+from pipelines.config import ClassificationConfig
 from pipelines.errors import ClusterError
-from pipelines.sample_source import put_sample
+from pipelines.sample_source import SAMPLES, put_sample
 from pipelines.settings import Settings
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import Location, digest, is_s3
@@ -123,8 +123,8 @@ def _source_digest(source: str, show: Callable[[str], None]) -> str:
         show(f"source  {source} is a path: the ingest step reads it on the cluster, and reads it anew")
         return ""
     try:
-        if source == DRAWN_FACES:
-            put_sample(show=show)
+        if source in SAMPLES:
+            put_sample(source, show=show)
         value = digest(Location(source))
     except StorageError as error:
         show(f"source  cannot be read from here, so the cluster reads it anew ({error})")

@@ -28,6 +28,8 @@ from serving.runtime.errors import InputError
 CONFIGS = Path(__file__).parent / "configs"
 DRAWN_FACES = "s3://raw/drawn_faces"
 """Where the drawn sample data are put; the source when none is named."""
+DRAWN_EMOTIONS = "s3://raw/drawn_emotions"
+"""Where the drawn sample data in AI Hub's layout are put."""
 
 _TRAIN = TrainConfig(label_space="mask_gender_age")
 _NAMES: Mapping[str, Collection[str]] = {"model": CLASSIFIERS, "label_space": LABEL_SPACES, "format": FORMATS}

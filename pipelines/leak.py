@@ -17,9 +17,9 @@ from components.predict.predict import predict
 from components.split.split import split
 from components.train_classifier.config import resolve_config
 from components.train_classifier.train import train
-from pipelines.config import DRAWN_FACES, SHARED, ClassificationConfig
+from pipelines.config import SHARED, ClassificationConfig
 from pipelines.run_folder import make_run_folder
-from pipelines.sample_data import PERSONS, draw_sample
+from pipelines.sample_source import SAMPLES, draw
 from pipelines.settings import Settings
 from serving.runtime.errors import InputError
 
@@ -57,7 +57,7 @@ class Leak:
 
 
 def leak_experiment(
-    config: ClassificationConfig, settings: Settings, *, persons: int = PERSONS, show: Callable[[str], None] = print
+    config: ClassificationConfig, settings: Settings, *, persons: int | None = None, show: Callable[[str], None] = print
 ) -> Leak:
     """Trains and judges the config's model under both splits, and writes both reports and `leak.json`.
 
@@ -73,9 +73,9 @@ def leak_experiment(
     folder = make_run_folder(settings.runs, "leak")
     show(f"run     {folder}")
     source = config.source
-    if source == DRAWN_FACES:
+    if source in SAMPLES:
         source = str(folder / "faces")
-        draw_sample(Path(source), persons=persons)
+        draw(config.source, Path(source), persons)
     images, annotations = folder / "images", folder / "annotations.json"
     report = ingest(source, images, annotations, format=config.format, options=config.ingest_options)
     if not report.persons:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.config import DRAWN_FACES, ClassificationConfig
+from pipelines.config import ClassificationConfig
 from pipelines.kfp_log import KfpLog
 from pipelines.local_stack import local_stack
 from pipelines.processes import Process, kill_group, stop_group
 from pipelines.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
-from pipelines.sample_data import PERSONS
-from pipelines.sample_source import put_sample
+from pipelines.sample_source import SAMPLES, put_sample
 from pipelines.settings import Settings
 from serving.runtime.errors import StorageError
 from serving.runtime.storage import Location
@@ -47,7 +46,7 @@ def run(
     *,
     name: str = "classification",
     upload_after: bool = True,
-    persons: int = PERSONS,
+    persons: int | None = None,
     show: Callable[[str], None] = print,
 ) -> Run:
     """Runs the pipeline with KFP's SubprocessRunner against a local S3 and MLflow, or the user's own.
@@ -113,7 +112,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _execute(config: ClassificationConfig, folder: Path, persons: int, show: Callable[[str], None]) -> KfpLog:
+def _execute(config: ClassificationConfig, folder: Path, persons: int | None, show: Callable[[str], None]) -> KfpLog:
     """Runs KFP in a process group of its own; draws the sample data while that process imports KFP."""
     worker = subprocess.Popen(
         [sys.executable, "-u", "-m", "pipelines.local_worker", str(folder.resolve())],
@@ -128,8 +127,8 @@ def _execute(config: ClassificationConfig, folder: Path, persons: int, show: Cal
     assert worker.stdin and worker.stdout
     log = KfpLog()
     try:
-        if config.source == DRAWN_FACES:
-            put_sample(persons=persons, show=show)
+        if config.source in SAMPLES:
+            put_sample(config.source, persons=persons, show=show)
         with contextlib.suppress(BrokenPipeError):
             worker.stdin.write(json.dumps(config.model_dump()) + "\n")
             worker.stdin.flush()
