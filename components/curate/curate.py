@@ -12,11 +12,12 @@ from components.curate.drop import DropOptions, drop
 from components.curate.drop_ages import DropAgesOptions, drop_ages
 from components.curate.merge import MergeOptions, merge
 from components.curate.options import Options, parse_options
-from components.curate.outcome import MAX_EXAMPLES, Outcome
+from components.curate.outcome import Outcome
 from components.curate.sample import SampleOptions, sample
 from components.curate.sync import SyncOptions, sync
 from components.shared.dataset.annotations import Annotations, Image, read_annotations, write_annotations
 from components.shared.dataset.persons import crossing_persons
+from components.shared.dataset.tally import MAX_EXAMPLES
 from serving.runtime.errors import InputError, NotFoundError
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from components.curate.options import Options
-from components.curate.outcome import Outcome, Tally
+from components.curate.outcome import Outcome
 from components.shared.dataset.annotations import Annotations, Box, Face, Image, read_annotations
+from components.shared.dataset.tally import Tally
 from serving.runtime.errors import InputError
 from serving.runtime.storage import download, is_s3
 

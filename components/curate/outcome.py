@@ -4,23 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from components.shared.dataset.annotations import Image
-
-MAX_EXAMPLES = 20
-
-
-class Tally:
-    """Counts by reason, with the first names of each reason as examples."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.examples: dict[str, list[str]] = {}
-
-    def add(self, reason: str, name: str) -> None:
-        """Count one item under a reason; `name` tells a person where to look."""
-        self.counts[reason] = self.counts.get(reason, 0) + 1
-        examples = self.examples.setdefault(reason, [])
-        if len(examples) < MAX_EXAMPLES:
-            examples.append(name)
+from components.shared.dataset.tally import Tally
 
 
 @dataclass

@@ -19,9 +19,10 @@ from pydantic import Field
 
 from components.ingest.aihub_labels import UNKNOWN, BoxPolicy, Label, read_label_file
 from components.ingest.aihub_names import EMOTIONS, Place, composed, emotion_of, join_key, parse_name, place_of
-from components.ingest.found import Found, FoundFace, Record, Tally, is_hidden, usable
+from components.ingest.found import Found, FoundFace, Record, is_hidden, usable
 from components.ingest.options import Options
 from components.ingest.source import Source
+from components.shared.dataset.tally import Tally
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from components.ingest.class_folder import ClassFolderOptions, read_class_folder
 from components.ingest.coco import CocoOptions, read_coco
 from components.ingest.evaluation_folder import EvaluationOptions, read_evaluation
 from components.ingest.fingerprint import dhash
-from components.ingest.found import Found, FoundFace, Record, Tally
+from components.ingest.found import Found, FoundFace, Record
 from components.ingest.manifest import ManifestOptions, read_manifest
 from components.ingest.options import Options, parse_options
 from components.ingest.profile import ProfileOptions, read_profiles
@@ -24,6 +24,7 @@ from components.ingest.source import Source
 from components.ingest.yolo import YoloOptions, read_yolo
 from components.shared.dataset.annotations import Annotations, Box, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
+from components.shared.dataset.tally import Tally
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image_file import Header, read_header

@@ -4,11 +4,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 
-from components.ingest.found import Tally, is_hidden, is_image_name
+from components.ingest.found import is_hidden, is_image_name
 from components.ingest.members import Holder, LooseFiles, Member
 from components.ingest.names import decode_names, logical_name, shown
 from components.ingest.tar_members import GzipTarMembers, TarMembers
 from components.ingest.zip_members import ZipMembers
+from components.shared.dataset.tally import Tally
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Entry, Location
 

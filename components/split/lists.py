@@ -5,11 +5,10 @@ from itertools import combinations
 from pathlib import PurePosixPath
 
 from components.shared.dataset.annotations import Image
+from components.shared.dataset.tally import MAX_EXAMPLES
 from components.split.division import Division, Task
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import Location
-
-MAX_EXAMPLES = 20
 
 
 def divide_lists(task: Task) -> Division:

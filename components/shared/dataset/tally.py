@@ -1,0 +1,35 @@
+"""What was left out or is worth a word, counted by reason."""
+
+MAX_EXAMPLES = 20
+
+
+class Tally:
+    """Counts by reason, with the first names of each reason as examples."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, list[str]] = {}
+
+    def add(self, reason: str, name: str, count: int = 1) -> None:
+        """Count `count` items under a reason; `name` tells a person where to look."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < MAX_EXAMPLES:
+            examples.append(name)
+
+    def update(self, other: "Tally") -> None:
+        """Add the counts and examples of another tally."""
+        for reason, count in other.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            self.examples[reason] = (self.examples.get(reason, []) + other.examples[reason])[:MAX_EXAMPLES]
+
+    @property
+    def total(self) -> int:
+        """Items of all reasons."""
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{count} {reason} ({', '.join(self.examples[reason][:5])}{', ...' if count > 5 else ''})"
+            for reason, count in sorted(self.counts.items())
+        )

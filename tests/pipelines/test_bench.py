@@ -1,0 +1,6 @@
+from pipelines.bench.__main__ import BENCHMARKS, main
+
+
+def test_an_unknown_benchmark_lists_the_known_ones(capsys) -> None:
+    assert main(["archive"]) == 2
+    assert all(name in capsys.readouterr().err for name in BENCHMARKS)
