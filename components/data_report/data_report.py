@@ -1,7 +1,6 @@
 """A data set as one HTML page: what is in it, what is wrong with it, and what it looks like."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from components.data_report.thumbnails import Thumbnails
 from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import digest, read_annotations
 from components.shared.dataset.archive import ImageArchive
+from components.shared.output_file import write_whole
 from serving.runtime.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -82,13 +82,7 @@ def data_report(images: Path, annotations: Path, report: Path, *, label_space: s
         choose_examples(ordered, facts.classes_of, space.class_labels),
         Thumbnails(archive),
     )
-    report.parent.mkdir(parents=True, exist_ok=True)
-    partial = report.with_name(f".{report.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(report)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(report, page)
     _log.info("%s: %d images, %d faces, %.0f kB", report, facts.images, facts.faces, len(page) / 1000)
     return DataReport(
         images=facts.images,

@@ -1,7 +1,6 @@
 """Predictions and annotations in; metrics, a report and a verdict on the floors out."""
 
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from components.shared.metrics.classification import (
     classification_metrics,
     predicted_classes,
 )
+from components.shared.output_file import write_whole
 from components.shared.tracking.runs import resume_run
 from serving.runtime.errors import InputError
 
@@ -84,7 +84,7 @@ def evaluate(
 
     subject = _subject(table, truth_file, joined, digest(annotations))
     text = render(subject, metrics, limits, scores, attributes, reliability)
-    _write(text, report)
+    write_whole(report, text)
     _log(run_id, joined.splits, metrics, text)
     return Evaluation(metrics, table.space.class_labels, scores.confusion.tolist(), not missed, missed)
 
@@ -133,16 +133,6 @@ def _subject(table: Predictions, annotations: Annotations, joined: Joined, datas
         dataset=dataset,
         leaks=bool(annotations.info.get("leaks", False)),
     )
-
-
-def _write(text: str, report: Path) -> None:
-    report.parent.mkdir(parents=True, exist_ok=True)
-    partial = report.with_name(f".{report.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(report)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _log(run_id: str, splits: tuple[str, ...], metrics: Mapping[str, float], text: str) -> None:

@@ -3,4 +3,5 @@ from pipelines.bench.__main__ import BENCHMARKS, main
 
 def test_an_unknown_benchmark_lists_the_known_ones(capsys) -> None:
     assert main(["archive"]) == 2
-    assert all(name in capsys.readouterr().err for name in BENCHMARKS)
+    said = capsys.readouterr().err
+    assert all(name in said for name in BENCHMARKS)

@@ -4,13 +4,13 @@ import gc
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from components.shared.output_file import write_whole
 from serving.runtime.errors import InputError, NotFoundError
 
 Box = tuple[float, float, float, float]
@@ -73,13 +73,7 @@ def write_annotations(annotations: Annotations, path: Path) -> None:
         "annotations": [_face_record(face, image.id) for image in annotations.images for face in image.faces],
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def _image_record(image: Image) -> dict[str, Any]:

@@ -381,6 +381,7 @@ def test_a_gzip_bomb_is_stopped(tmp_path, monkeypatch, where):
     ("name", "data"),
     [("a.zip", zip_end(0, 0, 0)), ("a.tar", bytes(10240)), ("a.tgz", gzip.compress(bytes(10240))),
      ("a.zip", zip_bytes([{"name": b"folder/", "data": b""}]))],
+    ids=["zip", "tar", "tgz", "folder"],  # bytes as names would hold the time of their making
 )  # fmt: skip
 def test_an_archive_without_members_is_counted(tmp_path, name, data):
     source = open_bytes(tmp_path / "raw", name, data)
