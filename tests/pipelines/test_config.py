@@ -109,7 +109,8 @@ def test_malformed_parameters(tmp_path: Path, parameter: str) -> None:
 
 
 def test_an_unknown_config_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"config 'mask': .*did you mean 'mask3'\?; known: classification, emotion, mask3"):
+    known = r"config 'mask': .*did you mean 'mask3'\?; known: classification, emotion, mask3"
+    with pytest.raises(InputError, match=known):
         resolve("mask", (), {})
 
 
