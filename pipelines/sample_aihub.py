@@ -8,8 +8,6 @@ three encodings, photos and label records without each other, and files that are
 import hashlib
 import io
 import json
-import shutil
-import tempfile
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from components.shared.output_folder import complete_folder
 from pipelines.cp949_zip import write_cp949_zip
 from pipelines.drawing.expression import EXPRESSIONS, weakened
 from pipelines.drawing.face import draw_portrait
@@ -73,7 +72,7 @@ class _Photo:
 
 
 def draw_aihub_sample(folder: Path, *, layout: Layout, persons: int = PERSONS, seed: int = 0) -> int:
-    """Draws the photos of `persons` persons below `folder`, which must not exist yet; it appears whole or not at all.
+    """Draws the photos of `persons` persons below `folder`, which must be new or empty; it appears whole or not at all.
 
     `folders` is what a team works with: `<emotion>/raw/<split>`, `<emotion>/labeled/<split>` and `test_set`.
     `archives` is what AI Hub hands out: ZIP archives of photos and of label files with Korean names, in CP949, for
@@ -82,25 +81,16 @@ def draw_aihub_sample(folder: Path, *, layout: Layout, persons: int = PERSONS, s
     Every eighth person is in validation and every eighth in test. Returns the number of photos.
 
     Raises:
-        InputError: when `folder` exists, `persons` is not positive, or the layout is unknown.
+        InputError: when `folder` has something in it, `persons` is not positive, or the layout is unknown.
     """
     if persons < 1:
         raise InputError(f"persons: expected at least 1, got {persons}")
     if layout not in _LAYOUTS:
         raise InputError(f"unknown layout '{layout}'; known: {', '.join(_LAYOUTS)}")
-    if folder.exists():
-        raise InputError(f"{folder}: exists already; draw into a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        scratch.chmod(0o755)
+    with complete_folder(folder) as root:
         photos = [photo for index in range(persons) for photo in _draw_person(index, seed)]
-        _LAYOUTS[layout](scratch, photos)
-        (scratch / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
-        scratch.rename(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+        _LAYOUTS[layout](root, photos)
+        (root / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
     return len(photos)
 
 

@@ -5,13 +5,12 @@ One folder a person, `<id>_<gender>_Asian_<age>`, with seven pictures each: `mas
 """
 
 import io
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from components.shared.output_folder import complete_folder
 from pipelines.drawing.face import Photo, Wearing, draw_photo
 from pipelines.drawing.person import draw_person
 from serving.runtime.errors import InputError
@@ -23,29 +22,20 @@ BANDS = ((18, 29), (30, 59), (60, 75))
 
 
 def draw_sample(folder: Path, *, persons: int = PERSONS, seed: int = 0) -> int:
-    """Draws `persons` persons below `folder`, which must not exist yet; it appears complete or not at all.
+    """Draws `persons` persons below `folder`, which must be new or empty; it appears complete or not at all.
 
     Genders and age bands take turns, so every six persons hold each pair of them once, and the first persons of a
     band have the ages at its borders. Returns the number of pictures.
 
     Raises:
-        InputError: when `folder` exists or `persons` is not positive.
+        InputError: when `folder` has something in it or `persons` is not positive.
     """
     if persons < 1:
         raise InputError(f"persons: expected at least 1, got {persons}")
-    if folder.exists():
-        raise InputError(f"{folder}: exists already; draw into a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        scratch.chmod(0o755)
+    with complete_folder(folder) as root:
         for index in range(persons):
-            _draw_profile(scratch, index, seed)
-        (scratch / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
-        scratch.rename(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+            _draw_profile(root, index, seed)
+        (root / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
     return persons * 7
 
 

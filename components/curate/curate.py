@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.curate.classes import class_counts
+from components.curate.class_counts import class_counts
 from components.curate.corrections import CorrectionsOptions, corrections
 from components.curate.drop import DropOptions, drop
 from components.curate.drop_ages import DropAgesOptions, drop_ages
 from components.curate.merge import MergeOptions, merge
-from components.curate.options import Options, parse_options
+from components.curate.options import Options
 from components.curate.outcome import Outcome
 from components.curate.sample import SampleOptions, sample
 from components.curate.sync import SyncOptions, sync
 from components.shared.dataset.annotations import Annotations, Image, read_annotations, write_annotations
 from components.shared.dataset.persons import crossing_persons
 from components.shared.dataset.tally import MAX_EXAMPLES
+from components.shared.options import parse_options
 from serving.runtime.errors import InputError, NotFoundError
 
 _log = logging.getLogger(__name__)
@@ -75,13 +76,16 @@ def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, An
         operations: mappings with one key, the name of one of OPERATIONS, to its options.
 
     Raises:
-        InputError: an unknown operation or option, no image left, or an output that is also an input.
+        InputError: an unknown operation or option, no image in the file or left of it, or an output that is also an
+            input.
         StorageError: a table, list or folder cannot be reached.
     """
     chosen = [_parse(item, number) for number, item in enumerate(operations, start=1)]
     _refuse_overlap(output, annotations, [options for _, options in chosen])
     data = read_annotations(annotations)
     images: Sequence[Image] = sorted(data.images, key=lambda image: image.id)
+    if not images:
+        raise InputError(f"{annotations}: there is no image in it, so there is nothing to curate")
     info = dict(data.info)
     named = [name for _, options in chosen if (name := getattr(options, "label_space", None))]
     before = first = _state(images, named)
@@ -135,7 +139,7 @@ def _parse(item: Any, number: int) -> tuple[str, Options]:
     ((name, values),) = item.items()
     if name not in OPERATIONS:
         raise InputError(f"operation {number}: '{name}' is unknown; known: {known}")
-    return name, parse_options(OPERATIONS[name].options, values, name)
+    return name, parse_options(OPERATIONS[name].options, values, f"options of operation '{name}'")
 
 
 def _refuse_overlap(output: Path, annotations: Path, chosen: Sequence[Options]) -> None:

@@ -6,11 +6,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.curate.classes import Encoder
 from components.curate.options import Options
 from components.curate.outcome import Outcome
 from components.shared.dataset.annotations import Face, Image
 from components.shared.dataset.duplicates import MAX_DISTANCE, NEAR, exact_duplicates, near_duplicates
+from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space
 from serving.runtime.errors import InputError
 
@@ -77,13 +77,13 @@ def _concerned(reason: str, options: DropOptions) -> Callable[[Face], bool]:
         return lambda face: face.box is not None and min(face.box[2:]) < smallest
     if reason == "disagreement":
         return lambda face: _disagree(face.attributes, options.min_agree)
-    encoder = Encoder(label_space(options.label_space or ""))
-    return lambda face: encoder(face) is None
+    class_of = FaceClasses(label_space(options.label_space or ""))
+    return lambda face: class_of(face) is None
 
 
 def _disagree(attributes: dict[str, Any], min_agree: int) -> bool:
     votes = attributes.get("votes")
-    return votes is not None and sum(vote == attributes.get("emotion") for vote in votes) < min_agree
+    return isinstance(votes, list) and sum(vote == attributes.get("emotion") for vote in votes) < min_agree
 
 
 def _drop_faces(outcome: Outcome, reason: str, concerned: Callable[[Face], bool], drop_faceless: bool) -> None:

@@ -1,10 +1,11 @@
 """Two annotations files about the same images become one."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from components.curate.options import Options
 from components.curate.outcome import Outcome
@@ -46,8 +47,8 @@ def merge(images: Sequence[Image], options: MergeOptions) -> Outcome:
     other = _read(options.annotations)
     outcome = Outcome([], leaks=bool(other.info.get("leaks", False)))
     theirs = {image.file_name: image for image in other.images}
-    face_ids = iter(range(1 + max((face.id for image in images for face in image.faces), default=0), 2**63))
-    image_ids = iter(range(1 + max((image.id for image in images), default=0), 2**63))
+    face_ids = count(1 + max((face.id for image in images for face in image.faces), default=0))
+    image_ids = count(1 + max((image.id for image in images), default=0))
     merged = []
     for image in sorted(images, key=lambda image: image.file_name):
         twin = theirs.pop(image.file_name, None)
@@ -104,13 +105,12 @@ def _joined(mine: Image, other: Image, face_ids: Iterator[int], notes: Tally) ->
 
 
 def _joined_face(mine: Face, other: Face, name: str, notes: Tally) -> Face:
-    attributes: Mapping[str, Any] = {**other.attributes, **mine.attributes}
     for attribute in sorted(mine.attributes.keys() & other.attributes.keys()):
         if mine.attributes[attribute] != other.attributes[attribute]:
             notes.add(f"conflict_{attribute}", name)
     if None not in (mine.box, other.box) and mine.box != other.box:
         notes.add("conflict_box", name)
-    return Face(mine.id, mine.box or other.box, dict(attributes))
+    return Face(mine.id, mine.box or other.box, {**other.attributes, **mine.attributes})
 
 
 def _pairs(mine: Sequence[Face], other: Sequence[Face]) -> dict[int, int]:

@@ -1,12 +1,10 @@
 """Options of the curate operations."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from serving.runtime.errors import InputError
 from serving.runtime.storage import is_s3
 
 
@@ -29,28 +27,3 @@ class Options(BaseModel):
             if values.get(name) and not is_s3(values[name]):
                 values[name] = Path(values[name]).name
         return values
-
-
-OptionsT = TypeVar("OptionsT", bound=Options)
-
-
-def parse_options(kind: type[OptionsT], values: Any, operation: str) -> OptionsT:
-    """Validate the options of an operation. Raises InputError naming every wrong key and the known ones."""
-    known = ", ".join(kind.model_fields)
-    if not isinstance(values, Mapping):
-        raise InputError(f"options of operation '{operation}': expected a mapping, got {values!r}. Options: {known}")
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        wrong = "; ".join(_complaint(part) for part in error.errors())
-        raise InputError(f"options of operation '{operation}': {wrong}. Known options: {known}") from error
-
-
-def _complaint(part: Any) -> str:
-    where = ".".join(map(str, part["loc"]))
-    if not where:
-        return str(part["msg"]).removeprefix("Value error, ")
-    if part["type"] == "missing":
-        return f"'{where}' is missing"
-    problem = "is unknown" if part["type"] == "extra_forbidden" else part["msg"]
-    return f"'{where}' {problem}, got {part['input']!r}"

@@ -1,17 +1,11 @@
 """Reading what a person hands to an operation: lists, tables and trees, local or in S3."""
 
 import json
-import unicodedata
-from collections.abc import Iterable
 from typing import Any
 
+from components.shared.dataset.text import composed, decode_text, listed_names
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import Location
-
-
-def nfc(name: str) -> str:
-    """Return the composed form of a name: some systems store Korean letters in parts."""
-    return unicodedata.normalize("NFC", name)
 
 
 def printable(name: str) -> str:
@@ -20,7 +14,7 @@ def printable(name: str) -> str:
 
 
 def read_text(place: str) -> str:
-    """Read a text file in UTF-8, with or without a byte order mark, or in cp949.
+    """Read a text file in UTF-8, with or without a byte order mark, or in CP949.
 
     Raises:
         NotFoundError: there is no such file.
@@ -30,13 +24,7 @@ def read_text(place: str) -> str:
     location = Location(place)
     if not location.exists():
         raise NotFoundError(f"{place}: there is no such file")
-    data = location.read()
-    for encoding in ("utf-8-sig", "cp949"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise InputError(f"{place}: this is no text in UTF-8 or cp949; save it as UTF-8")
+    return decode_text(location.read(), place)
 
 
 def read_json(place: str) -> Any:
@@ -53,12 +41,8 @@ def read_names(place: str) -> list[str]:
     Blank lines are nothing. Raises InputError when a JSON document is no list of names, and as `read_text` does.
     """
     if not place.lower().endswith(".json"):
-        return _unique(line.strip() for line in read_text(place).splitlines())
+        return listed_names(read_text(place))
     names = read_json(place)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{place}: expected a JSON list of names")
-    return _unique(names)
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(nfc(name) for name in names if name))
+    return list(dict.fromkeys(composed(name) for name in names if name))

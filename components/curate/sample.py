@@ -9,10 +9,10 @@ from typing import Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from components.curate.classes import Encoder
 from components.curate.options import Options
 from components.curate.outcome import Outcome
 from components.shared.dataset.annotations import Image
+from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.persons import by_person
 
@@ -45,12 +45,12 @@ def sample(images: Sequence[Image], options: SampleOptions) -> Outcome:
     taken as it is written: 0.29 of 100 is 29. The order of the images does not matter, and of two samples with one
     seed the smaller is part of the larger.
     """
-    encoder = Encoder(label_space(options.label_space))
+    class_of = FaceClasses(label_space(options.label_space))
     outcome = Outcome([])
     kept: set[int] = set()
     for split in sorted(set(options.splits)):
         pool = [image for image in images if (image.split or "train") == split]
-        classes = {image.id: encoder.of_image(image) for image in pool}
+        classes = {image.id: next(class_of.of_image(image), None) for image in pool}
         if options.per == "class":
             chosen = _draw(((image.file_name, classes[image.id], image) for image in pool), split, options)
             kept.update(image.id for image in chosen)

@@ -1,6 +1,8 @@
 """Annotations follow what a person removed by hand: from an exported tree, or by a list of names."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Self
 
@@ -8,8 +10,9 @@ from pydantic import model_validator
 
 from components.curate.options import Options
 from components.curate.outcome import Outcome, original_name
-from components.curate.places import nfc, printable, read_json, read_names
+from components.curate.places import printable, read_json, read_names
 from components.shared.dataset.annotations import Image
+from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location
 
@@ -73,8 +76,8 @@ def _by_path(images: Sequence[Image], paths: Sequence[str], folder: str) -> Outc
     suffixes = {PurePosixPath(image.file_name).suffix.lower() for image in images}
     left = set()
     for path in paths:
-        if nfc(path) in known:
-            left.add(known[nfc(path)])
+        if composed(path) in known:
+            left.add(known[composed(path)])
         elif PurePosixPath(path).suffix.lower() in suffixes:
             outcome.notes.add("unknown", printable(path))
     _refuse_foreign(left, folder, paths, images)
@@ -90,12 +93,12 @@ def _by_mapper(
     new_names = {name for name, _ in exported}
     suffixes = {PurePosixPath(name).suffix.lower() for name in new_names}
     found: set[str] = set()
-    strays: dict[str, str] = {}
+    strays: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        endings = new_names.intersection(_endings(nfc(path)))
+        endings = new_names.intersection(_endings(composed(path)))
         found |= endings
         if not endings and PurePosixPath(path).suffix.lower() in suffixes:
-            strays[PurePosixPath(nfc(path)).name] = path
+            strays[PurePosixPath(composed(path)).name].append(path)
     listed: set[int] = set()
     left: set[int] = set()
     for name, original in exported:
@@ -106,11 +109,11 @@ def _by_mapper(
         base = PurePosixPath(name).name
         if name in found:
             left.add(known[original])
-        elif base in strays:
-            del strays[base]
+        elif strays.get(base):
+            strays[base].pop()
             outcome.notes.add("moved", original)
             left.add(known[original])
-    for path in strays.values():
+    for path in chain.from_iterable(strays.values()):
         outcome.notes.add("unknown", printable(path))
     for image in images:
         if image.id not in listed:
@@ -129,8 +132,8 @@ def _finish(outcome: Outcome, images: Sequence[Image], gone: set[int]) -> Outcom
 
 def _by_name(images: Sequence[Image]) -> dict[str, int]:
     """Map the original names and the names in the archive to ids; a name in the archive wins."""
-    names = {nfc(original_name(image)): image.id for image in images}
-    return names | {nfc(image.file_name): image.id for image in images}
+    names = {composed(original_name(image)): image.id for image in images}
+    return names | {composed(image.file_name): image.id for image in images}
 
 
 def _endings(path: str) -> list[str]:
@@ -164,5 +167,5 @@ def _read_mapper(place: str) -> list[tuple[str, str]]:
         original = entry.get("original") if isinstance(entry, Mapping) else None
         if not isinstance(name, str) or not isinstance(original, str):
             raise InputError(f"{place}: images[{at}]: expected 'name' and 'original' as text, got {entry!r}")
-        pairs.append((nfc(name), nfc(original)))
+        pairs.append((composed(name), composed(original)))
     return pairs

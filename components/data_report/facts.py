@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.shared.dataset.annotations import Face, Image
+from components.shared.dataset.annotations import Image
+from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import LabelSpace, canonical_value, label_space
-from components.shared.dataset.persons import by_person, crossing_persons
+from components.shared.dataset.persons import by_person, splits_of_persons
 from serving.runtime.errors import InputError
 
 SPLITS = ("train", "val", "test", None)
@@ -142,32 +143,23 @@ def _classes(
     unlabelled, unreadable = (np.zeros(len(column), dtype=np.int64) for _ in range(2))
     classes_of: dict[int, int] = {}
     examples: list[str] = []
-    known: dict[str, int | InputError | None] = {}
+    class_of = FaceClasses(space)
     for image in images:
         at = column[image.split]
         for face in image.faces:
-            key = repr([face.attributes.get(name) for name in space.attributes])
-            if key not in known:
-                known[key] = _class_index(face, space)
-            found = known[key]
-            if isinstance(found, int):
-                counts[found, at] += 1
-                classes_of[face.id] = found
-            elif found is None:
-                unlabelled[at] += 1
-            else:
+            try:
+                found = class_of(face)
+            except InputError as error:
                 unreadable[at] += 1
                 if len(examples) < EXAMPLES:
-                    examples.append(f"{image.file_name}: {found}")
+                    examples.append(f"{image.file_name}: {error}")
+                continue
+            if found is None:
+                unlabelled[at] += 1
+            else:
+                counts[found, at] += 1
+                classes_of[face.id] = found
     return Classes(space.class_labels, counts, unlabelled, unreadable, tuple(examples)), classes_of
-
-
-def _class_index(face: Face, space: LabelSpace) -> int | InputError | None:
-    try:
-        indices = space.encode(face.attributes)
-    except InputError as error:
-        return error
-    return None if indices is None else space.class_index(indices)
 
 
 def _attributes(images: Sequence[Image], column: dict[str | None, int]) -> Iterable[Attribute]:
@@ -244,14 +236,10 @@ def _ages(images: Iterable[Image]) -> list[int]:
 
 def _persons(images: Sequence[Image]) -> Persons:
     counter = _most_first(Counter(image.person for image in images if image.person is not None))
-    crossing = crossing_persons(images)
-    splits: dict[str, set[str]] = {person: set() for person in crossing}
-    for image in images:
-        if image.person in splits and image.split is not None:
-            splits[image.person].add(image.split)
+    splits = splits_of_persons(images)
     return Persons(
         names=tuple(counter),
         images=np.array(list(counter.values()), dtype=np.int64),
         images_without=sum(image.person is None for image in images),
-        crossing=tuple((person, tuple(sorted(splits[person]))) for person in crossing),
+        crossing=tuple((person, tuple(sorted(seen))) for person, seen in sorted(splits.items()) if len(seen) > 1),
     )

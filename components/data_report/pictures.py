@@ -19,11 +19,11 @@ _FAILURES = 5
 
 def copies_body(copies: Copies, facts: Facts, thumbnails: Thumbnails) -> str:
     """Counts of exact and near duplicates, and some groups as pictures."""
-    everything = [group for _, group in copies.to_show()]
+    groups = copies.to_show()
     lines = [
         ("Equal files", _groups(copies.exact)),
         ("Look alike", f"{_groups(copies.near)}; fingerprints differ in at most {NEAR} of 128 bits"),
-        ("Largest group", f"{max(map(len, everything)):,} images" if everything else ""),
+        ("Largest group", f"{max(len(group) for _, group in groups):,} images" if groups else ""),
         ("Nearly plain pictures", f"{len(copies.flat):,}, not compared" if copies.flat else ""),
         ("Without a digest", f"{copies.unmarked:,} images, not compared" if copies.unmarked else ""),
     ]
@@ -34,7 +34,6 @@ def copies_body(copies: Copies, facts: Facts, thumbnails: Thumbnails) -> str:
             f'<p class="bad">{len(copies.contradicting):,} groups of equal files have different classes, such as '
             f"{escape(named)}: at most one of them is right.</p>"
         )
-    groups = copies.to_show()
     crossing = {group[0].id for group in copies.crossing}
     drawn = ""
     for kind, group in groups[:_GROUPS]:

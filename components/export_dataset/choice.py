@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from components.shared.dataset.annotations import Annotations, Face, Image
+from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import LabelSpace
 from serving.runtime.errors import InputError
 
@@ -52,6 +53,7 @@ def choose(data: Annotations, space: LabelSpace, options: ExportOptions, remarks
 
     An image that must not be trained on never goes to train for want of a split.
     """
+    class_of = FaceClasses(space)
     chosen = []
     for image in sorted(data.images, key=lambda image: image.file_name):
         split = image.split
@@ -61,16 +63,17 @@ def choose(data: Annotations, space: LabelSpace, options: ExportOptions, remarks
                 continue
             remarks.notes["unsplit_to_train"].append(image.file_name)
             split = "train"
-        chosen.append(Choice(image, split, tuple((face, _class(face, space)) for face in image.faces)))
+        faces = tuple((face, _class_or_none(face, class_of)) for face in image.faces)
+        chosen.append(Choice(image, split, faces))
     return chosen
 
 
-def _class(face: Face, space: LabelSpace) -> int | None:
+def _class_or_none(face: Face, class_of: FaceClasses) -> int | None:
+    """Return the class; None for a fact that cannot be understood, too."""
     try:
-        indices = space.encode(face.attributes)
+        return class_of(face)
     except InputError:
         return None
-    return None if indices is None else space.class_index(indices)
 
 
 def labelled(chosen: list[Choice], remarks: Remarks) -> list[Choice]:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from components.export_dataset.choice import SPLITS, Choice, ExportOptions, Remarks, choose
 from components.export_dataset.coco_tree import export_coco
 from components.export_dataset.files import by_split, write_mapper
@@ -17,6 +15,7 @@ from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import LabelSpace
+from components.shared.options import parse_options
 from components.shared.output_folder import complete_folder
 from serving.runtime.errors import InputError
 
@@ -75,7 +74,7 @@ def export_dataset(
     """
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout '{layout}'; known: {', '.join(LAYOUTS)}")
-    settings = _parse(options or {})
+    settings = parse_options(ExportOptions, options or {}, "options of the export")
     if output.resolve().is_relative_to(images.resolve()):
         raise InputError(f"{output}: the output lies in the images {images}; name a folder outside of it")
     space = label_spaces.label_space(label_space)
@@ -107,13 +106,3 @@ def export_dataset(
 
 def _counts(names: Mapping[str, list[str]]) -> dict[str, int]:
     return {reason: len(listed) for reason, listed in sorted(names.items())}
-
-
-def _parse(options: Mapping[str, Any]) -> ExportOptions:
-    try:
-        return ExportOptions.model_validate(dict(options))
-    except ValidationError as error:
-        wrong = "; ".join(f"'{'.'.join(map(str, part['loc']))}': {part['msg']}" for part in error.errors())
-        raise InputError(
-            f"options of the export: {wrong}. Known options: {', '.join(ExportOptions.model_fields)}"
-        ) from error

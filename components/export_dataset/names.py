@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
@@ -9,6 +10,7 @@ from components.shared.dataset.annotations import Image
 from components.shared.dataset.archive import ImageArchive
 
 _DIGITS = 16
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def ascii_names(images: Iterable[Image], archive: ImageArchive) -> dict[int, str]:
@@ -32,13 +34,13 @@ def ascii_names(images: Iterable[Image], archive: ImageArchive) -> dict[int, str
 def class_folders(labels: Sequence[str]) -> list[str]:
     """Return a folder name for each class label: the label where it is a plain name, else spelled out or numbered.
 
-    `worn/male/<30` becomes `worn_male_below_30`; a label in another script becomes `class_00`, `class_01`, ...
+    `worn/male/<30` becomes `worn_male_below_30`; a label in another script, or one that another label equals but for
+    upper and lower case, becomes `class_00`, `class_01`, ... No two names are equal.
     """
-    spelled = [re.sub("/", "_", label).replace(">=", "from_").replace("<", "below_") for label in labels]
-    lowered = [name.lower() for name in spelled]
-    return [
-        name
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) and lowered.count(name.lower()) == 1
-        else f"class_{index:02d}"
-        for index, name in enumerate(spelled)
-    ]
+    spelled = [label.replace("/", "_").replace(">=", "from_").replace("<", "below_") for label in labels]
+    counts = Counter(name.lower() for name in spelled)
+    plain = [counts[name.lower()] == 1 and _PLAIN.fullmatch(name) is not None for name in spelled]
+    prefix = "class_"
+    while any(f"{prefix}{at:02d}" in counts for at, is_plain in enumerate(plain) if not is_plain):
+        prefix += "_"
+    return [name if plain[at] else f"{prefix}{at:02d}" for at, name in enumerate(spelled)]

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.ingest.aihub_labels import UNKNOWN, BoxPolicy, Label, read_label_file
-from components.ingest.aihub_names import EMOTIONS, Place, composed, emotion_of, join_key, parse_name, place_of
+from components.ingest.aihub_names import EMOTIONS, Place, emotion_of, join_key, mended, parse_name, place_of
 from components.ingest.found import Found, FoundFace, Record, is_hidden, usable
 from components.ingest.options import Options
 from components.ingest.source import Source
@@ -100,7 +100,7 @@ def _without_doubles(paths: Iterable[str], skipped: Tally) -> list[tuple[str, Pl
     first: dict[tuple[str, Place], str] = {}
     for path in sorted(paths, key=lambda path: (path.count("/"), path)):
         folder, _, name = path.rpartition("/")
-        if first.setdefault((composed(name), place_of(folder)), path) != path:
+        if first.setdefault((mended(name), place_of(folder)), path) != path:
             skipped.add("second_file_of_a_name", path)
     return sorted((path, place) for (_, place), path in first.items())
 
@@ -130,7 +130,7 @@ def _entry_of(path: str, place: Place, labels: _Labels, labelled: set[str | None
             return 2
         return 0 if entry.place.split == place.split else 1
 
-    entries = labels.get(composed(_name(path)), [])
+    entries = labels.get(mended(_name(path)), [])
     if not entries:
         without_file = place.emotion is not None and not labelled & {place.emotion, None}
         found.dropped.add("no_label_file_of_the_emotion" if without_file else "no_label_record", path)

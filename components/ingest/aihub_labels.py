@@ -22,7 +22,7 @@ from functools import lru_cache
 from statistics import median
 from typing import Any, Literal
 
-from components.ingest.aihub_names import composed, emotion_of
+from components.ingest.aihub_names import emotion_of, mended
 from components.ingest.source import Source
 from components.ingest.text import read_text
 from components.shared.dataset.annotations import Box
@@ -197,7 +197,7 @@ def _text(value: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def _clean(text: str) -> str:
-    return composed(text.strip()).encode(errors="replace").decode()
+    return mended(text.strip()).encode(errors="replace").decode()
 
 
 @lru_cache(maxsize=1024)

@@ -1,12 +1,12 @@
 """What the folders and the file names of AI Hub's emotion data say."""
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
 from components.ingest.found import SPLITS
 from components.shared.dataset.label_spaces import canonical_value, label_space
+from components.shared.dataset.text import composed
 
 EMOTIONS = label_space("emotion").class_labels
 
@@ -37,12 +37,12 @@ class NameFacts:
     background: str
 
 
-def composed(text: str) -> str:
+def mended(text: str) -> str:
     """Return the text in composed letters (NFC), the form in which names are compared.
 
     A Korean name that an unpacker took for CP437 (`▒Γ╗▌` for `기쁨`) becomes what it was.
     """
-    text = unicodedata.normalize("NFC", text)
+    text = composed(text)
     if text.isascii():
         return text
     try:
@@ -69,7 +69,7 @@ def place_of(folder: str) -> Place:
     called `train`, `validation`, `test_set` or the like tells the split; where there is none, the words of the names
     do, the innermost again.
     """
-    parts = [composed(part).lower() for part in reversed(folder.split("/"))]
+    parts = [mended(part).lower() for part in reversed(folder.split("/"))]
     words = [_WORD.findall(part) for part in parts]
     emotions = [_only({emotion_of(word) for word in row}) for row in words]
     named = [_SPLIT_FOLDERS.get(part.strip()) for part in parts]
@@ -91,7 +91,7 @@ def parse_name(file_name: str) -> NameFacts | None:
 
     `&` in the background stands for `/`.
     """
-    stem, dot, _ = composed(file_name).rpartition(".")
+    stem, dot, _ = mended(file_name).rpartition(".")
     match = _NAME.fullmatch(stem) if dot else None
     if match is None:
         return None
@@ -104,7 +104,7 @@ def join_key(file_name: str) -> str:
 
     A record may spell the background with `/` where the file has `&`, or put folders before the name.
     """
-    name = composed(file_name.strip())
+    name = mended(file_name.strip())
     if "/" not in name:
         return name
     escaped = name.replace("/", "&")

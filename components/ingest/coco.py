@@ -9,12 +9,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.ingest.class_names import ClassNames, class_names
-from components.ingest.coco_files import CocoFile, coco_files, composed, image_root
+from components.ingest.coco_files import CocoFile, coco_files, image_root
 from components.ingest.found import SPLITS, Found, FoundFace, Record, usable
 from components.ingest.options import Options
 from components.ingest.source import Source
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.label_spaces import canonical_value
+from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
 
 _KNOWN_ATTRIBUTES = ("mask", "gender", "age", "emotion")

@@ -4,7 +4,6 @@ import json
 import math
 import posixpath
 import re
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from components.ingest.found import SPLITS, Found, is_hidden
 from components.ingest.source import Source
 from components.ingest.text import read_text
+from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
 
 _DIGITS = "0123456789"
@@ -30,11 +30,6 @@ class CocoFile:
     annotations: list[Any]
     categories: list[Any]
     info: dict[str, Any]
-
-
-def composed(name: str) -> str:
-    """Return a name with its letters composed: decomposed Korean looks the same and is not equal."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def coco_files(source: Source, named: str | Collection[str] | Mapping[str, str], found: Found) -> Iterator[CocoFile]:

@@ -47,11 +47,11 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Found:
     bands = space is not None and "age" in space.attributes
     folder = posixpath.join(posixpath.dirname(options.table), "images")
     images = usable((path for path in source.paths if path != options.table), found)
-    rows, complaints = read_table(source, options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
-    for complaint in complaints:
+    table = read_table(source, options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
+    for complaint in table.complaints:
         found.dropped.add("bad_row", f"{options.table}: {complaint}")
     answers: dict[str, list[str]] = {path: [] for path in images}
-    for row in rows:
+    for row in table.rows:
         path = posixpath.join(folder, row.cells[_NAME])
         if path in answers:
             answers[path].append("" if space is None else row.cells[_ANSWER])

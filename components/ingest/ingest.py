@@ -17,14 +17,16 @@ from components.ingest.coco import CocoOptions, read_coco
 from components.ingest.evaluation_folder import EvaluationOptions, read_evaluation
 from components.ingest.fingerprint import dhash
 from components.ingest.found import Found, FoundFace, Record
+from components.ingest.image_type import is_other_type
 from components.ingest.manifest import ManifestOptions, read_manifest
-from components.ingest.options import Options, parse_options
+from components.ingest.options import Options
 from components.ingest.profile import ProfileOptions, read_profiles
 from components.ingest.source import Source
 from components.ingest.yolo import YoloOptions, read_yolo
 from components.shared.dataset.annotations import Annotations, Box, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.tally import Tally
+from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image_file import Header, read_header
@@ -101,7 +103,7 @@ def ingest(
     """
     if format not in FORMATS:
         raise InputError(f"unknown format '{format}'; known: {', '.join(FORMATS)}")
-    settings = parse_options(FORMATS[format].options, options or {}, format)
+    settings = parse_options(FORMATS[format].options, options or {}, f"options of format '{format}'")
     _refuse_overlap(source, images, annotations)
     with ArchiveWriter(images) as writer:
         files = Source(source)
@@ -166,6 +168,8 @@ def _transfer(source: Source, found: Found, options: Options, writer: ArchiveWri
             continue
         height, width = checks.header.upright
         faces = _clipped_faces(records[path], checks.header, options.box_frame, found.notes)
+        if is_other_type(path, data):
+            found.notes.add("other_type_than_named", path)
         writer.add(path, data)
         image = Image(
             id=0,

@@ -1,7 +1,5 @@
 """A manifest: a CSV table with one row per face that names its picture, labels and, where known, person and box."""
 
-import csv
-import io
 import math
 import posixpath
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from components.ingest.found import SPLITS, Found, FoundFace, Record, is_hidden, is_image_name
 from components.ingest.options import Options
 from components.ingest.source import Source
+from components.ingest.text import read_table
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.label_spaces import canonical_value
 from serving.runtime.errors import InputError
@@ -70,7 +69,7 @@ class _Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _Entry:
     face: FoundFace
     person: str | None
     split: str | None
@@ -86,44 +85,28 @@ def read_manifest(source: Source, options: ManifestOptions) -> Found:
     found = Found()
     if options.manifest not in source.paths:
         raise InputError(f"{source.uri}: no table '{options.manifest}'; name it with the option 'manifest'")
-    rows, header = _table(source, options.manifest)
-    layout = _layout(header, options, f"{source.uri}/{options.manifest}")
+    place = f"{source.uri}/{options.manifest}"
+    table = read_table(source, options.manifest, ())
+    if not table.rows and not table.complaints:
+        raise InputError(f"{place}: the table has no rows; expected a header and one row per face")
+    layout = _layout(table.header, options, place)
+    for complaint in table.complaints:
+        found.dropped.add("bad_row", complaint)
     available = set(source.paths)
-    pictures: dict[str, list[_Row]] = {}
-    for line, values in rows:
-        where = f"row {line}"
-        if len(values) != len(header):
-            found.dropped.add("bad_row", f"{where} has {len(values)} values, the header has {len(header)}")
-            continue
-        cells = dict(zip(header, (value.strip() for value in values), strict=True))
-        path = posixpath.normpath(cells[layout.path])
+    pictures: dict[str, list[_Entry]] = {}
+    for row in table.rows:
+        path = posixpath.normpath(row.cells[layout.path])
         if path not in available:
-            found.dropped.add("missing_file", f"{where}: {cells[layout.path]}")
+            found.dropped.add("missing_file", f"row {row.line}: {row.cells[layout.path]}")
             continue
-        row = _row(cells, layout, path, found)
-        if row is not None and row in pictures.setdefault(path, []):
-            found.notes.add("duplicate_row", f"{where}: {path}")
-        elif row is not None:
-            pictures[path].append(row)
+        entry = _entry(row.cells, layout, path, found)
+        if entry is not None and entry in pictures.setdefault(path, []):
+            found.notes.add("duplicate_row", f"row {row.line}: {path}")
+        elif entry is not None:
+            pictures[path].append(entry)
     _collect(pictures, found)
     _count_others(available - pictures.keys() - {options.manifest}, found)
     return found
-
-
-def _table(source: Source, name: str) -> tuple[list[tuple[int, list[str]]], list[str]]:
-    """Return the numbered rows that are not blank, and the header."""
-    try:
-        text = source.read(name).decode("utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""))
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{source.uri}/{name}: not a CSV table in UTF-8: {error}") from error
-    if len(rows) < 2:
-        raise InputError(f"{source.uri}/{name}: the table has no rows; expected a header and one row per face")
-    header = [cell.strip() for cell in rows[0][1]]
-    if len(set(header)) < len(header):
-        raise InputError(f"{source.uri}/{name}: two columns have the same name: {', '.join(header)}")
-    return rows[1:], header
 
 
 def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
@@ -151,7 +134,7 @@ def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
     return _Layout(path, person, split, box, box_format == "xyxy", attributes)
 
 
-def _row(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> _Row | None:
+def _entry(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> _Entry | None:
     """Read one face; None, counted, when a label cannot be understood."""
     attributes = {}
     for column, attribute in layout.labels.items():
@@ -165,7 +148,7 @@ def _row(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> _Ro
     split = SPLITS.get(cells[layout.split].lower()) if layout.split else None
     if layout.split and cells[layout.split] and split is None:
         found.notes.add(f"ignored_split_{cells[layout.split]}", path)
-    return _Row(FoundFace(_box(cells, layout, path, found), attributes), person, split)
+    return _Entry(FoundFace(_box(cells, layout, path, found), attributes), person, split)
 
 
 def _box(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> Box | None:
@@ -182,17 +165,17 @@ def _box(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> Box
     return (left, top, third - left, fourth - top) if layout.corners else (left, top, third, fourth)
 
 
-def _collect(pictures: dict[str, list[_Row]], found: Found) -> None:
-    """Turn the rows of each picture into a record, in the order of the paths."""
-    for path, rows in sorted(pictures.items()):
-        if not rows:
+def _collect(pictures: dict[str, list[_Entry]], found: Found) -> None:
+    """Turn the entries of each picture into a record, in the order of the paths."""
+    for path, entries in sorted(pictures.items()):
+        if not entries:
             continue
-        boxes = [row.face.box for row in rows]
-        alike = len({(row.person, row.split) for row in rows}) == 1
-        if not alike or (len(rows) > 1 and (None in boxes or len(set(boxes)) < len(boxes))):
+        boxes = [entry.face.box for entry in entries]
+        alike = len({(entry.person, entry.split) for entry in entries}) == 1
+        if not alike or (len(entries) > 1 and (None in boxes or len(set(boxes)) < len(boxes))):
             found.dropped.add("conflicting_rows", path)
             continue
-        found.records.append(Record(path, tuple(row.face for row in rows), rows[0].person, rows[0].split))
+        found.records.append(Record(path, tuple(entry.face for entry in entries), entries[0].person, entries[0].split))
 
 
 def _count_others(paths: set[str], found: Found) -> None:

@@ -1,8 +1,9 @@
 """Names of files as people read them: out of bytes of unknown encoding, in composed letters, and below their source."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
+
+from components.shared.dataset.text import composed
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 # The first character that takes three bytes in UTF-8. Hangul and Chinese characters lie above.
@@ -57,7 +58,7 @@ def logical_name(name: str) -> str | None:
 
     Refused are absolute paths, drive letters, `..` between slashes of either kind, and NUL.
     """
-    parts = [part for part in unicodedata.normalize("NFC", name).split("/") if part not in ("", ".")]
+    parts = [part for part in composed(name).split("/") if part not in ("", ".")]
     logical = "/".join(parts)
     absolute = name.startswith("/") or logical.startswith("\\") or _DRIVE.match(logical)
     if absolute or "\0" in name or ".." in re.split(r"[/\\]", logical):

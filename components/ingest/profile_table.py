@@ -6,6 +6,8 @@ from components.ingest.found import Found
 from components.ingest.source import Source
 from components.ingest.text import read_table, read_text
 from components.shared.dataset.label_spaces import canonical_value
+from components.shared.dataset.persons import refuse_overlap
+from components.shared.dataset.text import listed_names
 from serving.runtime.errors import InputError
 
 COLUMNS = ("id", "gender", "race", "age", "path")
@@ -35,10 +37,10 @@ def read_person_table(source: Source, path: str, found: Found) -> dict[str, Pers
     """
     table: dict[str, Person] = {}
     conflicts = set()
-    rows, complaints = read_table(source, path, COLUMNS)
-    for complaint in complaints:
+    file = read_table(source, path, COLUMNS)
+    for complaint in file.complaints:
         found.notes.add("bad_table_row", f"{path}: {complaint}")
-    for row in rows:
+    for row in file.rows:
         cells = row.cells
         folder = cells["path"].strip("/").rpartition("/")[2]
         try:
@@ -89,24 +91,21 @@ def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], f
     for folder, person in persons.items():
         folders_of.setdefault(person, []).append(folder)
     splits: dict[str, str] = {}
-    split_of_person: dict[str, str] = {}
-    overlap = set()
+    sides: dict[str, set[str]] = {split: set() for split in lists}
     for split, path in lists.items():
         if path not in source.paths:
             raise InputError(f"{source.uri}: no list '{path}'; see the option '{split}_list'")
-        for name in dict.fromkeys(line.strip() for line in read_text(source, path).splitlines()):
+        for name in listed_names(read_text(source, path)):
             members = [name] if name in persons else folders_of.get(name, [])
-            if name and not members:
+            if not members:
                 found.notes.add("unknown_name_in_list", f"{path}: {name}")
             for folder in members:
                 splits[folder] = split
-                if split_of_person.setdefault(persons[folder], split) != split:
-                    overlap.add(persons[folder])
-    if overlap:
-        raise InputError(
-            f"{source.uri}: {len(overlap)} persons are in more than one list "
-            f"({', '.join(sorted(overlap)[:5])}); a person belongs to one split only"
-        )
+                sides[split].add(persons[folder])
+    try:
+        refuse_overlap(sides)
+    except InputError as error:
+        raise InputError(f"{source.uri}: {error}") from error
     for folder in sorted(persons.keys() - splits.keys()):
         found.notes.add("in_no_list", folder)
     return splits

@@ -13,6 +13,9 @@ from components.ingest.source import Source
 from components.ingest.text import read_text
 from serving.runtime.errors import InputError
 
+# What PyYAML raises at a scalar that looks like a date, a number or a truth value and is none, such as 2024-13-45.
+_BAD_SCALARS = (ValueError, LookupError, AttributeError, ArithmeticError)
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetYaml:
@@ -48,7 +51,7 @@ def find_yaml(source: Source, named: str | None) -> DatasetYaml | None:
 def _parse(source: Source, path: str) -> DatasetYaml | None:
     try:
         document = yaml.safe_load(read_text(source, path))
-    except (yaml.YAMLError, RecursionError, InputError):
+    except (yaml.YAMLError, RecursionError, *_BAD_SCALARS):
         return None
     if not isinstance(document, dict) or not document.keys() & {"names", "nc"} or not document.keys() & SPLITS.keys():
         return None
@@ -66,7 +69,7 @@ def _parse(source: Source, path: str) -> DatasetYaml | None:
 
 def _names(value: Any) -> dict[int, str]:
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return {key: str(name) for key, name in pairs if isinstance(key, int)}
+    return {key: str(name) for key, name in pairs if isinstance(key, int) and isinstance(name, str | int | float)}
 
 
 def _keypoints(document: dict[str, Any]) -> tuple[int, int] | None:

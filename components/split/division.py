@@ -1,11 +1,12 @@
 """What a mode gets, and what it decides."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components.shared.dataset.annotations import Image
+from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import LabelSpace
 from components.split.options import SplitOptions
 from serving.runtime.errors import InputError
@@ -53,27 +54,13 @@ class Division:
 Mode = Callable[[Task], Division]
 
 
-class FaceClasses:
-    """The classes of an image's faces in a label space, looked up once per combination of facts."""
+def classes_of_images(images: Iterable[Image], space: LabelSpace, path: Path) -> dict[int, list[int]]:
+    """Return the classes of the faces of every image, by image id; faces without one are left out.
 
-    def __init__(self, space: LabelSpace, path: Path) -> None:
-        self._space = space
-        self._path = path
-        self._known: dict[tuple[str | None, ...], int | None] = {}
-
-    def __call__(self, image: Image) -> list[int]:
-        """Return the class of every face that has one. Raises InputError naming the image of a fact that is none."""
-        found = []
-        for face in image.faces:
-            facts = map(face.attributes.get, self._space.attributes)
-            key = tuple(None if fact is None else str(fact) for fact in facts)
-            if key not in self._known:
-                try:
-                    indices = self._space.encode(face.attributes)
-                except InputError as error:
-                    raise InputError(f"{self._path}: image '{image.file_name}': {error}") from error
-                self._known[key] = None if indices is None else self._space.class_index(indices)
-            label = self._known[key]
-            if label is not None:
-                found.append(label)
-        return found
+    Raises InputError naming the annotations file `path` and the image when a fact cannot be understood.
+    """
+    class_of = FaceClasses(space)
+    try:
+        return {image.id: list(class_of.of_image(image)) for image in images}
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

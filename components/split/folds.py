@@ -8,7 +8,7 @@ import numpy as np
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.label_spaces import label_space
 from components.split.assign import assign_groups
-from components.split.division import Division, FaceClasses, Task
+from components.split.division import Division, Task, classes_of_images
 from components.split.images import shuffled_by_class
 from components.split.persons import class_table, groups_of
 from serving.runtime.errors import InputError
@@ -64,8 +64,7 @@ def _refuse_few(number: int, what: str, task: Task) -> None:
 def _by_age_and_gender(pool: list[Image], task: Task) -> Task:
     """Return the task with the classes of age band and gender; faces that do not tell both have none."""
     space = label_space(_BY_AGE)
-    classes_of = FaceClasses(space, task.path)
-    return replace(task, space=space, classes={image.id: classes_of(image) for image in pool})
+    return replace(task, space=space, classes=classes_of_images(pool, space, task.path))
 
 
 def _division(task: Task, folds: dict[int, int], facts: dict[str, Any]) -> Division:

@@ -1,11 +1,12 @@
 """Explicit lists of persons."""
 
-from collections.abc import Iterable, Mapping
-from itertools import combinations
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from components.shared.dataset.annotations import Image
+from components.shared.dataset.persons import refuse_overlap
 from components.shared.dataset.tally import MAX_EXAMPLES
+from components.shared.dataset.text import composed, decode_text, listed_names
 from components.split.division import Division, Task
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import Location
@@ -14,9 +15,10 @@ from serving.runtime.storage import Location
 def divide_lists(task: Task) -> Division:
     """Give every image the split of the list that names its person or its profile folder.
 
-    A name is a person's id, or the name of the folder that a picture lay in, exactly. Persons in no list have no
-    split. A test set that came with the data stays when there is no `test_list`. Counted are persons of which no image
-    is in a list (`unlisted_persons`), their images (`unlisted_images`) and names that are nobody's (`unknown_names`).
+    A name is a person's id, or the name of the folder that a picture lay in, exactly but for how its letters are
+    composed. Persons in no list have no split. A test set that came with the data stays when there is no `test_list`.
+    Counted are persons of which no image is in a list (`unlisted_persons`), their images (`unlisted_images`) and names
+    that are nobody's (`unknown_names`).
 
     Raises:
         InputError: a person is in two lists, or no name of the train list is known.
@@ -25,7 +27,7 @@ def divide_lists(task: Task) -> Division:
     options = task.options
     places = {"train": options.train_list, "val": options.val_list, "test": options.test_list}
     lists = {split: _read_list(place) for split, place in places.items() if place}
-    _refuse_overlap(lists)
+    refuse_overlap(lists)
     listed = {name: split for split, names in lists.items() for name in names}
     given = [] if "test" in lists else task.given("test")
     splits: dict[int, str] = {}
@@ -33,7 +35,7 @@ def divide_lists(task: Task) -> Division:
     known: set[str] = set()
     unlisted: list[Image] = []
     for image in task.images:
-        names = [name for name in (image.person, _folder(image)) if name in listed]
+        names = [name for name in map(composed, (image.person or "", _folder(image))) if name in listed]
         who = image.person or _folder(image) or image.file_name
         known.update(names)
         for name in names:
@@ -45,7 +47,7 @@ def divide_lists(task: Task) -> Division:
             splits[image.id] = listed[names[0]]
         elif task.classes[image.id]:
             unlisted.append(image)
-    _refuse_overlap(sides)
+    refuse_overlap(sides)
     if not known & lists["train"]:
         raise InputError(
             f"{options.train_list}: none of its {len(lists['train'])} names is a person of {task.path}; expected "
@@ -69,11 +71,7 @@ def _read_list(place: str) -> set[str]:
     location = Location(place)
     if not location.exists():
         raise NotFoundError(f"{place}: there is no such list; expected a text file with one person per line")
-    try:
-        text = location.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{place}: this is no text in UTF-8: {error}") from error
-    names = {line.strip().rstrip("/") for line in text.splitlines()} - {""}
+    names = set(listed_names(decode_text(location.read(), place)))
     if not names:
         raise InputError(f"{place}: there is no name in this list; expected one person per line")
     return names
@@ -82,17 +80,6 @@ def _read_list(place: str) -> set[str]:
 def _folder(image: Image) -> str:
     """Return the name of the folder that the picture lay in, "" for none."""
     return PurePosixPath(image.source or image.file_name).parent.name
-
-
-def _refuse_overlap(sides: Mapping[str, set[str]]) -> None:
-    for first, second in combinations(sides, 2):
-        both = sorted(sides[first] & sides[second])
-        if both:
-            more = ", ..." if len(both) > MAX_EXAMPLES else ""
-            raise InputError(
-                f"{len(both)} persons are in {first} and in {second}: {', '.join(both[:MAX_EXAMPLES])}{more}; a person "
-                "belongs to one side, take them out of one list"
-            )
 
 
 def _such_as(images: Iterable[Image]) -> str:

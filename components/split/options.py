@@ -1,12 +1,10 @@
 """Options of the split modes."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from serving.runtime.errors import InputError
 from serving.runtime.storage import is_s3
 
 _LISTS = ("train_list", "val_list", "test_list")
@@ -54,21 +52,3 @@ class SplitOptions(BaseModel):
             if name in values and not is_s3(values[name]):
                 values[name] = Path(values[name]).name
         return values
-
-
-def parse_options(values: Mapping[str, Any]) -> SplitOptions:
-    """Validate the options. Raises InputError naming every wrong key and the known ones."""
-    try:
-        return SplitOptions.model_validate(dict(values))
-    except ValidationError as error:
-        wrong = "; ".join(_complaint(part) for part in error.errors())
-        known = ", ".join(SplitOptions.model_fields)
-        raise InputError(f"options of split: {wrong}. Known options: {known}") from error
-
-
-def _complaint(part: Any) -> str:
-    where = ".".join(map(str, part["loc"]))
-    if not where:
-        return str(part["msg"]).removeprefix("Value error, ")
-    problem = "is unknown" if part["type"] == "extra_forbidden" else part["msg"]
-    return f"'{where}' {problem}, got {part['input']!r}"

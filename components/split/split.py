@@ -11,11 +11,12 @@ from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import Annotations, Image, read_annotations, write_annotations
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.persons import by_person, crossing_persons
-from components.split.division import Division, FaceClasses, Mode, Task
+from components.shared.options import parse_options
+from components.split.division import Division, Mode, Task, classes_of_images
 from components.split.folds import divide_folds, divide_image_folds
 from components.split.images import divide_images, divide_not
 from components.split.lists import divide_lists
-from components.split.options import parse_options
+from components.split.options import SplitOptions
 from components.split.persons import divide_persons
 from serving.runtime.errors import InputError
 
@@ -98,11 +99,10 @@ def split(
         )
     if seed < 0:
         raise InputError(f"seed must be 0 or more, got {seed}")
-    chosen = parse_options(options or {})
+    chosen = parse_options(SplitOptions, options or {}, "options of split")
     space = label_spaces.label_space(label_space)
     data = read_annotations(annotations)
-    classes_of = FaceClasses(space, annotations)
-    classes = {image.id: classes_of(image) for image in data.images}
+    classes = classes_of_images(data.images, space, annotations)
     labelled = [image for image in data.images if classes[image.id]]
     if not labelled:
         raise InputError(f"{annotations}: no image to divide is labelled in '{space.name}' ({len(data.images)} images)")

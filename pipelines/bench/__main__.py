@@ -13,6 +13,7 @@ from pipelines.bench.annotation_chain import annotation_chain
 from pipelines.bench.archive_read import archive_read
 from pipelines.bench.artifact_transfer import artifact_transfer
 from pipelines.bench.benchmark import Benchmark
+from pipelines.bench.scale import scale
 from pipelines.bench.step_overhead import step_overhead
 from pipelines.settings import load_settings
 
@@ -22,17 +23,19 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "artifact_transfer": artifact_transfer,
     "annotation_chain": annotation_chain,
     "archive_read": archive_read,
+    "scale": scale,
 }
 
 
 def table(results: Sequence[Benchmark]) -> Iterator[str]:
-    """The results for people, below a line about the machine and the versions."""
+    """The results for people, below a line about the machine and the versions; a dash where nothing is compared."""
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     yield f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {versions}"
     yield ""
     yield f"{'benchmark':<24}{'ours':>12}{'baseline':>12}{'ratio':>10}  {'unit':<8}{'bar':<28}holds"
     for result in results:
-        figures = f"{result.ours:>12.4g}{result.baseline:>12.4g}{result.ratio:>10.3g}"
+        baseline, ratio = ("-" if value is None else f"{value:.4g}" for value in (result.baseline, result.ratio))
+        figures = f"{result.ours:>12.4g}{baseline:>12}{ratio:>10}"
         yield f"{result.name:<24}{figures}  {result.unit:<8}{result.bar:<28}{'yes' if result.holds else 'NO'}"
 
 
@@ -48,7 +51,8 @@ def main(names: Sequence[str]) -> int:
         print(line)
     target = load_settings().home / "bench.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+    records = [{key: value for key, value in asdict(result).items() if value is not None} for result in results]
+    target.write_text(json.dumps(records, indent=2) + "\n")
     return 0 if all(result.holds for result in results) else 1
 
 

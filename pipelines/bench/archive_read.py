@@ -51,8 +51,8 @@ def archive_read() -> list[Benchmark]:
         opened = _open_many(Path(scratch, "many"))
     return [
         Benchmark("archive_read", READS / here, READS / there, there / here, "reads/s", "ratio >= 1", here <= there),
-        Benchmark("archive_read_memory", grown, before, (grown + before) / before, "MB", "grows < 5 MB", grown < 5),
-        Benchmark("archive_open", opened, ENTRIES, opened / ENTRIES, "s", "200,000 in < 2 s", opened < 2),
+        Benchmark.absolute("archive_read_memory", grown, "MB", "grows < 5 MB", grown < 5),
+        Benchmark.absolute("archive_open", opened, "s", f"{ENTRIES:,} in < 2 s", opened < 2),
     ]
 
 

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -22,8 +23,8 @@ def artifact_transfer() -> list[Benchmark]:
     with (
         tempfile.TemporaryDirectory() as scratch,
         local_stack(load_settings().home, {**os.environ, "MLFLOW_TRACKING_URI": "unused"}) as stack,
+        patch.dict(os.environ, stack.environment),
     ):
-        os.environ.update(stack.environment)
         make_bucket("bench")
         folder, archive = Path(scratch, "files"), Path(scratch, "archive")
         folder.mkdir()

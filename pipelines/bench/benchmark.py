@@ -4,19 +4,28 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One measurement: our figure, what it is compared with, and whether it holds the bar."""
+    """One measurement: our figure, what it is compared with, and whether it holds the bar.
+
+    `baseline` and `ratio` are None where the bar is set on our figure alone.
+    """
 
     name: str
     ours: float
-    baseline: float
-    ratio: float
+    baseline: float | None
+    ratio: float | None
     unit: str
     bar: str
     holds: bool
+
+    @classmethod
+    def absolute(cls, name: str, ours: float, unit: str, bar: str, holds: bool) -> Self:
+        """A measurement that is compared with nothing."""
+        return cls(name, ours, None, None, unit, bar, holds)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from components.ingest import ingest as ingest_step
-from components.ingest.aihub import AihubOptions, read_aihub
 from components.ingest.aihub_names import EMOTIONS, parse_name
-from components.ingest.ingest import Format, ingest
+from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import read_annotations
 from pipelines.cp949_zip import write_cp949_zip
 from pipelines.drawing.expression import EXPRESSIONS, weakened
@@ -188,10 +186,8 @@ def read(tmp_path_factory):
 
     def ingest_aihub(raw):
         out = tmp_path_factory.mktemp("ingested")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(ingest_step.FORMATS, "aihub", Format(AihubOptions, read_aihub))
-            options = {"max_dropped": 0.1}
-            return ingest(str(raw), out / "images", out / "annotations", format="aihub", options=options), out
+        options = {"max_dropped": 0.1}
+        return ingest(str(raw), out / "images", out / "annotations", format="aihub", options=options), out
 
     return ingest_aihub
 
@@ -272,7 +268,7 @@ def test_nothing_to_draw_is_an_error(arguments, message, tmp_path):
     with pytest.raises(InputError, match=message):
         draw_aihub_sample(tmp_path / "faces", **arguments)
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         draw_aihub_sample(tmp_path, layout="folders", persons=1)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

@@ -94,7 +94,7 @@ def test_nothing_to_draw_is_an_error(persons: int, tmp_path: Path) -> None:
 
 def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         draw_sample(tmp_path, persons=1)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

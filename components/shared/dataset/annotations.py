@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -18,6 +19,7 @@ Box = tuple[float, float, float, float]
 _NUMBERS = {int, float}
 _TEXT_OR_NONE = {str, type(None)}
 _TEXTS = ("person", "split", "source", "sha256", "dhash")
+_RECORDS_AT_ONCE = 10_000
 _CATEGORIES = [{"id": 1, "name": "face"}]
 
 
@@ -66,14 +68,30 @@ class Annotations:
 
 def write_annotations(annotations: Annotations, path: Path) -> None:
     """Write COCO JSON. Equal annotations give equal bytes, and the file appears whole or not at all."""
-    document = {
-        "info": annotations.info,
-        "categories": _CATEGORIES,
-        "images": [_image_record(image) for image in annotations.images],
-        "annotations": [_face_record(face, image.id) for image in annotations.images for face in image.faces],
-    }
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    write_whole(path, text)
+    write_whole(path, _document(annotations))
+
+
+def _document(annotations: Annotations) -> Iterator[str]:
+    """The JSON text, its keys in order, in parts: the whole of it would take as much memory as the annotations."""
+    faces = (_face_record(face, image.id) for image in annotations.images for face in image.faces)
+    images = (_image_record(image) for image in annotations.images)
+    yield '{"annotations":'
+    yield from _json_list(faces)
+    yield f',"categories":{_json(_CATEGORIES)},"images":'
+    yield from _json_list(images)
+    yield f',"info":{_json(annotations.info)}}}'
+
+
+def _json_list(records: Iterator[dict[str, Any]]) -> Iterator[str]:
+    separator = "["
+    while part := list(islice(records, _RECORDS_AT_ONCE)):
+        yield separator + _json(part)[1:-1]
+        separator = ","
+    yield "[]" if separator == "[" else "]"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _image_record(image: Image) -> dict[str, Any]:
@@ -149,8 +167,8 @@ def _read(path: Path) -> Annotations:
             if image_id in faces:
                 raise InputError(f"image id {image_id} occurs twice")
             faces[image_id] = []
-        _collect_faces(document["annotations"], faces)
-        images = tuple(_image(record, tuple(faces[record["id"]])) for record in document["images"])
+        _collect_faces(_used_up(document["annotations"]), faces)
+        images = tuple(_image(record, tuple(faces.pop(record["id"]))) for record in _used_up(document["images"]))
         if len({image.file_name for image in images}) < len(images):
             raise InputError("two images have the same file_name")
     except InputError as error:
@@ -158,7 +176,14 @@ def _read(path: Path) -> Annotations:
     return Annotations(images, info)
 
 
-def _collect_faces(records: list[Any], faces: dict[int, list[Face]]) -> None:
+def _used_up(records: list[Any]) -> Iterator[Any]:
+    """The records in order; each is let go of when it has been read."""
+    for at, record in enumerate(records):
+        records[at] = None
+        yield record
+
+
+def _collect_faces(records: Iterator[Any], faces: dict[int, list[Face]]) -> None:
     """Append every annotation to the list of its image."""
     seen: set[int] = set()
     for at, record in enumerate(records):

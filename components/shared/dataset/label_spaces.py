@@ -6,7 +6,6 @@ gender_age = 3*gender + age. mask_gender_age = 6*mask + 3*gender + age.
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
 
 AGE_THRESHOLDS = (30, 60)
@@ -142,7 +142,7 @@ def canonical_value(attribute: str, value: Any) -> str | int:
     outside of the seven comes back in lower case: a named list may hold it. Values of other attributes come back as
     composed (NFC) text. Raises InputError on a value that cannot be understood.
     """
-    text = unicodedata.normalize("NFC", str(value).strip())
+    text = composed(str(value).strip())
     if attribute == "age":
         return _age(value, text)
     if attribute == "mask":

@@ -1,8 +1,11 @@
 """Which images show one person. A person belongs to one split only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import combinations
 
 from components.shared.dataset.annotations import Image
+from components.shared.dataset.tally import MAX_EXAMPLES
+from serving.runtime.errors import InputError
 
 
 def by_person(images: Iterable[Image]) -> dict[str | int, list[Image]]:
@@ -16,10 +19,27 @@ def by_person(images: Iterable[Image]) -> dict[str | int, list[Image]]:
     return groups
 
 
-def crossing_persons(images: Iterable[Image]) -> list[str]:
-    """Return the persons that have images in more than one split, sorted."""
+def splits_of_persons(images: Iterable[Image]) -> dict[str, set[str]]:
+    """Return the splits that every person has images in; persons without any are absent."""
     splits: dict[str, set[str]] = {}
     for image in images:
         if image.person is not None and image.split is not None:
             splits.setdefault(image.person, set()).add(image.split)
-    return sorted(person for person, seen in splits.items() if len(seen) > 1)
+    return splits
+
+
+def crossing_persons(images: Iterable[Image]) -> list[str]:
+    """Return the persons that have images in more than one split, sorted."""
+    return sorted(person for person, seen in splits_of_persons(images).items() if len(seen) > 1)
+
+
+def refuse_overlap(sides: Mapping[str, set[str]]) -> None:
+    """Raise InputError, naming the persons, when some are in two of the splits; `sides` has the persons of each."""
+    for first, second in combinations(sides, 2):
+        both = sorted(sides[first] & sides[second])
+        if both:
+            more = ", ..." if len(both) > MAX_EXAMPLES else ""
+            raise InputError(
+                f"{len(both)} persons are in {first} and in {second}: {', '.join(both[:MAX_EXAMPLES])}{more}; a person "
+                "belongs to one side, take them out of one list"
+            )

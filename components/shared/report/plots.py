@@ -169,8 +169,8 @@ def _range(low: float, high: float, whole: bool) -> str:
 
 
 def _number(value: float) -> str:
-    """Write a number briefly: 1500000 is 1.5M."""
-    for size, letter in ((1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
+    """Write a number briefly: 1500000 is 1.5M, 20000 is 20k; four digits stay."""
+    for least, unit, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / unit:g}{letter}"
     return f"{value:.4g}"

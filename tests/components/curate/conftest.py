@@ -5,39 +5,6 @@ import pytest
 from components.curate.curate import curate
 from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
 
-SEVEN = {
-    "mask1": "worn",
-    "mask2": "worn",
-    "mask3": "worn",
-    "mask4": "worn",
-    "mask5": "worn",
-    "incorrect_mask": "incorrect",
-    "normal": "absent",
-}
-
-
-@pytest.fixture
-def person_images():
-    """Make the seven pictures of each person, a (id, gender, age), as the profile reader does."""
-
-    def make(persons, split=None):
-        number = itertools.count(1)
-        return tuple(
-            Image(
-                at := next(number),
-                f"{who}_{gender}_Asian_{age}/{stem}.jpg",
-                384,
-                512,
-                (Face(at, None, {"mask": mask, "gender": gender, "age": age}),),
-                person=who,
-                split=split,
-            )
-            for who, gender, age in persons
-            for stem, mask in SEVEN.items()
-        )
-
-    return make
-
 
 @pytest.fixture
 def run(tmp_path):

@@ -1,7 +1,4 @@
 import json
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -65,7 +62,7 @@ def test_same_input_same_bytes(run, tmp_path, person_images):
         ([HALF, {}], "operation 2: expected a mapping of one name to its options, got {}. Known: sample,"),
         ([{"sample": {}, "drop": {}}], "operation 1: expected a mapping of one name"),
         (["sample"], "operation 1: expected a mapping of one name to its options, got 'sample'"),
-        ([{"sample": 0.5}], "options of operation 'sample': expected a mapping, got 0.5. Options: ratio, per,"),
+        ([{"sample": 0.5}], "options of operation 'sample': expected a mapping, got 0.5. Known options: ratio, per,"),
         (
             [{"sample": {"ratoi": 1, "label_space": "mask"}}],
             "'ratio' is missing; 'ratoi' is unknown, got 1. Known options: ratio, per, label_space, splits, seed",
@@ -104,19 +101,15 @@ def test_output_equal_to_an_input_is_refused(tmp_path, emotion_images):
     assert path.read_bytes() == other.read_bytes() == before
 
 
-def test_a_killed_curate_leaves_no_output(tmp_path, emotion_images):
+def test_a_killed_curate_leaves_no_output(tmp_path, emotion_images, kill_when_ready):
     write_annotations(Annotations(emotion_images({"anger": 8}), {}), tmp_path / "in.json")
     program = (
         "import sys, time; from pathlib import Path; from components.curate.curate import curate\n"
         "def stop(self, target): print('ready', flush=True); time.sleep(60)\n"
         "Path.replace = stop\n"
-        "curate(Path('in.json'), Path('out.json'), [])\n"
+        "curate(Path(sys.argv[1]), Path(sys.argv[2]), [])\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
-    process.stdout.close()
+    kill_when_ready(program, tmp_path / "in.json", tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 
 
@@ -162,3 +155,9 @@ def test_the_door(tmp_path, emotion_images):
     }
     assert all(type(value) is float for value in metrics.metadata.values())
     json.dumps(metrics.metadata, allow_nan=False)
+
+
+def test_annotations_without_an_image_are_refused(run, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="in0.json: there is no image in it, so there is nothing to curate"):
+        run([], {"sync": {"folder": str(tmp_path / "folder")}})

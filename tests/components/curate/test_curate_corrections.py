@@ -284,7 +284,7 @@ def test_a_table_that_is_none(run, person_images, tmp_path):
     with pytest.raises(InputError, match="odd.csv: no column error_id, miss_col, after, type"):
         run(images, {"corrections": {"table": str(tmp_path / "odd.csv")}})
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(InputError, match="no text in UTF-8 or cp949"):
+    with pytest.raises(InputError, match="not a text in UTF-8 or CP949"):
         run(images, {"corrections": {"table": str(tmp_path / "bytes.csv")}})
 
 

@@ -113,3 +113,9 @@ def test_an_image_counts_under_the_first_reason_that_concerns_it(run):
 def test_options_that_do_not_fit(run, options, message):
     with pytest.raises(InputError, match=message):
         run([image(1)], {"drop": options})
+
+
+def test_votes_that_are_no_list_are_none(run):
+    images = [image(at, Face(at, None, {"emotion": "sad", "votes": votes})) for at, votes in enumerate([3, "sad"], 1)]
+    _, data = run(images, {"drop": {"reasons": ["disagreement"]}})
+    assert left(data) == [1, 2]

@@ -176,3 +176,10 @@ def test_an_export_that_was_cleaned_by_hand_comes_back(run, tmp_path):
     report, data = run(given, {"sync": {"folder": str(tree)}})
     assert set(names(data)) == {image.file_name for image in given} - set(gone)
     assert report.operations[0]["counts"] == {"removed": 2}
+
+
+def test_strange_files_of_one_name_are_all_counted(run, exported):
+    pairs = [("images/train/sad/aa.jpg", "sad/1.jpg")]
+    left = ["images/train/sad/aa.jpg", "images/train/sad/zz.jpg", "images/train/pain/zz.jpg"]
+    report, _ = run(images("sad/1.jpg"), exported(pairs, left))
+    assert report.operations[0]["counts"] == {"unknown": 2}

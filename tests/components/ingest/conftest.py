@@ -1,6 +1,13 @@
+import uuid
 from dataclasses import dataclass, field
 
 import pytest
+from aihub_records import text
+from source_trees import KINDS, pack, tree, write_folder
+
+from components.ingest.aihub import AihubOptions, read_aihub
+from components.shared.options import parse_options
+from serving.runtime.storage import make_bucket
 
 
 @dataclass
@@ -24,3 +31,38 @@ def listing():
         return Listing(tuple(sorted(files)), contents)
 
     return make
+
+
+@pytest.fixture
+def aihub(listing):
+    """Read AI Hub's data from a mapping of names to contents; lists and dicts are written as JSON."""
+
+    def read(files, **options):
+        contents = {name: text(data) if isinstance(data, list | dict) else data for name, data in files.items()}
+        return read_aihub(listing(contents), parse_options(AihubOptions, options, "aihub"))
+
+    return read
+
+
+@pytest.fixture
+def bucket(s3):
+    name = f"t{uuid.uuid4().hex}"
+    make_bucket(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """The tree as a folder, as single archives, and as folders whose first part is an archive."""
+    top = tmp_path_factory.mktemp("shapes")
+    files = tree()
+    backwards = dict(reversed(files.items()))
+    found = {"folder": write_folder(top / "folder", files)}
+    for kind in KINDS:
+        found[kind] = pack(top / "single" / kind.replace(".", "") / "all", backwards, kind)
+        inner = {name.removeprefix("train/"): data for name, data in backwards.items() if name.startswith("train/")}
+        rest = {name: data for name, data in files.items() if not name.startswith("train/")}
+        beside = write_folder(top / f"beside-{kind}", rest)
+        pack(beside / "train", inner, kind)
+        found[f"beside {kind}"] = beside
+    return found

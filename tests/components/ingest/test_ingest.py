@@ -4,9 +4,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -202,7 +199,7 @@ def test_an_output_in_the_source_is_refused(profiles, tmp_path, images, annotati
     before = contents(profiles)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(profiles)
-    for source in ("raw", str(profiles), "link", f"file://{profiles}"):
+    for source in ("raw", "raw/", "./link/../raw", str(profiles), "link", f"file://{profiles}"):
         with pytest.raises(InputError, match="the output lies in the source"):
             ingest(source, Path(images), Path(annotations))
     assert contents(profiles) == before
@@ -216,7 +213,7 @@ def test_an_old_output_is_not_overwritten(profiles, tmp_path):
     assert contents(tmp_path / "out") == before
 
 
-def test_a_killed_run_leaves_nothing_that_is_accepted(profiles, tmp_path):
+def test_a_killed_run_leaves_nothing_that_is_accepted(profiles, tmp_path, kill_when_ready):
     program = (
         "import sys, time; from pathlib import Path; from components.ingest import ingest as module\n"
         "real = module.ArchiveWriter.add\n"
@@ -226,13 +223,7 @@ def test_a_killed_run_leaves_nothing_that_is_accepted(profiles, tmp_path):
         "module.ArchiveWriter.add = add\n"
         "module.ingest(sys.argv[1], Path(sys.argv[2]) / 'images', Path(sys.argv[2]) / 'annotations.json')\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(profiles), str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
-    process.stdout.close()
+    kill_when_ready(program, profiles, tmp_path / "out")
     (left,) = (tmp_path / "out").iterdir()
     assert left.name.startswith(".images.")
     with pytest.raises(InputError):

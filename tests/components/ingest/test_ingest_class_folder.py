@@ -1,7 +1,7 @@
 import pytest
 
 from components.ingest.class_folder import ClassFolderOptions, read_class_folders
-from components.ingest.options import parse_options
+from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from components.ingest.coco import CocoOptions, read_coco
 from components.ingest.found import FoundFace, Record
-from components.ingest.options import parse_options
+from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
 EMOTIONS = ["anger", "anxiety", "embarrass", "happy", "normal", "pain", "sad"]

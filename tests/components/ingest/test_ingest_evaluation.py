@@ -2,8 +2,8 @@ import pytest
 
 from components.ingest.evaluation_folder import EvaluationOptions, read_evaluation
 from components.ingest.found import FoundFace, Record
-from components.ingest.options import parse_options
 from components.shared.dataset.label_spaces import label_space
+from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
 

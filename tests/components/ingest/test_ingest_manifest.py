@@ -1,7 +1,9 @@
+import unicodedata
+
 import pytest
 
 from components.ingest.manifest import ManifestOptions, read_manifest
-from components.ingest.options import parse_options
+from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
 
@@ -144,7 +146,7 @@ def test_quotes_byte_order_mark_and_names_of_other_languages(read):
         ("path,path\na.jpg,x\n", {}, "two columns have the same name"),
         ("path\n", {}, "the table has no rows"),
         ("", {}, "the table has no rows"),
-        (b"path\n\xff\xfe.jpg\n", {}, "not a CSV table in UTF-8"),
+        (b"path\n\xff\xfe.jpg\n", {}, "not a text in UTF-8 or CP949"),
         ("path\na.jpg\n", {"manifest": "other.csv"}, "no table 'other.csv'"),
         ("path\na.jpg\n", {"colums": {}}, "'colums' is unknown.*Known options: max_dropped, .*manifest, columns"),
         ("path\na.jpg\n", {"columns": {"group": "g"}}, "'columns.group' is unknown"),
@@ -155,3 +157,13 @@ def test_quotes_byte_order_mark_and_names_of_other_languages(read):
 def test_mistakes_are_named(read, table, options, message):
     with pytest.raises(InputError, match=message):
         read(table, **options)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_table_of_korean_names_in_any_encoding(read, encoding, form):
+    table = "path,emotion,person\n얼굴/하나.jpg,기쁨,김철수\n"
+    if encoding != "cp949":
+        table = unicodedata.normalize(form, table)
+    result = read(table.encode(encoding), files=("얼굴/하나.jpg",))
+    assert facts(result) == [("얼굴/하나.jpg", "김철수", None, [(None, {"emotion": "happy"})])]

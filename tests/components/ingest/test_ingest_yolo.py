@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.ingest.found import FoundFace
-from components.ingest.options import parse_options
 from components.ingest.source import Source
 from components.ingest.yolo import YoloOptions, read_yolo
 from components.ingest.yolo_rows import parse_row
+from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
 ROW = "0 0.5 0.5 0.2 0.4"
@@ -239,3 +239,29 @@ def test_no_text_breaks_the_row_parser(text):
     assert width > 0
     assert height > 0
     assert max(map(abs, (left, top, width, height))) <= 8
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 2024-13-45",
+        "a: !!bool x",
+        "a: !!int ''",
+        "a: !!timestamp x",
+        "a: 2024-01-01 99:99:99",
+        "&a [*a]",
+        "a: 1e9999",
+    ],
+)
+def test_a_stray_yaml_of_any_content_is_no_data_set(found, text):
+    result = found({"ci.yaml": text, "images/a.jpg": "", "labels/a.txt": ROW})
+    assert [record.path for record in result.records] == ["images/a.jpg"]
+    with pytest.raises(InputError, match="ci.yaml: no data set"):
+        found({}, data="ci.yaml")
+
+
+def test_a_name_that_is_no_name_is_not_written_out(found):
+    """Aliases of aliases are small in memory and endless as text."""
+    bomb = "\n".join(["b0: &b0 [x, x]", *(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]" for n in range(1, 12))])
+    files = {"d.yaml": f"{bomb}\ntrain: images\nnames: [*b11, cat]", "images/a.jpg": "", "labels/a.txt": f"1{ROW[1:]}"}
+    assert found(files).records[0].faces[0].attributes == {"label": "cat"}

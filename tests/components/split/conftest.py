@@ -2,41 +2,8 @@ import itertools
 
 import pytest
 
-from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
+from components.shared.dataset.annotations import Annotations, read_annotations, write_annotations
 from components.split.split import split
-
-STEMS = {
-    "mask1": "worn",
-    "mask2": "worn",
-    "mask3": "worn",
-    "mask4": "worn",
-    "mask5": "worn",
-    "incorrect_mask": "incorrect",
-    "normal": "absent",
-}
-
-
-@pytest.fixture
-def profiles():
-    """Make the seven pictures of each person, a (id, gender, age), as the profile reader does."""
-
-    def make(persons, split=None, start=1):
-        number = itertools.count(start)
-        return [
-            Image(
-                at := next(number),
-                f"{who}_{gender}_Asian_{age}/{stem}.jpg",
-                384,
-                512,
-                (Face(at, None, {"mask": mask, "gender": gender, "age": age}),),
-                who,
-                split,
-            )
-            for who, gender, age in persons
-            for stem, mask in STEMS.items()
-        ]
-
-    return make
 
 
 @pytest.fixture

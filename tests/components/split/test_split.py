@@ -1,9 +1,6 @@
 import itertools
 import json
 import random
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -289,19 +286,15 @@ def test_output_equal_to_input_is_refused(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_killed_split_leaves_no_output(tmp_path):
+def test_a_killed_split_leaves_no_output(tmp_path, kill_when_ready):
     write_annotations(make(hundred_persons()), tmp_path / "in.json")
     program = (
         "import sys, time; from pathlib import Path; from components.split.split import split\n"
         "def stop(self, target): print('ready', flush=True); time.sleep(60)\n"
         "Path.replace = stop\n"
-        "split(Path('in.json'), Path('out.json'), label_space='mask', val_ratio=.2, test_ratio=.2, seed=0)\n"
+        "split(*map(Path, sys.argv[1:]), label_space='mask', val_ratio=.2, test_ratio=.2, seed=0)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
-    process.stdout.close()
+    kill_when_ready(program, tmp_path / "in.json", tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 
 

@@ -40,10 +40,10 @@ def band(age):
 
 
 @pytest.mark.parametrize("seed", [0, 1997])
-def test_folds_of_the_2700_persons(divide, profiles, seed):
+def test_folds_of_the_2700_persons(divide, person_images, seed):
     """mask 57: each person is in one fold, the shares of band and gender are within 2 points across folds."""
     persons = field()
-    report, data = divide(profiles(persons), mode="kfold", folds=5.0, k_index=4.0, seed=seed)
+    report, data = divide(person_images(persons), mode="kfold", folds=5.0, k_index=4.0, seed=seed)
     fold_of = defaultdict(set)
     for image in data.images:
         fold_of[image.person].add(image.fold)
@@ -73,9 +73,9 @@ def test_folds_of_the_2700_persons(divide, profiles, seed):
     assert facts["strata"] == ["gender_age", "mask_gender_age"]
 
 
-def test_every_person_is_in_one_val_fold_over_all_k(divide, profiles):
+def test_every_person_is_in_one_val_fold_over_all_k(divide, person_images):
     """mask 25, mask 57: with one seed the folds are the same whichever of them is val."""
-    images = profiles(field()[:100])
+    images = person_images(field()[:100])
     seen = Counter()
     for k_index in range(4):
         _, data = divide(images, "mask", mode="kfold", folds=4, k_index=k_index, seed=5)
@@ -84,8 +84,8 @@ def test_every_person_is_in_one_val_fold_over_all_k(divide, profiles):
     assert len(seen) == 100
 
 
-def test_the_order_of_the_images_does_not_matter_and_the_seed_does(divide, profiles):
-    images = profiles(field()[:60])
+def test_the_order_of_the_images_does_not_matter_and_the_seed_does(divide, person_images):
+    images = person_images(field()[:60])
     folds = []
     for given_images, seed in [(images, 1), (random.Random(2).sample(images, len(images)), 1), (images, 2)]:
         _, data = divide(given_images, mode="kfold", folds=3, seed=seed, space="gender")
@@ -135,17 +135,17 @@ def test_emotions_are_stratified_together_with_age_and_gender(divide):
             assert max(shares) - min(shares) < 0.02
 
 
-def test_a_given_test_set_stays_and_has_no_fold(divide, profiles):
+def test_a_given_test_set_stays_and_has_no_fold(divide, person_images):
     persons = field()[:50]
-    images = [*profiles(persons[:40], "val"), *profiles(persons[40:], "test", start=1000)]
+    images = [*person_images(persons[:40], "val"), *person_images(persons[40:], "test", start=1000)]
     report, data = divide(images, "gender", mode="kfold")
     assert {image.fold for image in data.images if image.split == "test"} == {None}
     assert report.persons == {"train": 32, "val": 8, "test": 10}
     assert data.info["split"]["given"] == ["test"]
 
 
-def test_persons_shared_with_a_given_test_set_are_told(divide, profiles, caplog):
-    images = profiles(field()[:40])
+def test_persons_shared_with_a_given_test_set_are_told(divide, person_images, caplog):
+    images = person_images(field()[:40])
     images[0] = replace(images[0], split="test")
     report, data = divide(images, "gender", mode="kfold")
     assert report.crossing_persons == 1
@@ -153,10 +153,10 @@ def test_persons_shared_with_a_given_test_set_are_told(divide, profiles, caplog)
     assert "too good" in caplog.text
 
 
-def test_images_kept_out_of_training_have_a_fold_and_are_val_at_their_turn(divide, profiles):
+def test_images_kept_out_of_training_have_a_fold_and_are_val_at_their_turn(divide, person_images):
     persons = field()[:50]
     out = {who for who, _, _ in persons[::3]}
-    images = [replace(image, trainable=image.person not in out) for image in profiles(persons)]
+    images = [replace(image, trainable=image.person not in out) for image in person_images(persons)]
     report, data = divide(images, "gender", mode="kfold")
     assert {image.fold for image in data.images} == set(range(5))
     held_back = [image for image in data.images if image.split is None]
@@ -166,23 +166,23 @@ def test_images_kept_out_of_training_have_a_fold_and_are_val_at_their_turn(divid
     assert all(image.trainable for image in data.images if image.split == "train")
 
 
-def test_a_class_of_fewer_persons_than_folds_is_no_obstacle(divide, profiles):
+def test_a_class_of_fewer_persons_than_folds_is_no_obstacle(divide, person_images):
     persons = [("a", "male", 60), ("b", "male", 60), *((f"{at}", "female", 20) for at in range(20))]
-    _, data = divide(profiles(persons), mode="kfold")
+    _, data = divide(person_images(persons), mode="kfold")
     assert len({image.fold for image in data.images if image.person in "ab"}) == 2
 
 
-def test_an_earlier_fold_is_forgotten_by_another_mode(divide, profiles):
-    _, data = divide(profiles(field()[:100]), "gender", mode="kfold")
+def test_an_earlier_fold_is_forgotten_by_another_mode(divide, person_images):
+    _, data = divide(person_images(field()[:100]), "gender", mode="kfold")
     _, data = divide(data.images, "gender", info=data.info)
     assert {image.fold for image in data.images} == {None}
     assert data.info["split"]["mode"] == "person"
 
 
-def test_folds_of_images_leak_and_say_so(divide, profiles, caplog):
+def test_folds_of_images_leak_and_say_so(divide, person_images, caplog):
     """mask 24: classes are dealt evenly, persons are on both sides."""
     space = label_space("mask_gender_age")
-    report, data = divide(profiles(field()[:101]), mode="image_kfold", folds=5, k_index=1)
+    report, data = divide(person_images(field()[:101]), mode="image_kfold", folds=5, k_index=1)
     assert data.info["leaks"] is report.leaks is True
     assert report.crossing_persons > 50
     assert "too good" in caplog.text
@@ -195,8 +195,8 @@ def test_folds_of_images_leak_and_say_so(divide, profiles, caplog):
     assert {image.split for image in data.images if image.fold == 1} == {"val"}
 
 
-def test_too_few_for_the_folds(divide, profiles):
+def test_too_few_for_the_folds(divide, person_images):
     with pytest.raises(InputError, match="3 persons cannot fill 5 folds; ask for fewer folds"):
-        divide(profiles(field()[:3]), "gender", mode="kfold")
+        divide(person_images(field()[:3]), "gender", mode="kfold")
     with pytest.raises(InputError, match="7 images cannot fill 8 folds"):
-        divide(profiles(field()[:1]), "mask", mode="image_kfold", folds=8)
+        divide(person_images(field()[:1]), "mask", mode="image_kfold", folds=8)

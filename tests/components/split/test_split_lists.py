@@ -37,10 +37,10 @@ def sides(data):
 
 
 @pytest.mark.parametrize("name", [folder, lambda person: person[0], lambda person: f"  {folder(person)}/ "])
-def test_persons_of_a_list_get_its_split(divide, profiles, lists, name):
+def test_persons_of_a_list_get_its_split(divide, person_images, lists, name):
     """mask 2"""
     options = lists(train=map(name, PERSONS[:12]), val=map(name, PERSONS[12:16]), test=map(name, PERSONS[16:]))
-    report, data = divide(profiles(PERSONS), **options)
+    report, data = divide(person_images(PERSONS), **options)
     expected = {who: {"train" if at < 12 else "val" if at < 16 else "test"} for at, (who, _, _) in enumerate(PERSONS)}
     assert sides(data) == expected
     assert report.persons == {"train": 12, "val": 4, "test": 4}
@@ -51,20 +51,20 @@ def test_persons_of_a_list_get_its_split(divide, profiles, lists, name):
     assert (facts["mode"], facts["train_list"], facts["unknown_names"]) == ("lists", "train.txt", 0)
 
 
-def test_an_overlap_is_refused_naming_the_persons(divide, profiles, lists, tmp_path):
+def test_an_overlap_is_refused_naming_the_persons(divide, person_images, lists, tmp_path):
     """mask 2"""
     with pytest.raises(InputError, match="1 persons are in train and in val: 000003_female_Asian_23; a person belongs"):
-        divide(profiles(PERSONS), **lists(train=map(folder, PERSONS[:5]), val=map(folder, PERSONS[2:3])))
+        divide(person_images(PERSONS), **lists(train=map(folder, PERSONS[:5]), val=map(folder, PERSONS[2:3])))
     assert not (tmp_path / "split0.json").exists()
 
 
-def test_an_overlap_of_an_id_and_a_folder_name_is_seen(divide, profiles, lists):
+def test_an_overlap_of_an_id_and_a_folder_name_is_seen(divide, person_images, lists):
     with pytest.raises(InputError, match="persons are in train and in test: 000004;"):
-        divide(profiles(PERSONS), **lists(train=["000003", "000004"], test=[folder(PERSONS[3])]))
+        divide(person_images(PERSONS), **lists(train=["000003", "000004"], test=[folder(PERSONS[3])]))
 
 
-def test_two_folders_of_one_person_cannot_be_on_two_sides(divide, profiles, lists):
-    images = profiles([("003397", "female", 19), ("003397", "female", 20), ("1", "male", 30)])
+def test_two_folders_of_one_person_cannot_be_on_two_sides(divide, person_images, lists):
+    images = person_images([("003397", "female", 19), ("003397", "female", 20), ("1", "male", 30)])
     with pytest.raises(InputError, match="003397"):
         divide(images, **lists(train=["003397_female_Asian_19", "1"], val=["003397_female_Asian_20"]))
     report, data = divide(images, **lists(train=["003397_female_Asian_19", "1"]))
@@ -77,10 +77,11 @@ def test_two_folders_of_one_person_cannot_be_on_two_sides(divide, profiles, list
     assert data.info["split"]["unlisted_persons"] == 0
 
 
-def test_persons_in_no_list_and_names_of_nobody_are_counted(divide, profiles, lists):
+def test_persons_in_no_list_and_names_of_nobody_are_counted(divide, person_images, lists):
     """mask 2: names match exactly, 000001-1 is not 000001."""
     report, data = divide(
-        profiles(PERSONS), **lists(train=["000001", "000001-1", "2", "nobody"], val=["000002", "000002_male_Asian_99"])
+        person_images(PERSONS),
+        **lists(train=["000001", "000001-1", "2", "nobody"], val=["000002", "000002_male_Asian_99"]),
     )
     assert report.persons == {"train": 1, "val": 1}
     facts = data.info["split"]
@@ -91,17 +92,17 @@ def test_persons_in_no_list_and_names_of_nobody_are_counted(divide, profiles, li
     assert facts["unknown_examples"] == ["000001-1", "000002_male_Asian_99", "2", "nobody"]
 
 
-def test_the_persons_of_the_field(divide, profiles, lists):
+def test_the_persons_of_the_field(divide, person_images, lists):
     """mask 2: 2,430 and 270 persons, together all 2,700."""
     persons = [(f"{at:06}", ["male", "female"][at % 2], 18 + at % 43) for at in range(2700)]
     options = lists(train=map(folder, persons[270:]), val=map(folder, persons[:270]))
-    report, data = divide(profiles(persons), **options)
+    report, data = divide(person_images(persons), **options)
     assert report.persons == {"train": 2430, "val": 270}
     assert crossing_persons(data.images) == []
 
 
-def test_a_given_test_set_stays_when_there_is_no_test_list(divide, profiles, lists):
-    images = [*profiles(PERSONS[:10]), *profiles(PERSONS[10:], "test", start=500)]
+def test_a_given_test_set_stays_when_there_is_no_test_list(divide, person_images, lists):
+    images = [*person_images(PERSONS[:10]), *person_images(PERSONS[10:], "test", start=500)]
     report, data = divide(images, **lists(train=map(folder, PERSONS[:6]), val=map(folder, PERSONS[6:10])))
     assert report.persons == {"train": 6, "val": 4, "test": 10}
     assert data.info["split"]["given"] == ["test"]
@@ -120,8 +121,8 @@ def test_pictures_whose_person_nobody_knows_are_found_by_their_folder(divide, li
     assert [image.split for image in data.images] == ["train", "train", "val", "train"]
 
 
-def test_listed_images_without_a_label_or_kept_out_of_training_get_no_split(divide, profiles, lists):
-    images = [replace(image, trainable=image.person != "000001") for image in profiles(PERSONS)]
+def test_listed_images_without_a_label_or_kept_out_of_training_get_no_split(divide, person_images, lists):
+    images = [replace(image, trainable=image.person != "000001") for image in person_images(PERSONS)]
     images[10] = replace(images[10], faces=())
     report, data = divide(images, **lists(train=["000001", "000002"], val=["000003"]))
     assert (report.not_trainable, report.unlabelled) == (7, 1)
@@ -130,17 +131,17 @@ def test_listed_images_without_a_label_or_kept_out_of_training_get_no_split(divi
     assert data.info["split"]["unknown_names"] == 0
 
 
-def test_lists_in_s3(divide, profiles, s3, tmp_path):
+def test_lists_in_s3(divide, person_images, s3, tmp_path):
     (tmp_path / "train.txt").write_text("\ufeff000001\r\n\r\n000002\r\n", encoding="utf-8")
     make_bucket("lists")
     upload(tmp_path / "train.txt", "s3://lists/train.txt")
-    report, data = divide(profiles(PERSONS), mode="lists", train_list="s3://lists/train.txt")
+    report, data = divide(person_images(PERSONS), mode="lists", train_list="s3://lists/train.txt")
     assert report.persons == {"train": 2}
     assert data.info["split"]["train_list"] == "s3://lists/train.txt"
 
 
-def test_lists_that_are_none(divide, profiles, lists, tmp_path):
-    images = profiles(PERSONS)
+def test_lists_that_are_none(divide, person_images, lists, tmp_path):
+    images = person_images(PERSONS)
     with pytest.raises(NotFoundError, match="there is no such list"):
         divide(images, mode="lists", train_list=str(tmp_path / "none.txt"))
     with pytest.raises(InputError, match="there is no name in this list"):
@@ -148,5 +149,5 @@ def test_lists_that_are_none(divide, profiles, lists, tmp_path):
     with pytest.raises(InputError, match="none of its 1 names is a person of .*such as '000001'"):
         divide(images, **lists(train=["1"]))
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="no text in UTF-8"):
+    with pytest.raises(InputError, match="not a text in UTF-8"):
         divide(images, mode="lists", train_list=str(tmp_path / "odd.txt"))

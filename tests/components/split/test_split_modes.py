@@ -12,8 +12,8 @@ from components.shared.dataset.annotations import Annotations, Face, Image, writ
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.persons import crossing_persons
 from components.split.component import split as split_component
-from components.split.division import FaceClasses, Task
-from components.split.options import parse_options
+from components.split.division import Task, classes_of_images
+from components.split.options import SplitOptions
 from components.split.split import MODES
 from serving.runtime.errors import InputError
 
@@ -32,9 +32,9 @@ def by_class(data):
     return Counter((image.split, image.faces[0].attributes["emotion"]) for image in data.images)
 
 
-def test_by_person_each_is_on_one_side_and_whole(divide, profiles):
+def test_by_person_each_is_on_one_side_and_whole(divide, person_images):
     """mask 23, emotion 27: the exact ratio within one person."""
-    report, data = divide(profiles(PERSONS), mode="person")
+    report, data = divide(person_images(PERSONS), mode="person")
     assert crossing_persons(data.images) == []
     assert report.persons == {"train": 60, "val": 20, "test": 20}
     assert set(Counter(image.person for image in data.images).values()) == {7}
@@ -42,12 +42,12 @@ def test_by_person_each_is_on_one_side_and_whole(divide, profiles):
     assert data.info["split"]["mode"] == "person"
 
 
-def test_all_for_training(divide, profiles):
+def test_all_for_training(divide, person_images):
     """mask 26"""
     images = [
-        *profiles(PERSONS[:50], "val"),
-        *profiles(PERSONS[50:60], "test", 1000),
-        *profiles(PERSONS[60:], None, 2000),
+        *person_images(PERSONS[:50], "val"),
+        *person_images(PERSONS[50:60], "test", 1000),
+        *person_images(PERSONS[60:], None, 2000),
     ]
     images[0] = replace(images[0], faces=())
     images[1] = replace(images[1], trainable=False)
@@ -55,7 +55,7 @@ def test_all_for_training(divide, profiles):
     assert report.images == {"train": 90 * 7 - 2, "test": 70}
     assert (report.unlabelled, report.not_trainable) == (1, 1)
     assert report.leaks is False
-    report, _ = divide(profiles(PERSONS), mode="all")
+    report, _ = divide(person_images(PERSONS), mode="all")
     assert report.images == {"train": 700}
 
 
@@ -114,8 +114,8 @@ def test_image_mode_does_not_depend_on_the_order_but_on_the_seed(divide):
 
 
 @pytest.mark.parametrize("mode", ["person", "image", "all"])
-def test_images_kept_out_of_training_get_no_split_in_train(divide, profiles, mode):
-    images = [replace(image, trainable=int(image.person) % 5 > 0) for image in profiles(PERSONS)]
+def test_images_kept_out_of_training_get_no_split_in_train(divide, person_images, mode):
+    images = [replace(image, trainable=int(image.person) % 5 > 0) for image in person_images(PERSONS)]
     report, data = divide(images, "gender", mode=mode)
     assert all(image.trainable for image in data.images if image.split == "train")
     held_back = [image for image in data.images if image.split is None]
@@ -139,32 +139,31 @@ def test_images_kept_out_of_training_get_no_split_in_train(divide, profiles, mod
         ({"mode": "kfold", "folds": 2.5}, "'folds' .*got 2.5"),
     ],
 )
-def test_options_that_do_not_fit(divide, profiles, options, message):
+def test_options_that_do_not_fit(divide, person_images, options, message):
     with pytest.raises(InputError, match=message):
-        divide(profiles(PERSONS), **options)
+        divide(person_images(PERSONS), **options)
 
 
-def test_every_mode_divides_200_000_images_in_seconds(profiles, tmp_path):
-    images = profiles([(f"{at:05}", ["male", "female"][at % 2], 18 + at % 43) for at in range(28_572)])
+def test_every_mode_divides_200_000_images_in_seconds(person_images, tmp_path):
+    images = person_images([(f"{at:05}", ["male", "female"][at % 2], 18 + at % 43) for at in range(28_572)])
     space = label_space("mask_gender_age")
     ratios = {"val": 0.2, "test": 0.2}
     (tmp_path / "train.txt").write_text(
         "".join(f"{image.person}\n" for image in images[: 20_000 * 7]), encoding="utf-8"
     )
-    classes_of = FaceClasses(space, tmp_path)
-    classes = {image.id: classes_of(image) for image in images}
+    classes = classes_of_images(images, space, tmp_path)
     for mode, divide_by in MODES.items():
         lists = {"train_list": str(tmp_path / "train.txt")} if mode == "lists" else {}
         start = time.process_time()
-        options = parse_options({"mode": mode, **lists})
+        options = SplitOptions(mode=mode, **lists)
         division = divide_by(Task(tmp_path, images, images, classes, space, ratios, 0, options))
         seconds = time.process_time() - start
         assert seconds < 15, (mode, seconds)
         assert len(division.splits) == (140_000 if mode == "lists" else 200_004)
 
 
-def test_the_door_takes_options(tmp_path, profiles):
-    write_annotations(Annotations(tuple(profiles(PERSONS)), {}), tmp_path / "in.json")
+def test_the_door_takes_options(tmp_path, person_images):
+    write_annotations(Annotations(tuple(person_images(PERSONS)), {}), tmp_path / "in.json")
     metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
     split_component.python_func(
         annotations=dsl.Dataset(uri=str(tmp_path / "in.json")),

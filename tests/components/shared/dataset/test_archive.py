@@ -4,10 +4,8 @@ import os
 import pickle
 import random
 import shutil
-import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -286,20 +284,14 @@ def test_an_exception_leaves_nothing_and_an_old_folder_is_not_overwritten(tmp_pa
     assert ImageArchive(folder).read("a") == b"1"
 
 
-def test_a_killed_writer_leaves_nothing_that_opens(tmp_path):
+def test_a_killed_writer_leaves_nothing_that_opens(tmp_path, kill_when_ready):
     program = (
         "import sys, time; from pathlib import Path; from components.shared.dataset.archive import ArchiveWriter\n"
         "with ArchiveWriter(Path(sys.argv[1]), shard_bytes=1000) as writer:\n"
         "    for i in range(20): writer.add(str(i), bytes(300))\n"
         "    print('ready', flush=True); time.sleep(60)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "images")], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
-    process.stdout.close()
+    kill_when_ready(program, tmp_path / "images")
     assert not (tmp_path / "images").exists()
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".")

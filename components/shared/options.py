@@ -1,0 +1,60 @@
+"""Options that a person writes as a mapping, checked against a pydantic model."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from serving.runtime.errors import InputError
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def parse_options(kind: type[ModelT], values: Mapping[str, Any], subject: str) -> ModelT:
+    """Validate options.
+
+    Args:
+        kind: the model that they must fit.
+        values: what was written.
+        subject: what they are, for the message: `options of split`.
+
+    Raises:
+        InputError: names every wrong entry with its value, and the known names where one is unknown or missing.
+    """
+    known = f"Known options: {', '.join(kind.model_fields)}"
+    if not isinstance(values, Mapping):
+        raise InputError(f"{subject}: expected a mapping, got {values!r}. {known}")
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        problems = error.errors()
+        wrong = "; ".join(_complaint(kind, problem) for problem in problems)
+        misnamed = any(problem["type"] in ("extra_forbidden", "missing") for problem in problems)
+        raise InputError(f"{subject}: {wrong}" + (f". {known}" if misnamed else "")) from error
+
+
+def _complaint(kind: type[BaseModel], problem: Any) -> str:
+    """Say what is wrong with one entry; `problem` is one of pydantic's error details."""
+    *parents, name = problem["loc"] or (None,)
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if name is None:
+        return message
+    where = ".".join(map(str, (*parents, name)))
+    if problem["type"] == "missing":
+        return f"'{where}' is missing"
+    if problem["type"] == "extra_forbidden":
+        siblings = _fields(kind, parents) if parents else []
+        hint = f" (known there: {', '.join(siblings)})" if siblings else ""
+        return f"'{where}' is unknown, got {problem['input']!r}{hint}"
+    return f"'{where}' {message}, got {problem['input']!r}"
+
+
+def _fields(kind: type[BaseModel], path: list[int | str]) -> list[str]:
+    """Return the names that are known in the model at `path` within `kind`; none behind a list, mapping or union."""
+    model: Any = kind
+    for part in path:
+        field = model.model_fields.get(part)
+        model = None if field is None else field.annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+    return list(model.model_fields)

@@ -1,0 +1,44 @@
+import itertools
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from components.ingest.profile import MASK_OF_STEM
+from components.shared.dataset.annotations import Face, Image
+
+
+@pytest.fixture
+def person_images():
+    """Make the seven pictures of each person, a (id, gender, age), as the profile reader does."""
+
+    def make(persons, split=None, start=1):
+        number = itertools.count(start)
+        return [
+            Image(
+                at := next(number),
+                f"{who}_{gender}_Asian_{age}/{stem}.jpg",
+                384,
+                512,
+                (Face(at, None, {"mask": mask, "gender": gender, "age": age}),),
+                person=who,
+                split=split,
+            )
+            for who, gender, age in persons
+            for stem, mask in MASK_OF_STEM.items()
+        ]
+
+    return make
+
+
+@pytest.fixture
+def kill_when_ready():
+    """Run a Python program with arguments, and kill it once it has printed `ready`."""
+
+    def run(program, *arguments):
+        with subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGKILL)
+
+    return run

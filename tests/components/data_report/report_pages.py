@@ -1,0 +1,123 @@
+"""Data sets to report on, and what a page shows."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+
+from components.data_report.data_report import DataReport, data_report
+from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.archive import ArchiveWriter
+
+LIMIT = 2_000_000
+VOID = {"meta", "img", "br", "wbr"}
+MASKS = ("worn", "incorrect", "absent")
+
+
+class Page(HTMLParser):
+    """Checks that every tag is closed in its place, and collects what a page shows, loads and shouts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.sources: list[str] = []
+        self.notices: list[str] = []
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+        self.faults += [f"<{tag}> stays open" for tag in self.open]
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name.startswith("on") or name in ("href", "srcset", "action"):
+                self.faults.append(f"<{tag} {name}={value}>")
+            if name == "src":
+                self.sources.append(value or "")
+            if (name, value) == ("role", "alert"):
+                self.notices.append("")
+
+    def handle_startendtag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> closes nothing")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self.open[-1:] == ["strong"]:
+            self.notices[-1] = data
+
+
+def jpeg(height: int = 40, width: int = 30, seed: int = 0, exif: bytes = b"") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Picture.fromarray(pixels).save(buffer, "JPEG", quality=80, exif=exif)
+    return buffer.getvalue()
+
+
+def image(number: int, split: str | None = "train", **facts: Any) -> Image:
+    """An image of its own person with one face that wears a mask, unlike every other image."""
+    attributes = facts.pop("attributes", {"mask": "worn"})
+    print_ = np.random.default_rng(number).integers(0, 256, 16, dtype=np.uint8).tobytes().hex()
+    defaults: dict[str, Any] = {
+        "file_name": f"{number:03d}.jpg",
+        "width": 30,
+        "height": 40,
+        "faces": (Face(number, facts.pop("box", (5.0, 10.0, 15.0, 20.0)), attributes),),
+        "person": f"p{number}",
+        "sha256": f"{number:064x}",
+        "dhash": print_,
+    }
+    return Image(id=number, split=split, **(defaults | facts))
+
+
+def write(
+    folder: Path, images: Sequence[Image], info: Mapping[str, Any] | None = None, contents: Mapping[str, bytes] = {}
+) -> None:
+    plain = jpeg()
+    with ArchiveWriter(folder / "images") as writer:
+        for one in images:
+            if contents.get(one.file_name, plain):
+                writer.add(one.file_name, contents.get(one.file_name, plain))
+    write_annotations(Annotations(tuple(images), {"leaks": False, **(info or {})}), folder / "a.json")
+
+
+def report(folder: Path, space: str = "mask") -> tuple[DataReport, Page]:
+    figures = data_report(folder / "images", folder / "a.json", folder / "report", label_space=space)
+    text = (folder / "report").read_bytes()
+    page = Page(text.decode())
+    assert page.faults == [] and len(text) < LIMIT
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
+    return figures, page
+
+
+def cells(page: Page) -> str:
+    return re.sub(r"\s+", " ", " ".join(page.text))
+
+
+def hand_made() -> list[Image]:
+    """Two splits and an image without one; 3 worn, 2 incorrect, no absent, one face without a label, one image bare."""
+    near = image(1).dhash or ""
+    flipped = f"{int(near[0], 16) ^ 1:x}" + near[1:]
+    return [
+        image(1, attributes={"mask": "worn", "age": 20, "gender": "male", "place": "here"}),
+        image(2, "val", person="p1", attributes={"mask": "worn", "age": 60}),
+        image(3, "val", dhash=flipped, attributes={"mask": "incorrect", "age": 29, "place": "there"}),
+        image(4, "train", sha256=f"{2:064x}", attributes={"mask": "with_mask"}),
+        image(5, "train", file_name="deep.er/005.PNG", person=None, box=None, attributes={"mask": "incorrect"}),
+        image(6, None, file_name="bare", faces=(), trainable=False, fold=1),
+        image(7, "train", box=(0.0, 0.0, 30.0, 40.0), attributes={"age": 31}),
+    ]

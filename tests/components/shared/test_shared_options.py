@@ -1,0 +1,64 @@
+"""Options are checked against a model, and every wrong entry is named."""
+
+import pytest
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from components.shared.options import parse_options
+from serving.runtime.errors import InputError
+
+
+class _Columns(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = "path"
+    size: tuple[int, int] = (1, 1)
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    ratio: float
+    seed: int = 0
+    columns: _Columns = _Columns()
+    more: list[_Columns] | None = None
+
+    @model_validator(mode="after")
+    def _small(self):
+        if self.seed > 9:
+            raise ValueError("the seed is too large")
+        return self
+
+
+def test_ints_that_arrive_as_floats_become_ints():
+    assert parse_options(_Options, {"ratio": 1, "seed": 3.0}, "options of x").seed == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "options of x: 'ratio' is missing. Known options: ratio, seed, columns, more"),
+        (
+            {"ratoi": 1, "seed": 0.5},
+            "options of x: 'ratio' is missing; 'seed' Input should be a valid integer, got a number with a fractional "
+            "part, got 0.5; 'ratoi' is unknown, got 1. Known options: ratio, seed, columns, more",
+        ),
+        (
+            {"ratio": 1, "columns": {"paht": "p"}},
+            "options of x: 'columns.paht' is unknown, got 'p' (known there: path, size). "
+            "Known options: ratio, seed, columns, more",
+        ),
+        (
+            {"ratio": 1, "columns": {"size": [1, None]}},
+            "options of x: 'columns.size.1' Input should be a valid integer",
+        ),
+        ({"ratio": 1, "more": [{"paht": 1}]}, "options of x: 'more.0.paht' is unknown, got 1. Known options: ratio,"),
+        ({"ratio": 1, "seed": 10}, "options of x: the seed is too large"),
+        ({1: 2, "ratio": 1}, "options of x: '1' "),
+        (0.5, "options of x: expected a mapping, got 0.5. Known options: ratio, seed, columns, more"),
+        (None, "options of x: expected a mapping, got None."),
+    ],
+)
+def test_wrong_options_are_named(values, message):
+    with pytest.raises(InputError) as caught:
+        parse_options(_Options, values, "options of x")
+    assert str(caught.value).startswith(message)

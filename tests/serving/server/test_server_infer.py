@@ -1,0 +1,106 @@
+"""The open inference protocol: tensors and files, good and bad."""
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from server_requests import expect_error, picture
+from starlette.testclient import TestClient
+
+from serving.runtime.predictor import Predictor
+
+
+def infer(client: TestClient, tensor: dict[str, Any], **more: Any) -> Any:
+    return client.post("/v2/models/tiny/infer", json={"inputs": [{"name": "images"} | tensor]} | more)
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 40, 32, 3), dtype=np.uint8)
+
+
+def test_infer_pixels(client: TestClient, predictor: Predictor) -> None:
+    expected = predictor.probabilities(PIXELS)
+    for data in (PIXELS.ravel().tolist(), PIXELS.tolist()):
+        answer = infer(client, {"datatype": "UINT8", "shape": [2, 40, 32, 3], "data": data}, id="seven").json()
+        assert (answer["model_name"], answer["model_version"], answer["id"]) == ("tiny", "3", "seven")
+        assert [output["name"] for output in answer["outputs"]] == ["mask", "gender"]
+        for output in answer["outputs"]:
+            assert output["datatype"] == "FP32" and output["shape"] == list(expected[output["name"]].shape)
+            np.testing.assert_array_equal(np.float32(output["data"]), expected[output["name"]].ravel())
+    assert "id" not in infer(client, {"datatype": "UINT8", "shape": [0, 40, 32, 3], "data": []}).json()
+
+
+def test_infer_files_agrees_with_predict(client: TestClient) -> None:
+    files = [picture(1), picture(2, "PNG")]
+    data = [base64.b64encode(file).decode() for file in files]
+    for shape, nested in (([2], data), ([2, 1], [[item] for item in data])):
+        outputs = infer(client, {"datatype": "BYTES", "shape": shape, "data": nested}).json()["outputs"]
+        for row, file in enumerate(files):
+            heads = client.post("/predict", content=file).json()["faces"][0]["heads"]
+            for output in outputs:
+                width = output["shape"][1]
+                values = output["data"][row * width : (row + 1) * width]
+                assert values == pytest.approx(list(heads[output["name"]]["probabilities"].values()), abs=1e-6)
+
+
+def test_infer_chooses_outputs(client: TestClient) -> None:
+    tensor = {"datatype": "UINT8", "shape": [2, 40, 32, 3], "data": PIXELS.ravel().tolist()}
+    for wanted in (["gender"], ["gender", "mask"], []):
+        answer = infer(client, tensor, outputs=[{"name": name, "parameters": {}} for name in wanted]).json()
+        assert [output["name"] for output in answer["outputs"]] == (wanted or ["mask", "gender"])
+    expect_error(infer(client, tensor, outputs=[{"name": "age"}]), 400, "mask, gender")
+
+
+GOOD = {"name": "images", "datatype": "UINT8", "shape": [1, 40, 32, 3], "data": PIXELS[0].ravel().tolist()}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"name": "pixels"}, "'images'"),
+        ({"datatype": "FP32"}, "UINT8 or BYTES"),
+        ({"datatype": "UINT64"}, "UINT8 or BYTES"),
+        ({"shape": [1, 32, 40, 3]}, "expected shape"),
+        ({"shape": [2, 40, 32, 3]}, "does not fill"),
+        ({"shape": []}, "does not fill"),
+        ({"shape": [-1, -1], "data": [1]}, "does not fill"),
+        ({"shape": [-1, 40, 32, 3], "data": []}, "does not fill"),
+        ({"shape": [10**30, 40, 32, 3]}, "does not fill"),
+        ({"shape": ["1", 40, 32, 3]}, "inputs.0.shape"),
+        ({"shape": [1.5, 40, 32, 3]}, "inputs.0.shape"),
+        ({"data": []}, "does not fill"),
+        ({"data": [0] * 3839 + [256]}, "0 to 255"),
+        ({"data": [0] * 3839 + [-1]}, "0 to 255"),
+        ({"data": [0] * 3839 + [1.5]}, "0 to 255"),
+        ({"data": [0] * 3839 + ["1"]}, "0 to 255"),
+        ({"data": [0] * 3839 + [None]}, "0 to 255"),
+        ({"data": [0] * 3839 + [10**40]}, "0 to 255"),
+        ({"data": [[0] * 1920, [0] * 1919]}, "differ in length"),
+        ({"data": [[0] * 1920, 0]}, "differ in length"),
+        ({"data": [[0] * 1920, [0] * 1920]}, "does not fill"),
+        ({"data": "x"}, "inputs.0.data"),
+        ({"datatype": "BYTES", "shape": [1], "data": ["***"]}, "base64"),
+        ({"datatype": "BYTES", "shape": [1], "data": [7]}, "base64"),
+        ({"datatype": "BYTES", "shape": [1], "data": ["é"]}, "base64"),
+        ({"datatype": "BYTES", "shape": [1], "data": [""]}, "empty"),
+        ({"datatype": "BYTES", "shape": [1], "data": ["aGVsbG8="]}, "not an image"),
+        ({"datatype": "BYTES", "shape": [65], "data": ["aGVsbG8="] * 65}, "too many"),
+    ],
+)
+def test_infer_refuses(client: TestClient, change: dict[str, Any], text: str) -> None:
+    expect_error(infer(client, GOOD | change), 400, text)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"null", b"[]", b'"x"', b"\xff", b"{}", b'{"inputs": []}', b'{"inputs": [{}]}', b'{"inputs": 1}',
+     b"[" * 100_000, b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}", b'{"id": 7, "inputs": []}',
+     json.dumps({"inputs": [GOOD, GOOD]}).encode()],
+)  # fmt: skip
+def test_infer_refuses_other_json(client: TestClient, body: bytes) -> None:
+    expect_error(client.post("/v2/models/tiny/infer", content=body), 400)
+
+
+def test_one_long_string_among_numbers_costs_nothing(client: TestClient) -> None:
+    expect_error(infer(client, GOOD | {"data": ["x" * 500_000] + [0] * 3839}), 400, "0 to 255")
