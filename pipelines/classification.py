@@ -1,5 +1,6 @@
 """The classification pipeline: raw face photos in, a registered model out. Wiring only."""
 
+from functools import partial
 from typing import Any
 
 from kfp import dsl
@@ -13,145 +14,160 @@ from components.predict.component import predict
 from components.register.component import promote, register
 from components.split.component import split
 from components.train_classifier.component import train_classifier
+from pipelines import resources
 from pipelines.config import ClassificationConfig
-from pipelines.resources import equip
 
 _DEFAULT = ClassificationConfig()
 
 
-@dsl.pipeline(name="classification")
-def classification(
-    source: str = _DEFAULT.source,
-    format: str = _DEFAULT.format,  # noqa: A002
-    label_space: str = _DEFAULT.label_space,
-    model: str = _DEFAULT.model,
-    epochs: int = _DEFAULT.epochs,
-    batch_size: int = _DEFAULT.batch_size,
-    learning_rate: float = _DEFAULT.learning_rate,
-    image_height: int = _DEFAULT.image_height,
-    image_width: int = _DEFAULT.image_width,
-    seed: int = _DEFAULT.seed,
-    val_ratio: float = _DEFAULT.val_ratio,
-    test_ratio: float = _DEFAULT.test_ratio,
-    model_name: str = _DEFAULT.model_name,
-    checkpoint: str = _DEFAULT.checkpoint,
-    floors: dict[str, float] = _DEFAULT.floors,
-    training: dict[str, Any] = _DEFAULT.training,
-    ingest_options: dict[str, Any] = _DEFAULT.ingest_options,
-    curation: list[dict[str, Any]] = _DEFAULT.curation,
-    split_options: dict[str, Any] = _DEFAULT.split_options,
-    source_digest: str = _DEFAULT.source_digest,
-) -> None:
-    """Train a face classifier, judge the exported ONNX on people it has never seen, and register it.
+def classification_pipeline(site: resources.Site) -> Any:
+    """The pipeline with the resources that a site gives to its tasks, ready to be compiled."""
 
-    Args:
-        source: Where the raw photos are: s3://bucket/prefix, or a folder that the ingest step can read.
-        format: Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
-        label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, or a list of
-            classes as attribute:class_a,class_b.
-        model: The network: resnet18 or base.
-        epochs: How often every training face is seen.
-        batch_size: Faces in a training step.
-        learning_rate: Peak of the learning rate.
-        image_height: Height of the network's input in pixels.
-        image_width: Width of the network's input in pixels.
-        seed: Start of every random draw; the same seed gives the same split and the same training.
-        val_ratio: Share of the images that choose the epoch; 0 keeps the last one.
-        test_ratio: Share of the images that judge the model.
-        model_name: Name in the model registry, and of the served model.
-        checkpoint: Which checkpoint becomes the model: best or last.
-        floors: Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes the
-            champion.
-        training: Further options of the training, such as scheduler, ema_decay or augment.
-        ingest_options: Options of the layout, such as max_dropped, or manifest and rename.
-        curation: What is done to the annotations before the split, in order: sample, corrections, drop_ages, merge,
-            sync, drop.
-        split_options: How the split is made: mode (person, lists, kfold, all, image, image_kfold) and its options.
-        source_digest: Digest of the source's listing; filled in at submission, so that a changed source is read anew.
-    """
-    ingested = equip(
-        ingest(source=source, format=format, options=ingest_options, source_digest=source_digest),
-        "ingest",
-        "Read the raw photos",
-    ).set_caching_options(False)
-    images = ingested.outputs["images"]
+    @dsl.pipeline(name="classification")
+    def classification(
+        source: str = _DEFAULT.source,
+        format: str = _DEFAULT.format,  # noqa: A002
+        label_space: str = _DEFAULT.label_space,
+        model: str = _DEFAULT.model,
+        epochs: int = _DEFAULT.epochs,
+        batch_size: int = _DEFAULT.batch_size,
+        learning_rate: float = _DEFAULT.learning_rate,
+        image_height: int = _DEFAULT.image_height,
+        image_width: int = _DEFAULT.image_width,
+        seed: int = _DEFAULT.seed,
+        val_ratio: float = _DEFAULT.val_ratio,
+        test_ratio: float = _DEFAULT.test_ratio,
+        model_name: str = _DEFAULT.model_name,
+        checkpoint: str = _DEFAULT.checkpoint,
+        floors: dict[str, float] = _DEFAULT.floors,
+        training: dict[str, Any] = _DEFAULT.training,
+        ingest_options: dict[str, Any] = _DEFAULT.ingest_options,
+        curation: list[dict[str, Any]] = _DEFAULT.curation,
+        split_options: dict[str, Any] = _DEFAULT.split_options,
+        source_digest: str = _DEFAULT.source_digest,
+        gpus: str = _DEFAULT.gpus,
+        storage_secret: str = _DEFAULT.storage_secret,
+    ) -> None:
+        """Train a face classifier, judge the exported ONNX on people it has never seen, and register it.
 
-    curated = equip(
-        curate(annotations=ingested.outputs["annotations"], operations=curation), "curate", "Curate the annotations"
-    )
+        Args:
+            source: Where the raw photos are: s3://bucket/prefix, or a folder that the ingest step can read.
+            format: Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
+            label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, or a list of
+                classes as attribute:class_a,class_b.
+            model: The network: resnet18 or base.
+            epochs: How often every training face is seen.
+            batch_size: Faces in a training step.
+            learning_rate: Peak of the learning rate.
+            image_height: Height of the network's input in pixels.
+            image_width: Width of the network's input in pixels.
+            seed: Start of every random draw; the same seed gives the same split and the same training.
+            val_ratio: Share of the images that choose the epoch; 0 keeps the last one.
+            test_ratio: Share of the images that judge the model.
+            model_name: Name in the model registry, and of the served model.
+            checkpoint: Which checkpoint becomes the model: best or last.
+            floors: Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes the
+                champion.
+            training: Further options of the training, such as scheduler, ema_decay or augment.
+            ingest_options: Options of the layout, such as max_dropped, or manifest and rename.
+            curation: What is done to the annotations before the split, in order: sample, corrections, drop_ages, merge,
+                sync, drop.
+            split_options: How the split is made: mode (person, lists, kfold, all, image, image_kfold) and its options.
+            source_digest: Digest of the source's listing, filled in at submission: a changed source is read anew.
+            gpus: How many GPUs the training gets, a whole number; 0 for none.
+            storage_secret: Kubernetes Secret with the addresses and keys of S3 and MLflow; a name, never empty.
+        """
+        equip = partial(resources.equip, site=site, gpus=gpus, storage_secret=storage_secret)
 
-    divided = equip(
-        split(
-            annotations=curated.outputs["curated_annotations"],
-            label_space=label_space,
-            val_ratio=val_ratio,
-            test_ratio=test_ratio,
-            seed=seed,
-            options=split_options,
-        ),
-        "split",
-        "Split by person",
-    )
-    annotations = divided.outputs["split_annotations"]
-
-    equip(
-        data_report(images=images, annotations=annotations, label_space=label_space),
-        "data_report",
-        "Report on the data",
-    )
-
-    trained = equip(
-        train_classifier(
-            images=images,
-            annotations=annotations,
-            label_space=label_space,
-            model=model,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            image_height=image_height,
-            image_width=image_width,
-            seed=seed,
-            config=training,
-        ),
-        "train",
-        "Train",
-    )
-    run_id = trained.outputs["run_id"]
-
-    exported = equip(
-        export_onnx(checkpoints=trained.outputs["checkpoints"], name=model_name, checkpoint=checkpoint),
-        "export",
-        "Export to ONNX",
-    )
-
-    predicted = equip(
-        predict(model=exported.outputs["model"], images=images, annotations=annotations),
-        "predict",
-        "Predict the test faces",
-    )
-
-    judged = equip(
-        evaluate(predictions=predicted.outputs["predictions"], annotations=annotations, floors=floors, run_id=run_id),
-        "evaluate",
-        "Evaluate",
-    )
-
-    registered = equip(
-        register(
-            model=exported.outputs["model"],
-            name=model_name,
-            metrics_json=judged.outputs["metrics_json"],
-            run_id=run_id,
-        ),
-        "register",
-        "Register as candidate",
-    ).set_caching_options(False)
-
-    # Whether all floors hold: KFP's local runner finds only an output of this name in a condition.
-    with dsl.If(judged.outputs["Output"] == True, name="floors-hold"):  # noqa: E712
-        equip(
-            promote(name=model_name, version=registered.outputs["version"]),
-            "promote",
-            "Promote to champion",
+        ingested = equip(
+            ingest(source=source, format=format, options=ingest_options, source_digest=source_digest),
+            "ingest",
+            "Read the raw photos",
         ).set_caching_options(False)
+        images = ingested.outputs["images"]
+
+        curated = equip(
+            curate(annotations=ingested.outputs["annotations"], operations=curation),
+            "curate",
+            "Curate the annotations",
+        )
+
+        divided = equip(
+            split(
+                annotations=curated.outputs["curated_annotations"],
+                label_space=label_space,
+                val_ratio=val_ratio,
+                test_ratio=test_ratio,
+                seed=seed,
+                options=split_options,
+            ),
+            "split",
+            "Split by person",
+        )
+        annotations = divided.outputs["split_annotations"]
+
+        equip(
+            data_report(images=images, annotations=annotations, label_space=label_space),
+            "data_report",
+            "Report on the data",
+        )
+
+        trained = equip(
+            train_classifier(
+                images=images,
+                annotations=annotations,
+                label_space=label_space,
+                model=model,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                image_height=image_height,
+                image_width=image_width,
+                seed=seed,
+                config=training,
+            ),
+            "train",
+            "Train",
+        )
+        run_id = trained.outputs["run_id"]
+
+        exported = equip(
+            export_onnx(checkpoints=trained.outputs["checkpoints"], name=model_name, checkpoint=checkpoint),
+            "export",
+            "Export to ONNX",
+        )
+
+        predicted = equip(
+            predict(model=exported.outputs["model"], images=images, annotations=annotations),
+            "predict",
+            "Predict the test faces",
+        )
+
+        judged = equip(
+            evaluate(
+                predictions=predicted.outputs["predictions"], annotations=annotations, floors=floors, run_id=run_id
+            ),
+            "evaluate",
+            "Evaluate",
+        )
+
+        registered = equip(
+            register(
+                model=exported.outputs["model"],
+                name=model_name,
+                metrics_json=judged.outputs["metrics_json"],
+                run_id=run_id,
+            ),
+            "register",
+            "Register as candidate",
+        ).set_caching_options(False)
+
+        # Whether all floors hold: KFP's local runner finds only an output of this name in a condition.
+        with dsl.If(judged.outputs["Output"] == True, name="floors-hold"):  # noqa: E712
+            equip(
+                promote(name=model_name, version=registered.outputs["version"]),
+                "promote",
+                "Promote to champion",
+            ).set_caching_options(False)
+
+    return classification

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli_cluster import app as cluster_app
+from pipelines.cli_options import ConfigOption, SetOption
 from pipelines.errors import ClusterError, ServerError
 from pipelines.settings import load_settings
 from serving.runtime.errors import InputError, StorageError
@@ -21,18 +23,10 @@ stack_app = typer.Typer(
     help="The local S3 and MLflow servers: started by themselves for a run; here to leave them up.",
     no_args_is_help=True,
 )
+app.add_typer(cluster_app)
 app.add_typer(stack_app, name="stack")
 
 DEFAULT_MODEL = "models:/faces@champion"
-
-ConfigOption = Annotated[
-    str,
-    typer.Option("--config", "-c", envvar="CONFIG", help="YAML file, or the name of one in pipelines/configs."),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="key=value over the config; a dotted key reaches inside. Repeatable."),
-]
 
 
 @app.command("compile")
@@ -43,8 +37,14 @@ def compile_command(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail when the committed file differs.")
     ] = False,
+    site: Annotated[
+        bool, typer.Option("--site", help="With the images and resources of your cluster; needs --output.")
+    ] = False,
 ) -> None:
     """Compile the pipeline to the IR that Kubeflow Pipelines runs."""
+    if site:
+        _compile_site(output)
+        return
     from pipelines.intermediate import COMMITTED, compile_committed, drift
 
     target = output or COMMITTED
@@ -61,12 +61,26 @@ def compile_command(
     typer.echo(f"wrote {target}")
 
 
+def _compile_site(output: Path | None) -> None:
+    if not output:
+        raise InputError("--site: say where to write with --output; the committed file holds the defaults")
+    settings = load_settings()
+    from pipelines.cluster.submit import ir_text, specification
+
+    documents = specification(settings, cache=True, cache_ingest=False, show=typer.echo)
+    output.write_text(ir_text(documents), encoding="utf-8")
+    typer.echo(f"wrote {output}")
+
+
 @app.command("run")
 def run_command(
     config: ConfigOption = "classification",
     parameters: SetOption = None,
     name: Annotated[str, typer.Option("--name", help="Name of the run folder; by default the config's.")] = "",
     upload: Annotated[bool, typer.Option(help="Copy the artifacts to s3://pipelines/<run> at the end.")] = True,
+    runner: Annotated[
+        str, typer.Option("--runner", envvar="RUNNER", help="subprocess, or docker: every step in its container.")
+    ] = "subprocess",
 ) -> None:
     """Run the pipeline on this machine, with a local S3 and MLflow unless yours are in the environment."""
     settings = load_settings()
@@ -77,7 +91,7 @@ def run_command(
     resolved = resolve(config, parameters or [])
     try:
         name = name or find_config(config).stem
-        result = run(resolved, settings, name=name, upload_after=upload, show=typer.echo)
+        result = run(resolved, settings, name=name, upload_after=upload, runner=runner, show=typer.echo)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     lines = summary.failure(result) if result.failed else summary.success(result, resolved)
@@ -86,24 +100,6 @@ def run_command(
         typer.echo(line)
     if result.failed:
         raise typer.Exit(1)
-
-
-@app.command("submit")
-def submit_command(
-    config: ConfigOption = "classification",
-    parameters: SetOption = None,
-    name: Annotated[str, typer.Option("--name", help="Name of the run; by default the config's and the time.")] = "",
-    experiment: Annotated[str, typer.Option("--experiment", help="Experiment in Kubeflow Pipelines.")] = "facet",
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; fail unless the run succeeds.")] = False,
-) -> None:
-    """Submit the pipeline to the cluster in KFP_HOST."""
-    settings = load_settings()
-    from pipelines.cluster import submit
-    from pipelines.config import find_config, resolve
-
-    resolved = resolve(config, parameters or [])
-    name = name or find_config(config).stem
-    submit(resolved, settings, name=name, experiment=experiment, wait=wait, show=typer.echo)
 
 
 @app.command("leak")

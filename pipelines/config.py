@@ -33,6 +33,11 @@ DRAWN_EMOTIONS = "s3://raw/drawn_emotions"
 
 _TRAIN = TrainConfig(label_space="mask_gender_age")
 _NAMES: Mapping[str, Collection[str]] = {"model": CLASSIFIERS, "label_space": LABEL_SPACES, "format": FORMATS}
+_FORMS = {
+    "model_name": "use letters, digits, '.', '_' and '-', a letter or digit first",
+    "gpus": "expected a whole number from 0 to 99",
+    "storage_secret": "use small letters, digits, '-' and '.', as Kubernetes wants it",
+}
 
 
 class ClassificationConfig(BaseModel):
@@ -64,6 +69,8 @@ class ClassificationConfig(BaseModel):
     curation: list[dict[str, Any]] = Field(default_factory=list)
     split_options: dict[str, Any] = Field(default_factory=dict)
     source_digest: str = ""
+    gpus: str = Field(default="0", pattern=r"^\d{1,2}$", coerce_numbers_to_str=True)
+    storage_secret: str = Field(default="facet-storage", max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
 
 
 SHARED = frozenset(ClassificationConfig.model_fields) & frozenset(TrainConfig.model_fields)
@@ -204,7 +211,7 @@ def _pydantic(error: ValidationError, prefix: tuple[str, ...], model: type[BaseM
             choices = re.findall("'([^']+)'", item["ctx"]["expected"])
             message = f"unknown name{_known(item['input'], choices)}"
         elif item["type"] == "string_pattern_mismatch":
-            message = "use letters, digits, '.', '_' and '-', a letter or digit first"
+            message = _FORMS.get(path[-1], message)
         elif path and path[-1] in _NAMES:
             message += _nearest(item["input"], _NAMES[path[-1]])
         yield Problem(prefix + path, item["input"], message)

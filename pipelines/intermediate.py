@@ -5,25 +5,39 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from pipelines.resources import Site
 
 COMMITTED = Path(__file__).parent / "compiled" / "classification.yaml"
 IMAGE_VARIABLES = ("FACET_IMAGE_DATA", "FACET_IMAGE_TRAIN")
 
 
-def compile_pipeline() -> str:
-    """The IR as YAML text, with the images that `components.container_images` named when it was first imported."""
+def compile_pipeline(site: "Site | None" = None) -> str:
+    """The IR as YAML text, with the images that `components.container_images` named when it was first imported.
+
+    Args:
+        site: the resources of a cluster; without it those of the committed IR.
+    """
     from kfp import compiler
 
-    from pipelines.classification import classification
+    from pipelines.classification import classification_pipeline
+    from pipelines.resources import Site
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(classification, str(path))
+        compiler.Compiler().compile(classification_pipeline(site or Site()), str(path))
         return path.read_text(encoding="utf-8")
+
+
+def read_documents(text: str) -> list[dict[str, Any]]:
+    """The documents of an IR: the pipeline, then what it wants of Kubernetes."""
+    # PyYAML in Python takes ten times as long.
+    return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
 def compile_committed() -> str:
@@ -42,15 +56,18 @@ def drift(expected: str, path: Path = COMMITTED) -> str:
     return "".join(lines)
 
 
-def local_view(text: str) -> str:
+def local_view(text: str, *, retries: bool = False) -> str:
     """The same IR without what has no meaning on one machine: retries, resources and Kubernetes' settings.
 
-    Retries are for pods that a cluster evicts; here a step that fails would only fail again, later.
+    Retries are for pods that a cluster evicts; a step in a process of ours that fails would only fail again, later.
+    With `retries` they stay, for steps in containers that may be killed, but nothing is waited for before them.
     """
-    spec: dict[str, Any] = next(yaml.safe_load_all(text))
+    spec = read_documents(text)[0]
     for component in [spec["root"], *spec["components"].values()]:
         for task in component.get("dag", {}).get("tasks", {}).values():
-            task.pop("retryPolicy", None)
+            policy = task.pop("retryPolicy", None)
+            if policy and retries:
+                task["retryPolicy"] = {"maxRetryCount": policy["maxRetryCount"]}
     for executor in spec["deploymentSpec"]["executors"].values():
         executor.get("container", {}).pop("resources", None)
     return yaml.safe_dump(spec, sort_keys=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE_VARIABLE = "SM_CHANNEL_TRAIN"
+PROJECTED_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,12 @@ class Settings:
         kfp_host: `KFP_HOST`: address of the Kubeflow Pipelines API; empty means this machine.
         kfp_namespace: `KFP_NAMESPACE`: the user's namespace on a cluster with several users.
         kfp_token: `KFP_TOKEN`: bearer token for the API; never shown.
+        kfp_token_file: `KF_PIPELINES_SA_TOKEN_PATH`: file with the token, read anew for every request; by default the
+            token that Kubernetes projects into a pod for Kubeflow Pipelines, where there is one.
+        kfp_cookies: `KFP_COOKIES`: the cookies of a logged-in browser; never shown.
         kfp_ca_cert: `KFP_CA_CERT`: file with the certificate authority of the API's certificate.
+        kfp_ui: `KF_PIPELINES_UI_ENDPOINT`: address of the web pages, where that is not `kfp_host`.
+        resources: `FACET_RESOURCES`: file with what the tasks get on this cluster; empty for the defaults.
     """
 
     home: Path
@@ -28,7 +34,11 @@ class Settings:
     kfp_host: str
     kfp_namespace: str
     kfp_token: str = field(repr=False)
+    kfp_token_file: str
+    kfp_cookies: str = field(repr=False)
     kfp_ca_cert: str
+    kfp_ui: str
+    resources: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -41,8 +51,16 @@ class Settings:
             kfp_host=environment.get("KFP_HOST", ""),
             kfp_namespace=environment.get("KFP_NAMESPACE", ""),
             kfp_token=environment.get("KFP_TOKEN", ""),
+            kfp_token_file=environment.get("KF_PIPELINES_SA_TOKEN_PATH", "") or _projected_token(),
+            kfp_cookies=environment.get("KFP_COOKIES", ""),
             kfp_ca_cert=environment.get("KFP_CA_CERT", ""),
+            kfp_ui=environment.get("KF_PIPELINES_UI_ENDPOINT", ""),
+            resources=environment.get("FACET_RESOURCES", ""),
         )
+
+
+def _projected_token() -> str:
+    return str(PROJECTED_TOKEN) if PROJECTED_TOKEN.is_file() else ""
 
 
 def load_settings(folder: Path | None = None) -> Settings:

@@ -72,6 +72,10 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         ("training: {augment: {flip: 2}}", "FILE: training.augment.flip = 2: Input should be less than or equal to 1"),
         ("training: {augment: {scale: [2, 1]}}", "FILE: training.augment = {'scale': [2, 1]}: scale must be a range"),
         ("model_name: a/b", "FILE: model_name = 'a/b': use letters, digits"),
+        ("gpus: two", "FILE: gpus = 'two': expected a whole number from 0 to 99"),
+        ("gpus: -1", "FILE: gpus = -1: expected a whole number"),
+        ("storage_secret: My_Secret", "FILE: storage_secret = 'My_Secret': use small letters, digits, '-' and '.'"),
+        ("storage_secret: ''", "FILE: storage_secret = '': use small letters"),
         (
             "val_ratio: 0.6\ntest_ratio: 0.6",
             "FILE: test_ratio = 0.6: val_ratio and test_ratio leave nothing to train on",
@@ -98,6 +102,10 @@ def test_all_problems_at_once_each_with_its_origin(tmp_path: Path) -> None:
         "FILE: model",
         "FILE: training.flop",
     ]
+
+
+def test_a_number_of_gpus_is_text_for_the_cluster() -> None:
+    assert [resolve("", [parameter], {}).gpus for parameter in ("seed=1", "gpus=2", "gpus='4'")] == ["0", "2", "4"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -41,6 +42,11 @@ TINY = ClassificationConfig(
 TASKS = ["ingest", "curate", "split", "train-classifier", "export-onnx", "predict", "evaluate", "register"]
 REPORTED = {"config.yaml", REPORT, DATA_REPORT, LOG}
 OWN = ("AWS_", "MLFLOW_", "SM_", "FACET_", "KFP_", "CONFIG")
+PLANTED = {
+    name: f"planted-{secrets.token_hex(12)}"
+    for name in ("AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABASE_PASSWORD", "KFP_TOKEN", "KFP_COOKIES")
+}
+"""Secrets of the surroundings that no run may write down."""
 
 
 def clean_environment() -> dict[str, str]:
@@ -51,7 +57,7 @@ def clean_environment() -> dict[str, str]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     before = dict(os.environ)
     os.environ.clear()
-    os.environ.update(clean_environment())
+    os.environ.update(clean_environment() | PLANTED)
     home = tmp_path_factory.mktemp("facet") / ".facet"
     yield home
     assert running(home) == {"mlflow": None, "s3": None}
@@ -186,6 +192,51 @@ def test_the_endpoint_answers_what_the_report_judged(home: Path, result: Run, st
         server.terminate()
         server.communicate()
         assert set(take_down(home)) == {"mlflow", "s3"}, "left up by the server, still used by this test"
+
+
+def test_a_run_that_is_stopped_half_way_leaves_no_champion(home: Path, stack: dict[str, str]) -> None:
+    """Stopped when the model has been judged, all its floors hold, and the registry's turn has come."""
+    (home.parent / ".env").write_text("".join(f"{name}={secret}\n" for name, secret in PLANTED.items()))
+    values = TINY.model_dump(include={"model", "epochs", "image_height", "image_width", "floors", "training"})
+    options = [f"--set={name}={json.dumps(value)}" for name, value in values.items()]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "run",
+        "--set",
+        "model_name=stopped",
+        "--name",
+        "stopped",
+        *options,
+    ]
+    environment = clean_environment() | {"FACET_HOME": str(home)}
+    lines = []
+    with subprocess.Popen(
+        command, env=environment, cwd=home.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(line)
+            if line.strip() == "register":
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130, "".join(lines)
+    (home / "runs/stopped/said.txt").write_text("".join(lines))
+    (home.parent / ".env").unlink()
+    assert (home / "runs/stopped/evaluate/executor_output.json").exists()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        mlflow("registered-models/alias?name=stopped&alias=champion")
+
+
+def test_no_run_leaves_a_secret_behind(home: Path, stack: dict[str, str], said: list[str]) -> None:
+    """Neither in its folder, artifacts and log, nor in the S3 and MLflow that it used."""
+    keys = home / "s3-keys.json"
+    hidden = {**PLANTED, "key": stack["AWS_SECRET_ACCESS_KEY"]}
+    files = [path for path in home.rglob("*") if path.is_file() and path != keys]
+    assert {"config.yaml", LOG, "mlflow.db", "best.pt", "model.onnx", REPORT} <= {path.name for path in files}
+    texts = {str(path): path.read_bytes() for path in files} | {"said": "\n".join(said).encode()}
+    leaks = [(name, path) for path, text in texts.items() for name in hidden if hidden[name].encode() in text]
+    assert leaks == []
 
 
 @pytest.mark.slow

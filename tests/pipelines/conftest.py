@@ -1,0 +1,46 @@
+"""Fixtures of the tests that talk to a cluster."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kfp_stand_in import TOKEN, StandIn, serve
+
+from pipelines.intermediate import compile_pipeline
+from pipelines.resources import Site
+from pipelines.settings import Settings
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    with serve(StandIn()) as state:
+        yield state
+
+
+def compiled(site: Site | None = None, texts: dict[str, str] = {}) -> str:  # noqa: B006
+    """What `compile_pipeline` gives, kept by site."""
+    key = site.model_dump_json() if site else ""
+    if key not in texts:
+        texts[key] = compile_pipeline(site)
+    return texts[key]
+
+
+@pytest.fixture
+def cluster_settings(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+    """Settings for the stand-in; no proxy, no images of somebody else, and no waiting or compiling twice."""
+    names = ("FACET_IMAGE_DATA", "FACET_IMAGE_TRAIN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pipelines.cluster.runs.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("pipelines.intermediate.compile_pipeline", compiled)
+
+    def settings(**changes: str) -> Settings:
+        environment = {
+            "FACET_HOME": str(tmp_path / "home"),
+            "KFP_HOST": stand_in.url,
+            "KFP_NAMESPACE": "team-a",
+            "KFP_TOKEN": TOKEN,
+        }
+        return Settings.from_environment({**environment, **changes})
+
+    return settings
