@@ -4,6 +4,7 @@ import logging
 import time
 from importlib import metadata as distribution
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -24,6 +25,7 @@ def create_app(state: ServerState) -> Starlette:
     """Make the application that serves `state.model`; every error it answers with is `{"error": text}`."""
     routes = [
         Route("/predict", predict, methods=["POST"]),
+        Route("/metrics", _metrics),
         Route("/v2", _server_metadata),
         Route("/v2/health/live", _live),
         Route("/v2/health/ready", _ready),
@@ -64,6 +66,12 @@ async def _live(request: Request) -> Response:
 
 async def _ready(request: Request) -> Response:
     return _readiness(state_of(request), {})
+
+
+async def _metrics(request: Request) -> Response:
+    state = state_of(request)
+    model = (state.model.name, state.model.version) if state.model else None
+    return Response(state.metrics.text(ready=not state.unready, model=model), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _models(request: Request) -> Response:
@@ -109,15 +117,17 @@ async def _internal_error(request: Request, error: Exception) -> Response:
 
 
 class _AccessLog:
-    """One short line per request, without its query and headers; health checks are left out."""
+    """One short line and one count per request; health checks and scrapes are left out, and so is the query."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/v2/health/"):
+        if scope["type"] != "http" or scope["path"].startswith("/v2/health/") or scope["path"] == "/metrics":
             await self.app(scope, receive, send)
             return
+        metrics = scope["app"].state.server.metrics
+        metrics.begin(scope["path"])
         began = time.perf_counter()
         status = 0
 
@@ -130,5 +140,7 @@ class _AccessLog:
         try:
             await self.app(scope, receive, watch)
         finally:
+            seconds = time.perf_counter() - began
+            metrics.end(scope["path"], status or 500, seconds)
             path = scope["raw_path"].partition(b"?")[0].decode("latin-1")[:100]
-            _access.info("%s %s %d %.0f ms", scope["method"], path, status, 1000 * (time.perf_counter() - began))
+            _access.info("%s %s %d %.0f ms", scope["method"], path, status, 1000 * seconds)

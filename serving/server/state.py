@@ -12,6 +12,7 @@ from starlette.requests import Request
 from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import NotFoundError
 from serving.runtime.predictor import Predictor
+from serving.server.metrics import Metrics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class ServerState:
         model: None until it is loaded.
         failure: why loading failed; "" while it has not.
         draining: a stop was asked for; requests are still answered, but no more should come.
+        metrics: what Prometheus reads.
         workers: how many requests may decode and compute at the same time; the others wait.
     """
 
@@ -33,6 +35,7 @@ class ServerState:
     model: Predictor | None = None
     failure: str = ""
     draining: bool = False
+    metrics: Metrics = field(default_factory=Metrics)
     workers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(usable_cpus()))
 
     @property

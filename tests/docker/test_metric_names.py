@@ -1,0 +1,71 @@
+"""Every metric and label that the alerts and the dashboard name is one that the server really shows."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from docker_files import KUBERNETES
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from serving.runtime.predictor import Predictor
+from serving.server.app import create_app
+from serving.server.state import ServerState
+
+MONITORING = KUBERNETES / "base" / "monitoring"
+# Labels that Prometheus itself puts on what it scrapes, and the bounds of a histogram.
+SCRAPED = {"namespace", "job", "instance", "le"}
+WORDS = {
+    "sum", "min", "max", "count", "rate", "absent", "histogram_quantile", "vector", "by", "on", "and", "or",
+}  # fmt: skip
+
+
+def expressions() -> list[str]:
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["spec"]["groups"]
+    board = json.loads((MONITORING / "dashboard.json").read_text())
+    return [
+        *(rule["expr"] for group in rules for rule in group["rules"]),
+        *(target["expr"] for panel in board["panels"] for target in panel["targets"]),
+        *(variable["query"]["query"] for variable in board["templating"]["list"] if variable["type"] == "query"),
+    ]
+
+
+def names(expression: str) -> tuple[set[str], set[str]]:
+    """Give the metrics and the labels that an expression in PromQL names."""
+    bare = re.sub(r'"[^"]*"', "", re.sub(r"\[[^]]*\]", "", expression))
+    labels = set(re.findall(r"(\w+)\s*[=!]~?", " ".join(re.findall(r"\{([^}]*)\}", bare))))
+    lists = re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", bare) + re.findall(r"label_values\(\w+,([^)]*)\)", bare)
+    labels |= set(re.findall(r"\w+", " ".join(lists)))
+    bare = re.sub(r"\b(?:by|on)\s*\([^)]*\)", "", re.sub(r"\{[^}]*\}", "", bare))
+    bare = re.sub(r"label_values\((\w+),[^)]*\)", r"\1", bare)
+    return set(re.findall(r"\b[a-z_]\w*", bare)) - WORDS, labels
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_metrics_and_labels_exist(expression: str, shown: dict[str, set[str]]) -> None:
+    metrics, labels = names(expression)
+    assert metrics and metrics <= set(shown), f"the server does not show {metrics - set(shown)}"
+    known = SCRAPED.union(*(shown[metric] for metric in metrics))
+    assert labels <= known, f"no metric of this expression has the label {labels - known}"
+
+
+def test_what_an_expression_names() -> None:
+    assert names('sum by (a, le) (rate(m_bucket{b=~"x|y",c!="m2"}[5m])) > 0.1 and on (d) other') == (
+        {"m_bucket", "other"},
+        {"a", "b", "c", "d", "le"},
+    )
+
+
+@pytest.fixture(scope="module")
+def shown(model_file: Path) -> dict[str, set[str]]:
+    """The labels of every metric that the server shows once it has been asked a few things."""
+    client = TestClient(create_app(ServerState(max_body=2**20, model=Predictor(model_file, threads=1))))
+    client.post("/predict", content=b"no image")
+    client.get("/v2")
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
