@@ -1,9 +1,183 @@
-"""The objective: cross entropy per head, summed."""
+"""Losses by name, and the objective that sums them over the heads.
 
-from collections.abc import Sequence
+A loss takes logits float (N,K) of one head, soft targets float (N,K) whose rows sum to 1, and a weight per class (K,)
+or None. It returns one number per sample (N,), or a single one where samples cannot be told apart. The loss of mixed
+targets is the mixture of the losses, except for f1.
+"""
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
+
+from components.train_classifier.by_name import by_name, check_arguments, unknown_name
+from components.train_classifier.objective_config import LossSpec, ObjectiveSpec
+from serving.runtime.errors import InputError
+
+_F1_EPSILON = 1e-7
+
+
+def cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Cross entropy. `label_smoothing` s moves the targets to (1-s) * target + s/K (Szegedy et al., 2016)."""
+    if label_smoothing:
+        targets = (1 - label_smoothing) * targets + label_smoothing / targets.shape[1]
+    return -(_weighted(targets, weight) * functional.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def label_smoothing(
+    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, smoothing: float = 0.1
+) -> torch.Tensor:
+    """Cross entropy with 1-s on the true class and s/(K-1) on every other one, s being `smoothing`."""
+    smoothed = (1 - smoothing) * targets + smoothing / (targets.shape[1] - 1) * (1 - targets)
+    return cross_entropy(logits, smoothed, weight=weight)
+
+
+def focal(
+    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, gamma: float = 2.0
+) -> torch.Tensor:
+    """Focal loss, -(1-p)^gamma log p of the true class (Lin et al., 2017)."""
+    log_probabilities = functional.log_softmax(logits, dim=1)
+    # 1-p without cancellation; its floor keeps the gradient of the power finite where p rounds to 1.
+    rest = -torch.expm1(log_probabilities)
+    factor = rest.clamp_min(torch.finfo(logits.dtype).tiny) ** gamma if gamma else torch.ones_like(rest)
+    return -(_weighted(targets, weight) * factor * log_probabilities).sum(dim=1)
+
+
+def bce(logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Binary cross entropy of a head with two labels: the logit of the second over the first is the one logit."""
+    if logits.shape[1] != 2:
+        raise InputError(f"loss 'bce' is for heads with 2 labels, this one has {logits.shape[1]}; take cross_entropy")
+    logit = logits[:, 1] - logits[:, 0]
+    wanted = _weighted(targets, weight)
+    return -(wanted[:, 1] * functional.logsigmoid(logit) + wanted[:, 0] * functional.logsigmoid(-logit))
+
+
+def f1(logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """1 - macro F1 of the batch, softmax probabilities taken as soft counts: a scalar.
+
+    A class that the batch does not have counts as F1 0, so batches should be large. `weight` weights the mean over
+    classes.
+    """
+    probabilities = torch.softmax(logits, dim=1)
+    hits = (probabilities * targets).sum(dim=0)
+    precision = hits / (probabilities.sum(dim=0) + _F1_EPSILON)
+    recall = hits / (targets.sum(dim=0) + _F1_EPSILON)
+    scores = 2 * precision * recall / (precision + recall + _F1_EPSILON)
+    scores = scores.clamp(_F1_EPSILON, 1 - _F1_EPSILON)
+    return 1 - (scores.mean() if weight is None else (weight * scores).sum() / weight.sum())
+
+
+def _weighted(targets: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    return targets if weight is None else targets * weight
+
+
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "bce": bce,
+    "cross_entropy": cross_entropy,
+    "f1": f1,
+    "focal": focal,
+    "label_smoothing": label_smoothing,
+}
+"""Name -> loss of one head."""
+
+
+class NamedLabels(Protocol):
+    """A head: its name and its labels in index order."""
+
+    @property
+    def name(self) -> str:
+        """The head's name."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in index order."""
+
+
+class Objective:
+    """What a training minimises: the weighted sum over heads of each head's mean loss.
+
+    The mean runs over the samples of the batch, so it does not depend on the batch size. With class weights it is
+    divided by the sum of the samples' weights, as torch.nn.CrossEntropyLoss does.
+    """
+
+    def __init__(
+        self,
+        spec: ObjectiveSpec,
+        heads: Sequence[NamedLabels],
+        counts: Sequence[NDArray[np.floating]],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Set the losses up.
+
+        Args:
+            spec: which losses.
+            heads: the heads, in the order of the logits.
+            counts: per head the number of training faces of every class (K,); soft targets give fractions.
+            device: where the logits will be.
+
+        Raises:
+            InputError: an unknown head, loss or argument, or class weights of a wrong number.
+        """
+        assert len(heads) == len(counts)
+        names = [head.name for head in heads]
+        for name in spec.heads:
+            if name not in names:
+                raise InputError(unknown_name("head", name, names, importable=False))
+        self.sizes = tuple(len(head.labels) for head in heads)
+        self._parts = []
+        for head, count in zip(heads, counts, strict=True):
+            loss = spec.heads.get(head.name, spec.loss)
+            function = by_name("loss", loss.name, LOSSES)
+            check_arguments(f"loss '{loss.name}'", function, loss.arguments, given=("logits", "targets", "weight"))
+            if loss.name == "bce" and len(head.labels) != 2:
+                raise InputError(
+                    f"loss 'bce' is for heads with 2 labels, '{head.name}' has {len(head.labels)}; take cross_entropy"
+                )
+            weight = class_weights(loss, head, count)
+            tensor = None if weight is None else torch.tensor(weight, dtype=torch.float32, device=device)
+            self._parts.append((loss, function, tensor))
+
+    def __call__(self, logits: torch.Tensor, targets: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Logits (N, sum K) with the heads side by side and soft targets (N,K) per head -> a scalar."""
+        total = logits.new_zeros((), dtype=torch.float32)
+        for part, target, (loss, function, weight) in zip(
+            torch.split(logits, list(self.sizes), dim=1), targets, self._parts, strict=True
+        ):
+            exact = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
+            wanted, weights = target.to(exact.dtype), None if weight is None else weight.to(exact.dtype)
+            value = function(exact, wanted, weight=weights, **loss.arguments)
+            if value.ndim:
+                # The floor is for batches in which no face weighs anything.
+                value = value.mean() if weights is None else value.sum() / (wanted @ weights).sum().clamp_min(1e-12)
+            total = total + loss.weight * value
+        return total
+
+
+def class_weights(loss: LossSpec, head: NamedLabels, counts: NDArray[np.floating]) -> NDArray[np.float64] | None:
+    """Return a weight per class (K,) or None; `counts` is how often each class occurs in training.
+
+    A class that does not occur has weight 0 unless weights are given in numbers.
+    """
+    kind = loss.class_weights
+    if kind == "none":
+        return None
+    if not isinstance(kind, str):
+        if len(kind) != len(head.labels) or not any(kind):
+            raise InputError(
+                f"class_weights of head '{head.name}': expected {len(head.labels)} numbers, not all 0, one for each of "
+                f"{', '.join(head.labels)}; got {list(kind)}"
+            )
+        return np.array(kind)
+    counts = np.asarray(counts, dtype=np.float64)
+    present = counts > 0
+    inverse: NDArray[np.float64] = np.divide(1.0, counts, out=np.zeros_like(counts), where=present)
+    scale = 1 / inverse.sum() if kind == "inverse" else counts.sum() / present.sum()
+    return inverse * float(scale)
 
 
 def heads_loss(

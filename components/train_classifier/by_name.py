@@ -1,0 +1,68 @@
+"""Things that a configuration names: found in a table or by import path, their arguments checked. Imports no torch."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from serving.runtime.errors import InputError
+
+
+def by_name(kind: str, name: str, known: Mapping[str, Any]) -> Any:
+    """Return what `name` stands for: an entry of `known`, or the object at an import path `package.module:object`.
+
+    Raises InputError with the nearest and all known names, or with the reason why the import failed.
+    """
+    if name in known:
+        return known[name]
+    if ":" in name:
+        return _imported(kind, name)
+    raise InputError(unknown_name(kind, name, known))
+
+
+def unknown_name(kind: str, name: str, known: Collection[str], *, importable: bool = True) -> str:
+    """Return the message about a name that is not in `known`."""
+    folded = {entry.lower(): entry for entry in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=1)
+    hint = f" (did you mean '{folded[near[0]]}'?)" if near else ""
+    other = ", or an import path 'package.module:name'" if importable else ""
+    return f"unknown {kind} '{name}'{hint}; known: {', '.join(sorted(known))}{other}"
+
+
+def _imported(kind: str, path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{kind} '{path}' cannot be imported: {error}") from error
+    return found
+
+
+def check_arguments(
+    what: str, function: Callable[..., Any], arguments: Mapping[str, Any], *, given: Collection[str] = ()
+) -> None:
+    """Raise InputError when `function` has no such argument or needs one more; the message lists what it takes.
+
+    `given` are the arguments that the caller passes itself; a configuration cannot set them.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} cannot be called with arguments: {error}") from error
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    named = {
+        parameter.name: parameter
+        for parameter in parameters
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and parameter.name not in given
+    }
+    takes = f"it takes: {', '.join(named) or 'none'}"
+    for name in arguments:
+        if name in given or (name not in named and not open_ended):
+            raise InputError(f"{what} has no argument '{name}'; {takes}")
+    missing = [name for name, parameter in named.items() if parameter.default is parameter.empty]
+    missing = [name for name in missing if name not in arguments]
+    if missing:
+        raise InputError(f"{what} needs the argument {', '.join(map(repr, missing))}; {takes}")
