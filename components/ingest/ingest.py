@@ -112,7 +112,7 @@ def ingest(
         found.dropped.update(files.dropped)
         files.dropped = found.dropped  # a damaged file in an archive is found when its turn comes
         if not found.records:
-            raise InputError(f"{source}: no image found in the format '{format}'. {_left_out(found)}")
+            raise InputError(f"{source}: no image found in the format '{format}'. {'; '.join(_left_out(found))}")
         expected = len(found.records) + found.dropped.total
         _refuse_too_many(found.dropped, expected, settings.max_dropped, source)
         kept = _transfer(files, found, settings, writer, workers or len(os.sched_getaffinity(0)))
@@ -129,9 +129,9 @@ def ingest(
         skipped=info["skipped"],
         notes=info["notes"],
     )
-    _log.info(
-        "%s: %d images, %d faces, %d persons. %s", source, report.images, report.faces, report.persons, _left_out(found)
-    )
+    _log.info("%s: %d images, %d faces, %d persons", source, report.images, report.faces, report.persons)
+    for line in _left_out(found):
+        _log.info("%s", line)
     return report
 
 
@@ -152,9 +152,9 @@ def _refuse_too_many(dropped: Tally, expected: int, limit: float, source: str) -
         )
 
 
-def _left_out(found: Found) -> str:
+def _left_out(found: Found) -> list[str]:
     tallies = {"dropped": found.dropped, "skipped": found.skipped, "noted": found.notes}
-    return ". ".join(f"{name}: {tally}" for name, tally in tallies.items() if tally.total) or "nothing left out"
+    return [f"{name}: {line}" for name, tally in tallies.items() for line in tally.lines()] or ["nothing left out"]
 
 
 def _transfer(source: Source, found: Found, options: Options, writer: ArchiveWriter, workers: int) -> list[Image]:

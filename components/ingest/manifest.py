@@ -99,11 +99,12 @@ def read_manifest(source: Source, options: ManifestOptions) -> Found:
         if path not in available:
             found.dropped.add("missing_file", f"row {row.line}: {row.cells[layout.path]}")
             continue
+        entries = pictures.setdefault(path, [])
         entry = _entry(row.cells, layout, path, found)
-        if entry is not None and entry in pictures.setdefault(path, []):
+        if entry is not None and entry in entries:
             found.notes.add("duplicate_row", f"row {row.line}: {path}")
         elif entry is not None:
-            pictures[path].append(entry)
+            entries.append(entry)
     _collect(pictures, found)
     _count_others(available - pictures.keys() - {options.manifest}, found)
     return found

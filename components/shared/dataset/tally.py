@@ -1,6 +1,10 @@
 """What was left out or is worth a word, counted by reason."""
 
+from collections.abc import Iterator
+
 MAX_EXAMPLES = 20
+_SHOWN = 3
+_LONGEST = 60
 
 
 class Tally:
@@ -28,8 +32,16 @@ class Tally:
         """Items of all reasons."""
         return sum(self.counts.values())
 
+    def lines(self) -> Iterator[str]:
+        """One line a reason, with the first names, long ones without their middle."""
+        for reason, count in sorted(self.counts.items()):
+            names = [_short(name) for name in self.examples[reason][:_SHOWN]]
+            yield f"{count} {reason} ({', '.join(names)}{', ...' if count > _SHOWN else ''})"
+
     def __str__(self) -> str:
-        return "; ".join(
-            f"{count} {reason} ({', '.join(self.examples[reason][:5])}{', ...' if count > 5 else ''})"
-            for reason, count in sorted(self.counts.items())
-        )
+        return "; ".join(self.lines())
+
+
+def _short(name: str) -> str:
+    half = _LONGEST // 2
+    return name if len(name) <= _LONGEST else f"{name[: half - 3]}...{name[-half:]}"

@@ -85,6 +85,7 @@ def test_values_that_cannot_be_understood_drop_their_row(read):
     result = read("path,gender,age\na.jpg,m,20\nb.jpg,male,old\nc.jpg,male,20\n")
     assert [record.path for record in result.records] == ["c.jpg"]
     assert result.dropped.counts == {"bad_gender": 1, "bad_age": 1}
+    assert not result.skipped.counts, "a picture whose row cannot be read is not a picture without a row"
     assert result.dropped.examples == {"bad_gender": ["a.jpg (m)"], "bad_age": ["b.jpg (old)"]}
 
 
