@@ -26,7 +26,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 ##@ Use
-pipeline-submit: $(READY) ## raw photos to a registered model: on KFP_HOST if set, else on this machine (CONFIG=name|file)
+pipeline-submit: $(READY) ## raw photos to a registered model: on KFP_HOST if set, else on this machine (CONFIG= RUNNER=docker)
 	@if [ -n "$${KFP_HOST:-}" ] || grep -Eqs '^ *(export +)?KFP_HOST=.' .env; then way=submit; else way=run; fi; \
 	$(BIN)/facet "$$way" $(if $(CONFIG),--config "$(CONFIG)") $(ARGS)
 
@@ -40,7 +40,10 @@ ui: $(READY) ## open the local runs: MLflow and TensorBoard
 	@$(BIN)/facet ui $(ARGS)
 
 images: ## build the container images with Docker (docker/Dockerfile)
-	@docker/build $(ARGS)
+	@PYTHON="$(PYTHON)" docker/build $(ARGS)
+
+push: ## push the images to REGISTRY= and note their digests for `facet submit`
+	@PYTHON="$(PYTHON)" REGISTRY="$(REGISTRY)" docker/push
 
 ##@ Develop
 lint: $(READY) ## ruff, mypy, and the committed IR against the code
@@ -49,11 +52,14 @@ lint: $(READY) ## ruff, mypy, and the committed IR against the code
 	@$(BIN)/mypy
 	@$(BIN)/facet compile --check
 
-test: $(READY) ## all tests but the slow ones
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
+test: $(READY) ## all tests but the slow ones and those in containers
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not containers" --numprocesses auto --dist loadfile $(ARGS)
+
+test-containers: $(READY) ## build the images and test them; brings up an engine on Debian as root
+	@docker/engine docker/test $(ARGS)
 
 test-slow: $(READY) ## the long campaigns; real photos when FACET_PHOTOS names their folder
-	@$(BIN)/pytest -m slow $(ARGS)
+	@$(BIN)/pytest -m "slow and not containers" $(ARGS)
 
 bench: $(READY) ## measure, print a table, write .facet/bench.json
 	@$(BIN)/python -m pipelines.bench
@@ -65,4 +71,4 @@ clean: ## remove .venv and caches; runs and data in .facet stay
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup pipeline-submit pipeline-compile serve ui images lint test test-slow bench lock clean
+.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-slow bench lock clean

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.local_stack import keep_up
+from pipelines.local_stack import keep_up, shown
 from pipelines.settings import Settings
 from pipelines.supervisor import free_port
 
@@ -37,7 +37,7 @@ def open_pages(settings: Settings, *, show: Callable[[str], None] = print) -> No
     stack = keep_up(settings.home)
     port = free_port(TENSORBOARD_PORT)
     settings.runs.mkdir(parents=True, exist_ok=True)
-    show(f"MLflow       {stack.environment['MLFLOW_TRACKING_URI']}")
+    show(f"MLflow       {shown(stack.environment['MLFLOW_TRACKING_URI'])}")
     show(f"TensorBoard  http://127.0.0.1:{port}   (Ctrl-C ends it; `facet stack down` ends MLflow and S3)")
     log = settings.home / "logs" / "tensorboard.log"
     log.parent.mkdir(parents=True, exist_ok=True)

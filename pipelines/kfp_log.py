@@ -12,6 +12,8 @@ _ROOT = re.compile(r"/\S*/\w[\w-]*-\d{4}(?:-\d\d){5}-\d+/")
 
 _START = re.compile(r"^\d[\d:.]+ - INFO - Executing task '([^']+)'")
 _END = re.compile(r"^\d[\d:.]+ - (?:INFO|ERROR) - Task '([^']+)' finished with status (SUCCESS|FAILURE)")
+RUN_FAILED = "FAILED "
+"""What `local_worker` says last of a run that failed; a step is open then if KFP has not said how it ended."""
 _TRACEBACK = "Traceback (most recent call last):"
 _CHATTER = (
     "Looking for component `",
@@ -27,8 +29,8 @@ _CHATTER = (
 class KfpLog:
     """Takes the lines one by one and gives those that are worth showing.
 
-    `done` holds the seconds of every finished step, `failed` the step that failed and `error` its last words; `last`
-    is the last line that says anything.
+    `done` holds the seconds of every finished step, `failed` the step that failed (and was not run once more) and
+    `error` its last words; `last` is the last line that says anything.
     """
 
     done: dict[str, float] = field(default_factory=dict)
@@ -46,7 +48,11 @@ class KfpLog:
         self.last = text.strip() or self.last
         if start := _START.match(text):
             self._step, self._started, self._traceback, self._braces = start[1], time.monotonic(), [], False
-            yield self._step
+            if self.failed == self._step:
+                self.failed = self.error = ""
+                yield f"{self._step}  once more"
+            else:
+                yield self._step
         elif end := _END.match(text):
             seconds = time.monotonic() - self._started
             if end[2] == "SUCCESS":
@@ -55,6 +61,8 @@ class KfpLog:
             else:
                 self.failed, self.error = end[1], self._last_words()
             self._step = ""
+        elif self._step and text.startswith(RUN_FAILED):
+            self.failed, self.error, self._step = self._step, self._last_words(), ""
         elif self._step and text.startswith("    "):
             yield from self._said(text[4:])
 

@@ -14,15 +14,19 @@ from pathlib import Path
 
 import yaml
 
+from components import container_images
 from pipelines.config import ClassificationConfig
+from pipelines.docker_runner import check_images, own_folder, remove_containers
 from pipelines.kfp_log import KfpLog
-from pipelines.local_stack import local_stack
+from pipelines.local_stack import local_stack, shown
 from pipelines.processes import Process, kill_group, stop_group
 from pipelines.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
 from pipelines.sample_source import SAMPLES, put_sample
 from pipelines.settings import Settings
-from serving.runtime.errors import StorageError
+from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import Location
+
+RUNNERS = ("subprocess", "docker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,10 @@ def run(
     name: str = "classification",
     upload_after: bool = True,
     persons: int | None = None,
+    runner: str = "subprocess",
     show: Callable[[str], None] = print,
 ) -> Run:
-    """Runs the pipeline with KFP's SubprocessRunner against a local S3 and MLflow, or the user's own.
+    """Runs the pipeline with a runner of KFP's against a local S3 and MLflow, or the user's own.
 
     Args:
         config: the pipeline's parameters.
@@ -57,22 +62,30 @@ def run(
         name: name of the run folder; a number is added when it is taken.
         upload_after: whether the artifacts go to `s3://pipelines/<run>` when the run has ended, well or not.
         persons: how many persons the sample data has when it must be drawn.
+        runner: `subprocess`, every step a process of this Python, or `docker`, every step in a container of its image.
         show: gets every line for the user.
 
     Raises:
-        ServerError, StorageError: the local servers or S3 cannot be used.
+        InputError: the runner is unknown, or its images are missing.
+        ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the step and the servers are stopped before it is passed on.
     """
+    if runner not in RUNNERS:
+        raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
+    if runner == "docker":
+        check_images([container_images.DATA, container_images.TRAIN])
     # Threads that spin while they wait double the time of a training beside other programs.
     threads = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
     with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment | threads):
         folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
         (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
         show(f"run     {folder}")
+        if runner == "docker":
+            own_folder(folder)
         for line in stack.lines():
             show(line)
         try:
-            log = _execute(config, folder, persons, show)
+            log = _execute(config, folder.resolve(), runner, persons, show)
         except KeyboardInterrupt:
             flatten(folder)
             show(f"\nstopped; what there is lies in {folder} (log: {folder / LOG})")
@@ -112,10 +125,12 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _execute(config: ClassificationConfig, folder: Path, persons: int | None, show: Callable[[str], None]) -> KfpLog:
+def _execute(
+    config: ClassificationConfig, folder: Path, runner: str, persons: int | None, show: Callable[[str], None]
+) -> KfpLog:
     """Runs KFP in a process group of its own; draws the sample data while that process imports KFP."""
     worker = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pipelines.local_worker", str(folder.resolve())],
+        [sys.executable, "-u", "-m", "pipelines.local_worker", str(folder), runner],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -147,6 +162,8 @@ def _execute(config: ClassificationConfig, folder: Path, persons: int | None, sh
             stop_group(leader, first=signal.SIGINT)
             kill_group(worker.pid)
             worker.wait()
+        if runner == "docker":
+            remove_containers(folder)
 
 
 def _upload(folder: Path, show: Callable[[str], None]) -> str:
@@ -173,5 +190,5 @@ def _mlflow_page(folder: Path) -> str:
             query = f"{tracking_uri}/api/2.0/mlflow/runs/get?run_id={run_id}"
             with urllib.request.urlopen(query, timeout=5) as answer:
                 experiment = json.load(answer)["run"]["info"]["experiment_id"]
-            return f"{tracking_uri}/#/experiments/{experiment}/runs/{run_id}"
+            return f"{shown(tracking_uri)}/#/experiments/{experiment}/runs/{run_id}"
     return run_id

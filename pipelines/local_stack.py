@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from pipelines.errors import ServerError
 from pipelines.supervisor import Running, Server, find, keep, release, use, wait_until_ready
@@ -42,9 +43,15 @@ class Stack:
     def lines(self) -> list[str]:
         """Where the two servers are, for people."""
         return [
-            f"S3      {self.environment['AWS_ENDPOINT_URL']}{'' if self.s3 else '  (yours)'}",
-            f"MLflow  {self.environment['MLFLOW_TRACKING_URI']}{'' if self.mlflow else '  (yours)'}",
+            f"S3      {shown(self.environment['AWS_ENDPOINT_URL'])}{'' if self.s3 else '  (yours)'}",
+            f"MLflow  {shown(self.environment['MLFLOW_TRACKING_URI'])}{'' if self.mlflow else '  (yours)'}",
         ]
+
+
+def shown(address: str) -> str:
+    """An address for people: without the user and password that it may hold."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextlib.contextmanager

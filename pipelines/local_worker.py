@@ -1,7 +1,8 @@
 """The process in which KFP runs the pipeline on this machine; `local_run` starts it in a group of its own.
 
-Called with the folder of the run; reads the pipeline's arguments, one line of JSON, from standard input. When that
-input ends the parent is gone, and this process takes its whole group, the running step included, with it.
+Called with the folder of the run and the runner, `subprocess` or `docker`; reads the pipeline's arguments, one line
+of JSON, from standard input. When that input ends the parent is gone, and this process takes its whole group, the
+running step included, with it.
 """
 
 import contextlib
@@ -12,14 +13,23 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
+from typing import NoReturn
+
+from pipelines.docker_runner import Containers, StepFailedError, remove_containers, run_options
+from pipelines.kfp_log import RUN_FAILED
 
 
-def _follow_parent() -> None:
+def _follow_parent(folder: Path, runner: str) -> None:
     sys.stdin.read()
-    os.killpg(os.getpgid(0), signal.SIGKILL)
+    try:
+        if runner == "docker":
+            remove_containers(folder)
+    finally:
+        os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
-def _run(folder: str) -> int:
+def _run(folder: Path, runner: str) -> int:
     # A shell may have started us with SIGINT ignored; the steps inherit what is set here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.simplefilter("ignore")
@@ -27,18 +37,31 @@ def _run(folder: str) -> int:
 
     from pipelines.intermediate import compile_pipeline, local_view
 
-    pipeline = components.load_component_from_text(local_view(compile_pipeline()))
+    pipeline = components.load_component_from_text(local_view(compile_pipeline(), retries=runner == "docker"))
     line = sys.stdin.readline()
     if not line:
         return 1
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=folder)
+    threading.Thread(target=_follow_parent, args=(folder, runner), daemon=True).start()
+    arguments = json.loads(line)
+    if runner == "docker":
+        containers = Containers(folder)
+        containers.install()
+        signal.signal(signal.SIGINT, lambda *_: _interrupt(containers))
+        local.init(local.DockerRunner(**run_options(folder, os.environ, arguments)), pipeline_root=str(folder))
+    else:
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
     try:
-        pipeline(**json.loads(line))
-    except RuntimeError as error:
-        print(f"FAILED {error}", flush=True)
+        pipeline(**arguments)
+    except (RuntimeError, StepFailedError) as error:
+        print(f"{RUN_FAILED}{error}", flush=True)
         return 1
     return 0
+
+
+def _interrupt(containers: Containers) -> NoReturn:
+    """Ctrl-C reaches the processes of this group, but no container."""
+    containers.stop()
+    raise KeyboardInterrupt
 
 
 def _wait_for_steps(seconds: float = 5.0) -> None:
@@ -52,7 +75,7 @@ def _wait_for_steps(seconds: float = 5.0) -> None:
 if __name__ == "__main__":
     # Not `sys.exit`: the thread above waits in a read that would hold up the end of the interpreter.
     try:
-        code = _run(sys.argv[1])
+        code = _run(Path(sys.argv[1]), sys.argv[2])
     except KeyboardInterrupt:
         _wait_for_steps()
         code = 130

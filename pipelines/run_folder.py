@@ -42,9 +42,14 @@ def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda
 
 
 def flatten(folder: Path) -> None:
-    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the reports beside them."""
+    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the reports beside them.
+
+    What a killed step had written of its outputs goes.
+    """
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
         for task in list(inner.iterdir()):
+            for partial in task.glob(".*.partial"):
+                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
             task.rename(folder / task.name)
             outputs = folder / task.name / OUTPUTS
             if outputs.exists():

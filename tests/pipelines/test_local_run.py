@@ -55,9 +55,9 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    before = dict(os.environ)
+    before, clean = dict(os.environ), clean_environment()
     os.environ.clear()
-    os.environ.update(clean_environment() | PLANTED)
+    os.environ.update(clean | PLANTED)
     home = tmp_path_factory.mktemp("facet") / ".facet"
     yield home
     assert running(home) == {"mlflow": None, "s3": None}

@@ -14,7 +14,7 @@ import pytest
 
 from pipelines import local_stack as stack_module
 from pipelines.errors import ServerError
-from pipelines.local_stack import keep_up, local_stack, running, take_down
+from pipelines.local_stack import Stack, keep_up, local_stack, running, take_down
 from pipelines.processes import Process
 from pipelines.supervisor import Server, answers, free_port, keep, release, use, wait_until_ready
 from serving.runtime.errors import StorageError
@@ -178,6 +178,15 @@ def test_the_users_own_servers_are_used(home: Path, no_aws: None) -> None:
         assert own.items() <= stack.environment.items()
         assert all("yours" in line for line in stack.lines())
     assert not home.exists()
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    own = {
+        "AWS_ENDPOINT_URL": "http://me:hidden@s3.example:9000",
+        "MLFLOW_TRACKING_URI": "http://me:hidden@ml.example/a",
+    }
+    stack = Stack(None, None, own)
+    assert stack.lines() == ["S3      http://s3.example:9000  (yours)", "MLflow  http://ml.example/a  (yours)"]
 
 
 def test_a_server_that_needs_other_settings_is_started_anew(home: Path) -> None:

@@ -1,0 +1,120 @@
+"""One engine, one local stack, and the same small run twice: its steps as processes, and as containers."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import docker
+from components import container_images
+from pipelines.config import ClassificationConfig
+from pipelines.docker_runner import LABEL
+from pipelines.local_run import Run, run
+from pipelines.local_stack import Stack, local_stack, running
+from pipelines.settings import Settings
+
+OWN = ("AWS_", "MLFLOW_", "SM_", "FACET_", "KFP_", "CONFIG", "RUNNER")
+SMALL = ClassificationConfig(
+    model="base",
+    epochs=2,
+    batch_size=16,
+    image_height=32,
+    image_width=24,
+    val_ratio=0.25,
+    test_ratio=0.25,
+    floors={"accuracy": 0.0},
+    training={"workers": 2},
+)
+PERSONS = 24
+
+Ask = Callable[..., str]
+RunIn = Callable[..., Run]
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no container engine answers: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def hardened() -> dict[str, Any]:
+    """Options of `docker run` that take away what a container of ours does not need."""
+    return {
+        "read_only": True,
+        "tmpfs": {"/tmp": ""},
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "network_mode": "host",
+    }
+
+
+@pytest.fixture(scope="session")
+def ask(engine: Any, hardened: dict[str, Any]) -> Ask:
+    """Runs a command in an image, hardened, and gives what it prints."""
+
+    def ask(target: str, *command: str, **options: Any) -> str:
+        image = getattr(container_images, target.upper())
+        said = engine.containers.run(image, entrypoint=[], command=list(command), remove=True, **(hardened | options))
+        return str(said.decode().strip())
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    before, clean = dict(os.environ), clean_environment()
+    os.environ.clear()
+    os.environ.update(clean)
+    home = tmp_path_factory.mktemp("facet") / ".facet"
+    yield home
+    assert running(home) == {"mlflow": None, "s3": None}
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def stack(home: Path) -> Iterator[Stack]:
+    with local_stack(home) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def run_in(engine: Any, home: Path, stack: Stack) -> RunIn:
+    """Runs the pipeline in the session's stack and checks that no container is left."""
+
+    def run_in(
+        runner: str, name: str, config: ClassificationConfig = SMALL, show: Callable[[str], None] = print
+    ) -> Run:
+        settings = Settings.from_environment({"FACET_HOME": str(home)})
+        result = run(config, settings, name=name, persons=PERSONS, runner=runner, show=show)
+        assert engine.containers.list(all=True, filters={"label": LABEL}) == []
+        return result
+
+    return run_in
+
+
+@pytest.fixture(scope="session")
+def small() -> ClassificationConfig:
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def in_processes(run_in: RunIn) -> Run:
+    return run_in("subprocess", "processes")
+
+
+@pytest.fixture(scope="session")
+def in_containers(run_in: RunIn) -> Run:
+    return run_in("docker", "containers")

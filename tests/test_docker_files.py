@@ -1,0 +1,108 @@
+"""The Dockerfile and the scripts around it, as far as they can be judged without an engine."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = [
+    path
+    for path in sorted((ROOT / "docker").iterdir())
+    if path.is_file() and path.read_text().startswith("#!/usr/bin/env bash")
+]
+
+
+def script(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "DOCKER"))}
+    return subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=False)
+
+
+def test_dockerfile_lints_clean() -> None:
+    done = script(str(Path(sys.executable).with_name("hadolint")), "docker/Dockerfile")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_one_version_of_uv() -> None:
+    pattern = r"UV_VERSION(?: := |=)([\d.]+)"
+    (made,), (built,) = (re.findall(pattern, (ROOT / name).read_text()) for name in ("Makefile", "docker/Dockerfile"))
+    assert made == built
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_stop_at_the_first_error(path: Path) -> None:
+    assert os.access(path, os.X_OK)
+    assert "\nset -euo pipefail\n" in path.read_text()
+    assert script("bash", "-n", str(path)).stderr == ""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    """A folder for the secrets; pip is configured with two indexes, one of them a folder."""
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nextra-index-url = file:///wheels https://more.example/simple\ntrusted-host = more.example\n"
+    )
+    (tmp_path / "ca.pem").write_text("bundle")
+    (tmp_path / "secrets").mkdir()
+    return tmp_path
+
+
+def test_settings_of_the_environment_and_of_pip_go_to_the_build(settings: Path) -> None:
+    done = script(
+        "docker/settings", str(settings / "secrets"),
+        PYTHON=sys.executable, PIP_CONFIG_FILE=str(settings / "pip.conf"), PIP_CERT=str(settings / "ca.pem"),
+        PIP_INDEX_URL="https://me:pa'ss@index.example/simple", HTTPS_PROXY="http://proxy:3128",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = script("sh", "-c", f". {settings}/secrets/index && env").stdout
+    assert {
+        "PIP_INDEX_URL=https://me:pa'ss@index.example/simple",
+        "PIP_EXTRA_INDEX_URL=https://more.example/simple",
+        "PIP_TRUSTED_HOST=more.example",
+        "UV_DEFAULT_INDEX=https://me:pa'ss@index.example/simple",
+        "UV_INDEX=https://more.example/simple",
+        "HTTPS_PROXY=http://proxy:3128",
+    } <= set(said.splitlines())
+    assert (settings / "secrets/ca_bundle").read_text() == "bundle"
+
+
+def test_nothing_is_passed_where_nothing_is_set(settings: Path) -> None:
+    bare = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "PIP_CONFIG_FILE": os.devnull, "HOME": str(settings)}
+    command = ["docker/settings", str(settings / "secrets")]
+    done = subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((settings / "secrets").iterdir()) == []
+
+
+def test_images_without_an_engine_is_one_line() -> None:
+    done = script("docker/build", DOCKER="false")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "no Docker engine answers" in done.stderr
+
+
+def test_tests_in_containers_are_skipped_plainly(tmp_path: Path) -> None:
+    """Where no engine answers and we are not root."""
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+    done = script(
+        "docker/engine", "touch", str(tmp_path / "ran"), DOCKER="false", PATH=f"{tmp_path}:{os.environ['PATH']}"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("SKIPPED, no container engine: ")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_engine_that_answers_is_used(tmp_path: Path) -> None:
+    done = script("docker/engine", "echo", "with an engine", DOCKER="true")
+    assert done.stdout == "with an engine\n"
+
+
+def test_the_build_sees_only_what_it_needs() -> None:
+    lines = (ROOT / ".dockerignore").read_text().split()
+    assert lines[0] == "*"
+    assert {line for line in lines if line.startswith("!")} == {
+        "!requirements.lock", "!pyproject.toml", "!docker/install", "!serving", "!components",
+    }  # fmt: skip
