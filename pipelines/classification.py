@@ -55,7 +55,7 @@ def classification_pipeline(site: resources.Site) -> Any:
             format: Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
             label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, or a list of
                 classes as attribute:class_a,class_b.
-            model: The network: resnet18 or base.
+            model: The network: a preset such as EfficientNetB3MSD, a torchvision classifier, base or poster_v2.
             epochs: How often every training face is seen.
             batch_size: Faces in a training step.
             learning_rate: Peak of the learning rate.
@@ -65,7 +65,7 @@ def classification_pipeline(site: resources.Site) -> Any:
             val_ratio: Share of the images that choose the epoch; 0 keeps the last one.
             test_ratio: Share of the images that judge the model.
             model_name: Name in the model registry, and of the served model.
-            checkpoint: Which checkpoint becomes the model: best or last.
+            checkpoint: Which checkpoint becomes the model: best, last, best_f1 or best_acc.
             floors: Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes the
                 champion.
             training: Further options of the training, such as scheduler, ema_decay or augment.

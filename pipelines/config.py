@@ -18,7 +18,7 @@ from components.curate.curate import OPERATIONS
 from components.ingest.ingest import FORMATS
 from components.shared.dataset.label_spaces import LABEL_SPACES, label_space
 from components.shared.metrics.classification import SCALARS
-from components.shared.models.classifiers import CLASSIFIERS
+from components.shared.options import known_fields
 from components.split.options import SplitOptions
 from components.train_classifier.config import TrainConfig
 from pipelines.assignments import assign
@@ -32,7 +32,7 @@ DRAWN_EMOTIONS = "s3://raw/drawn_emotions"
 """Where the drawn sample data in AI Hub's layout are put."""
 
 _TRAIN = TrainConfig(label_space="mask_gender_age")
-_NAMES: Mapping[str, Collection[str]] = {"model": CLASSIFIERS, "label_space": LABEL_SPACES, "format": FORMATS}
+_NAMES: Mapping[str, Collection[str]] = {"label_space": LABEL_SPACES, "format": FORMATS}
 _FORMS = {
     "model_name": "use letters, digits, '.', '_' and '-', a letter or digit first",
     "gpus": "expected a whole number from 0 to 99",
@@ -62,7 +62,7 @@ class ClassificationConfig(BaseModel):
     val_ratio: float = Field(default=0.2, ge=0, lt=1)
     test_ratio: float = Field(default=0.2, ge=0, lt=1)
     model_name: str = Field(default="faces", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last", "best_f1", "best_acc"] = "best"
     floors: dict[str, float] = Field(default_factory=lambda: {"macro_f1": 0.8})
     training: dict[str, Any] = Field(default_factory=dict)
     ingest_options: dict[str, Any] = Field(default_factory=dict)
@@ -206,7 +206,8 @@ def _pydantic(error: ValidationError, prefix: tuple[str, ...], model: type[BaseM
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             shared = SHARED if model is TrainConfig and len(path) == 1 else frozenset[str]()
-            message = f"unknown key{_known(path[-1], _fields(model, path[:-1]) - shared)}"
+            known = set(known_fields(model, path[:-1])) - shared
+            message = f"unknown key{_known(path[-1], known) if known else ''}"
         elif item["type"] == "literal_error":
             choices = re.findall("'([^']+)'", item["ctx"]["expected"])
             message = f"unknown name{_known(item['input'], choices)}"
@@ -215,12 +216,6 @@ def _pydantic(error: ValidationError, prefix: tuple[str, ...], model: type[BaseM
         elif path and path[-1] in _NAMES:
             message += _nearest(item["input"], _NAMES[path[-1]])
         yield Problem(prefix + path, item["input"], message)
-
-
-def _fields(model: Any, path: tuple[str, ...]) -> set[str]:
-    for part in path:
-        model = model.model_fields[part].annotation
-    return set(model.model_fields)
 
 
 def _known(name: object, known: Collection[str]) -> str:

@@ -1,7 +1,7 @@
 """Options that a person writes as a mapping, checked against a pydantic model."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -43,18 +43,24 @@ def _complaint(kind: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"'{where}' is missing"
     if problem["type"] == "extra_forbidden":
-        siblings = _fields(kind, parents) if parents else []
+        siblings = known_fields(kind, parents) if parents else []
         hint = f" (known there: {', '.join(siblings)})" if siblings else ""
         return f"'{where}' is unknown, got {problem['input']!r}{hint}"
     return f"'{where}' {message}, got {problem['input']!r}"
 
 
-def _fields(kind: type[BaseModel], path: list[int | str]) -> list[str]:
-    """Return the names that are known in the model at `path` within `kind`; none behind a list, mapping or union."""
+def known_fields(kind: type[BaseModel], path: Iterable[int | str]) -> list[str]:
+    """Return the names that are known in the model at `path` within `kind`; none behind a list or a mapping."""
     model: Any = kind
     for part in path:
         field = model.model_fields.get(part)
-        model = None if field is None else field.annotation
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        annotation = None if field is None else field.annotation
+        models = [one for one in (annotation, *get_args(annotation)) if _is_model(one)]
+        if len(models) != 1:
             return []
+        (model,) = models
     return list(model.model_fields)
+
+
+def _is_model(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, BaseModel)

@@ -23,26 +23,26 @@ def train_classifier(
     image_width: int,
     seed: int,
     config: dict[str, Any] = {},  # noqa: B006
-    experiment: str = "facet",
+    experiment: str = "",
 ) -> NamedTuple("Outputs", run_id=str):  # type: ignore[valid-type]
     """Train a classifier on the train split and choose its best epoch on the val split.
 
     Args:
         images: The image archive.
         annotations: COCO annotations whose images are assigned to train, val and test.
-        checkpoints: A folder with best.pt, last.pt, config.json, history.json and TensorBoard events.
+        checkpoints: A folder with best.pt, best_f1.pt, best_acc.pt, last.pt, what led to them, and TensorBoard events.
         metrics: Loss, accuracy and macro F1 of the best epoch.
         label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion or
             attribute:class_a,class_b.
-        model: The network: resnet18 or base.
+        model: The network: a preset, a classifier of torchvision by its name, base, or package.module:name.
         epochs: How often every face of the train split is seen.
         batch_size: Faces in a training step.
         learning_rate: Peak of the learning rate.
         image_height: Height of the network's input in pixels.
         image_width: Width of the network's input in pixels.
         seed: Start of every random draw.
-        config: Further options of the training, such as scheduler, ema_decay or augment; the parameters above win.
-        experiment: MLflow experiment of the training's run.
+        config: Further options of the training, such as objective, optimiser or augment; the parameters above win.
+        experiment: MLflow experiment of the training's run; by default facet- and the label space.
 
     Returns:
         run_id: The MLflow run of this training, empty without a tracking server.

@@ -5,14 +5,41 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
+from components.shared.models.backbones import check_input
 from components.shared.models.classifiers import check_classifier
+from components.shared.models.spec import ModelSpec, resolve_model
+from components.shared.options import parse_options
+from components.train_classifier.augmentation_config import AugmentationSpec
+from components.train_classifier.augmentations.presets import frame_of
+from components.train_classifier.objective_config import (
+    EarlyStoppingSpec,
+    LossSpec,
+    Metric,
+    MixingSpec,
+    ObjectiveSpec,
+    OptimiserSpec,
+    PseudoLabelSpec,
+    SamplingSpec,
+    ScheduleSpec,
+    Share,
+    SoftTargetSpec,
+    name_alone,
+)
 from serving.runtime.card import CropRule, InputSize, Normalization
-from serving.runtime.errors import InputError
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -50,43 +77,126 @@ class Augment(_Frozen):
         return self
 
 
+IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_NORMALIZATIONS = {"imagenet": IMAGENET, "computed": None}
+
+
+def _named_normalization(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in _NORMALIZATIONS:
+            raise ValueError(f"must be {', '.join(_NORMALIZATIONS)}, or values as {{mean: [...], std: [...]}}")
+        return _NORMALIZATIONS[value]
+    return value
+
+
+_OF_NO_EFFECT = ("workers", "log_interval", "device", "state", "resume", "user")
+_MAY_CHANGE = ("epochs", "early_stopping", *_OF_NO_EFFECT)
+
+
 class TrainConfig(_Frozen):
     """Everything that decides what a training learns.
 
-    `warmup` is the share of all steps in which the learning rate rises. `ema_decay` 0 turns the moving average
-    of the weights off. `criterion` chooses the best epoch on the validation split: highest macro F1 (`f1`),
-    highest accuracy (`acc`) or lowest loss (`loss`); ties go to the lower loss. `workers` is the number of
-    processes that read pictures, by default as many as there are CPUs, at most 8; it changes no result.
-    `log_interval` counts training steps. `normalization` defaults to the ImageNet figures. `age_thresholds` are the
-    bounds of the age classes in training targets; validation and every metric keep the official 30 and 60.
+    What is learned from: `sampling`, `mixing`, `soft_targets` and `pseudo_labels` say which faces an epoch sees and how
+    sure it is of their labels; `augmentation`, `crop_scale`, `min_decode` and the image size make the pictures.
+    `augment` are the options of the augmentation `face`. `normalization` are mean and standard deviation, or imagenet,
+    or computed from the training faces, which is None here. `age_thresholds` are the bounds of the age classes in
+    training targets; validation and every metric keep the official 30 and 60.
+
+    What learns: `model`, with the entries of `network` laid over it.
+
+    How: `objective`, `optimiser` and `scheduler`, with the peak `learning_rate` and the `weight_decay`. `batch_size`
+    faces make a step; they go through the network in `accumulate` parts, which saves memory and changes batch norm
+    only. `clip_norm` bounds the norm of a step's gradient. `amp` computes in bfloat16 or float16 where that is safe.
+    `ema_decay` 0 turns the moving average of the weights off.
+
+    When: after `epochs`, or by `early_stopping`. `criterion` chooses the best epoch on the validation split: highest
+    macro F1 (`f1`), highest accuracy (`acc`) or lowest loss (`loss`); ties go to the lower loss.
+
+    Where, without an effect on what is learned: `device` is auto (a GPU where there is one), cpu, cuda or cuda:N.
+    `workers` is the number of processes that read pictures, by default as many as there are CPUs, at most 8.
+    `log_interval` counts training steps. `state` is a folder or `s3://` prefix that keeps the finished epochs of a
+    training until it is over; `resume` are checkpoints of a training that goes on, a folder or `s3://` prefix. `user`
+    is whom MLflow names.
     """
 
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
     model: Annotated[str, AfterValidator(check_classifier)] = "resnet18"
+    network: dict[str, Any] = {}
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=32, ge=2)
+    accumulate: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=0.05, ge=0.0)
-    scheduler: Literal["cosine", "one_cycle"] = "one_cycle"
-    warmup: Share = 0.2
-    label_smoothing: Strength = 0.1
+    clip_norm: float | None = Field(default=None, gt=0.0)
+    objective: ObjectiveSpec = ObjectiveSpec(loss=LossSpec(arguments={"label_smoothing": 0.1}))
+    optimiser: Annotated[OptimiserSpec, BeforeValidator(name_alone)] = OptimiserSpec()
+    scheduler: Annotated[ScheduleSpec, BeforeValidator(name_alone)] = ScheduleSpec()
+    sampling: Annotated[SamplingSpec, BeforeValidator(name_alone)] = SamplingSpec()
+    mixing: Annotated[MixingSpec, BeforeValidator(name_alone)] = MixingSpec()
+    soft_targets: SoftTargetSpec = SoftTargetSpec()
+    pseudo_labels: PseudoLabelSpec = PseudoLabelSpec()
+    early_stopping: EarlyStoppingSpec | None = None
     ema_decay: Strength = 0.99
-    criterion: Literal["f1", "acc", "loss"] = "f1"
+    criterion: Metric = "f1"
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    channels_last: bool = True
+    compile: bool = False
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     image_height: int = Field(default=128, ge=8, le=4096)
     image_width: int = Field(default=96, ge=8, le=4096)
     crop_scale: float = Field(default=1.3, ge=1.0, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
     augment: Augment = Augment()
+    augmentation: Annotated[AugmentationSpec, BeforeValidator(name_alone)] = AugmentationSpec()
     age_thresholds: tuple[int, int] = AGE_THRESHOLDS
-    normalization: Normalization = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    normalization: Annotated[Normalization | None, BeforeValidator(_named_normalization)] = IMAGENET
     seed: int = Field(default=0, ge=0)
     workers: int | None = Field(default=None, ge=0)
     log_interval: int = Field(default=20, ge=1)
+    state: str = ""
+    resume: str = ""
+    user: str = ""
 
     @field_validator("age_thresholds")
     @classmethod
     def _usable_thresholds(cls, value: tuple[int, int]) -> tuple[int, int]:
         return label_space("age", value).age_thresholds
+
+    @field_validator("network")
+    @classmethod
+    def _fitting_network(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "model" in info.data:
+            resolve_model(info.data["model"], value)
+        return value
+
+    @field_validator("image_width")
+    @classmethod
+    def _usable_size(cls, value: int, info: ValidationInfo) -> int:
+        if {"model", "network", "image_height"} <= info.data.keys():
+            spec = resolve_model(info.data["model"], info.data["network"])
+            check_input(spec.backbone, spec.arguments, InputSize(height=info.data["image_height"], width=value))
+        return value
+
+    @field_validator("augmentation")
+    @classmethod
+    def _usable_augmentation(cls, value: AugmentationSpec, info: ValidationInfo) -> AugmentationSpec:
+        if value.name != "face" and info.data.get("augment", Augment()) != Augment():
+            raise ValueError(f"'augment' are the options of face; those of '{value.name}' are its 'arguments'")
+        if frame_of(value) is not None:
+            raise ValueError(
+                f"'{value.name}' cuts a fixed part of the photo, but validation and serving cut the face: add "
+                "`frame: face`"
+            )
+        return value
+
+    @field_serializer("normalization")
+    def _written_normalization(self, value: Normalization | None) -> Any:
+        return "computed" if value is None else value.model_dump(mode="json")
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network is composed of."""
+        return resolve_model(self.model, self.network)
 
     @property
     def input(self) -> InputSize:
@@ -101,10 +211,20 @@ class TrainConfig(_Frozen):
     def digest(self, dataset_digest: str) -> str:
         """Return the sha256 of this configuration together with the data set's digest.
 
-        `workers` and `log_interval` are left out, since they change no weight.
+        What has no effect on the weights is left out.
         """
-        facts = self.model_dump(mode="json", exclude={"workers", "log_interval"}) | {"dataset_digest": dataset_digest}
+        facts = self.model_dump(mode="json", exclude=set(_OF_NO_EFFECT)) | {"dataset_digest": dataset_digest}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """Return the entries in which the dumped configuration `other` is that of another training.
+
+        A training that goes on may have another length, and run elsewhere.
+        """
+        own = self.model_dump(mode="json")
+        return sorted(
+            name for name in own.keys() | other.keys() if name not in _MAY_CHANGE and own.get(name) != other.get(name)
+        )
 
 
 def resolve_config(config: Mapping[str, Any], **parameters: Any) -> TrainConfig:
@@ -112,21 +232,4 @@ def resolve_config(config: Mapping[str, Any], **parameters: Any) -> TrainConfig:
 
     Raises InputError naming every wrong entry, its value and what was expected.
     """
-    try:
-        return TrainConfig.model_validate({**config, **parameters})
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            path = ".".join(str(part) for part in problem["loc"])
-            message = problem["msg"]
-            if problem["type"] == "extra_forbidden":
-                message = f"unknown option; known: {', '.join(_known(problem['loc'][:-1]))}"
-            lines.append(f"{path} = {problem['input']!r}: {message}")
-        raise InputError("training config: " + "; ".join(lines)) from error
-
-
-def _known(path: tuple[int | str, ...]) -> list[str]:
-    model: Any = TrainConfig
-    for part in path:
-        model = model.model_fields[part].annotation
-    return sorted(model.model_fields)
+    return parse_options(TrainConfig, {**config, **parameters}, "training config")

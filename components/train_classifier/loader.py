@@ -10,24 +10,25 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from components.shared.dataset.archive import ImageArchive
-from components.train_classifier.augment import augment_pixels, random_rect
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.augmentations.build import make_augmentation
+from components.train_classifier.config import IMAGENET, TrainConfig
+from components.train_classifier.pseudo_labels import unlabelled_order, unlabelled_share
 from components.train_classifier.samples import Sample
+from components.train_classifier.sampling import Indices, epoch_batches, epoch_order
+from serving.runtime.card import Normalization
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.preprocess import crop_rect, decode_rect_resize, read_size
 
 # The first number of a seed keeps streams apart that would otherwise share one.
-_ORDER_STREAM, _AUGMENT_STREAM = 1, 2
+_AUGMENT_STREAM = 2
 
 Key = tuple[int, int]  # epoch, index of the sample
-Item = tuple[NDArray[np.uint8], tuple[int, ...], int]  # pixels, a label per head, index of the sample
+Item = tuple[NDArray[np.uint8], int]  # pixels, index of the sample
 
 
 class Batch(NamedTuple):
-    """`images` uint8 (N,h,w,3) RGB, `targets` int64 (N,heads), and the samples' indices."""
+    """`images` uint8 (N,h,w,3) RGB, and the samples' indices."""
 
     images: torch.Tensor
-    targets: torch.Tensor
     indices: list[int]
 
 
@@ -37,67 +38,89 @@ class FaceDataset(Dataset[Item]):
     An item is asked for by (epoch, index), so a worker process needs no state to know what to draw.
     """
 
-    def __init__(self, images: Path, samples: Sequence[Sample], config: TrainConfig, *, augmented: bool) -> None:
+    def __init__(
+        self,
+        images: Path,
+        samples: Sequence[Sample],
+        config: TrainConfig,
+        *,
+        augmented: bool,
+        normalization: Normalization = IMAGENET,
+    ) -> None:
+        """Read `samples` from the archive `images`; `normalization` says what the mean colour of holes is."""
         self.archive = ImageArchive(images)
         self.samples = samples
         self.config = config
         self.augmented = augmented
-        red, green, blue = (round(255 * mean) for mean in config.normalization.mean)
-        self.fill = (red, green, blue)
+        spec = config.augmentation
+        if spec.name == "face":
+            spec = spec.model_copy(update={"arguments": config.augment.model_dump() | spec.arguments})
+        self._augmentation = make_augmentation(spec, config.input, normalization)
 
     def __getitem__(self, key: Key) -> Item:
-        """Return uint8 (h,w,3) RGB pixels, a label per head and the index."""
+        """Return uint8 (h,w,3) RGB pixels and the index."""
         epoch, index = key
         sample = self.samples[index]
         try:
-            pixels = self._pixels(sample, epoch)
+            return self.pixels(sample, epoch), index
         except ImageError as error:
             raise InputError(f"{sample.file_name} cannot be used for training: {error}") from error
-        return pixels, sample.targets, index
 
-    def _pixels(self, sample: Sample, epoch: int) -> NDArray[np.uint8]:
-        config = self.config
+    def pixels(self, sample: Sample, epoch: int = 0) -> NDArray[np.uint8]:
+        """Return uint8 (h,w,3) RGB pixels of a face. Raises ImageError when its picture cannot be used."""
         data = self.archive.read(sample.file_name)
-        size = read_size(data)
-        rect = crop_rect(size, sample.box, config.crop, config.input)
         if not self.augmented:
-            return decode_rect_resize(data, rect, size, config.input, config.min_decode)
-        rng = np.random.default_rng((_AUGMENT_STREAM, config.seed, epoch, sample.face_id))
-        rect = random_rect(rect, size, config.augment, rng)
-        pixels = decode_rect_resize(data, rect, size, config.input, config.min_decode)
-        return augment_pixels(pixels, config.augment, self.fill, rng)
+            return self._augmentation.eval_pixels(data, sample.box, self.config.crop)
+        rng = np.random.default_rng((_AUGMENT_STREAM, self.config.seed, epoch, sample.face_id))
+        return self._augmentation.train_pixels(data, sample.box, self.config.crop, rng)
 
 
 class TrainOrder(Sampler[list[Key]]):
     """The batches of all epochs in one row, so that workers read ahead across the end of an epoch.
 
-    An epoch is a random order of all samples, cut into batches of nearly equal size: none is so small that its
-    batch-norm statistics mean nothing.
+    An epoch is cut into batches of nearly equal size: none is so small that its batch-norm statistics mean nothing.
+    With pseudo-labels a share of every batch are unlabelled faces, whose indices come after those of the others.
+    Every process of several gets its part of each batch.
     """
 
-    def __init__(self, count: int, config: TrainConfig) -> None:
-        self.count = count
+    def __init__(
+        self, config: TrainConfig, classes: Indices, unlabelled: int, *, start: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        """Plan the epochs from `start` on (0-based); `classes` (N,) is what the sampling goes by."""
         self.config = config
-        self.per_epoch = -(-count // config.batch_size)
+        self.classes = classes
+        self.unlabelled = unlabelled
+        self.start = start
+        self.rank, self.world = rank, world
+        self.extra = unlabelled_share(config.pseudo_labels, config.batch_size)
+        self.per_epoch = -(-len(classes) // (config.batch_size - self.extra))
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield lists of (epoch, index)."""
-        for epoch in range(self.config.epochs):
-            order = np.random.default_rng((_ORDER_STREAM, self.config.seed, epoch)).permutation(self.count)
-            for part in np.array_split(order, self.per_epoch):
-                yield [(epoch, int(index)) for index in part]
+        config, count = self.config, len(self.classes)
+        for epoch in range(self.start, config.epochs):
+            order = epoch_order(config.sampling, self.classes, seed=config.seed, epoch=epoch)
+            batches = epoch_batches(order, config.batch_size - self.extra, rank=self.rank, world_size=self.world)
+            if self.extra:
+                needed = self.extra * len(batches)
+                added = count + unlabelled_order(self.unlabelled, needed, seed=config.seed, epoch=epoch)
+                mine = [np.array_split(part, self.world)[self.rank] for part in np.split(added, len(batches))]
+                batches = [np.concatenate(pair) for pair in zip(batches, mine, strict=True)]
+            for batch in batches:
+                yield [(epoch, int(index)) for index in batch]
 
 
 class FixedOrder(Sampler[list[Key]]):
-    """All samples once, in order."""
+    """All samples once, in order; of several processes, each has every so-manieth batch."""
 
-    def __init__(self, count: int, batch_size: int) -> None:
+    def __init__(self, count: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
         self.count = count
         self.batch_size = batch_size
+        self.rank, self.world = rank, world
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield lists of (0, index)."""
-        for start in range(0, self.count, self.batch_size):
+        for start in range(self.rank * self.batch_size, self.count, self.world * self.batch_size):
             yield [(0, index) for index in range(start, min(start + self.batch_size, self.count))]
 
 
@@ -115,5 +138,5 @@ def make_loader(dataset: FaceDataset, order: Sampler[list[Key]], workers: int) -
 
 
 def _collate(items: list[Item]) -> Batch:
-    pixels, targets, indices = zip(*items, strict=True)
-    return Batch(torch.from_numpy(np.stack(pixels)), torch.tensor(targets, dtype=torch.int64), list(indices))
+    pixels, indices = zip(*items, strict=True)
+    return Batch(torch.from_numpy(np.stack(pixels)), list(indices))

@@ -1,131 +1,205 @@
-"""One epoch of training, one pass of validation."""
+"""One step, one epoch of training, one pass of validation."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.data import DataLoader
 
 from components.shared.dataset.label_spaces import LabelSpace
-from components.shared.metrics.classification import classification_metrics
-from components.shared.models.network import Network, head_probabilities
+from components.shared.metrics.classification import ClassificationScores, classification_metrics
+from components.shared.models.network import head_probabilities
 from components.shared.progress import progress
 from components.train_classifier.config import TrainConfig
-from components.train_classifier.ema import MovingAverage
-from components.train_classifier.loader import Batch, FaceDataset
-from components.train_classifier.losses import correct, heads_loss
-from components.train_classifier.schedule import learning_rate
+from components.train_classifier.learner import Learner
+from components.train_classifier.loader import Batch
+from components.train_classifier.losses import correct
+from components.train_classifier.mixing import mix, mixing_rng
+from components.train_classifier.processes import Processes
+from components.train_classifier.pseudo_labels import pseudo_targets, pseudo_weight
+from components.train_classifier.sam import SharpnessAware
+from components.train_classifier.samples import Faces, file_names
 from serving.runtime.errors import InputError
 
 LogScalars = Callable[[Mapping[str, float], int], None]
 
 _DROPOUT_STREAM = 3
-_NAMES_SHOWN = 8
 
 
-@dataclass(frozen=True)
-class Learner:
-    """What training changes. `sizes` are the label counts of the heads, in the order of the logits."""
+class Part(NamedTuple):
+    """Faces that go through the network together: uint8 or float (N,h,w,3), targets float (N,K) per head.
 
-    network: Network
-    average: MovingAverage | None
-    optimizer: torch.optim.Optimizer
-    sizes: tuple[int, ...]
-    device: torch.device
+    `weight` is that of their mean loss in the loss of the whole step.
+    """
 
-    @property
-    def evaluated(self) -> torch.nn.Module:
-        """The network that is validated and exported: the moving average where there is one."""
-        return self.average.model if self.average is not None else self.network
-
-    def weights(self) -> dict[str, Any]:
-        """Return the fields of a checkpoint that hold weights."""
-        average = self.average.model.state_dict() if self.average is not None else None
-        return {"model_state": self.network.state_dict(), "ema_state": average}
-
-
-def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019); biases and batch-norm parameters do not decay."""
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    free = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    images: torch.Tensor
+    targets: list[torch.Tensor]
+    weight: float
+    labelled: bool = True
 
 
 def train_epoch(
     learner: Learner,
     batches: Iterator[Batch],
-    batches_per_epoch: int,
+    steps: int,
     epoch: int,
-    dataset: FaceDataset,
+    faces: Faces,
     config: TrainConfig,
     log_scalars: LogScalars,
+    processes: Processes,
 ) -> tuple[float, float]:
-    """Train on the next `batches_per_epoch` batches and return the epoch's mean loss and accuracy.
+    """Train on the next `steps` batches and return the epoch's mean loss and accuracy over its labelled faces.
 
-    `epoch` counts from 0. Logs Train/loss, Train/accuracy (means since the last report) and the learning rate every
-    `log_interval` steps. Raises InputError naming the pictures when the loss is not finite.
+    `epoch` counts from 0. Logs Train/loss, Train/accuracy (means since the last report) and Train/learning_rate every
+    `log_interval` steps. Raises InputError naming the pictures when a loss or gradient is not finite.
     """
-    network, optimizer = learner.network.train(), learner.optimizer
-    torch.manual_seed(int(np.random.SeedSequence((_DROPOUT_STREAM, config.seed, epoch)).generate_state(1)[0]))
-    total = config.epochs * batches_per_epoch
-    seen = epoch_loss = epoch_hits = 0.0
-    reported = (0.0, 0.0, 0.0)
-    shown = progress(islice(batches, batches_per_epoch), f"epoch {epoch + 1}/{config.epochs}", batches_per_epoch)
+    learner.network.train()
+    stream = (_DROPOUT_STREAM, config.seed, epoch, *((processes.rank,) if processes.rank else ()))
+    torch.manual_seed(int(np.random.SeedSequence(stream).generate_state(1)[0]))
+    total, recent = np.zeros(3), np.zeros(3)  # faces, sum of their losses, how many were right
+    shown = progress(islice(batches, steps), f"epoch {epoch + 1}/{config.epochs}", steps)
     for number, batch in enumerate(shown, start=1):
-        step = epoch * batches_per_epoch + number
-        rate = learning_rate(config.scheduler, step - 1, total, peak=config.learning_rate, warmup=config.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        targets = batch.targets.to(learner.device, non_blocking=True)
-        logits = network(batch.images.to(learner.device, non_blocking=True))
-        loss = heads_loss(logits, targets, learner.sizes, config.label_smoothing)
+        step = epoch * steps + number
+        rate = learner.base.param_groups[0]["lr"]
+        try:
+            recent += take_step(
+                learner, split_batch(learner, batch, faces, config, epoch, step, processes), config, processes
+            )
+        except FloatingPointError as error:
+            names = file_names([*faces.labelled, *faces.unlabelled], batch.indices)
+            raise InputError(
+                f"{error} in epoch {epoch + 1}: lower learning_rate, or look at the pictures of this batch: {names}"
+            ) from error
+        learner.schedule.after_step()
+        if learner.average is not None:
+            learner.average.update(learner.network)
+        if step % config.log_interval == 0 or number == steps:
+            recent = np.array(processes.total(*recent))
+            means = {"loss": recent[1] / recent[0], "accuracy": recent[2] / recent[0], "learning_rate": rate}
+            log_scalars({f"Train/{name}": float(mean) for name, mean in means.items()}, step)
+            total, recent = total + recent, np.zeros(3)
+    return float(total[1] / total[0]), float(total[2] / total[0])
+
+
+def split_batch(
+    learner: Learner, batch: Batch, faces: Faces, config: TrainConfig, epoch: int, step: int, processes: Processes
+) -> list[Part]:
+    """Return the parts of a step (counted from 1): the labelled faces, mixed, and those with pseudo-labels.
+
+    The weights of the parts make one mean over the labelled faces of all processes.
+    """
+    images = batch.images.to(learner.device, non_blocking=True)
+    labelled = sum(index < len(faces.labelled) for index in batch.indices)
+    rows = batch.indices[:labelled]
+    targets = [torch.from_numpy(target[rows]).to(learner.device) for target in faces.targets]
+    mixed = mix(images[:labelled], targets, config.mixing, mixing_rng(config.seed, epoch, step))
+    groups = [(mixed.images, mixed.targets, 1.0, True)]
+    weight = pseudo_weight(config.pseudo_labels, step - 1)
+    if weight > 0:
+        rest = images[labelled:]  # empty where there are more processes than such faces in a batch
+        guesses = pseudo_targets(learner.network, rest, learner.objective.sizes) if len(rest) else targets
+        groups.append((rest, [guess[: len(rest)] for guess in guesses], weight, False))
+    counts = processes.total(*(len(group[0]) for group in groups))
+    parts = []
+    for (pixels, wanted, weight, known), count in zip(groups, counts, strict=True):
+        pieces = zip(
+            pixels.tensor_split(config.accumulate), *(t.tensor_split(config.accumulate) for t in wanted), strict=True
+        )
+        parts += [Part(piece, soft, weight * len(piece) / count, known) for piece, *soft in pieces if len(piece)]
+    return parts
+
+
+def take_step(
+    learner: Learner, parts: Sequence[Part], config: TrainConfig, processes: Processes
+) -> tuple[int, float, int]:
+    """Change the weights once. Returns how many faces are labelled, the sum of their losses, how many were right.
+
+    With SAM that takes two gradients. Raises FloatingPointError when a loss or gradient is not finite; under float16
+    a gradient that overflows is no error: the scaler leaves the step out and scales less from then on.
+    """
+    optimizer, base, scaler = learner.optimizer, learner.base, learner.scaler
+    optimizer.zero_grad()
+    outcome = add_gradients(learner, parts)
+    parameters = [parameter for group in base.param_groups for parameter in group["params"]]
+    processes.add_gradients(parameters)
+    if isinstance(optimizer, SharpnessAware):
+        optimizer.perturb()
+        optimizer.zero_grad()
+        add_gradients(learner, parts)
+        processes.add_gradients(parameters)
+        optimizer.restore()
+    scaler.unscale_(base)
+    norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if config.clip_norm is not None:
+        clip_grads_with_norm_(parameters, config.clip_norm, norm)
+    if not scaler.is_enabled() and not math.isfinite(float(norm)):
+        raise FloatingPointError(f"the gradient is {float(norm)}")
+    scaler.step(base)
+    scaler.update()
+    return outcome
+
+
+def add_gradients(learner: Learner, parts: Sequence[Part]) -> tuple[int, float, int]:
+    """Add the gradients of all parts up; see `take_step` for what it returns."""
+    seen, losses, hits = 0, 0.0, 0
+    for part in parts:
+        with learner.autocast():
+            logits = learner.forward(part.images)
+        loss = learner.objective(learner.network.margin_logits(logits, part.targets), part.targets)
         value = loss.item()
         if not math.isfinite(value):
-            raise InputError(_diverged(value, epoch, batch, dataset))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if learner.average is not None:
-            learner.average.update(network)
-        seen += len(targets)
-        epoch_loss += value * len(targets)
-        epoch_hits += int(correct(logits, targets, learner.sizes).sum())
-        if step % config.log_interval == 0 or number == batches_per_epoch:
-            new = seen - reported[0]
-            means = {"loss": (epoch_loss - reported[1]) / new, "accuracy": (epoch_hits - reported[2]) / new}
-            log_scalars({f"Train/{name}": mean for name, mean in means.items()} | {"Train/learning_rate": rate}, step)
-            reported = (seen, epoch_loss, epoch_hits)
-    return epoch_loss / seen, epoch_hits / seen
+            raise FloatingPointError(f"the loss is {value}")
+        learner.scaler.scale(loss * part.weight).backward()  # type: ignore[no-untyped-call]
+        if part.labelled:
+            seen += len(part.images)
+            losses += value * len(part.images)
+            hits += int(correct(logits, part.targets).sum())
+    return seen, losses, hits
 
 
-def _diverged(loss: float, epoch: int, batch: Batch, dataset: FaceDataset) -> str:
-    names = [dataset.samples[index].file_name for index in batch.indices]
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return (
-        f"the loss is {loss} in epoch {epoch + 1}: lower learning_rate, or look at the pictures of this batch: "
-        f"{', '.join(names[:_NAMES_SHOWN])}{more}"
-    )
+class Validation(NamedTuple):
+    """`scores` are loss, accuracy and f1; `pictures` are (uint8 (h,w,3), true class, class that was given)."""
+
+    scores: dict[str, float]
+    classes: ClassificationScores
+    pictures: list[tuple[NDArray[np.uint8], int, int]]
 
 
 @torch.no_grad()
-def validate(learner: Learner, loader: DataLoader[Batch], space: LabelSpace) -> dict[str, float]:
-    """Return loss, accuracy and macro F1 over the whole set, counted on the classes of `space`.
+def validate(
+    learner: Learner,
+    loader: DataLoader[Batch],
+    truth: NDArray[np.int64],
+    space: LabelSpace,
+    processes: Processes,
+    shown: Collection[int] = (),
+) -> Validation:
+    """Judge the network over the whole set, counted on the classes of `space`; `truth` (N,) has the true ones.
 
-    The loss is the log loss without label smoothing; for several heads that is the sum of theirs.
+    The loss is the log loss without label smoothing; for several heads that is the sum of theirs. The pictures of the
+    faces `shown` come back.
     """
     network = learner.evaluated.eval()
-    truth: list[int] = []
-    parts: list[list[np.ndarray]] = [[] for _ in learner.sizes]
+    processes.share_buffers(network)
+    found: list[tuple[list[int], list[NDArray[np.float32]]]] = []
+    pixels: dict[int, NDArray[np.uint8]] = {}
     for batch in loader:
-        truth += [space.class_index(row) for row in batch.targets.tolist()]
         logits = network(batch.images.to(learner.device, non_blocking=True))
-        for part, probabilities in zip(parts, head_probabilities(logits, learner.sizes), strict=True):
-            part.append(probabilities.cpu().numpy())
-    heads = {head.name: np.concatenate(part) for head, part in zip(space.heads, parts, strict=True)}
-    scores = classification_metrics(np.array(truth), space.class_probabilities(heads))
-    return {"loss": scores.log_loss, "accuracy": scores.accuracy, "f1": scores.macro_f1}
+        found.append((batch.indices, [part.cpu().numpy() for part in head_probabilities(logits, network.sizes)]))
+        pixels |= {index: batch.images[at].numpy() for at, index in enumerate(batch.indices) if index in shown}
+    found = [entry for entries in processes.gather(found) for entry in entries]
+    pixels = {index: picture for entries in processes.gather(pixels) for index, picture in entries.items()}
+    order = np.argsort(np.concatenate([indices for indices, _ in found]))
+    heads = {head.name: np.concatenate([parts[at] for _, parts in found])[order] for at, head in enumerate(space.heads)}
+    probabilities = space.class_probabilities(heads)
+    classes = classification_metrics(truth, probabilities)
+    return Validation(
+        {"loss": classes.log_loss, "accuracy": classes.accuracy, "f1": classes.macro_f1},
+        classes,
+        [(pixels[index], int(truth[index]), int(probabilities[index].argmax())) for index in sorted(pixels)],
+    )

@@ -12,6 +12,17 @@ from components.train_classifier.by_name import unknown_name
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 LOSS_NAMES = ("bce", "cross_entropy", "f1", "focal", "label_smoothing")
+OPTIMISER_NAMES = (
+    *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop"),
+    *("Rprop", "SGD", "SGDW"),
+)
+SCHEDULER_NAMES = (
+    *("ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR"),
+    *("ExponentialLR", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR"),
+    *("ReduceLROnPlateau", "SequentialLR", "StepLR", "constant", "cosine", "one_cycle", "warmup_cosine"),
+)
+
+_REFUSED_WITH_REASON = ("LBFGS", "SparseAdam")  # where optimizers are made
 
 Metric = Literal["f1", "acc", "loss"]
 
@@ -28,13 +39,26 @@ def _whole_numbers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _name_alone(value: Any) -> Any:
+def name_alone(value: Any) -> Any:
+    """Turn a plain name into the mapping that it is short for."""
     return {"name": value} if isinstance(value, str) else value
 
 
 def _known_loss(name: str) -> str:
     if name not in LOSS_NAMES and ":" not in name:
         raise ValueError(unknown_name("loss", name, LOSS_NAMES))
+    return name
+
+
+def _known_optimiser(name: str) -> str:
+    if name.removesuffix("_GC") not in OPTIMISER_NAMES and ":" not in name and name not in _REFUSED_WITH_REASON:
+        raise ValueError(unknown_name("optimizer", name, OPTIMISER_NAMES))
+    return name
+
+
+def _known_scheduler(name: str) -> str:
+    if name not in SCHEDULER_NAMES and ":" not in name:
+        raise ValueError(unknown_name("scheduler", name, SCHEDULER_NAMES))
     return name
 
 
@@ -61,7 +85,7 @@ class LossSpec(_Frozen):
     class_weights: Literal["none", "inverse", "balanced"] | tuple[Annotated[float, Field(ge=0.0)], ...] = "none"
 
 
-Loss = Annotated[LossSpec, BeforeValidator(_name_alone)]
+Loss = Annotated[LossSpec, BeforeValidator(name_alone)]
 
 
 class ObjectiveSpec(_Frozen):
@@ -109,7 +133,7 @@ class OptimiserSpec(_Frozen):
     dots; the longest that fits counts. Biases and the weights of normalisation layers do not decay unless `decay_all`.
     """
 
-    name: str = "AdamW"
+    name: Annotated[str, AfterValidator(_known_optimiser)] = "AdamW"
     arguments: Arguments = {}
     gradient_centralisation: bool = False
     decay_all: bool = False
@@ -133,7 +157,7 @@ class ScheduleSpec(_Frozen):
     every step or every epoch. `monitor` is what ReduceLROnPlateau watches on the validation split.
     """
 
-    name: str = "one_cycle"
+    name: Annotated[str, AfterValidator(_known_scheduler)] = "one_cycle"
     arguments: Arguments = {}
     every: Literal["step", "epoch"] | None = None
     monitor: Metric = "loss"

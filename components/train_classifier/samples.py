@@ -1,11 +1,16 @@
-"""Which faces a training sees: the labelled ones of a split."""
+"""Which faces a training sees, and what they are to be taken for."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from components.shared.dataset.annotations import Annotations
 from components.shared.dataset.label_spaces import LabelSpace
+from components.train_classifier.soft_targets import Distribution, SoftTargets
 from serving.runtime.errors import InputError
 from serving.runtime.preprocess import Box
 
@@ -14,45 +19,77 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One face: its id, the picture's name in the archive, its box (None: whole image) and a label per head."""
+    """One face: its id, the picture's name in the archive, its box (None: whole image) and its attributes."""
 
     face_id: int
     file_name: str
     box: Box | None
-    targets: tuple[int, ...]
+    attributes: Mapping[str, Any]
 
 
-def select_samples(annotations: Annotations, space: LabelSpace, split: str) -> tuple[list[Sample], int]:
-    """Return the faces of `split` that `space` has a label for, and how many it has none for.
+@dataclass(frozen=True)
+class Faces:
+    """The faces of a split that have labels, `targets` float32 (N,K) per head, and those that have none."""
+
+    labelled: list[Sample]
+    targets: tuple[NDArray[np.float32], ...]
+    unlabelled: list[Sample]
+
+    def classes(self, space: LabelSpace) -> NDArray[np.int64]:
+        """Return the most likely class of every labelled face in `space`, int64 (N,)."""
+        heads = np.stack([target.argmax(axis=1) for target in self.targets], axis=1)
+        return np.array([space.class_index(row) for row in heads.tolist()], dtype=np.int64)
+
+
+def select_faces(annotations: Annotations, space: LabelSpace, split: str, soft: SoftTargets | None = None) -> Faces:
+    """Return the faces of `split`, with targets from `soft`, or else from their labels alone.
 
     Raises InputError naming the picture when an attribute cannot be understood.
     """
-    samples = []
-    unlabelled = 0
+    one_hot = [np.eye(len(head.labels), dtype=np.float32) for head in space.heads]
+    labelled, unlabelled = [], []
+    rows: list[tuple[Distribution, ...]] = []
     for image in annotations.images:
         if image.split != split:
             continue
         for face in image.faces:
+            sample = Sample(face.id, image.file_name, face.box, face.attributes)
             try:
-                targets = space.encode(face.attributes)
+                if soft is not None:
+                    row = soft(face.attributes, image.person)
+                else:
+                    labels = space.encode(face.attributes)
+                    row = None if labels is None else tuple(map(np.ndarray.__getitem__, one_hot, labels))
             except InputError as error:
                 raise InputError(f"{image.file_name}, face {face.id}: {error}") from error
-            if targets is None:
-                unlabelled += 1
+            if row is None:
+                unlabelled.append(sample)
             else:
-                samples.append(Sample(face.id, image.file_name, face.box, targets))
-    return samples, unlabelled
+                labelled.append(sample)
+                rows.append(row)
+    targets = tuple(
+        np.array([row[at] for row in rows], dtype=np.float32).reshape(-1, len(head.labels))
+        for at, head in enumerate(space.heads)
+    )
+    return Faces(labelled, targets, unlabelled)
 
 
-def check_samples(samples: Sequence[Sample], space: LabelSpace, unlabelled: int) -> None:
-    """Raise InputError when there is too little to train on; warn of labels that no sample has."""
-    if len(samples) < 2:
+def check_faces(faces: Faces, space: LabelSpace) -> None:
+    """Raise InputError when there is too little to train on; warn of labels that no face has."""
+    if len(faces.labelled) < 2:
         raise InputError(
-            f"the train split has {len(samples)} faces with a label of '{space.name}' and {unlabelled} without: "
-            "training needs at least 2; check label_space, and that the annotations went through split"
+            f"the train split has {len(faces.labelled)} faces with a label of '{space.name}' and "
+            f"{len(faces.unlabelled)} without: training needs at least 2; check label_space, and that the annotations "
+            "went through split"
         )
-    for index, head in enumerate(space.heads):
-        present = {sample.targets[index] for sample in samples}
-        missing = [label for at, label in enumerate(head.labels) if at not in present]
+    for head, target in zip(space.heads, faces.targets, strict=True):
+        missing = [label for label, count in zip(head.labels, target.sum(axis=0), strict=True) if not count]
         if missing:
             log.warning("no face of the train split is %s: it cannot be learned", ", ".join(missing))
+
+
+def file_names(samples: Sequence[Sample], indices: Sequence[int], shown: int = 8) -> str:
+    """Return the names of some pictures for a message."""
+    names = [samples[index].file_name for index in indices]
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"

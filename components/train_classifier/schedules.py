@@ -11,20 +11,29 @@ from components.train_classifier.by_name import by_name, check_arguments
 from components.train_classifier.early_stopping import monitored
 from components.train_classifier.objective_config import METRICS, ScheduleSpec
 from components.train_classifier.sam import SharpnessAware
-from components.train_classifier.schedule import SCHEDULES as BY_PROGRESS
 from serving.runtime.errors import InputError
 
 Every = Literal["step", "epoch"]
 
 
 def cosine(position: int, total: int, *, warmup: float = 0.2) -> float:
-    """Rise over the share `warmup`, then half a cosine down to 1 %."""
-    return BY_PROGRESS["cosine"]((position + 0.5) / total, warmup)
+    """Rise in a straight line over the share `warmup`, then fall to 1 % along half a cosine."""
+    progress = (position + 0.5) / total
+    if progress < warmup:
+        return progress / warmup
+    return 0.01 + 0.99 * _fall((progress - warmup) / (1 - warmup))
 
 
 def one_cycle(position: int, total: int, *, warmup: float = 0.2) -> float:
-    """One cycle: rise from 1/25 over the share `warmup`, then fall to 1/10,000."""
-    return BY_PROGRESS["one_cycle"]((position + 0.5) / total, warmup)
+    """Rise from 1/25 over the share `warmup`, fall to 1/10,000, each along half a cosine (Smith and Topin, 2018)."""
+    progress = (position + 0.5) / total
+    if progress < warmup:
+        return 1 + (1 / 25 - 1) * _fall(progress / warmup)
+    return 1e-4 + (1 - 1e-4) * _fall((progress - warmup) / (1 - warmup))
+
+
+def _fall(share: float) -> float:
+    return (1 + math.cos(math.pi * share)) / 2
 
 
 def warmup_cosine(position: int, total: int, *, warmup_ratio: float = 0.1, min_ratio: float = 0.05) -> float:

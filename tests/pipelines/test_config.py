@@ -25,12 +25,21 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         ("epoch: 3", "FILE: epoch = 3: unknown key, did you mean 'epochs'?; known: batch_size, checkpoint, curation,"),
         ("zzz: 3", "FILE: zzz = 3: unknown key; known: batch_size,"),
         (
-            "training: {warmupp: 1}",
-            "FILE: training.warmupp = 1: unknown key, did you mean 'warmup'?; known: age_thresh",
+            "training: {ema_decai: 1}",
+            "FILE: training.ema_decai = 1: unknown key, did you mean 'ema_decay'?; known: accumulate, age_thresh",
         ),
         (
             "training: {augment: {flp: 1}}",
             "FILE: training.augment.flp = 1: unknown key, did you mean 'flip'?; known: as",
+        ),
+        ("training: {mixing: {nam: mixup}}", "FILE: training.mixing.nam = 'mixup': unknown key, did you mean 'name'?"),
+        (
+            "training: {early_stopping: {pacience: 1}}",
+            "FILE: training.early_stopping.pacience = 1: unknown key, did you",
+        ),
+        (
+            "training: {objective: {heads: {gender: {nam: bce}}}}",
+            "FILE: training.objective.heads.gender.nam = 'bce': unknown key",
         ),
         (
             "ingest_options: {max_drop: 1}",
@@ -49,12 +58,15 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         ("training: {age_thresholds: [60, 30]}", "FILE: training.age_thresholds = [60, 30]: age thresholds must be"),
         (
             "model: resnet",
-            "FILE: model = 'resnet': unknown model 'resnet'; known: base, resnet18, did you mean 'resnet1",
+            "FILE: model = 'resnet': unknown model 'resnet' (did you mean 'resnet",
         ),
         ("label_space: masc", "FILE: label_space = 'masc': unknown label space 'masc'; known: mask, gender,"),
         ("format: profil", "FILE: format = 'profil': unknown format, did you mean 'profile'?; known: aihub, class_fol"),
-        ("checkpoint: bst", "FILE: checkpoint = 'bst': unknown name, did you mean 'best'?; known: best, last"),
-        ("training: {scheduler: cosin}", "FILE: training.scheduler = 'cosin': unknown name, did you mean 'cosine'?"),
+        ("checkpoint: bst", "FILE: checkpoint = 'bst': unknown name, did you mean 'best'?; known: "),
+        (
+            "training: {scheduler: cosin}",
+            "FILE: training.scheduler.name = 'cosin': unknown scheduler 'cosin' (did you mean 'cosine'?); known: Ch",
+        ),
         (
             "training: {criterion: auc}",
             "FILE: training.criterion = 'auc': unknown name, did you mean 'acc'?; known: acc",
@@ -145,7 +157,7 @@ def test_parameter_then_environment_then_config_then_default(
 
 def test_parameters_are_written_as_in_yaml_and_reach_inside(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
-    file.write_text("training: {warmup: 0.1, augment: {flip: 0.5}}\nlearning_rate: 1e-2")
+    file.write_text("training: {ema_decay: 0.9, augment: {flip: 0.5}}\nlearning_rate: 1e-2")
     parameters = [
         "training.augment.flip=0",
         "floors={accuracy: 0.9}",
@@ -154,7 +166,7 @@ def test_parameters_are_written_as_in_yaml_and_reach_inside(tmp_path: Path) -> N
         "source_digest=",
     ]
     config = resolve(str(file), parameters, {})
-    assert config.training == {"warmup": 0.1, "augment": {"flip": 0}}
+    assert config.training == {"ema_decay": 0.9, "augment": {"flip": 0}}
     assert config.floors == {"accuracy": 0.9}
     assert (config.model_name, config.epochs, config.learning_rate, config.source_digest) == ("v1.2", 3, 0.01, "")
 

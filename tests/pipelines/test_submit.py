@@ -31,7 +31,7 @@ def send(settings: Settings, config: ClassificationConfig = CONFIG, **options: A
 
 
 def test_creates_the_run_and_shows_its_address(stand_in: StandIn, cluster_settings: Make) -> None:
-    config = ClassificationConfig(source="/data/faces", epochs=3, floors={"macro_f1": 0.5}, training={"warmup": 0.1})
+    config = ClassificationConfig(source="/data/faces", epochs=3, floors={"macro_f1": 0.5}, training={"ema_decay": 0.9})
     said = send(cluster_settings(), config)
     assert f"{stand_in.url}/#/runs/details/run-1" in said
     (run,) = stand_in.runs

@@ -8,10 +8,11 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from components.shared.models.network import Network, build_network
+from components.shared.models.spec import ModelSpec
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 State = dict[str, Any]
 
@@ -21,12 +22,12 @@ class Checkpoint:
     """One saved moment of a training.
 
     `model_state` holds the trained weights and `ema_state` their moving average, absent when it is off;
-    what is evaluated and exported is the average where there is one. `optimizer_state` is only in `last.pt`; the
-    learning rate and all random draws follow from `epoch`, which counts from 1, and `config`, the resolved training
-    configuration as plain values.
+    what is evaluated and exported is the average where there is one. `training_state` is only in `last.pt`: the
+    states of optimizer, schedule, scaler and average, and the history of all epochs. All random draws follow from
+    `epoch`, which counts from 1, and `config`, the resolved training configuration as plain values.
     """
 
-    model: str
+    model: ModelSpec
     label_space: str
     heads: tuple[Head, ...]
     input: InputSize
@@ -42,16 +43,21 @@ class Checkpoint:
     leaks: bool
     run_id: str
     versions: dict[str, str]
-    optimizer_state: State | None = None
+    training_state: State | None = None
 
     def network(self) -> Network:
         """Build the network with the weights that are evaluated and exported, in evaluation mode."""
-        network = build_network(self.model, self.heads, self.normalization)
+        network = build_network(self.model, self.heads, self.normalization, load_pretrained=False)
         network.load_state_dict(self.ema_state if self.ema_state is not None else self.model_state)
         return network.eval()
 
 
-_FACTS: dict[str, type[BaseModel]] = {"input": InputSize, "crop": CropRule, "normalization": Normalization}
+_FACTS: dict[str, type[BaseModel]] = {
+    "model": ModelSpec,
+    "input": InputSize,
+    "crop": CropRule,
+    "normalization": Normalization,
+}
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -76,8 +82,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no common error type for foreign, cut or unsafe files
         raise InputError(f"{path} is not a checkpoint that train_classifier wrote: {error}") from error
-    if not isinstance(values, dict) or values.pop("format_version", None) != FORMAT_VERSION:
-        raise InputError(f"{path} is not a checkpoint of format {FORMAT_VERSION}; train again with this version")
+    version = values.pop("format_version", None) if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        found = f"it has format {version}" if version else "it is some other file of torch"
+        raise InputError(
+            f"{path} is not a checkpoint of format {FORMAT_VERSION}: {found}. Train again with this version, or name "
+            "the file as 'pretrained' weights of a training"
+        )
     try:
         values["heads"] = tuple(Head.model_validate(head) for head in values["heads"])
         for name, fact in _FACTS.items():

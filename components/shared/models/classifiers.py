@@ -1,42 +1,15 @@
-"""Backbones by name. Imports no torch until one is built, so configs can check names cheaply."""
+"""The names of all models, checked without torch."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
+from components.shared.models.backbones import OWN_BACKBONES, TORCHVISION, is_import_path, unknown_name
+from components.shared.models.presets import PRESETS
 from serving.runtime.errors import InputError
 
-if TYPE_CHECKING:
-    from torch import nn
-
-
-def _resnet18(outputs: int) -> "nn.Module":
-    """ResNet-18 (He et al., 2016) from random weights; any input size."""
-    from torchvision.models import resnet18
-
-    model: nn.Module = resnet18(weights=None, num_classes=outputs)
-    return model
-
-
-def _base(outputs: int) -> "nn.Module":
-    from components.shared.models.base_cnn import BaseCnn
-
-    return BaseCnn(outputs)
-
-
-CLASSIFIERS: dict[str, "Callable[[int], nn.Module]"] = {"base": _base, "resnet18": _resnet18}
-"""Name -> function from the number of outputs to a module: float (N,3,h,w) -> logits (N,outputs)."""
+CLASSIFIERS: tuple[str, ...] = tuple(sorted({*PRESETS, *OWN_BACKBONES, *TORCHVISION}))
+"""Presets, our own backbones and torchvision's; an own model is named `package.module:name`."""
 
 
 def check_classifier(name: str) -> str:
-    """Return `name` if it is a known backbone; InputError lists the known ones otherwise."""
-    if name not in CLASSIFIERS:
-        raise InputError(f"unknown model '{name}'; known: {', '.join(sorted(CLASSIFIERS))}")
+    """Return `name` if it is a known model or has the form of an import path; InputError lists the known ones."""
+    if name not in CLASSIFIERS and not is_import_path(name):
+        raise InputError(unknown_name("model", name, CLASSIFIERS, ", or your own as 'package.module:name'"))
     return name
-
-
-def build_classifier(name: str, outputs: int) -> "nn.Module":
-    """Build the backbone `name` with random weights and `outputs` logits.
-
-    The result maps float (N,3,h,w) normalised RGB to float (N,outputs). Raises InputError for an unknown name.
-    """
-    return CLASSIFIERS[check_classifier(name)](outputs)

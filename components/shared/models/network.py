@@ -1,36 +1,85 @@
 """The part that training, evaluation and export share: pixels in, logits or probabilities out."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import nn
 
-from components.shared.models.classifiers import build_classifier
+from components.shared.models.backbones import build_backbone, place_head
+from components.shared.models.freeze import freeze
+from components.shared.models.heads import make_head, with_margin
+from components.shared.models.pretrained import load_pretrained as load_weights
+from components.shared.models.spec import IMAGENET, HeadSpec, ModelSpec, head_specs, resolve_model
 from serving.runtime.card import Head, Normalization
+
+_IMAGENET_CLASSES = 1000
 
 
 class Network(nn.Module):
-    """A backbone behind its input convention: uint8 (N,h,w,3) RGB -> logits (N,outputs).
+    """A backbone with its head behind its input convention: uint8 (N,h,w,3) RGB -> logits (N,outputs).
 
-    Normalises with the per-channel mean and standard deviation (0..1 scale). The logits of several heads lie
-    side by side in head order, so one linear layer serves them all.
+    Normalises with the per-channel mean and standard deviation (0..1 scale). The logits of several label heads lie
+    side by side in head order. Modules named in `frozen` stay in evaluation mode, so that training does not move
+    their batch-norm statistics.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, normalization: Normalization) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        normalization: Normalization,
+        *,
+        specs: Sequence[HeadSpec],
+        sizes: Sequence[int],
+        head_path: str,
+        frozen: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.specs = tuple(specs)
+        self.sizes = tuple(sizes)
+        self.head_path = f"backbone.{head_path}"
+        self.frozen = tuple(f"backbone.{name}" for name in frozen)
         # Constants of the model, restored from the facts in the checkpoint and not from its weights.
         self.register_buffer("mean", 255 * torch.tensor(normalization.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(normalization.std).view(3, 1, 1), persistent=False)
 
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules that are not frozen."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (N,h,w,3) RGB -> float32 logits (N,outputs)."""
+        """uint8 (N,h,w,3) RGB -> float32 logits (N,outputs), those of ArcFace heads scaled and without a margin."""
         pixels = images.permute(0, 3, 1, 2).to(self.mean.dtype)  # the permuted view is already channels-last
         logits: torch.Tensor = self.backbone((pixels - self.mean) / self.std)
         return logits
+
+    def margin_logits(self, logits: torch.Tensor, targets: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits that the loss of a training step is made of: ArcFace heads get their margin.
+
+        Args:
+            logits: what `forward` gave, (N,outputs).
+            targets: one float (N,K) per head, rows summing to 1.
+
+        Returns:
+            (N,outputs); `logits` itself in evaluation mode and where no head is ArcFace.
+        """
+        if not self.training or all(spec.kind != "arcface" for spec in self.specs):
+            return logits
+        parts = torch.split(logits, list(self.sizes), dim=1)
+        return torch.cat(
+            [
+                with_margin(part, target, spec) if spec.kind == "arcface" else part
+                for part, target, spec in zip(parts, targets, self.specs, strict=True)
+            ],
+            dim=1,
+        )
 
 
 class HeadProbabilities(nn.Module):
@@ -51,6 +100,31 @@ def head_probabilities(logits: torch.Tensor, sizes: Sequence[int]) -> tuple[torc
     return tuple(torch.softmax(part, dim=1) for part in torch.split(logits, list(sizes), dim=1))
 
 
-def build_network(model: str, heads: Sequence[Head], normalization: Normalization) -> Network:
-    """Build the backbone `model` with one output per label of all heads, behind the input convention."""
-    return Network(build_classifier(model, sum(len(head.labels) for head in heads)), normalization)
+def build_network(
+    model: str | ModelSpec, heads: Sequence[Head], normalization: Normalization, *, load_pretrained: bool = True
+) -> Network:
+    """Build the network of a model, with one logit per label of all heads, in training mode.
+
+    `load_pretrained` false leaves out what `pretrained` asks for, for weights that are loaded afterwards. Whatever is
+    not loaded begins with random weights.
+
+    Raises:
+        InputError: an unknown name or argument, a head that does not fit the label space, a freeze policy that does
+            not fit the backbone, or weights that cannot be loaded.
+        StorageError: the weights file cannot be read.
+    """
+    spec = resolve_model(model)
+    specs, sizes = head_specs(spec, heads), [len(head.labels) for head in heads]
+    outputs = _IMAGENET_CLASSES if spec.keep_classes else sum(sizes)
+    backbone = build_backbone(spec.backbone, outputs, spec.arguments, imagenet=spec.pretrained == IMAGENET)
+    place = place_head(
+        backbone,
+        outputs,
+        lambda features: make_head(features, specs, sizes),
+        keep_classes=spec.keep_classes,
+        plain=all(head == HeadSpec() for head in specs),
+    )
+    if load_pretrained:
+        load_weights(backbone, spec, place, heads)
+    frozen = freeze(backbone, spec.freeze, place.head)
+    return Network(backbone, normalization, specs=specs, sizes=sizes, head_path=place.head, frozen=frozen)

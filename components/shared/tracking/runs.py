@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 DEFAULT_EXPERIMENT = "facet"
 _LONGEST_VALUE = 6000
+_MOST_PARAMS = 100
+_GOES_ON = (
+    "the MLflow server in MLFLOW_TRACKING_URI %s: the step goes on, what it writes into its output is complete, and "
+    "nothing more is sent to MLflow (%s)"
+)
+
+log = logging.getLogger(__name__)
 
 
 def tracking_is_on() -> bool:
@@ -45,12 +52,16 @@ def mlflow_client() -> "MlflowClient":
 
 
 class Run:
-    """A run to log to; every method does nothing when tracking is off (`run_id` is "")."""
+    """A run to log to; every method does nothing when tracking is off (`run_id` is "").
 
-    def __init__(self, run_id: str = "", client: "MlflowClient | None" = None) -> None:
+    A `tolerant` run outlives its server: the first call that fails gives a warning, and nothing is sent after it.
+    """
+
+    def __init__(self, run_id: str = "", client: "MlflowClient | None" = None, *, tolerant: bool = False) -> None:
         assert bool(run_id) == (client is not None)
         self.run_id = run_id
         self._client = client
+        self._tolerant = tolerant
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log the metrics in one request."""
@@ -59,7 +70,8 @@ class Run:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
+        metrics = [Metric(k, float(v), now, step) for k, v in values.items()]
+        self._send(lambda client: client.log_batch(self.run_id, metrics=metrics))
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters that the run does not have yet; nested mappings become dotted names.
@@ -71,9 +83,13 @@ class Run:
             return
         from mlflow.entities import Param
 
-        known = self._client.get_run(self.run_id).data.params
-        new = [Param(name, text) for name, text in _flat(values) if name not in known]
-        self._client.log_batch(self.run_id, params=new)
+        def send(client: "MlflowClient") -> None:
+            known = client.get_run(self.run_id).data.params
+            new = [Param(name, text) for name, text in _flat(values) if name not in known]
+            for start in range(0, len(new), _MOST_PARAMS):
+                client.log_batch(self.run_id, params=new[start : start + _MOST_PARAMS])
+
+        self._send(send)
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags; a tag that exists gets the new value."""
@@ -81,16 +97,30 @@ class Run:
             return
         from mlflow.entities import RunTag
 
-        self._client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in _flat(values)])
+        tags = [RunTag(name, text) for name, text in _flat(values)]
+        self._send(lambda client: client.log_batch(self.run_id, tags=tags))
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Upload a file, or a folder with everything in it, to `folder` of the run's artifacts."""
+        if path.is_dir():
+            self._send(lambda client: client.log_artifacts(self.run_id, str(path), folder or None))
+        else:
+            self._send(lambda client: client.log_artifact(self.run_id, str(path), folder or None))
+
+    def close(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        self._send(lambda client: client.set_terminated(self.run_id, status))
+
+    def _send(self, call: Callable[["MlflowClient"], object]) -> None:
         if self._client is None:
             return
-        if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), folder or None)
-        else:
-            self._client.log_artifact(self.run_id, str(path), folder or None)
+        try:
+            call(self._client)
+        except Exception as error:  # MLflow and the stores of its artifacts have no common error type
+            if not self._tolerant:
+                raise
+            self._client = None
+            log.warning(_GOES_ON, "no longer answers", error)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -109,24 +139,30 @@ def open_run(
     run_name: str = "",
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
+    run_id: str = "",
+    tolerant: bool = False,
 ) -> Iterator[Run]:
     """Open a run for the body of a `with` statement and close it as finished, failed or killed.
 
-    When `MLFLOW_RUN_ID` is set, that run is used and left open for whoever started it, and
-    `experiment` and `run_name` are ignored. Raises NotFoundError when it does not exist.
+    When `MLFLOW_RUN_ID` is set, that run is used and left open for whoever started it, and `experiment` and `run_name`
+    are ignored; NotFoundError when it does not exist. `run_id` is a run of ours that goes on, if it is still there.
+
+    With `tolerant` the body runs without MLflow when its server cannot be reached, or no longer: a warning says so.
     """
     if not tracking_is_on():
         yield Run()
         return
-    client = mlflow_client()
-    run_id = os.environ.get("MLFLOW_RUN_ID", "")
-    mine = not run_id
-    if mine:
-        created = client.create_run(_experiment_id(client, experiment), run_name=run_name or None)
-        run_id = created.info.run_id
-    else:
-        _check_exists(client, run_id)
-    run = Run(run_id, client)
+    given = os.environ.get("MLFLOW_RUN_ID", "")
+    try:
+        client = mlflow_client()
+        run_id = _found_run(client, given, run_id) or _new_run(client, experiment, run_name)
+    except Exception as error:
+        if not tolerant or not _unreachable(error):
+            raise
+        log.warning(_GOES_ON, "cannot be reached", error)
+        yield Run()
+        return
+    run = Run(run_id, client, tolerant=tolerant)
     status = "FAILED"
     try:
         run.params(params or {})
@@ -137,8 +173,32 @@ def open_run(
         status = "KILLED"
         raise
     finally:
+        if not given:
+            run.close(status)
+
+
+def _found_run(client: "MlflowClient", given: str, mine: str) -> str:
+    if given:
+        _check_exists(client, given)
+        return given
+    try:
         if mine:
-            client.set_terminated(run_id, status)
+            _check_exists(client, mine)
+    except NotFoundError:
+        return ""
+    return mine
+
+
+def _new_run(client: "MlflowClient", experiment: str, run_name: str) -> str:
+    created = client.create_run(_experiment_id(client, experiment), run_name=run_name or None)
+    return str(created.info.run_id)
+
+
+def _unreachable(error: Exception) -> bool:
+    """True when no server answered; what it answered is for the user to read."""
+    from mlflow.exceptions import MlflowException, RestException
+
+    return isinstance(error, MlflowException | OSError) and not isinstance(error, RestException)
 
 
 def resume_run(run_id: str) -> Run:

@@ -258,7 +258,7 @@ def test_artifacts_in_s3(tracking: str, s3: Any, tmp_path: Path) -> None:
     with open_run("in s3") as run:
         run.artifact(Path(__file__), "source")
     done = register(write_model(tmp_path / "model"), name="in-s3", run_id=run.run_id)
-    files = {path.name: path for path in (s3.folder / "mlflow").rglob("*") if path.is_file()}
+    files = {path.name: path for path in (s3.folder / "mlflow" / "here").rglob("*") if path.is_file()}
     assert Path(__file__).name in files and sha256(files["model.onnx"]) == done.sha256
     assert load_model(f"models:/in-s3/{done.version}").sha256 == done.sha256
 

@@ -12,7 +12,6 @@ from torch.optim import lr_scheduler
 from components.shared.options import parse_options
 from components.train_classifier.objective_config import ScheduleSpec
 from components.train_classifier.sam import SharpnessAware
-from components.train_classifier.schedule import SCHEDULES as BY_PROGRESS
 from components.train_classifier.schedules import FACTORS, TORCH_SCHEDULERS, Schedule, make_schedule, warmup_cosine
 from serving.runtime.errors import InputError
 
@@ -77,7 +76,7 @@ def test_the_schedules_of_steps_are_the_known_functions(name: str) -> None:
     made = optimizer(0.2, 0.02)
     schedule = make_schedule(spec(name=name, arguments={"warmup": 0.3}), made, epochs=4, steps_per_epoch=5)
     assert schedule.every == "step"
-    factors = [BY_PROGRESS[name]((step + 0.5) / 20, 0.3) for step in range(20)]
+    factors = [FACTORS[name][0](step, 20, warmup=0.3) for step in range(20)]
     assert [rates[0] for rates in run(schedule, made, range(4), 5)] == pytest.approx([0.2 * f for f in factors])
     assert rates_of(made)[1] == pytest.approx(0.1 * rates_of(made)[0]), "groups keep their proportion"
 

@@ -19,19 +19,28 @@ def test_parameters_win_over_the_dict_and_floats_become_ints() -> None:
 @pytest.mark.parametrize(
     ("entries", "parts"),
     [
-        ({"lerning_rate": 1}, ["lerning_rate = 1", "unknown option", "learning_rate", "weight_decay"]),
-        ({"augment": {"flop": 0.5}}, ["augment.flop = 0.5", "unknown option", "flip", "erasing"]),
+        ({"lerning_rate": 1}, ["'lerning_rate' is unknown, got 1", "learning_rate", "weight_decay"]),
+        ({"augment": {"flop": 0.5}}, ["'augment.flop' is unknown, got 0.5", "flip", "erasing"]),
         ({"normalization": {"mean": [0, 0, 0], "std": [1, 1, 1], "var": 1}}, ["normalization.var", "mean, std"]),
-        ({"model": "resnet19"}, ["model = 'resnet19'", "base, resnet18"]),
-        ({"label_space": "maks"}, ["label_space = 'maks'", "mask_gender_age", "emotion"]),
-        ({"scheduler": "step"}, ["scheduler = 'step'", "cosine", "one_cycle"]),
-        ({"criterion": "auc"}, ["criterion = 'auc'", "f1", "acc", "loss"]),
-        ({"age_thresholds": [60, 30]}, ["age_thresholds = [60, 30]", "positive and ascending"]),
-        ({"epochs": 3.5}, ["epochs = 3.5"]),
-        ({"learning_rate": 0}, ["learning_rate = 0"]),
-        ({"ema_decay": 1.0}, ["ema_decay = 1.0"]),
+        ({"model": "resnet19"}, ["'model' ", "got 'resnet19'", "did you mean 'resnet18'", "base"]),
+        ({"label_space": "maks"}, ["'label_space' ", "got 'maks'", "mask_gender_age", "emotion"]),
+        ({"objective": {"loss": "focl"}}, ["'objective.loss.name' ", "did you mean 'focal'", "label_smoothing"]),
+        ({"network": {"head": {"kind": "arcfaec"}}}, ["'network' ", "arcface"]),
+        ({"scheduler": "step"}, ["'scheduler.name' ", "did you mean 'StepLR'", "one_cycle"]),
+        ({"optimiser": {"name": "AdamX"}}, ["'optimiser.name' ", "did you mean 'Adam", "SGDW"]),
+        ({"normalization": "imagnet"}, ["'normalization' ", "imagenet, computed, or values"]),
+        ({"augmentation": "Augmentation384"}, ["'augmentation", "did you mean 'Augmentation_384'"]),
+        ({"augmentation": "Aug0"}, ["'augmentation' 'Aug0' cuts a fixed part", "`frame: face`"]),
+        ({"augmentation": "none", "augment": {"flip": 0}}, ["'augmentation' 'augment' are the options of face"]),
+        ({"amp": "fp8"}, ["'amp' ", "got 'fp8'", "bf16"]),
+        ({"device": "gpu"}, ["'device' ", "got 'gpu'", "cuda"]),
+        ({"criterion": "auc"}, ["'criterion' ", "got 'auc'", "f1", "acc", "loss"]),
+        ({"age_thresholds": [60, 30]}, ["'age_thresholds' ", "got [60, 30]", "positive and ascending"]),
+        ({"epochs": 3.5}, ["'epochs' ", "got 3.5"]),
+        ({"learning_rate": 0}, ["'learning_rate' ", "got 0"]),
+        ({"ema_decay": 1.0}, ["'ema_decay' ", "got 1.0"]),
         ({"augment": {"scale": [1.0, 0.5]}}, ["augment", "scale must be a range (low, high)"]),
-        ({"epochs": 0, "batch_size": 1}, ["epochs = 0", "batch_size = 1"]),
+        ({"epochs": 0, "batch_size": 1}, ["'epochs' ", "got 0", "'batch_size' ", "got 1"]),
     ],
 )
 def test_wrong_entries_are_named_with_value_and_known_names(entries: dict[str, object], parts: list[str]) -> None:
@@ -41,7 +50,7 @@ def test_wrong_entries_are_named_with_value_and_known_names(entries: dict[str, o
 
 
 def test_survives_its_own_dump() -> None:
-    config = resolve_config({"label_space": "all", "augment": {"hue": 0.1}}, seed=4)
+    config = resolve_config({"label_space": "all", "augment": {"hue": 0.1}, "normalization": "computed"}, seed=4)
     assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
 
 
@@ -51,10 +60,20 @@ def test_digest_follows_what_changes_weights() -> None:
     changed = [
         resolve_config({}, label_space="mask", seed=1),
         resolve_config({"augment": {"flip": 0}}, label_space="mask"),
+        resolve_config({"normalization": "computed"}, label_space="mask"),
     ]
-    assert len({config.digest("a"), config.digest("b"), *(other.digest("a") for other in changed)}) == 4
+    assert len({config.digest("a"), config.digest("b"), *(other.digest("a") for other in changed)}) == 5
 
 
 def test_importing_the_config_loads_no_torch() -> None:
     code = "import sys, components.train_classifier.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_names_that_a_config_knows_are_those_that_there_are() -> None:
+    from components.train_classifier.objective_config import OPTIMISER_NAMES, SCHEDULER_NAMES
+    from components.train_classifier.optimisers import OPTIMIZERS
+    from components.train_classifier.schedules import FACTORS, TORCH_SCHEDULERS
+
+    assert set(OPTIMISER_NAMES) == set(OPTIMIZERS)
+    assert set(SCHEDULER_NAMES) == set(FACTORS | TORCH_SCHEDULERS)

@@ -7,24 +7,28 @@ import torch
 
 from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from components.shared.models.network import build_network
+from components.shared.models.spec import resolve_model
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
 
 HEADS = (Head(name="gender", labels=("male", "female")),)
 NORMALIZATION = Normalization(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+MODEL = resolve_model(
+    "base", {"head": {"kind": "dropout", "dropout": 0.2}, "freeze": ["features.0"], "pretrained": "/not/there.pt"}
+)
 
 
 @pytest.fixture
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     return Checkpoint(
-        model="base",
+        model=MODEL,
         label_space="gender",
         heads=HEADS,
         input=InputSize(height=32, width=24),
         crop=CropRule(scale=1.5),
         normalization=NORMALIZATION,
-        model_state=build_network("base", HEADS, NORMALIZATION).state_dict(),
+        model_state=build_network(MODEL, HEADS, NORMALIZATION, load_pretrained=False).state_dict(),
         ema_state=None,
         config={"epochs": 3, "augment": {"scale": [0.5, 1.0]}},
         epoch=3,
@@ -53,8 +57,8 @@ def test_round_trip(checkpoint: Checkpoint, tmp_path: Path) -> None:
 def test_the_moving_average_is_used_where_there_is_one(checkpoint: Checkpoint) -> None:
     average = {name: torch.zeros_like(value) for name, value in checkpoint.model_state.items()}
     network = replace(checkpoint, ema_state=average).network()
-    assert not network.state_dict()["backbone.fc.weight"].any()
-    assert checkpoint.network().state_dict()["backbone.fc.weight"].any()
+    assert not network.state_dict()["backbone.fc.1.weight"].any()
+    assert checkpoint.network().state_dict()["backbone.fc.1.weight"].any()
 
 
 class Boom:
@@ -68,11 +72,28 @@ def test_foreign_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytes
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Boom()))
     torch.save(Boom(), tmp_path / "boom.pt")
     torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
-    torch.save({"format_version": 1, "model": "base"}, tmp_path / "part.pt")
+    torch.save({"format_version": 2, "model": {"backbone": "base"}}, tmp_path / "part.pt")
     for name in ("text", "pickle", "boom", "other", "part"):
         with pytest.raises(InputError, match=f"{name}.pt is not a"):
             load_checkpoint(tmp_path / f"{name}.pt")
     assert "code from" not in capsys.readouterr().out
+
+
+def test_a_file_of_an_older_format_says_what_to_do(tmp_path: Path) -> None:
+    torch.save({"format_version": 1, "model": "base", "heads": []}, tmp_path / "old.pt")
+    with pytest.raises(
+        InputError, match=r"not a checkpoint of format 2: it has format 1\. Train again .* 'pretrained'"
+    ):
+        load_checkpoint(tmp_path / "old.pt")
+
+
+def test_a_model_that_is_not_known_here_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save_checkpoint(checkpoint, tmp_path / "best.pt")
+    values = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert type(values["model"]) is dict
+    torch.save(values | {"model": {"backbone": "future_net"}}, tmp_path / "best.pt")
+    with pytest.raises(InputError, match="(?s)best.pt is not a complete checkpoint.*unknown backbone 'future_net'"):
+        load_checkpoint(tmp_path / "best.pt")
 
 
 def test_a_cut_file_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""The training as a command, for one process or several.
+
+    python -m torch.distributed.run --nproc-per-node 2 -m components.train_classifier \
+        config.yaml --images images --annotations annotations.json --checkpoints checkpoints
+
+`batch_size` counts the faces of all processes together.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from components.train_classifier.config import resolve_config
+from components.train_classifier.train import train
+from serving.runtime.errors import InputError
+
+
+def main() -> None:
+    """Train as the arguments say; a mistake of the user is one line, and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m components.train_classifier", description="Train a classifier.")
+    parser.add_argument("config", type=Path, help="YAML file with the options of the training, label_space among them")
+    parser.add_argument("--images", type=Path, required=True, help="the image archive")
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO annotations that were split")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="the output folder")
+    parser.add_argument("--experiment", default="", help="MLflow experiment; by default facet- and the label space")
+    arguments = parser.parse_args()
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(message)s")
+    try:
+        options = yaml.safe_load(arguments.config.read_text(encoding="utf-8")) or {}
+        result = train(
+            resolve_config(options),
+            arguments.images,
+            arguments.annotations,
+            arguments.checkpoints,
+            experiment=arguments.experiment,
+        )
+    except (InputError, OSError, yaml.YAMLError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if first:
+        print(f"best epoch {result.best_epoch}: " + ", ".join(f"{k} {v:.4f}" for k, v in result.metrics.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""From the augmentation that a configuration names to the pixels of training and of validation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from components.shared.options import parse_options
+from components.train_classifier.augment import augment_pixels, random_rect
+from components.train_classifier.augmentation_config import WHOLE, AugmentationSpec, Frame, StepSpec
+from components.train_classifier.augmentations.presets import PHOTO, PRESETS, frame_of
+from components.train_classifier.augmentations.ranges import Color, Pixels
+from components.train_classifier.augmentations.steps import Change, InTurn, make_steps
+from components.train_classifier.by_name import by_name, check_arguments
+from components.train_classifier.config import Augment
+from serving.runtime.card import CropRule, InputSize, Normalization
+from serving.runtime.errors import InputError
+from serving.runtime.preprocess import Box, Rect, crop_rect, decode_rect_resize, read_size
+
+Narrow = Callable[[Rect, tuple[int, int], np.random.Generator], Rect]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What training, and what validation, makes of one face of an encoded image. Can be pickled.
+
+    `frame` is what is cut from an image in training, validation and serving; None is the face by the crop rule.
+    `photo_change`, where there is one, changes the whole photo before it is cut; `narrow` draws a part of what is cut;
+    `change` comes after the picture has the size `input`.
+    """
+
+    input: InputSize
+    change: Change
+    frame: Frame | None = None
+    photo_change: Change | None = None
+    narrow: Narrow | None = None
+
+    def rect(self, size: tuple[int, int], box: Box | None, crop: CropRule) -> Rect:
+        """Return what is cut from an upright image of `size` (height, width), without any random draw.
+
+        Raises InputError when the box cannot be used, see `crop_rect`.
+        """
+        if self.frame is None:
+            return crop_rect(size, box, crop, self.input)
+        return frame_rect(size, self.frame)
+
+    def eval_pixels(self, data: bytes, box: Box | None, crop: CropRule) -> Pixels:
+        """Return the pixels for validation: uint8 (height, width, 3) RGB of the size `input`, as serving cuts them.
+
+        Raises ImageError or InputError when the image or the box cannot be used.
+        """
+        size = read_size(data)
+        return decode_rect_resize(data, self.rect(size, box, crop), size, self.input, crop.min_decode)
+
+    def train_pixels(self, data: bytes, box: Box | None, crop: CropRule, rng: np.random.Generator) -> Pixels:
+        """Return the pixels for training, of the same kind; equal states of `rng` give equal bytes.
+
+        Raises ImageError or InputError when the image or the box cannot be used, or a change of the user's own gives
+        something else than such a picture.
+        """
+        size = read_size(data)
+        if self.photo_change is not None:
+            assert self.frame is not None
+            photo = decode_rect_resize(data, frame_rect(size, WHOLE), size, PHOTO, crop.min_decode)
+            pixels = _cut(self.photo_change(photo, rng), self.frame, self.input)
+        else:
+            rect = self.rect(size, box, crop)
+            if self.narrow is not None:
+                rect = self.narrow(rect, size, rng)
+            pixels = decode_rect_resize(data, rect, size, self.input, crop.min_decode)
+        pixels = self.change(pixels, rng)
+        if pixels.shape != (self.input.height, self.input.width, 3) or pixels.dtype != np.uint8:
+            raise InputError(
+                f"the augmentation gave {pixels.dtype} {pixels.shape}; "
+                f"expected uint8 ({self.input.height}, {self.input.width}, 3)"
+            )
+        return pixels
+
+
+def make_augmentation(spec: AugmentationSpec, input_size: InputSize, normalization: Normalization) -> Augmentation:
+    """Build an augmentation.
+
+    A function at an import path is called with `input_size`, `normalization` and the spec's arguments, and returns a
+    function of a picture, uint8 (height, width, 3) RGB of that size, and a generator, that returns such a picture.
+
+    Raises:
+        InputError: names the unknown name, step or argument, and those that are known.
+    """
+    made = replace(_preset(spec, input_size, normalization), frame=frame_of(spec))
+    if made.frame is None and made.photo_change is not None:
+        made = replace(made, change=InTurn((made.photo_change, made.change)), photo_change=None)
+    if spec.steps:
+        made = replace(made, change=InTurn((made.change, make_steps(spec.steps, normalization))))
+    return made
+
+
+def frame_rect(size: tuple[int, int], frame: Frame) -> Rect:
+    """Return a frame's rectangle (left, top, right, bottom) in pixels of an image of `size` (height, width)."""
+    left, top, right, bottom = frame
+    return left * size[1], top * size[0], right * size[1], bottom * size[0]
+
+
+def _preset(spec: AugmentationSpec, input_size: InputSize, normalization: Normalization) -> Augmentation:
+    """Build what `spec` names, apart from its frame and the steps that come after it."""
+    if spec.name == "face":
+        return _face(
+            parse_options(Augment, spec.arguments, "arguments of augmentation 'face'"), input_size, normalization
+        )
+    if ":" in spec.name:
+        factory = by_name("augmentation", spec.name, PRESETS)
+        given = {"input_size": input_size, "normalization": normalization}
+        check_arguments(f"augmentation '{spec.name}'", factory, spec.arguments, given=given)
+        return Augmentation(input_size, factory(**given, **spec.arguments))
+    preset = PRESETS[spec.name]
+    unused = dict(spec.arguments)
+    photo_steps = [_laid_over(step, spec.arguments, unused) for step in preset.photo_steps]
+    steps = [_laid_over(step, spec.arguments, unused) for step in preset.steps]
+    if unused:
+        raise InputError(
+            f"augmentation '{spec.name}' has no step {', '.join(map(repr, unused))}; "
+            f"its steps: {', '.join(_names((*preset.photo_steps, *preset.steps))) or 'none'}"
+        )
+    return Augmentation(
+        input_size,
+        make_steps(steps, normalization),
+        photo_change=make_steps(photo_steps, normalization) if photo_steps else None,
+    )
+
+
+def _laid_over(step: StepSpec, changes: Mapping[str, Any], unused: dict[str, Any]) -> StepSpec:
+    """Return the step with the arguments, and the `p`, that `changes` has under its name; takes it out of `unused`."""
+    parts = tuple(_laid_over(part, changes, unused) for part in step.steps)
+    unused.pop(step.name, None)
+    own = changes.get(step.name, {})
+    if not isinstance(own, Mapping):
+        raise InputError(f"augmentation step '{step.name}': expected a mapping of its arguments, got {own!r}")
+    facts = {
+        "name": step.name,
+        "p": own.get("p", step.p),
+        "arguments": step.arguments | {name: value for name, value in own.items() if name != "p"},
+        "steps": parts,
+    }
+    return parse_options(StepSpec, facts, f"augmentation step '{step.name}'")
+
+
+def _names(steps: tuple[StepSpec, ...]) -> list[str]:
+    return [name for step in steps for name in (step.name, *_names(step.steps))]
+
+
+def _face(augment: Augment, input_size: InputSize, normalization: Normalization) -> Augmentation:
+    red, green, blue = (round(255 * mean) for mean in normalization.mean)
+    return Augmentation(
+        input_size,
+        partial(_augmented, augment=augment, fill=(red, green, blue)),
+        narrow=partial(_narrowed, augment=augment),
+    )
+
+
+def _narrowed(rect: Rect, size: tuple[int, int], rng: np.random.Generator, *, augment: Augment) -> Rect:
+    return random_rect(rect, size, augment, rng)
+
+
+def _augmented(pixels: Pixels, rng: np.random.Generator, *, augment: Augment, fill: Color) -> Pixels:
+    return augment_pixels(pixels, augment, fill, rng)
+
+
+def _cut(photo: Pixels, frame: Frame, input_size: InputSize) -> Pixels:
+    box = frame_rect(photo.shape[:2], frame)
+    resized = Image.fromarray(photo).resize((input_size.width, input_size.height), Image.Resampling.BILINEAR, box=box)
+    return np.array(resized)

@@ -1,0 +1,127 @@
+"""What a training changes: the network, its moving average, the optimizer and what steers it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.shared.models.checkpoint import Checkpoint
+from components.shared.models.network import Network, build_network
+from components.train_classifier.config import TrainConfig
+from components.train_classifier.ema import MovingAverage
+from components.train_classifier.losses import Objective
+from components.train_classifier.optimisers import make_optimizer
+from components.train_classifier.sam import SharpnessAware
+from components.train_classifier.schedules import Schedule, make_schedule
+from serving.runtime.card import Head, Normalization
+from serving.runtime.errors import InputError
+
+Optimizer = torch.optim.Optimizer | SharpnessAware
+
+_PRECISIONS = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Learner:
+    """`forward` is the network, compiled where that is wanted. `scaler` does nothing but under float16."""
+
+    network: Network
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    average: MovingAverage[Network] | None
+    objective: Objective
+    optimizer: Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    precision: torch.dtype
+    device: torch.device
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that is validated and exported: the moving average where there is one."""
+        return self.average.model if self.average is not None else self.network
+
+    @property
+    def base(self) -> torch.optim.Optimizer:
+        """The optimizer itself, without what is wrapped around it."""
+        return self.optimizer.base if isinstance(self.optimizer, SharpnessAware) else self.optimizer
+
+    def autocast(self) -> torch.amp.autocast_mode.autocast:
+        """The context of forward passes in the precision of the training."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision is not torch.float32)
+
+    def weights(self) -> dict[str, Any]:
+        """Return the fields of a checkpoint that hold weights."""
+        average = self.average.model.state_dict() if self.average is not None else None
+        return {"model_state": self.network.state_dict(), "ema_state": average}
+
+    def state(self) -> dict[str, Any]:
+        """Return what, beside the weights, the next epoch depends on."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average_updates": self.average.updates if self.average is not None else 0,
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to where `checkpoint`, which has a training state, was written."""
+        state = checkpoint.training_state
+        assert state is not None
+        self.network.load_state_dict(checkpoint.model_state)
+        if self.average is not None:
+            assert checkpoint.ema_state is not None
+            self.average.model.load_state_dict(checkpoint.ema_state)
+            self.average.updates = state["average_updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def new_learner(
+    config: TrainConfig,
+    heads: tuple[Head, ...],
+    normalization: Normalization,
+    counts: Sequence[NDArray[np.floating]],
+    steps_per_epoch: int,
+    *,
+    device: torch.device,
+    load_pretrained: bool = True,
+) -> Learner:
+    """Build everything, with random weights drawn from the seed.
+
+    `counts` is how often each label occurs in training, (K,) per head. Raises InputError where a part of the
+    configuration does not fit the network or the label space.
+    """
+    torch.backends.cudnn.deterministic = True
+    torch.manual_seed(config.seed)
+    network = build_network(config.spec, heads, normalization, load_pretrained=load_pretrained).to(device)
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(
+        network, config.optimiser, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    )
+    return Learner(
+        network=network,
+        forward=torch.compile(network) if config.compile else network,
+        average=MovingAverage(network, config.ema_decay) if config.ema_decay > 0 else None,
+        objective=Objective(config.objective, heads, counts, device),
+        optimizer=optimizer,
+        schedule=make_schedule(config.scheduler, optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.amp == "fp16"),
+        precision=_PRECISIONS[config.amp],
+        device=device,
+    )
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` is the GPU where there is one. InputError when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise InputError(f"device: there is no '{name}', this machine has {count} GPUs that torch can use")
+    return device

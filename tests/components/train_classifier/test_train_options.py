@@ -1,0 +1,327 @@
+"""Every option of a training, through the whole loop on tiny drawn faces."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from train_samples import config, same_weights, write_dataset
+
+from components.shared.dataset.annotations import read_annotations
+from components.shared.dataset.label_spaces import label_space
+from components.shared.models.checkpoint import load_checkpoint
+from components.train_classifier.config import IMAGENET, TrainConfig
+from components.train_classifier.data import read_data
+from components.train_classifier.learner import Learner, new_learner
+from components.train_classifier.loader import FaceDataset, FixedOrder, make_loader
+from components.train_classifier.loop import Part, take_step
+from components.train_classifier.processes import Processes
+from components.train_classifier.samples import select_faces
+from components.train_classifier.train import train
+from serving.runtime.errors import InputError
+
+PLAIN = "train_samples:Plain"
+Run = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder)
+    return folder
+
+
+@pytest.fixture
+def run(dataset: Path, tmp_path: Path) -> Run:
+    def call(name: str = "out", **entries: Any) -> Path:
+        train(config(**entries), dataset / "images", dataset / "annotations.json", tmp_path / name)
+        return tmp_path / name
+
+    return call
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = json.loads((folder / "history.json").read_text())
+    return rows
+
+
+def scalars(folder: Path, name: str) -> dict[int, float]:
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(name)}
+
+
+RECIPES: dict[str, tuple[dict[str, Any], int]] = {
+    "mask 4: 18 outputs": ({"label_space": "mask_gender_age"}, 18),
+    "mask 5: gender with one logit and BCE": (
+        {"label_space": "gender", "network": {"head": {"one_logit": True}}, "objective": {"loss": "bce"}},
+        2,
+    ),
+    "mask 6: age": ({"label_space": "age"}, 3),
+    "mask 7, 67: three heads, focal, own loss for one": (
+        {
+            "label_space": "all",
+            "objective": {"loss": "focal", "heads": {"gender": {"name": "bce", "weight": 0.5}}},
+            "network": {"heads": {"gender": {"one_logit": True}}},
+        },
+        8,
+    ),
+    "mask 12: centralised Adam": ({"optimiser": "Adam_GC", "weight_decay": 5e-4}, 3),
+    "mask 34: multi-sample dropout": (
+        {"network": {"head": {"kind": "multi_sample_dropout", "dropout": 0.5, "samples": 3}}},
+        3,
+    ),
+    "mask 56: gender smoothed and uncertain persons": (
+        {"label_space": "mask_gender_age", "soft_targets": {"certainty": {"gender": 0.95}}},
+        18,
+    ),
+    "mask 58, 60: ArcFace, focal, SGD with momentum": (
+        {
+            "network": {"head": {"kind": "arcface"}},
+            "objective": {"loss": {"name": "focal", "arguments": {"gamma": 2}}},
+            "optimiser": {"name": "SGD", "arguments": {"momentum": 0.9}},
+        },
+        3,
+    ),
+    "mask 61: plateau": ({"scheduler": {"name": "ReduceLROnPlateau", "monitor": "f1"}}, 3),
+    "mask 65: half-face band": ({"mixing": {"name": "band", "probability": 1.0}}, 3),
+    "mask 66: class weights, sampler by another space": (
+        {
+            "objective": {"loss": {"name": "cross_entropy", "class_weights": "inverse"}},
+            "sampling": {"name": "inverse_frequency", "by": "age"},
+        },
+        3,
+    ),
+    "mixup with ArcFace in bfloat16": (
+        {"mixing": {"name": "mixup", "probability": 1}, "network": {"head": {"kind": "arcface"}}, "amp": "bf16"},
+        3,
+    ),
+    "float16, SAM, accumulation, clipping": (
+        {"amp": "fp16", "optimiser": {"sam": {"rho": 0.05}}, "accumulate": 3, "clip_norm": 0.5},
+        3,
+    ),
+    "mask 11: an augmentation by name": ({"augmentation": "Augmentation_384"}, 3),
+    "an augmentation of one's own steps": (
+        {"augmentation": {"name": "none", "steps": [{"name": "HorizontalFlip"}, {"name": "CLAHE"}]}},
+        3,
+    ),
+    "cutmix, no channels-last, groups": (
+        {
+            "mixing": "cutmix",
+            "channels_last": False,
+            "optimiser": {"groups": {"backbone.fc": {"learning_rate": 0.1, "weight_decay": 0.0}}},
+        },
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_train_and_are_recorded(run: Run, name: str) -> None:
+    entries, outputs = RECIPES[name]
+    folder = run(**entries)
+    saved = load_checkpoint(folder / "last.pt")
+    assert TrainConfig.model_validate(saved.config) == config(**entries)
+    logits = saved.network()(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
+    assert logits.shape == (2, outputs) and torch.isfinite(logits).all()
+    rows = history(folder)
+    assert len(rows) == 2 and all(math.isfinite(value) for row in rows for value in row.values())
+
+
+def learner_of(dataset: Path, **entries: Any) -> Learner:
+    settings = config(**entries)
+    data = read_data(settings, dataset / "annotations.json")
+    counts = [target.sum(axis=0) for target in data.train.targets]
+    return new_learner(settings, data.heads, IMAGENET, counts, 3, device=torch.device("cpu"))
+
+
+def test_frozen_weights_stay_bit_by_bit_and_the_head_learns(dataset: Path, run: Run) -> None:
+    """mask 35; batch-norm statistics are weights too."""
+    entries = {"model": "ResNet18Freeze", "network": {"pretrained": "none"}, "epochs": 1, "ema_decay": 0.0}
+    before = learner_of(dataset, **entries).network.state_dict()
+    after = load_checkpoint(run(**entries) / "last.pt").model_state
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"fc"}
+
+
+@pytest.mark.parametrize("criterion", ["f1", "acc", "loss"])
+def test_best_checkpoints_are_of_exactly_the_best_epochs(run: Run, criterion: str) -> None:
+    """mask 14, 42, 63."""
+    folder = run(criterion=criterion, epochs=6, learning_rate=0.02, scheduler="constant", seed=2, ema_decay=0.5)
+    rows = history(folder)
+    wanted = {
+        "best_f1": max(rows, key=lambda row: (row["val_f1"], -row["val_loss"])),
+        "best_acc": max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"])),
+        "loss": min(rows, key=lambda row: row["val_loss"]),
+    }
+    wanted["best"] = wanted.get(f"best_{criterion}", wanted["loss"])
+    for name in ("best", "best_f1", "best_acc"):
+        saved = load_checkpoint(folder / f"{name}.pt")
+        assert (saved.epoch, saved.metrics) == (wanted[name]["epoch"], wanted[name]), name
+    assert load_checkpoint(folder / "last.pt").epoch == 6
+
+
+def test_scores_are_over_the_whole_set_with_its_last_partial_batch(dataset: Path, run: Run) -> None:
+    """mask 39: 9 faces in batches of 4; as scikit-learn counts them."""
+    folder = run(batch_size=4, label_space="mask_gender_age", epochs=3, learning_rate=0.01)
+    saved, space = load_checkpoint(folder / "last.pt"), label_space("mask_gender_age")
+    faces = select_faces(read_annotations(dataset / "annotations.json"), space, "val")
+    settings = TrainConfig.model_validate(saved.config)
+    loader = make_loader(
+        FaceDataset(dataset / "images", faces.labelled, settings, augmented=False), FixedOrder(9, 9), 0
+    )
+    (batch,) = loader
+    with torch.no_grad():
+        probabilities = torch.softmax(saved.network()(batch.images), dim=1).numpy()
+    truth, guess = faces.classes(space), probabilities.argmax(axis=1)
+    assert saved.metrics["val_f1"] == pytest.approx(f1_score(truth, guess, average="macro", zero_division=0))
+    assert saved.metrics["val_accuracy"] == pytest.approx((truth == guess).mean())
+    assert saved.metrics["val_loss"] == pytest.approx(-np.log(probabilities[range(9), truth]).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", [{}, {"loss": "focal"}])
+def test_the_mean_loss_does_not_depend_on_how_faces_are_batched(run: Run, objective: dict[str, Any]) -> None:
+    """mask 76, 50."""
+    still = {"model": PLAIN, "learning_rate": 1e-30, "optimiser": "SGD", "epochs": 1, "objective": objective}
+    losses = [
+        history(run(f"{size} {parts}", batch_size=size, accumulate=parts, **still))[0]["train_loss"]
+        for size, parts in [(24, 1), (24, 5), (7, 1), (10, 3)]
+    ]
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
+
+
+def test_accumulation_changes_nothing_where_faces_do_not_meet(run: Run) -> None:
+    one, parts = (load_checkpoint(run(str(n), model=PLAIN, accumulate=n) / "last.pt").model_state for n in (1, 3))
+    for name in one:
+        torch.testing.assert_close(one[name], parts[name], atol=1e-5, rtol=1e-4)
+
+
+def batch_of(learner: Learner, weight: float = 1.0) -> list[Part]:
+    images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return [Part(images, [torch.eye(3)[[0, 1, 2, 0, 1, 2]]], weight)]
+
+
+@pytest.mark.parametrize("sam", [None, {"rho": 0.05}])
+def test_clipping_bounds_a_step(dataset: Path, sam: dict[str, float] | None) -> None:
+    entries = {"model": PLAIN, "optimiser": {"name": "SGD", "sam": sam}, "weight_decay": 0, "learning_rate": 1.0}
+    moves = []
+    for clip in (None, 0.01):
+        settings = config(**entries, clip_norm=clip, scheduler="constant")
+        learner = learner_of(dataset, **entries, clip_norm=clip, scheduler="constant")
+        before = [parameter.detach().clone() for parameter in learner.network.parameters()]
+        take_step(learner, batch_of(learner), settings, Processes())
+        squares = [((p.detach() - b) ** 2).sum() for p, b in zip(learner.network.parameters(), before, strict=True)]
+        moves.append(float(torch.stack(squares).sum().sqrt()))
+    assert moves[0] > 0.02 and moves[1] == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("sam", [None, {"rho": 0.05}])
+def test_an_overflow_under_float16_leaves_the_step_out_and_scales_less(dataset: Path, sam: Any) -> None:
+    entries = {"model": PLAIN, "amp": "fp16", "optimiser": {"name": "AdamW", "sam": sam}}
+    learner = learner_of(dataset, **entries)
+    learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**40})
+    before = [parameter.detach().clone() for parameter in learner.network.parameters()]
+    take_step(learner, batch_of(learner), config(**entries), Processes())
+    assert all(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))
+    assert learner.scaler.get_scale() == 2.0**39
+    learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 1.0})
+    take_step(learner, batch_of(learner), config(**entries), Processes())
+    assert not any(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    "entries", [{"amp": "bf16"}, {"amp": "fp16"}, {"optimiser": {"sam": {}}}, {"accumulate": 2}], ids=str
+)
+def test_what_is_not_finite_names_its_pictures_on_every_path(run: Run, tmp_path: Path, entries: Any) -> None:
+    with pytest.raises(InputError, match=r"(loss|gradient) is (nan|inf) in epoch \d: lower learning_rate.*\d+\.jpg"):
+        run(learning_rate=1e30, scheduler="constant", **entries)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(dataset: Path) -> None:
+    learner = learner_of(dataset, model=PLAIN)
+    before = [parameter.detach().clone() for parameter in learner.network.parameters()]
+    with pytest.raises(FloatingPointError, match="the gradient is"):
+        take_step(learner, batch_of(learner, weight=math.inf), config(model=PLAIN), Processes())
+    assert all(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))
+
+
+def test_early_stopping_stops(run: Run) -> None:
+    """mask 38: nothing is better by 9, so the first epoch is the best and three more are tried."""
+    folder = run(epochs=20, early_stopping={"patience": 3, "monitor": "loss", "delta": 9.0})
+    assert len(history(folder)) == 4 == load_checkpoint(folder / "last.pt").epoch
+    assert json.loads((folder / "config.json").read_text())["epochs_trained"] == 4
+
+
+def test_the_rate_of_a_schedule_reaches_the_steps(run: Run) -> None:
+    """mask 13, 17."""
+    schedule = {"name": "warmup_cosine", "arguments": {"warmup_ratio": 0.5, "min_ratio": 0.1}}
+    rates = scalars(run(epochs=4, learning_rate=0.01, scheduler=schedule), "Train/learning_rate")
+    # 3 steps an epoch, two epochs of warm-up from a tenth; reports after steps 2, 3, 4, 6, 8, 9, 10, 12.
+    by_epoch = [0.001, 0.0055, 0.01, 0.001 + 0.009 * 0.5]
+    assert rates == pytest.approx({step: by_epoch[(step - 1) // 3] for step in (2, 3, 4, 6, 8, 9, 10, 12)})
+
+
+def test_pseudo_labels_are_off_by_default_and_recorded(run: Run, dataset: Path) -> None:
+    """mask 69: the one unlabelled face is in every batch, and changes what is learned."""
+    entries = {"enabled": True, "share": 0.2, "every": 1, "start": 0, "end": 0}
+    plain, pseudo = (
+        load_checkpoint(run(n, **e) / "last.pt") for n, e in [("a", {}), ("b", {"pseudo_labels": entries})]
+    )
+    assert not plain.config["pseudo_labels"]["enabled"] and pseudo.config["pseudo_labels"]["enabled"]
+    assert not same_weights(plain, pseudo)
+    with pytest.raises(InputError, match="every face of the train split has a label of 'gender'"):
+        run("c", label_space="gender", pseudo_labels=entries)
+
+
+def test_what_needs_a_val_split_says_so(run: Run, dataset: Path, tmp_path: Path) -> None:
+    text = (dataset / "annotations.json").read_text().replace('"val"', '"test"')
+    (tmp_path / "annotations.json").write_text(text)
+    for entries, message in [
+        ({"early_stopping": {}}, "early_stopping watches the val split"),
+        ({"scheduler": "ReduceLROnPlateau"}, "ReduceLROnPlateau' watches 'loss' on the val split"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            train(config(**entries), dataset / "images", tmp_path / "annotations.json", tmp_path / "out")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_named(run: Run) -> None:
+    with pytest.raises(InputError, match="there is no 'cuda:1', this machine has 0 GPUs"):
+        run(device="cuda:1")
+
+
+def test_a_computed_normalization_is_that_of_the_training_faces_and_is_kept(run: Run, dataset: Path) -> None:
+    """mask 10."""
+    folder = run(normalization="computed", epochs=1)
+    saved = load_checkpoint(folder / "best.pt")
+    data = read_data(config(), dataset / "annotations.json")
+    pictures = FaceDataset(dataset / "images", data.train.labelled, config(), augmented=False)
+    pixels = np.stack([pictures[0, at][0] for at in range(len(data.train.labelled))]) / 255
+    np.testing.assert_allclose(saved.normalization.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-3)
+    np.testing.assert_allclose(saved.normalization.std, pixels.std(axis=(0, 1, 2)), atol=1e-3)
+    assert saved.config["normalization"] == "computed"
+    facts = json.loads((folder / "config.json").read_text())
+    assert facts["normalization"] == saved.normalization.model_dump(mode="json")
+
+
+def test_height_comes_before_width(run: Run) -> None:
+    """mask 49."""
+    saved = load_checkpoint(run(image_height=40, image_width=24, epochs=1) / "best.pt")
+    assert (saved.input.height, saved.input.width) == (40, 24)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(run: Run) -> None:
+    plain, compiled = (
+        load_checkpoint(run(name, model=PLAIN, compile=name == "compiled") / "last.pt")
+        for name in ("plain", "compiled")
+    )
+    for name, value in plain.model_state.items():
+        torch.testing.assert_close(value, compiled.model_state[name], atol=1e-4, rtol=1e-3)

@@ -1,0 +1,206 @@
+"""What a training tells MLflow and TensorBoard, and that it needs neither (mask 17, 41, 42)."""
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from train_samples import config, write_dataset
+
+from components.train_classifier import record
+from components.train_classifier.train import TrainResult, train
+from serving.runtime.errors import NotFoundError
+
+TRAIN = {"Train/loss", "Train/accuracy", "Train/learning_rate"}
+VAL = {"Val/loss", "Val/accuracy", "Val/f1"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder)
+    return folder
+
+
+@pytest.fixture
+def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    return mlflow_url
+
+
+def go(dataset: Path, output: Path, experiment: str = "", **entries: Any) -> TrainResult:
+    return train(config(**entries), dataset / "images", dataset / "annotations.json", output, experiment=experiment)
+
+
+def steps(client: MlflowClient, run_id: str, name: str) -> list[int]:
+    return [metric.step for metric in client.get_metric_history(run_id, name)]
+
+
+def test_a_run_has_everything(tracking: str, dataset: Path, tmp_path: Path) -> None:
+    result = go(dataset, tmp_path / "out", user="someone", epochs=3, label_space="gender")
+    client = MlflowClient()
+    run = client.get_run(result.run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "facet-gender"
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics.keys() == TRAIN | VAL
+    assert {name: steps(client, result.run_id, name) for name in TRAIN | VAL} == {
+        **{name: [2, 4, 6, 8, 10, 12] for name in TRAIN},
+        **{name: [1, 2, 3] for name in VAL},
+    }
+    facts = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert facts["environment"].keys() >= {"python", "platform", "device", "threads"}
+    wanted = {"dataset_digest": facts["dataset_digest"], "config.batch_size": "8", "config.scheduler.name": "one_cycle"}
+    wanted["environment.device"] = "cpu"
+    assert wanted.items() <= run.data.params.items()
+    assert run.data.tags["mlflow.user"] == "someone"
+    if "git_revision" in facts["environment"]:
+        assert run.data.tags["mlflow.source.git.commit"] == facts["environment"]["git_revision"]
+    sizes = {
+        file.path: file.file_size
+        for folder in ("best", "best_f1", "best_acc", None)
+        for file in client.list_artifacts(result.run_id, folder)
+        if not file.is_dir
+    }
+    assert sizes == {
+        **{f"{name}/{name}.pt": (tmp_path / "out" / f"{name}.pt").stat().st_size for name in record.BEST},
+        **{
+            name: (tmp_path / "out" / name).stat().st_size
+            for name in ("predictions.png", "classes.txt", "config.json", "history.json")
+        },
+    }
+
+
+def test_a_given_run_is_used_and_left_open(
+    tracking: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient()
+    given = client.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    assert go(dataset, tmp_path / "out", "not made").run_id == given
+    assert client.get_run(given).info.status == "RUNNING"
+    assert steps(client, given, "Val/f1") == [1, 2]
+    monkeypatch.setenv("MLFLOW_RUN_ID", "f" * 32)
+    with pytest.raises(NotFoundError, match="MLflow has no run"):
+        go(dataset, tmp_path / "other")
+
+
+def test_a_training_that_goes_on_keeps_its_run(
+    tracking: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = record.Recorder.epoch
+    for number in (1, 2):
+
+        def epoch(self: record.Recorder, history: Any, *rest: Any, last: int = number) -> None:
+            original(self, history, *rest)
+            if len(history) == last:
+                raise RuntimeError(self.run.run_id)
+
+        monkeypatch.setattr(record.Recorder, "epoch", epoch)
+        with pytest.raises(RuntimeError) as raised:
+            go(dataset, tmp_path / "out", epochs=4)
+    monkeypatch.setattr(record.Recorder, "epoch", original)
+    result = go(dataset, tmp_path / "out", epochs=4)
+    assert result.run_id == str(raised.value)
+    client = MlflowClient()
+    assert steps(client, result.run_id, "Val/loss") == [1, 2, 3, 4]
+    assert client.get_run(result.run_id).info.status == "FINISHED"
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("Train/loss")] == [2, 3, 4, 6, 8, 9, 10, 12]
+    assert {event.step for event in events.Images("Val/predictions")} <= {1, 2, 3, 4}
+
+
+@pytest.fixture
+def broken(tracking: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["Proxy"]:
+    with Proxy(tracking) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+        yield proxy
+
+
+class Proxy:
+    """Passes connections on to a server until it is cut."""
+
+    def __init__(self, url: str) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> "Proxy":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.cut()
+
+    def cut(self) -> None:
+        self._listener.close()
+        for connection in self._sockets:
+            connection.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(self._target)
+            self._sockets += [near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        entry.getMessage()
+        for entry in caplog.records
+        if entry.levelno >= logging.WARNING and "MLFLOW_TRACKING_URI" in entry.getMessage()
+    ]
+
+
+def test_a_server_that_is_down_stops_nothing(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    assert go(dataset, tmp_path / "out").run_id == ""
+    assert len(warnings(caplog)) == 1 and "cannot be reached: the step goes on" in warnings(caplog)[0]
+    assert (tmp_path / "out" / "tensorboard").is_dir()
+
+
+def test_a_server_that_dies_stops_nothing(
+    broken: Proxy, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = record.Recorder.epoch
+
+    def epoch(self: record.Recorder, history: Any, *rest: Any) -> None:
+        original(self, history, *rest)
+        broken.cut()
+
+    monkeypatch.setattr(record.Recorder, "epoch", epoch)
+    result = go(dataset, tmp_path / "out", epochs=3)
+    assert result.run_id and len(json.loads((tmp_path / "out" / "history.json").read_text())) == 3
+    assert len(warnings(caplog)) == 1 and "no longer answers: the step goes on" in warnings(caplog)[0]
