@@ -24,9 +24,7 @@ def cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, label_smoothing: float = 0.0
 ) -> torch.Tensor:
     """Cross entropy. `label_smoothing` s moves the targets to (1-s) * target + s/K (Szegedy et al., 2016)."""
-    if label_smoothing:
-        targets = (1 - label_smoothing) * targets + label_smoothing / targets.shape[1]
-    return -(_weighted(targets, weight) * functional.log_softmax(logits, dim=1)).sum(dim=1)
+    return functional.cross_entropy(logits, targets, weight, label_smoothing=label_smoothing, reduction="none")
 
 
 def label_smoothing(
