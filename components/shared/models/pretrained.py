@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from torchvision.models import VisionTransformer
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from components.shared.models.backbones import TORCHVISION, Classifier
+from components.shared.models.fit import check_fit, some
 from components.shared.models.imagenet import imagenet_file
 from components.shared.models.spec import IMAGENET, NONE, ModelSpec
 from serving.runtime.card import Head
@@ -35,7 +36,6 @@ _RENAMED = (
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
 _COUNTER = "num_batches_tracked"  # absent in old files, and of no effect
-_NAMED = 5
 
 
 def load_pretrained(backbone: nn.Module, spec: ModelSpec, place: Classifier, heads: Sequence[Head]) -> None:
@@ -107,13 +107,15 @@ def _read(file: Path, source: str, backbone: str) -> Any:
 def _load(
     backbone: nn.Module, content: Any, source: str, spec: ModelSpec, place: Classifier, heads: Sequence[Head]
 ) -> None:
-    state, same_labels = _tensors(content, source, place, heads)
-    passed_over: tuple[str, ...] = _AUXILIARY
-    if spec.backbone == _POSTER:
-        from components.shared.models.poster_v2.unused import UNUSED
+    if spec.backbone == _POSTER and "format_version" not in content:
+        from components.shared.models.poster_v2.model import PosterV2
+        from components.shared.models.poster_v2.weights import load_official
 
-        passed_over = tuple(UNUSED)
-        same_labels = same_labels and "format_version" in content  # the published ones know other emotions
+        assert isinstance(backbone, PosterV2)
+        load_official(backbone, content)
+        log.warning("%s: all but the head, which is for other classes: not loaded", source)
+        return
+    state, same_labels = _tensors(content, source, place, heads)
     own = dict(backbone.state_dict())
     own_head = {name for name in own if name.startswith(f"{place.head}.")}
     file_head = {name for name in state if name.startswith(f"{place.head}.")}
@@ -122,31 +124,17 @@ def _load(
     used = {
         name: tensor
         for name, tensor in state.items()
-        if not name.startswith(passed_over) and (fits or name not in file_head)
+        if not name.startswith(_AUXILIARY) and (fits or name not in file_head)
     }
     if isinstance(backbone, VisionTransformer) and "encoder.pos_embedding" in used:
         used = interpolate_embeddings(backbone.image_size, backbone.patch_size, OrderedDict(used))
-    problems = {
-        "missing": [
-            name
-            for name in own
-            if not (name in used or name in own_head or _COUNTER in name or name.startswith(passed_over))
-        ],
-        "unknown": [name for name in used if name not in own],
-        "of another shape": [
-            f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
-            for name, tensor in used.items()
-            if name in own and tensor.shape != own[name].shape
-        ],
-    }
-    if any(problems.values()):
-        listed = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in problems.items() if names)
-        raise InputError(f"pretrained: {source} does not hold weights of '{spec.backbone}'. Tensors {listed}")
+    missing = [name for name in own if not (name in used or name in own_head or _COUNTER in name)]
+    check_fit(f"pretrained: {source} does not hold weights of '{spec.backbone}'. Tensors ", own, used, missing)
     with torch.no_grad():
         for name, tensor in used.items():
             own[name].copy_(tensor)
     if left_out and spec.pretrained != IMAGENET:
-        log.warning("%s: not loaded, since the head is another one: %s", source, _some(left_out))
+        log.warning("%s: not loaded, since the head is another one: %s", source, some(left_out))
     log.info("%s: %d of %d tensors loaded", source, len(used), len(own))
 
 
@@ -179,8 +167,3 @@ def _current_name(name: str, place: Classifier) -> str:
     if name.startswith(f"{place.original}."):
         return (place.kept or place.head) + name.removeprefix(place.original)
     return name
-
-
-def _some(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

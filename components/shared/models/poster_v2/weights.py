@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from components.shared.models.fit import check_fit, some
 from components.shared.models.poster_v2.layers import reset_linear
 from components.shared.models.poster_v2.model import PosterV2
 from components.shared.models.poster_v2.unused import UNUSED
@@ -18,7 +19,6 @@ from serving.runtime.errors import InputError
 _log = logging.getLogger(__name__)
 
 _HEAD = "VIT.head."
-_NAMED = 5
 
 
 def load_official(
@@ -30,7 +30,7 @@ def load_official(
         model: the network to fill; it is changed only when everything fits.
         weights: see `read_weights`. The tensors of UNUSED may be there or not.
         head: `reset` makes a new head, for classes other than the checkpoint's (the public ones know surprise, fear,
-            disgust, ...); `keep` takes the checkpoint's.
+            disgust, ...), where it is the model's own; `keep` takes the checkpoint's.
 
     Raises:
         NotFoundError: there is no such file.
@@ -45,8 +45,8 @@ def load_official(
     _load_strictly(model, state, source, optional=[*UNUSED, *own_head])
     if head == "reset":
         for layer in model.VIT.head.children():
-            assert isinstance(layer, nn.Linear)
-            reset_linear(layer)
+            if isinstance(layer, nn.Linear):
+                reset_linear(layer)
 
 
 def load_mobilefacenet(model: PosterV2, weights: Path | Mapping[str, torch.Tensor]) -> None:
@@ -85,8 +85,8 @@ def load_ir50(model: PosterV2, weights: Path | Mapping[str, torch.Tensor]) -> Pa
     fitting = {name: tensor for name, tensor in state.items() if name in own and tensor.shape == own[name].shape}
     if not fitting:
         raise InputError(
-            f"{source}: no tensor has the name and shape of one of IR-50's; expected names like {_some(own)}, "
-            f"found {_some(state)}"
+            f"{source}: no tensor has the name and shape of one of IR-50's; expected names like {some(own)}, "
+            f"found {some(state)}"
         )
     model.ir_back.load_state_dict(fitting, strict=False)
     result = PartialLoad(
@@ -96,9 +96,9 @@ def load_ir50(model: PosterV2, weights: Path | Mapping[str, torch.Tensor]) -> Pa
     )
     _log.info("%s: loaded %d of %d tensors of IR-50", source, len(result.loaded), len(own))
     if result.kept:
-        _log.warning("%s: %d tensors of IR-50 keep their values: %s", source, len(result.kept), _some(result.kept))
+        _log.warning("%s: %d tensors of IR-50 keep their values: %s", source, len(result.kept), some(result.kept))
     if result.ignored:
-        _log.warning("%s: %d tensors are not used: %s", source, len(result.ignored), _some(result.ignored))
+        _log.warning("%s: %d tensors are not used: %s", source, len(result.ignored), some(result.ignored))
     return result
 
 
@@ -116,23 +116,6 @@ def _load_strictly(module: nn.Module, state: State, source: str, *, optional: Co
     """
     own = module.state_dict()
     used = {name: tensor for name, tensor in state.items() if name in own or name not in optional}
-    misshapen = [
-        f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
-        for name, tensor in used.items()
-        if name in own and tensor.shape != own[name].shape
-    ]
-    problems = {
-        "missing": [name for name in own if name not in used and name not in optional],
-        "unknown": [name for name in used if name not in own],
-        "of another shape": misshapen,
-    }
-    if any(problems.values()):
-        listed = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in problems.items() if names)
-        raise InputError(f"{source}: these are not weights of this network. {listed}")
+    missing = [name for name in own if name not in used and name not in optional]
+    check_fit(f"{source}: these are not weights of this network. ", own, used, missing)
     module.load_state_dict(used, strict=False)
-
-
-def _some(names: Collection[str]) -> str:
-    """The first few names, and how many there are beyond them."""
-    shown = ", ".join(list(names)[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

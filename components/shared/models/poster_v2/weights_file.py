@@ -42,14 +42,16 @@ def read_weights(path: Path) -> State:
             f"{path}: torch cannot read weights from this file: {error}. Where you trust it, save its state_dict "
             "alone with torch.save and give that file"
         ) from error
-    return plain_names(content.get("state_dict", content) if isinstance(content, dict) else content, str(path))
+    return plain_names(content, str(path))
 
 
 def plain_names(state: object, source: str) -> State:
-    """Return the tensors of a state dict by name without the prefix `module.` that parallel training adds.
+    """Return the tensors of a state dict, alone or under `state_dict`, without the prefix `module.` of their names.
 
     Raises InputError, naming `source`, when `state` is not a mapping of names to tensors.
     """
+    if isinstance(state, Mapping):
+        state = state.get("state_dict", state)
     if not isinstance(state, Mapping) or not state:
         raise InputError(f"{source}: expected a state dict, alone or under 'state_dict'")
     for name, value in state.items():
