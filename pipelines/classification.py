@@ -5,17 +5,10 @@ from typing import Any
 
 from kfp import dsl
 
-from components.curate.component import curate
-from components.data_report.component import data_report
-from components.evaluate.component import evaluate
-from components.export_onnx.component import export_onnx
-from components.ingest.component import ingest
-from components.predict.component import predict
-from components.register.component import promote, register
-from components.split.component import split
 from components.train_classifier.component import train_classifier
 from pipelines import resources
-from pipelines.config import ClassificationConfig
+from pipelines.parameters import ClassificationConfig
+from pipelines.parts import prepare, publish
 
 _DEFAULT = ClassificationConfig()
 
@@ -55,7 +48,7 @@ def classification_pipeline(site: resources.Site) -> Any:
             format: Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
             label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, or a list of
                 classes as attribute:class_a,class_b.
-            model: The network: a preset such as EfficientNetB3MSD, a torchvision classifier, base or poster_v2.
+            model: The network: a preset such as EfficientNetB3MSD, a torchvision classifier, small_resnet or poster_v2.
             epochs: How often every training face is seen.
             batch_size: Faces in a training step.
             learning_rate: Peak of the learning rate.
@@ -79,37 +72,18 @@ def classification_pipeline(site: resources.Site) -> Any:
         """
         equip = partial(resources.equip, site=site, gpus=gpus, storage_secret=storage_secret)
 
-        ingested = equip(
-            ingest(source=source, format=format, options=ingest_options, source_digest=source_digest),
-            "ingest",
-            "Read the raw photos",
-        ).set_caching_options(False)
-        images = ingested.outputs["images"]
-
-        curated = equip(
-            curate(annotations=ingested.outputs["annotations"], operations=curation),
-            "curate",
-            "Curate the annotations",
-        )
-
-        divided = equip(
-            split(
-                annotations=curated.outputs["curated_annotations"],
-                label_space=label_space,
-                val_ratio=val_ratio,
-                test_ratio=test_ratio,
-                seed=seed,
-                options=split_options,
-            ),
-            "split",
-            "Split by person",
-        )
-        annotations = divided.outputs["split_annotations"]
-
-        equip(
-            data_report(images=images, annotations=annotations, label_space=label_space),
-            "data_report",
-            "Report on the data",
+        images, annotations = prepare(
+            equip,
+            source=source,
+            format=format,
+            ingest_options=ingest_options,
+            source_digest=source_digest,
+            curation=curation,
+            label_space=label_space,
+            val_ratio=val_ratio,
+            test_ratio=test_ratio,
+            seed=seed,
+            split_options=split_options,
         )
 
         trained = equip(
@@ -129,45 +103,14 @@ def classification_pipeline(site: resources.Site) -> Any:
             "train",
             "Train",
         )
-        run_id = trained.outputs["run_id"]
-
-        exported = equip(
-            export_onnx(checkpoints=trained.outputs["checkpoints"], name=model_name, checkpoint=checkpoint),
-            "export",
-            "Export to ONNX",
+        publish(
+            equip,
+            trained=trained,
+            images=images,
+            annotations=annotations,
+            model_name=model_name,
+            checkpoint=checkpoint,
+            floors=floors,
         )
-
-        predicted = equip(
-            predict(model=exported.outputs["model"], images=images, annotations=annotations),
-            "predict",
-            "Predict the test faces",
-        )
-
-        judged = equip(
-            evaluate(
-                predictions=predicted.outputs["predictions"], annotations=annotations, floors=floors, run_id=run_id
-            ),
-            "evaluate",
-            "Evaluate",
-        )
-
-        registered = equip(
-            register(
-                model=exported.outputs["model"],
-                name=model_name,
-                metrics_json=judged.outputs["metrics_json"],
-                run_id=run_id,
-            ),
-            "register",
-            "Register as candidate",
-        ).set_caching_options(False)
-
-        # Whether all floors hold: KFP's local runner finds only an output of this name in a condition.
-        with dsl.If(judged.outputs["Output"] == True, name="floors-hold"):  # noqa: E712
-            equip(
-                promote(name=model_name, version=registered.outputs["version"]),
-                "promote",
-                "Promote to champion",
-            ).set_caching_options(False)
 
     return classification

@@ -31,8 +31,11 @@ DEFAULT_MODEL = "models:/faces@champion"
 
 @app.command("compile")
 def compile_command(
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="Only this pipeline, such as classification; by default all.")
+    ] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write here instead of the committed file.")
+        Path | None, typer.Option("--output", "-o", help="Write here instead of the committed file; needs --pipeline.")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail when the committed file differs.")
@@ -41,33 +44,45 @@ def compile_command(
         bool, typer.Option("--site", help="With the images and resources of your cluster; needs --output.")
     ] = False,
 ) -> None:
-    """Compile the pipeline to the IR that Kubeflow Pipelines runs."""
+    """Compile the pipelines to the IR that Kubeflow Pipelines runs."""
+    from pipelines.catalogue import PIPELINES
+    from pipelines.problems import known
+
+    if pipeline and pipeline not in PIPELINES:
+        raise InputError(f"--pipeline {pipeline}: unknown pipeline{known(pipeline, PIPELINES)}")
+    if output and not pipeline:
+        raise InputError(f"--output takes one pipeline: say which with --pipeline, one of {', '.join(PIPELINES)}")
     if site:
-        _compile_site(output)
+        _compile_site(pipeline, output)
         return
-    from pipelines.intermediate import COMMITTED, compile_committed, drift
+    from pipelines.intermediate import committed, compile_committed, drift
 
-    target = output or COMMITTED
-    text = compile_committed()
-    if check:
-        difference = drift(text, target)
-        if difference:
+    drifted = []
+    for name in [pipeline] if pipeline else PIPELINES:
+        target = output or committed(name)
+        text = compile_committed(name)
+        if not check:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            typer.echo(f"wrote {target}")
+        elif difference := drift(text, target):
             typer.echo(difference)
-            raise InputError(f"{target} is not what the code compiles to: run `make pipeline-compile` and commit it")
-        typer.echo(f"{target} is up to date")
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    typer.echo(f"wrote {target}")
+            drifted.append(str(target))
+        else:
+            typer.echo(f"{target} is up to date")
+    if drifted:
+        raise InputError(
+            f"the code compiles to something else: run `make pipeline-compile` and commit {', '.join(drifted)}"
+        )
 
 
-def _compile_site(output: Path | None) -> None:
+def _compile_site(pipeline: str, output: Path | None) -> None:
     if not output:
         raise InputError("--site: say where to write with --output; the committed file holds the defaults")
     settings = load_settings()
     from pipelines.cluster.submit import ir_text, specification
 
-    documents = specification(settings, cache=True, cache_ingest=False, show=typer.echo)
+    documents = specification(pipeline, settings, cache=True, cache_ingest=False, show=typer.echo)
     output.write_text(ir_text(documents), encoding="utf-8")
     typer.echo(f"wrote {output}")
 
@@ -82,7 +97,7 @@ def run_command(
         str, typer.Option("--runner", envvar="RUNNER", help="subprocess, or docker: every step in its container.")
     ] = "subprocess",
 ) -> None:
-    """Run the pipeline on this machine, with a local S3 and MLflow unless yours are in the environment."""
+    """Run a pipeline on this machine, with a local S3 and MLflow unless yours are in the environment."""
     settings = load_settings()
     from pipelines import summary
     from pipelines.config import find_config, resolve

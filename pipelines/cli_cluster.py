@@ -39,7 +39,7 @@ def submit_command(
     pipeline_root: RootOption = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; fail unless the run succeeds.")] = False,
 ) -> None:
-    """Submit the pipeline to the cluster in KFP_HOST."""
+    """Submit a pipeline to the cluster in KFP_HOST."""
     settings = load_settings()
     from pipelines.cluster.submit import Order, submit
     from pipelines.config import find_config, resolve
@@ -101,7 +101,7 @@ def schedule_add(
     service_account: AccountOption = "",
     pipeline_root: RootOption = "",
 ) -> None:
-    """Let the cluster run the pipeline again and again."""
+    """Let the cluster run a pipeline again and again."""
     from pipelines.cluster.schedule import add
     from pipelines.cluster.submit import Order
     from pipelines.config import resolve

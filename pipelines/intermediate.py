@@ -1,4 +1,4 @@
-"""The pipeline's intermediate representation (IR): compiling it, comparing it with the committed one, local runs."""
+"""A pipeline's intermediate representation (IR): compiling it, comparing it with the committed one, local runs."""
 
 import difflib
 import os
@@ -9,28 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipelines.catalogue import PIPELINES
+
 if TYPE_CHECKING:
     from pipelines.resources import Site
 
-COMMITTED = Path(__file__).parent / "compiled" / "classification.yaml"
+COMPILED = Path(__file__).parent / "compiled"
 IMAGE_VARIABLES = ("FACET_IMAGE_DATA", "FACET_IMAGE_TRAIN")
 
 
-def compile_pipeline(site: "Site | None" = None) -> str:
+def committed(pipeline: str) -> Path:
+    """The committed IR of the pipeline of that name."""
+    return COMPILED / f"{pipeline}.yaml"
+
+
+def compile_pipeline(pipeline: str, site: "Site | None" = None) -> str:
     """The IR as YAML text, with the images that `components.container_images` named when it was first imported.
 
     Args:
+        pipeline: one of PIPELINES.
         site: the resources of a cluster; without it those of the committed IR.
     """
     from kfp import compiler
 
-    from pipelines.classification import classification_pipeline
     from pipelines.resources import Site
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(classification_pipeline(site or Site()), str(path))
+        compiler.Compiler().compile(PIPELINES[pipeline].build(site or Site()), str(path))
         return path.read_text(encoding="utf-8")
 
 
@@ -40,14 +47,14 @@ def read_documents(text: str) -> list[dict[str, Any]]:
     return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
-def compile_committed() -> str:
+def compile_committed(pipeline: str) -> str:
     """The IR with the default image names, whatever the environment says."""
     for name in IMAGE_VARIABLES:
         os.environ.pop(name, None)
-    return compile_pipeline()
+    return compile_pipeline(pipeline)
 
 
-def drift(expected: str, path: Path = COMMITTED) -> str:
+def drift(expected: str, path: Path) -> str:
     """A readable difference between the IR in a file and the expected one; empty when they are equal."""
     found = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = difflib.unified_diff(

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pipelines.local_loops import ITEM, without_numbers
+
 _COLOR = re.compile(r"\x1b\[\d+m")
 _STAMP = re.compile(r"^\[KFP Executor [^\]]*\]: ")
 _ROOT = re.compile(r"/\S*/\w[\w-]*-\d{4}(?:-\d\d){5}-\d+/")
@@ -30,13 +32,15 @@ class KfpLog:
     """Takes the lines one by one and gives those that are worth showing.
 
     `done` holds the seconds of every finished step, `failed` the step that failed (and was not run once more) and
-    `error` its last words; `last` is the last line that says anything.
+    `error` its last words; `last` is the last line that says anything. A step in a loop is named with the item before
+    it, as in `fold=2/predict`.
     """
 
     done: dict[str, float] = field(default_factory=dict)
     failed: str = ""
     error: str = ""
     last: str = ""
+    _item: str = ""
     _step: str = ""
     _started: float = 0.0
     _braces: bool = False
@@ -46,8 +50,15 @@ class KfpLog:
         """Takes one line, yields what to show for it: mostly nothing."""
         text = _COLOR.sub("", line.rstrip())
         self.last = text.strip() or self.last
-        if start := _START.match(text):
-            self._step, self._started, self._traceback, self._braces = start[1], time.monotonic(), [], False
+        if text.startswith(ITEM.rstrip()):
+            self._item = text.removeprefix(ITEM.rstrip()).strip()
+        elif start := _START.match(text):
+            self._step, self._started, self._traceback, self._braces = (
+                self._named(start[1]),
+                time.monotonic(),
+                [],
+                False,
+            )
             if self.failed == self._step:
                 self.failed = self.error = ""
                 yield f"{self._step}  once more"
@@ -56,15 +67,18 @@ class KfpLog:
         elif end := _END.match(text):
             seconds = time.monotonic() - self._started
             if end[2] == "SUCCESS":
-                self.done[end[1]] = seconds
+                self.done[self._named(end[1])] = seconds
                 yield f"  done in {seconds:.1f} s"
             else:
-                self.failed, self.error = end[1], self._last_words()
+                self.failed, self.error = self._named(end[1]), self._last_words()
             self._step = ""
         elif self._step and text.startswith(RUN_FAILED):
             self.failed, self.error, self._step = self._step, self._last_words(), ""
         elif self._step and text.startswith("    "):
             yield from self._said(text[4:])
+
+    def _named(self, step: str) -> str:
+        return f"{self._item}/{step}" if self._item else step
 
     def _said(self, text: str) -> Iterator[str]:
         """A line of the step itself, without the description of its inputs, tracebacks and KFP's own chatter."""
@@ -73,7 +87,7 @@ class KfpLog:
         elif self._traceback or text == _TRACEBACK:
             self._traceback.append(text)
         else:
-            message = _ROOT.sub("", _STAMP.sub("", text))
+            message = without_numbers(_ROOT.sub("", _STAMP.sub("", text)))
             if message.strip() and not message.startswith(_CHATTER):
                 yield f"  {message}"
 

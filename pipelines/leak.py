@@ -17,7 +17,7 @@ from components.predict.predict import predict
 from components.split.split import split
 from components.train_classifier.config import resolve_config
 from components.train_classifier.train import train
-from pipelines.config import SHARED, ClassificationConfig
+from pipelines.parameters import SHARED, ClassificationConfig, PipelineConfig
 from pipelines.run_folder import make_run_folder
 from pipelines.sample_source import SAMPLES, draw
 from pipelines.settings import Settings
@@ -57,19 +57,21 @@ class Leak:
 
 
 def leak_experiment(
-    config: ClassificationConfig, settings: Settings, *, persons: int | None = None, show: Callable[[str], None] = print
+    config: PipelineConfig, settings: Settings, *, persons: int | None = None, show: Callable[[str], None] = print
 ) -> Leak:
     """Trains and judges the config's model under both splits, and writes both reports and `leak.json`.
 
     Args:
-        config: the pipeline's parameters; its split mode is not used.
+        config: the parameters of the classification pipeline; its split mode is not used.
         settings: where the run folders are.
         persons: how many persons the sample data has when it must be drawn.
         show: gets every line for the user.
 
     Raises:
-        InputError: nothing tells which images show one person, so that nothing can be compared.
+        InputError: the config is of another pipeline, or nothing tells which images show one person.
     """
+    if not isinstance(config, ClassificationConfig):
+        raise InputError(f"pipeline '{config.pipeline}': only a config of the pipeline 'classification' is split twice")
     folder = make_run_folder(settings.runs, "leak")
     show(f"run     {folder}")
     source = config.source

@@ -1,4 +1,4 @@
-"""A run of the classification pipeline on this machine, from the servers it needs to the summary at its end."""
+"""A run of a pipeline on this machine, from the servers it needs to the summary at its end."""
 
 import contextlib
 import json
@@ -15,10 +15,10 @@ from pathlib import Path
 import yaml
 
 from components import container_images
-from pipelines.config import ClassificationConfig
 from pipelines.docker_runner import check_images, own_folder, remove_containers
 from pipelines.kfp_log import KfpLog
 from pipelines.local_stack import local_stack, shown
+from pipelines.parameters import PipelineConfig
 from pipelines.processes import Process, kill_group, stop_group
 from pipelines.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
 from pipelines.sample_source import SAMPLES, put_sample
@@ -27,6 +27,8 @@ from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import Location
 
 RUNNERS = ("subprocess", "docker")
+MLFLOW_TASKS = ("evaluate-folds", "leaderboard", "train-classifier")
+"""The tasks that give out the MLflow run of the whole; the first of them counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Run:
 
 
 def run(
-    config: ClassificationConfig,
+    config: PipelineConfig,
     settings: Settings,
     *,
     name: str = "classification",
@@ -54,10 +56,10 @@ def run(
     runner: str = "subprocess",
     show: Callable[[str], None] = print,
 ) -> Run:
-    """Runs the pipeline with a runner of KFP's against a local S3 and MLflow, or the user's own.
+    """Runs the config's pipeline with a runner of KFP's against a local S3 and MLflow, or the user's own.
 
     Args:
-        config: the pipeline's parameters.
+        config: the pipeline and its parameters.
         settings: where the servers' data and the run folders are.
         name: name of the run folder; a number is added when it is taken.
         upload_after: whether the artifacts go to `s3://pipelines/<run>` when the run has ended, well or not.
@@ -126,11 +128,11 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _execute(
-    config: ClassificationConfig, folder: Path, runner: str, persons: int | None, show: Callable[[str], None]
+    config: PipelineConfig, folder: Path, runner: str, persons: int | None, show: Callable[[str], None]
 ) -> KfpLog:
     """Runs KFP in a process group of its own; draws the sample data while that process imports KFP."""
     worker = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pipelines.local_worker", str(folder), runner],
+        [sys.executable, "-u", "-m", "pipelines.local_worker", config.pipeline, str(folder), runner],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -145,7 +147,7 @@ def _execute(
         if config.source in SAMPLES:
             put_sample(config.source, persons=persons, show=show)
         with contextlib.suppress(BrokenPipeError):
-            worker.stdin.write(json.dumps(config.model_dump()) + "\n")
+            worker.stdin.write(json.dumps(config.arguments()) + "\n")
             worker.stdin.flush()
         with (folder / LOG).open("w") as file:
             for line in worker.stdout:
@@ -183,7 +185,8 @@ def _in_s3(name: str) -> bool:
 
 def _mlflow_page(folder: Path) -> str:
     """The page of the run in the web interface; the bare id where MLflow does not say which experiment it is in."""
-    run_id = str(outputs(folder, "train-classifier").parameters.get("run_id", ""))
+    run_ids = (str(outputs(folder, task).parameters.get("run_id", "")) for task in MLFLOW_TASKS)
+    run_id = next(filter(None, run_ids), "")
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     if run_id and tracking_uri.startswith("http"):
         with contextlib.suppress(OSError, ValueError, KeyError):

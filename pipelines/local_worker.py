@@ -1,8 +1,8 @@
-"""The process in which KFP runs the pipeline on this machine; `local_run` starts it in a group of its own.
+"""The process in which KFP runs a pipeline on this machine; `local_run` starts it in a group of its own.
 
-Called with the folder of the run and the runner, `subprocess` or `docker`; reads the pipeline's arguments, one line
-of JSON, from standard input. When that input ends the parent is gone, and this process takes its whole group, the
-running step included, with it.
+Called with the pipeline's name, the folder of the run and the runner, `subprocess` or `docker`; reads the pipeline's
+arguments, one line of JSON, from standard input. When that input ends the parent is gone, and this process takes its
+whole group, the running step included, with it.
 """
 
 import contextlib
@@ -29,20 +29,22 @@ def _follow_parent(folder: Path, runner: str) -> None:
         os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
-def _run(folder: Path, runner: str) -> int:
+def _run(name: str, folder: Path, runner: str) -> int:
     # A shell may have started us with SIGINT ignored; the steps inherit what is set here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.simplefilter("ignore")
     from kfp import components, local
 
+    from pipelines import local_loops
     from pipelines.intermediate import compile_pipeline, local_view
 
-    pipeline = components.load_component_from_text(local_view(compile_pipeline(), retries=runner == "docker"))
+    pipeline = components.load_component_from_text(local_view(compile_pipeline(name), retries=runner == "docker"))
     line = sys.stdin.readline()
     if not line:
         return 1
     threading.Thread(target=_follow_parent, args=(folder, runner), daemon=True).start()
     arguments = json.loads(line)
+    local_loops.install()
     if runner == "docker":
         containers = Containers(folder)
         containers.install()
@@ -75,7 +77,7 @@ def _wait_for_steps(seconds: float = 5.0) -> None:
 if __name__ == "__main__":
     # Not `sys.exit`: the thread above waits in a read that would hold up the end of the interpreter.
     try:
-        code = _run(Path(sys.argv[1]), sys.argv[2])
+        code = _run(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
     except KeyboardInterrupt:
         _wait_for_steps()
         code = 130

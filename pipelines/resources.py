@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from kfp import dsl, kubernetes
+from kfp.dsl import pipeline_channel
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.runtime.errors import InputError
@@ -171,6 +172,9 @@ def equip(
     task.set_memory_request(wanted.memory[0]).set_memory_limit(wanted.memory[1])
     if wanted.gpu:
         task.set_accelerator_type(wanted.gpu).set_accelerator_limit(gpus)
+        if isinstance(gpus, pipeline_channel.PipelineChannel):
+            # The compiler overlooks that a task in a loop needs this parameter inside the loop.
+            task.channel_inputs.append(gpus)
     if wanted.shared_memory:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=wanted.shared_memory)
     if wanted.storage:

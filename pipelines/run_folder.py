@@ -1,4 +1,7 @@
-"""The folder of a local run: `<name>`, `<name>1`, `<name>2`, ... with a folder for every task and its artifacts."""
+"""The folder of a local run: `<name>`, `<name>1`, `<name>2`, ... with a folder for every task and its artifacts.
+
+The tasks of a loop are in a folder for every item, such as `fold=2`.
+"""
 
 import itertools
 import json
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.local_loops import task_folders, without_numbers
 from serving.runtime.errors import InputError
 from serving.runtime.storage import make_bucket, upload
 
@@ -17,6 +21,9 @@ LOG = "log.txt"
 CONFIG = "config.yaml"
 REPORT = "report.html"
 DATA_REPORT = "data.html"
+LEADERBOARD = "leaderboard.html"
+PAGES = {"evaluate": REPORT, "evaluate-folds": REPORT, "data-report": DATA_REPORT, "leaderboard": LEADERBOARD}
+"""By task: what the page that it writes is called beside it; a browser shows a file without an ending as text."""
 BUCKET = "pipelines"
 
 
@@ -47,19 +54,18 @@ def flatten(folder: Path) -> None:
     What a killed step had written of its outputs goes.
     """
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
-        for task in list(inner.iterdir()):
+        for task in list(task_folders(inner)):
             for partial in task.glob(".*.partial"):
                 shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-            task.rename(folder / task.name)
-            outputs = folder / task.name / OUTPUTS
+            moved = folder / without_numbers(task.relative_to(inner).as_posix())
+            moved.parent.mkdir(parents=True, exist_ok=True)
+            task.rename(moved)
+            outputs = moved / OUTPUTS
             if outputs.exists():
-                outputs.write_text(outputs.read_text().replace(f"{inner}/", f"{folder}/"))
+                outputs.write_text(outputs.read_text().replace(f"{task}/", f"{moved}/"))
+            if task.name in PAGES and (moved / "report").exists():
+                (moved.parent / PAGES[task.name]).hardlink_to(moved / "report")
         shutil.rmtree(inner)
-    for step, name in (("evaluate", REPORT), ("data-report", DATA_REPORT)):
-        report = folder / step / "report"
-        if report.exists():
-            # A browser shows a file without this ending as text.
-            (folder / name).hardlink_to(report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Outputs:
 
 
 def outputs(folder: Path, task: str) -> Outputs:
-    """What the task of that name gave out; nothing when it did not run or failed."""
+    """What a task gave out, such as `evaluate` or `fold=2/evaluate`; nothing when it did not run or failed."""
     path = folder / task / OUTPUTS
     if not path.exists():
         return Outputs({}, {})
@@ -86,7 +92,7 @@ def outputs(folder: Path, task: str) -> Outputs:
 
 def artifacts(folder: Path) -> Iterator[Path]:
     """The files and folders that tasks have written, in order."""
-    for task in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for task in task_folders(folder):
         yield from sorted(path for path in task.iterdir() if path.name != OUTPUTS)
 
 
@@ -99,7 +105,7 @@ def upload_artifacts(folder: Path) -> str:
     make_bucket(BUCKET)
     address = run_address(folder.name)
     for artifact in artifacts(folder):
-        upload(artifact, f"{address}/{artifact.parent.name}/{artifact.name}")
+        upload(artifact, f"{address}/{artifact.relative_to(folder).as_posix()}")
     return address
 
 

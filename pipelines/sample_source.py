@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pipelines import sample_aihub, sample_data
-from pipelines.config import DRAWN_EMOTIONS, DRAWN_FACES
+from pipelines.parameters import DRAWN_EMOTIONS, DRAWN_FACES
 from serving.runtime.storage import Location, make_bucket, upload
 
 SAMPLES: dict[str, tuple[Callable[..., int], int]] = {

@@ -15,13 +15,14 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.curate.component import curate
 from components.data_report.component import data_report
-from components.evaluate.component import evaluate
+from components.evaluate.component import evaluate, evaluate_folds
 from components.export_dataset.component import export_dataset
 from components.export_onnx.component import export_onnx
 from components.ingest.component import ingest
 from components.predict.component import predict
 from components.register.component import promote, register
-from components.split.component import split
+from components.search.component import leaderboard, suggest
+from components.split.component import split, split_folds, take_fold
 from components.train_classifier.component import train_classifier
 from pipelines.assignments import assign
 from serving.runtime.errors import InputError
@@ -30,12 +31,17 @@ COMPONENTS: tuple[BaseComponent, ...] = (
     ingest,
     curate,
     split,
+    split_folds,
+    take_fold,
     data_report,
     export_dataset,
+    suggest,
     train_classifier,
+    leaderboard,
     export_onnx,
     predict,
     evaluate,
+    evaluate_folds,
     register,
     promote,
 )
@@ -69,6 +75,8 @@ def _command(component: BaseComponent) -> Callable[..., None]:
         for name, kind in kinds.items():
             if kind and issubclass(kind, _PRINTED):
                 arguments[name] = kind(uri="")
+            elif kind and isinstance(options[name], list):
+                arguments[name] = [kind(uri=str(path)) for path in options[name]]
             elif kind:
                 options[name].parent.mkdir(parents=True, exist_ok=True)
                 arguments[name] = kind(uri=str(options[name]))
@@ -87,7 +95,10 @@ def _command(component: BaseComponent) -> Callable[..., None]:
         if kind and issubclass(kind, _PRINTED):
             continue
         if kind:
-            default, annotation = typer.Option(..., flag, help=described[name], exists=spec is not None), Path
+            several = spec is not None and spec.is_artifact_list
+            help_text = described[name] + (" Repeatable." if several else "")
+            default = typer.Option(..., flag, help=help_text, exists=spec is not None)
+            annotation = list[Path] if several else Path
         elif _structured(spec):
             note = f"{described[name]} JSON, or key=value, repeatedly{_LIST_NOTE if _listed(spec) else ''}."
             default, annotation = typer.Option([], flag, help=note), list[str]
@@ -101,8 +112,10 @@ def _command(component: BaseComponent) -> Callable[..., None]:
 
 
 def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
-    """The artifact's class of `Input[...]` or `Output[...]`, None for a parameter."""
+    """The artifact's class of `Input[...]`, `Input[list[...]]` or `Output[...]`, None for a parameter."""
     kind = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+    if kind is not annotation and typing.get_origin(kind) is list:
+        (kind,) = typing.get_args(kind)
     return kind if isinstance(kind, type) and issubclass(kind, dsl.Artifact) else None
 
 

@@ -13,14 +13,17 @@ from components.export_onnx.export import export
 from components.ingest.ingest import ingest
 from components.predict.predict import predict
 from components.shared.dataset.annotations import read_annotations
+from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
 from components.shared.models.network import head_probabilities
 from components.split.split import split
 from components.train_classifier.config import TrainConfig
+from components.train_classifier.loader import FaceDataset
+from components.train_classifier.samples import select_faces
 from components.train_classifier.train import train
 from pipelines.sample_data import draw_sample
 from serving.runtime.predictor import load_model
-from serving.runtime.preprocess import crop_rect, decode_rect_resize, read_size
+from serving.runtime.preprocess import crop_rect, decode_crop_resize, decode_rect_resize, read_size
 from serving.server.app import create_app
 from serving.server.state import ServerState
 
@@ -85,6 +88,46 @@ def test_checkpoint_table_and_endpoint_agree(folder: Path) -> None:
             predicted = [float(row[f"{head.name}/{label}"]) for label in head.labels]
             np.testing.assert_allclose(from_torch[0].numpy(), predicted, atol=TOLERANCE, rtol=0)
             np.testing.assert_allclose(served, predicted, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("augmentation", ["GoodAugmentation", "BestAugForAlbum", "Aug0"])
+def test_a_preset_that_cuts_a_fixed_part_is_trained_judged_and_served_on_the_same_pixels(
+    folder: Path, tmp_path: Path, augmentation: str
+) -> None:
+    """mask 47, and the defect that testing cut another part than training."""
+    config = TrainConfig(
+        **{"label_space": "mask", "model": "base", "epochs": 1, "image_height": 40, "image_width": 32, "workers": 0},
+        augmentation=augmentation,
+    )
+    train(config, folder / "images", folder / "split", tmp_path / "checkpoints")
+    export(tmp_path / "checkpoints", tmp_path / "model", name="framed")
+    predict(tmp_path / "model", folder / "images", folder / "split", tmp_path / "predictions")
+    network, model = (
+        load_checkpoint(tmp_path / "checkpoints" / "best.pt").network(),
+        load_model(str(tmp_path / "model")),
+    )
+    client = TestClient(create_app(ServerState(max_body=2**20, model=model)))
+    labels = model.card.heads[0].labels
+    content = read_annotations(folder / "split")
+    faces = select_faces(content, label_space("mask"), "test").labelled
+    shown = FaceDataset(folder / "images", faces, config, augmented=False)
+    with (tmp_path / "predictions").open(newline="") as table:
+        rows = {int(row["face_id"]): row for row in csv.DictReader(table)}
+    assert len(rows) == len(faces) > 20 and {face.box is None for face in faces} == {True, False}
+    for face in faces:
+        data = (folder / "raw" / face.file_name).read_bytes()
+        pixels = shown.pixels(face)
+        for box in (face.box, None):
+            np.testing.assert_array_equal(pixels, decode_crop_resize(data, box, model.card))
+        query = f"?box={','.join(map(str, face.box))}" if face.box else ""
+        answer = client.post(f"/predict{query}", content=data).json()["faces"][0]
+        assert answer["crop"] == ("whole image" if augmentation == "Aug0" else "frame")
+        served = [answer["heads"]["mask"]["probabilities"][label] for label in labels]
+        with torch.inference_mode():
+            (trained,) = head_probabilities(network(torch.from_numpy(pixels[None])), [3])
+        np.testing.assert_allclose(served, trained[0].numpy(), atol=TOLERANCE, rtol=0)
+        predicted = [float(rows[face.face_id][f"mask/{label}"]) for label in labels]
+        np.testing.assert_allclose(served, predicted, atol=TOLERANCE, rtol=0)
 
 
 def test_the_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:

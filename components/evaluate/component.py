@@ -1,4 +1,4 @@
-"""The KFP door of the evaluate step."""
+"""The KFP doors of the evaluate step: one model, and the folds of a cross-validation."""
 
 from typing import NamedTuple
 
@@ -53,3 +53,40 @@ def evaluate(
         metrics.log_metric(name, float(value))
     confusion.log_confusion_matrix(list(result.labels), result.confusion)
     return (result.passed, json.dumps(result.metrics, sort_keys=True))
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def evaluate_folds(
+    predictions: Input[list[Dataset]],
+    annotations: Input[Dataset],
+    metrics: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
+    report: Output[HTML],
+    run_ids: list[str] = [],  # noqa: B006
+) -> NamedTuple("Outputs", metrics_json=str, run_id=str):  # type: ignore[valid-type]
+    """Bring the folds of a cross-validation together: mean and spread, and all faces judged out of their fold.
+
+    Args:
+        predictions: CSV of the predict step for each of the folds.
+        annotations: The annotations whose images have folds.
+        metrics: Mean, deviation and extremes of every metric over the folds, and the figures of all faces together.
+        confusion: Confusion matrix of all faces together, rows truth, columns prediction.
+        report: Self-contained HTML page.
+        run_ids: MLflow run of every fold's training.
+
+    Returns:
+        metrics_json: The figures as a JSON object.
+        run_id: The MLflow run above those of the folds, empty without a tracking server.
+    """
+    import json
+    from pathlib import Path
+
+    from components.evaluate.folds import evaluate_folds
+
+    result = evaluate_folds(
+        [Path(table.path) for table in predictions], Path(annotations.path), Path(report.path), run_ids=run_ids
+    )
+    for name, value in result.metrics().items():
+        metrics.log_metric(name, float(value))
+    confusion.log_confusion_matrix(list(result.labels), result.confusion)
+    return (json.dumps(result.metrics(), sort_keys=True), result.run_id)

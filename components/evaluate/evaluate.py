@@ -6,18 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.evaluate.figures import figures_of
 from components.evaluate.join import Joined, join
 from components.evaluate.report import Subject, render
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
-from components.shared.metrics.calibration import Calibration, calibration
-from components.shared.metrics.classification import (
-    AttributeScores,
-    ClassificationScores,
-    attribute_scores,
-    classification_metrics,
-    predicted_classes,
-)
 from components.shared.output_file import write_whole
 from components.shared.tracking.runs import resume_run
 from serving.runtime.errors import InputError
@@ -74,38 +67,16 @@ def evaluate(
         raise InputError(f"{report}: the report would replace an input; name another file")
     table, truth_file = read_predictions(predictions), read_annotations(annotations)
     joined = join(table, truth_file, max_missing=max_missing)
-    probabilities = table.class_probabilities()[joined.rows]
-    scores = classification_metrics(joined.truth, probabilities)
-    reliability = calibration(joined.truth, probabilities)
-    attributes = _attributes(table, joined)
-    metrics = _scalars(scores, reliability, attributes)
+    figures = figures_of(table, joined)
+    metrics = figures.scalars()
     limits = _checked_floors(floors or {}, metrics)
     missed = tuple(FloorMiss(name, metrics[name], floor) for name, floor in limits.items() if metrics[name] < floor)
 
     subject = _subject(table, truth_file, joined, digest(annotations))
-    text = render(subject, metrics, limits, scores, attributes, reliability)
+    text = render(subject, metrics, limits, figures)
     write_whole(report, text)
     _log(run_id, joined.splits, metrics, text)
-    return Evaluation(metrics, table.space.class_labels, scores.confusion.tolist(), not missed, missed)
-
-
-def _attributes(table: Predictions, joined: Joined) -> list[AttributeScores]:
-    """Scores per attribute where a class is composed of several."""
-    space = table.space
-    if len(space.attributes) < 2:
-        return []
-    predicted = predicted_classes(table.class_probabilities()[joined.rows])
-    return attribute_scores(space.attributes, space.class_labels, joined.truth, predicted)
-
-
-def _scalars(
-    scores: ClassificationScores, reliability: Calibration, attributes: list[AttributeScores]
-) -> dict[str, float]:
-    values = {**scores.scalars(), "calibration_error": reliability.error}
-    for attribute in attributes:
-        values[f"{attribute.name}_accuracy"] = attribute.scores.accuracy
-        values[f"{attribute.name}_macro_f1"] = attribute.scores.macro_f1
-    return values
+    return Evaluation(metrics, table.space.class_labels, figures.scores.confusion.tolist(), not missed, missed)
 
 
 def _checked_floors(floors: Mapping[str, float], metrics: Mapping[str, float]) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """The evaluation report: what `evaluate` found, as one HTML page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from components.evaluate.figures import Figures
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.metrics.calibration import Calibration
 from components.shared.metrics.classification import AttributeScores, ClassificationScores, ClassScore
@@ -41,31 +42,39 @@ def render(
     subject: Subject,
     metrics: Mapping[str, float],
     floors: Mapping[str, float],
-    scores: ClassificationScores,
-    attributes: Sequence[AttributeScores],
-    reliability: Calibration,
+    figures: Figures,
 ) -> str:
     """The page as text; equal arguments give equal text."""
     title = f"Evaluation of {subject.model}"
     where = f"{_split_name(subject)} · {subject.faces:,} faces in {subject.images:,} images"
     parts = [f'<h1>{escape(title)}</h1>\n<p class="soft">{escape(where)}</p>']
     if subject.leaks:
-        parts.append(
-            notice(
-                "These figures leak.",
-                "The split has the same person on both sides, so the model has seen these people. "
-                "Expect much lower figures on new people.",
-            )
-        )
+        parts.append(leak_notice())
     parts += [_verdict(metrics, floors), _tiles(metrics, floors)]
-    facts, trust = section("What was evaluated", _facts(subject)), section("Calibration", _calibration(reliability))
+    trust = section("Calibration", _calibration(figures.reliability))
+    facts = section("What was evaluated", _facts(subject))
     parts.append(f'<div class="columns">{facts}{trust}</div>')
-    if attributes:
-        parts.append(section("Attributes", _attributes(attributes)))
-    parts.append(section("Confusion matrix", confusion_table(subject.space.class_labels, scores.confusion)))
-    parts.append(section("Most confused", _confused(subject.space.class_labels, scores)))
-    parts.append(section("Classes", _classes(subject.space.class_labels, scores)))
+    parts += class_sections(subject.space, figures)
     return page(title, "\n".join(parts))
+
+
+def leak_notice() -> str:
+    """The warning above figures of people whom the model has seen."""
+    return notice(
+        "These figures leak.",
+        "The split has the same person on both sides, so the model has seen these people. "
+        "Expect much lower figures on new people.",
+    )
+
+
+def class_sections(space: LabelSpace, figures: Figures) -> Iterator[str]:
+    """What the figures say of attributes and classes: cards of a page."""
+    labels, scores = space.class_labels, figures.scores
+    if figures.attributes:
+        yield section("Attributes", _attributes(figures.attributes))
+    yield section("Confusion matrix", confusion_table(labels, scores.confusion))
+    yield section("Most confused", _confused(labels, scores))
+    yield section("Classes", _classes(labels, scores))
 
 
 def _split_name(subject: Subject) -> str:
@@ -79,7 +88,7 @@ def _verdict(metrics: Mapping[str, float], floors: Mapping[str, float]) -> str:
     if not missed:
         text = "The floor holds." if len(floors) == 1 else f"All {len(floors)} floors hold."
         return f'<p class="verdict good">✓ Passed. {text}</p>'
-    listed = ", ".join(f"{_name(name)} {metrics[name]:.4f} is below {floors[name]:g}" for name in missed)
+    listed = ", ".join(f"{metric_name(name)} {metrics[name]:.4f} is below {floors[name]:g}" for name in missed)
     return f'<p class="verdict bad">✗ Failed. {escape(listed)}.</p>'
 
 
@@ -92,11 +101,12 @@ def _tiles(metrics: Mapping[str, float], floors: Mapping[str, float]) -> str:
             holds = metrics[name] >= floors[name]
             note = f"{'✓ floor' if holds else '✗ floor'} {floors[name]:g}"
             tone = "good" if holds else "bad"
-        tiles.append(tile(_name(name), f"{metrics[name]:.4f}", note, tone))
+        tiles.append(tile(metric_name(name), f"{metrics[name]:.4f}", note, tone))
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _name(metric: str) -> str:
+def metric_name(metric: str) -> str:
+    """The name of a metric for people."""
     return _NAMES.get(metric, metric.replace("_", " ").replace("macro f1", "macro F1").capitalize())
 
 

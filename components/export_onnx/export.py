@@ -16,7 +16,7 @@ import torch
 from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from components.shared.models.network import HeadProbabilities
 from components.shared.output_folder import complete_folder
-from serving.runtime.card import INPUT_NAME, METADATA_KEY, ModelCard
+from serving.runtime.card import INPUT_NAME, ModelCard, PseudoLabels
 from serving.runtime.errors import InputError
 
 MODEL_FILE = "model.onnx"
@@ -52,7 +52,8 @@ def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: s
         module = HeadProbabilities(source.network(), [len(head.labels) for head in source.heads]).eval()
         model = to_onnx(module, source)
         card = make_card(source, name)
-        model.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
+        for key, value in card.to_metadata().items():
+            model.metadata_props.add(key=key, value=value)
         onnx.checker.check_model(model, full_check=True)
         data = model.SerializeToString(deterministic=True)
         difference = max_difference(module, data, card)
@@ -105,6 +106,7 @@ def _quiet(*loggers: str) -> Iterator[None]:
 
 def make_card(source: Checkpoint, name: str) -> ModelCard:
     """Return the card of a model made from `source` and called `name`."""
+    pseudo = source.config.get("pseudo_labels", {})
     return ModelCard(
         name=name,
         label_space=source.label_space,
@@ -113,6 +115,7 @@ def make_card(source: Checkpoint, name: str) -> ModelCard:
         crop=source.crop,
         normalization=source.normalization,
         leaks=source.leaks,
+        pseudo_labels=PseudoLabels(share=pseudo["share"], weight=pseudo["weight"]) if pseudo.get("enabled") else None,
         versions=source.versions | {library: version(library) for library in _LIBRARIES},
         dataset_digest=source.dataset_digest,
         training_digest=source.training_digest,

@@ -64,3 +64,12 @@ def known_fields(kind: type[BaseModel], path: Iterable[int | str]) -> list[str]:
 
 def _is_model(found: Any) -> bool:
     return isinstance(found, type) and issubclass(found, BaseModel)
+
+
+def whole_numbers(value: Any) -> Any:
+    """Turn floats without a fraction into integers, at any depth: a pipeline hands every number over as a float."""
+    if isinstance(value, Mapping):
+        return {name: whole_numbers(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole_numbers(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

@@ -1,6 +1,6 @@
-"""The KFP door of split."""
+"""The KFP doors of split: into train, val and test; into folds; one fold against the others."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Output
@@ -29,8 +29,8 @@ def split(
         val_ratio: Share of the images for val; 0 for none; not used when the data came with a val set.
         test_ratio: Share of the images for test; 0 for none; not used when the data came with a test set.
         seed: Another seed gives another split.
-        options: The mode (person, lists, kfold, all, image or image_kfold), and its train_list, val_list, test_list,
-            or folds and k_index.
+        options: The mode (person, lists, kfold, all, fold, image or image_kfold), and its train_list, val_list,
+            test_list, or folds and k_index.
     """
     from pathlib import Path
 
@@ -45,14 +45,87 @@ def split(
         seed=seed,
         options=options,
     )
+    for name, value in report.metrics().items():
+        metrics.log_metric(name, value)
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def split_folds(
+    annotations: Input[Dataset],
+    split_annotations: Output[Dataset],
+    metrics: Output[Metrics],
+    label_space: str = "mask_gender_age",
+    folds: int = 5,
+    k_index: int = -1,
+    seed: int = 0,
+) -> list[int]:
+    """Put every person into one of several folds of equal size: stratified by class, age band and gender.
+
+    Args:
+        annotations: COCO JSON file to divide.
+        split_annotations: Written: the same annotations with a fold per image.
+        metrics: Written: unlabelled images, and whether the folds leak.
+        label_space: Name of the label space whose classes are stratified.
+        folds: How many folds to make.
+        k_index: The fold to judge, from 0 on; -1 for all of them, one after the other.
+        seed: Another seed gives other folds.
+
+    Returns:
+        Output: The folds to judge. KFP's local runner loops over an output of this name only.
+    """
+    from pathlib import Path
+
+    from components.split.split import split as run
+
+    report = run(
+        Path(annotations.path),
+        Path(split_annotations.path),
+        label_space=label_space,
+        val_ratio=0,
+        test_ratio=0,
+        seed=seed,
+        options={"mode": "kfold", "folds": folds, "k_index": max(k_index, 0)},
+    )
     metrics.log_metric("unlabelled", float(report.unlabelled))
-    metrics.log_metric("not_trainable", float(report.not_trainable))
-    metrics.log_metric("unlisted", float(report.unlisted))
     metrics.log_metric("leaks", float(report.leaks))
-    metrics.log_metric("crossing_persons", float(report.crossing_persons))
-    for name in report.images:
-        metrics.log_metric(f"{name}_images", float(report.images[name]))
-        metrics.log_metric(f"{name}_persons", float(report.persons[name]))
-        metrics.log_metric(f"{name}_ratio", float(report.ratios[name]))
-        for label, count in report.class_counts[name].items():
-            metrics.log_metric(f"{name}_faces/{label}", float(count))
+    return list(range(folds)) if k_index < 0 else [k_index]
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def take_fold(
+    annotations: Input[Dataset],
+    fold_annotations: Output[Dataset],
+    metrics: Output[Metrics],
+    fold: int,
+    label_space: str = "mask_gender_age",
+    checkpoint: str = "best",
+) -> NamedTuple("Outputs", name=str):  # type: ignore[valid-type]
+    """Let one fold be judged by what is learned from the others.
+
+    Args:
+        annotations: COCO JSON file whose images have folds.
+        fold_annotations: Written: the same annotations; the fold is test, the next one val, the others train.
+        metrics: Written: images, persons and achieved ratio of every split, and its count of every class.
+        fold: Which fold, from 0 on.
+        label_space: Name of the label space whose classes are counted.
+        checkpoint: The checkpoint that will be judged; for last no fold becomes val, and it is trained on too.
+
+    Returns:
+        name: What the training of this fold is called.
+    """
+    from pathlib import Path
+
+    from components.split.split import split as run
+
+    report = run(
+        Path(annotations.path),
+        Path(fold_annotations.path),
+        label_space=label_space,
+        val_ratio=0,
+        test_ratio=0,
+        seed=0,
+        options={"mode": "fold", "k_index": fold, "val": checkpoint != "last"},
+    )
+    for name, value in report.metrics().items():
+        metrics.log_metric(name, value)
+    return (f"fold {fold}",)

@@ -1,4 +1,4 @@
-"""Folds: of persons, stratified; of images, for comparison."""
+"""Folds: of persons, stratified; of images, for comparison; and one of them taken to be judged."""
 
 from dataclasses import replace
 from typing import Any
@@ -50,6 +50,28 @@ def divide_image_folds(task: Task) -> Division:
     dealt = [image for images in shuffled_by_class(pool, task).values() for image in images]
     folds = {image.id: at % task.options.folds for at, image in enumerate(dealt)}
     return replace(_division(task, folds, {"strata": [task.space.name]}), leaks=True)
+
+
+def take_fold(task: Task) -> Division:
+    """Make the fold `k_index` test, the next one val if there is to be one, and the others train.
+
+    An image without a fold, such as one of a test set that came with the data, has no part in this. Raises InputError
+    when there is no such fold, or nothing is left to train on.
+    """
+    wanted = task.options.k_index
+    folds = {image.id: image.fold for image in task.labelled if image.fold is not None}
+    number = max(folds.values(), default=-1) + 1
+    if wanted >= number:
+        raise InputError(f"{task.path}: there is no fold {wanted}: its images are in {number} folds, counted from 0")
+    val = (wanted + 1) % number if task.options.val else None
+    named = {wanted: "test", val: "val"}
+    splits = {at: named.get(fold, "train") for at, fold in folds.items()}
+    if "train" not in splits.values():
+        raise InputError(
+            f"{task.path}: {number} folds leave nothing to train on beside those for test and val: make more folds, or "
+            "go without val, which the checkpoint 'last' does not need"
+        )
+    return Division(splits, folds, {"given": [], "folds": number})
 
 
 def _pool(task: Task) -> list[Image]:

@@ -13,7 +13,7 @@ from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.persons import by_person, crossing_persons
 from components.shared.options import parse_options
 from components.split.division import Division, Mode, Task, classes_of_images
-from components.split.folds import divide_folds, divide_image_folds
+from components.split.folds import divide_folds, divide_image_folds, take_fold
 from components.split.images import divide_images, divide_not
 from components.split.lists import divide_lists
 from components.split.options import SplitOptions
@@ -27,6 +27,7 @@ MODES: dict[str, Mode] = {
     "lists": divide_lists,
     "kfold": divide_folds,
     "all": divide_not,
+    "fold": take_fold,
     "image": divide_images,
     "image_kfold": divide_image_folds,
 }
@@ -58,6 +59,19 @@ class SplitReport:
     crossing_persons: int
     leaks: bool
 
+    def metrics(self) -> dict[str, float]:
+        """The figures by name."""
+        figures: dict[str, float] = {
+            name: getattr(self, name)
+            for name in ("unlabelled", "not_trainable", "unlisted", "leaks", "crossing_persons")
+        }
+        for split in self.images:
+            figures[f"{split}_images"] = self.images[split]
+            figures[f"{split}_persons"] = self.persons[split]
+            figures[f"{split}_ratio"] = self.ratios[split]
+            figures |= {f"{split}_faces/{label}": count for label, count in self.class_counts[split].items()}
+        return {name: float(value) for name, value in figures.items()}
+
 
 def split(
     annotations: Path,
@@ -73,8 +87,8 @@ def split(
 
     In the mode `person` a test or val set that came with the data is kept as it is: its ratio is not used, and the
     other ratio counts from the images that are left. A ratio of 0 means that there is no such split. Every class is in
-    every split that is made here. In `kfold` and `image_kfold` images have a `fold` too. The ratios are used by
-    `person` and `image` only. An image that is not trainable gets no split where it would go to train.
+    every split that is made here. In `kfold` and `image_kfold` images have a `fold` too, which `fold` keeps. The ratios
+    are used by `person` and `image` only. An image that is not trainable gets no split where it would go to train.
 
     When a person is in two splits, or the mode divides images whoever they show, the annotations say `leaks`.
 

@@ -3,7 +3,8 @@
     python -m torch.distributed.run --nproc-per-node 2 -m components.train_classifier \
         config.yaml --images images --annotations annotations.json --checkpoints checkpoints
 
-`batch_size` counts the faces of all processes together.
+`batch_size` counts the faces of all processes together. Every path may be an `s3://` address. A network that several
+nodes train belongs there, since the first node alone writes it.
 """
 
 import argparse
@@ -15,30 +16,39 @@ from pathlib import Path
 import yaml
 
 from components.train_classifier.config import resolve_config
+from components.train_classifier.node_data import local_copy, node_folder
 from components.train_classifier.train import train
 from serving.runtime.errors import InputError
+from serving.runtime.storage import is_s3, upload
 
 
 def main() -> None:
     """Train as the arguments say; a mistake of the user is one line, and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m components.train_classifier", description="Train a classifier.")
-    parser.add_argument("config", type=Path, help="YAML file with the options of the training, label_space among them")
-    parser.add_argument("--images", type=Path, required=True, help="the image archive")
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO annotations that were split")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="the output folder")
+    parser.add_argument("config", help="YAML file with the options of the training, label_space among them")
+    parser.add_argument("--images", required=True, help="the image archive")
+    parser.add_argument("--annotations", required=True, help="COCO annotations that were split")
+    parser.add_argument("--checkpoints", required=True, help="the output folder")
     parser.add_argument("--experiment", default="", help="MLflow experiment; by default facet- and the label space")
+    parser.add_argument("--run-name", default="", help="name of the MLflow run where it is one of several")
     arguments = parser.parse_args()
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(message)s")
     try:
-        options = yaml.safe_load(arguments.config.read_text(encoding="utf-8")) or {}
-        result = train(
-            resolve_config(options),
-            arguments.images,
-            arguments.annotations,
-            arguments.checkpoints,
-            experiment=arguments.experiment,
-        )
+        with node_folder() as folder:
+            options = yaml.safe_load(local_copy(arguments.config, folder).read_text(encoding="utf-8")) or {}
+            remote = is_s3(arguments.checkpoints)
+            checkpoints = folder / "checkpoints" if remote else Path(arguments.checkpoints)
+            result = train(
+                resolve_config(options),
+                local_copy(arguments.images, folder),
+                local_copy(arguments.annotations, folder),
+                checkpoints,
+                experiment=arguments.experiment,
+                run_name=arguments.run_name,
+            )
+            if remote and first:
+                upload(checkpoints, arguments.checkpoints)
     except (InputError, OSError, yaml.YAMLError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

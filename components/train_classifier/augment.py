@@ -71,15 +71,20 @@ def jitter_colors(pixels: Pixels, augment: Augment, rng: np.random.Generator) ->
         cos, sin = math.cos(angle), math.sin(angle)
         turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
         matrix = matrix @ np.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
-    red, green, blue = planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+    red, green, blue = planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
     mean_luma = brightness * float(_LUMA @ planes.reshape(3, -1).mean(axis=1))
     matrix = (brightness * contrast * matrix).astype(np.float32)
     offset = np.float32((1 - contrast) * mean_luma + 0.5)  # the half rounds when the fraction is cut off
     changed = np.empty(pixels.shape, np.uint8)
-    # Written out because the bits of a matrix product may depend on the number of BLAS threads.
+    plane, part = np.empty_like(red), np.empty_like(red)
+    # Written out because the bits of a matrix product may depend on the number of BLAS threads. What strengths below 1
+    # make of 255 is far from the limits of int16, where clipping is faster than in float32.
     for channel, (from_red, from_green, from_blue) in enumerate(matrix):
-        plane = from_red * red + from_green * green + from_blue * blue + offset
-        changed[..., channel] = np.clip(plane, 0, 255, out=plane)
+        np.multiply(red, from_red, out=plane)
+        plane += np.multiply(green, from_green, out=part)
+        plane += np.multiply(blue, from_blue, out=part)
+        plane += offset
+        changed[..., channel] = np.clip(plane.astype(np.int16), 0, 255).astype(np.uint8)
     return changed
 
 

@@ -4,13 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.train_classifier.by_name import unknown_name
+from components.shared.by_name import unknown_name
+from serving.runtime.card import Frame
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Frame = tuple[float, float, float, float]
-"""A fixed part of an upright picture: left, top, right, bottom as shares of its width and height."""
-
-WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
 
 AUGMENTATION_NAMES = (
     "Aug0",
@@ -99,20 +96,17 @@ class AugmentationSpec(_Frozen):
     `name` is one of AUGMENTATION_NAMES or an import path `package.module:function`. `arguments` are laid over the steps
     of that name in the preset; those of `face` are the fields of Augment, those of an import path go to the function.
     `steps` come after the preset's own. `frame` is what is cut from a photo, in training, validation and serving alike:
-    what the preset was made for, the face by the crop rule, the whole image, or a fixed part of it.
+    what the preset was made for, the face by the crop rule, the whole image, or a fixed part of it (left, top, right,
+    bottom as shares).
     """
 
     name: str = "face"
     arguments: dict[str, Any] = {}
     steps: tuple[StepSpec, ...] = ()
-    frame: Literal["preset", "face", "image"] | tuple[Share, Share, Share, Share] = "preset"
+    frame: Literal["preset", "face", "image"] | Frame = "preset"
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.name not in AUGMENTATION_NAMES and ":" not in self.name:
             raise ValueError(unknown_name("augmentation", self.name, AUGMENTATION_NAMES))
-        if isinstance(self.frame, tuple):
-            left, top, right, bottom = self.frame
-            if left >= right or top >= bottom:
-                raise ValueError("frame is left, top, right, bottom with left < right and top < bottom")
         return self

@@ -24,7 +24,9 @@ def train_classifier(
     seed: int,
     config: dict[str, Any] = {},  # noqa: B006
     experiment: str = "",
-) -> NamedTuple("Outputs", run_id=str):  # type: ignore[valid-type]
+    trial: dict[str, Any] = {},  # noqa: B006
+    run_name: str = "",
+) -> NamedTuple("Outputs", run_id=str, outcome=dict):  # type: ignore[valid-type]
     """Train a classifier on the train split and choose its best epoch on the val split.
 
     Args:
@@ -43,29 +45,42 @@ def train_classifier(
         seed: Start of every random draw.
         config: Further options of the training, such as objective, optimiser or augment; the parameters above win.
         experiment: MLflow experiment of the training's run; by default facet- and the label space.
+        trial: Number and changes of a trial of a search, which are laid over all of the above; a trial may fail.
+        run_name: Name of the MLflow run of a training that is one of several, such as fold 2. Such a run is below the
+            one in MLFLOW_RUN_ID; any other training continues that one.
 
     Returns:
         run_id: The MLflow run of this training, empty without a tracking server.
+        outcome: Score of the trial, or why it failed; empty without a trial.
     """
-    from collections import namedtuple
     from pathlib import Path
 
-    from components.train_classifier.config import resolve_config
-    from components.train_classifier.train import train
+    from components.train_classifier.trial import attempt
 
-    resolved = resolve_config(
-        config,
-        label_space=label_space,
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        image_height=image_height,
-        image_width=image_width,
-        seed=seed,
+    options = {
+        **config,
+        "label_space": label_space,
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "image_height": image_height,
+        "image_width": image_width,
+        "seed": seed,
+    }
+    attempted = attempt(
+        options,
+        trial,
+        Path(images.path),
+        Path(annotations.path),
+        Path(checkpoints.path),
+        experiment=experiment,
+        run_name=run_name,
     )
-    result = train(resolved, Path(images.path), Path(annotations.path), Path(checkpoints.path), experiment=experiment)
+    result = attempted.result
+    if result is None:
+        return ("", attempted.outcome)
     for name, value in result.metrics.items():
         metrics.log_metric(name, value)
     metrics.log_metric("best_epoch", float(result.best_epoch))
-    return namedtuple("Outputs", ["run_id"])(result.run_id)
+    return (result.run_id, attempted.outcome)

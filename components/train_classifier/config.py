@@ -38,6 +38,7 @@ from components.train_classifier.objective_config import (
     SoftTargetSpec,
     name_alone,
 )
+from components.train_classifier.train_job_config import TrainJobSpec
 from serving.runtime.card import CropRule, InputSize, Normalization
 
 Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -89,8 +90,10 @@ def _named_normalization(value: Any) -> Any:
     return value
 
 
-_OF_NO_EFFECT = ("workers", "log_interval", "device", "state", "resume", "user")
-_MAY_CHANGE = ("epochs", "early_stopping", *_OF_NO_EFFECT)
+OF_NO_EFFECT = ("workers", "log_interval", "device", "state", "resume", "user", "train_job")
+"""Entries that change nothing that is learned."""
+
+_MAY_CHANGE = ("epochs", "early_stopping", *OF_NO_EFFECT)
 
 
 class TrainConfig(_Frozen):
@@ -116,7 +119,7 @@ class TrainConfig(_Frozen):
     `workers` is the number of processes that read pictures, by default as many as there are CPUs, at most 8.
     `log_interval` counts training steps. `state` is a folder or `s3://` prefix that keeps the finished epochs of a
     training until it is over; `resume` are checkpoints of a training that goes on, a folder or `s3://` prefix. `user`
-    is whom MLflow names.
+    is whom MLflow names. `train_job` has several nodes of a cluster train together.
     """
 
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
@@ -156,6 +159,7 @@ class TrainConfig(_Frozen):
     state: str = ""
     resume: str = ""
     user: str = ""
+    train_job: TrainJobSpec | None = None
 
     @field_validator("age_thresholds")
     @classmethod
@@ -182,11 +186,6 @@ class TrainConfig(_Frozen):
     def _usable_augmentation(cls, value: AugmentationSpec, info: ValidationInfo) -> AugmentationSpec:
         if value.name != "face" and info.data.get("augment", Augment()) != Augment():
             raise ValueError(f"'augment' are the options of face; those of '{value.name}' are its 'arguments'")
-        if frame_of(value) is not None:
-            raise ValueError(
-                f"'{value.name}' cuts a fixed part of the photo, but validation and serving cut the face: add "
-                "`frame: face`"
-            )
         return value
 
     @field_serializer("normalization")
@@ -205,15 +204,15 @@ class TrainConfig(_Frozen):
 
     @property
     def crop(self) -> CropRule:
-        """What is cut around a face, in training as in serving."""
-        return CropRule(scale=self.crop_scale, min_decode=self.min_decode)
+        """What is cut from a photo, in training as in serving."""
+        return CropRule(scale=self.crop_scale, min_decode=self.min_decode, frame=frame_of(self.augmentation))
 
     def digest(self, dataset_digest: str) -> str:
         """Return the sha256 of this configuration together with the data set's digest.
 
         What has no effect on the weights is left out.
         """
-        facts = self.model_dump(mode="json", exclude=set(_OF_NO_EFFECT)) | {"dataset_digest": dataset_digest}
+        facts = self.model_dump(mode="json", exclude=set(OF_NO_EFFECT)) | {"dataset_digest": dataset_digest}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:

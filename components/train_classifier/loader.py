@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from components.shared.dataset.archive import ImageArchive
 from components.train_classifier.augmentations.build import make_augmentation
 from components.train_classifier.config import IMAGENET, TrainConfig
+from components.train_classifier.memory import keep_freed_memory
 from components.train_classifier.pseudo_labels import unlabelled_order, unlabelled_share
 from components.train_classifier.samples import Sample
 from components.train_classifier.sampling import Indices, epoch_batches, epoch_order
@@ -126,6 +127,7 @@ class FixedOrder(Sampler[list[Key]]):
 
 def make_loader(dataset: FaceDataset, order: Sampler[list[Key]], workers: int) -> DataLoader[Batch]:
     """Return the loader that reads `dataset` in `order` with `workers` processes (0: in this one)."""
+    keep_freed_memory()
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=order,

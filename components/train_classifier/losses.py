@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from components.train_classifier.by_name import by_name, check_arguments, unknown_name
+from components.shared.by_name import by_name, check_arguments, unknown_name
 from components.train_classifier.objective_config import LossSpec, ObjectiveSpec
 from serving.runtime.errors import InputError
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from components.train_classifier.by_name import unknown_name
+from components.shared.by_name import unknown_name
+from components.shared.options import whole_numbers
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -28,15 +29,6 @@ Metric = Literal["f1", "acc", "loss"]
 
 METRICS: dict[str, tuple[str, bool]] = {"f1": ("f1", True), "acc": ("accuracy", True), "loss": ("loss", False)}
 """Name in a configuration -> (name among an epoch's validation scores, is higher better)."""
-
-
-def _whole_numbers(value: Any) -> Any:
-    """Turn floats without a fraction into integers: a pipeline hands every number over as a float."""
-    if isinstance(value, dict):
-        return {key: _whole_numbers(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole_numbers(entry) for entry in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def name_alone(value: Any) -> Any:
@@ -62,7 +54,7 @@ def _known_scheduler(name: str) -> str:
     return name
 
 
-Arguments = Annotated[dict[str, Any], AfterValidator(_whole_numbers)]
+Arguments = Annotated[dict[str, Any], AfterValidator(whole_numbers)]
 
 
 class _Frozen(BaseModel):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.train_classifier.by_name import by_name, check_arguments
+from components.shared.by_name import by_name, check_arguments
 from components.train_classifier.gradient_centralisation import centralise_before_steps
 from components.train_classifier.objective_config import GroupSpec, OptimiserSpec
 from components.train_classifier.sam import SharpnessAware

@@ -6,8 +6,8 @@ from typing import Any, Literal, Protocol
 
 from torch.optim import Optimizer, lr_scheduler
 
+from components.shared.by_name import by_name, check_arguments
 from components.shared.options import parse_options
-from components.train_classifier.by_name import by_name, check_arguments
 from components.train_classifier.early_stopping import monitored
 from components.train_classifier.objective_config import METRICS, ScheduleSpec
 from components.train_classifier.sam import SharpnessAware

@@ -43,7 +43,13 @@ class TrainResult:
 
 
 def train(
-    config: TrainConfig, images: Path, annotations: Path, checkpoints: Path, *, experiment: str = ""
+    config: TrainConfig,
+    images: Path,
+    annotations: Path,
+    checkpoints: Path,
+    *,
+    experiment: str = "",
+    run_name: str = "",
 ) -> TrainResult:
     """Train a classifier on the `train` split and choose its best epoch on the `val` split.
 
@@ -60,6 +66,8 @@ def train(
         annotations: COCO annotations whose images are assigned to splits.
         checkpoints: the output folder; the training grows beside it, see `unfinished`.
         experiment: MLflow experiment of the run, by default one for each label space.
+        run_name: name of the run where it is one of several, such as those of a search; by default it is one by itself,
+            and is named after the model and the label space.
 
     Raises:
         InputError: there is too little to train on, `checkpoints` is not empty, a picture cannot be used, a part of
@@ -110,6 +118,7 @@ def train(
                     normalization,
                     device,
                     experiment=experiment or f"{DEFAULT_EXPERIMENT}-{data.space.name}",
+                    run_name=run_name,
                     run_id=start.run_id if start and start.training_digest == facts["training_digest"] else "",
                     first_step=len(history) * order.per_epoch + 1,
                 )
@@ -209,6 +218,7 @@ def open_recorder(
     device: torch.device,
     *,
     experiment: str,
+    run_name: str,
     run_id: str,
     first_step: int,
 ) -> Iterator[Recorder]:
@@ -227,10 +237,11 @@ def open_recorder(
     with (
         open_run(
             experiment,
-            run_name=f"{config.model} {data.space.name}",
+            run_name=run_name or f"{config.model} {data.space.name}",
             params=facts_of_run,
             tags={name: value for name, value in tags.items() if value},
             run_id=run_id,
+            part=bool(run_name),
             tolerant=True,
         ) as run,
         closing(Scalars(work.folder / "tensorboard", run, first_step=first_step)) as scalars,

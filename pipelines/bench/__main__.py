@@ -13,8 +13,10 @@ from pipelines.bench.annotation_chain import annotation_chain
 from pipelines.bench.archive_read import archive_read
 from pipelines.bench.artifact_transfer import artifact_transfer
 from pipelines.bench.benchmark import Benchmark
+from pipelines.bench.input_pipeline import input_pipeline
 from pipelines.bench.scale import scale
 from pipelines.bench.step_overhead import step_overhead
+from pipelines.bench.training import epoch_compute_share, train_startup
 from pipelines.settings import load_settings
 
 LIBRARIES = ("kfp", "numpy", "onnxruntime", "torch")
@@ -24,6 +26,9 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "annotation_chain": annotation_chain,
     "archive_read": archive_read,
     "scale": scale,
+    "input_pipeline": input_pipeline,
+    "epoch_compute_share": epoch_compute_share,
+    "train_startup": train_startup,
 }
 
 

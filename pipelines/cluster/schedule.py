@@ -1,4 +1,4 @@
-"""Recurring runs: the pipeline, uploaded as a version, started by the cluster again and again."""
+"""Recurring runs: a pipeline, uploaded as a version, started by the cluster again and again."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ import kfp_server_api
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import explained
 from pipelines.cluster.submit import Documents, Order, experiment_id, ir_text, named, runtime_config, specification
-from pipelines.config import ClassificationConfig
+from pipelines.parameters import PipelineConfig
 from serving.runtime.errors import InputError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -51,7 +51,7 @@ def trigger(cron: str, every: str) -> Any:
 
 def add(
     cluster: Cluster,
-    config: ClassificationConfig,
+    config: PipelineConfig,
     order: Order,
     *,
     cron: str = "",
@@ -68,7 +68,7 @@ def add(
     starts = trigger(cron, every)
     if _named(cluster, order.name):
         raise InputError(f"there is a schedule '{order.name}' already: delete it first, or choose another name")
-    documents = specification(cluster.settings, cache=order.cache, cache_ingest=False, show=show)
+    documents = specification(config.pipeline, cluster.settings, cache=order.cache, cache_ingest=False, show=show)
     version = _upload(cluster, documents)
     show(f"version {cluster.page(f'pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}')}")
     recurring = kfp_server_api.V2beta1RecurringRun(
@@ -78,7 +78,7 @@ def add(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
         ),
         # A digest that was taken now would call a source unchanged that has changed by then.
-        runtime_config=runtime_config({**config.model_dump(), "source_digest": ""}, order),
+        runtime_config=runtime_config({**config.arguments(), "source_digest": ""}, order),
         service_account=order.service_account or None,
         trigger=starts,
         mode="ENABLE",

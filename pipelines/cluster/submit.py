@@ -1,4 +1,4 @@
-"""Submitting the pipeline to a Kubeflow Pipelines cluster."""
+"""Submitting a pipeline to a Kubeflow Pipelines cluster."""
 
 import json
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from pipelines.cluster.connect import Cluster, connect
 from pipelines.cluster.explain import FAULTS, explained, explanation, passing
 from pipelines.cluster.images import place_images
 from pipelines.cluster.runs import wait_for_run
-from pipelines.config import ClassificationConfig
 from pipelines.errors import ClusterError
+from pipelines.parameters import PipelineConfig
 from pipelines.sample_source import SAMPLES, put_sample
 from pipelines.settings import Settings
 from serving.runtime.errors import StorageError
@@ -45,7 +45,7 @@ class Order:
 
 
 def submit(
-    config: ClassificationConfig,
+    config: PipelineConfig,
     settings: Settings,
     order: Order,
     *,
@@ -63,13 +63,13 @@ def submit(
     """
     cluster = connect(settings)
     source_digest = config.source_digest or _source_digest(config.source, show)
-    documents = specification(settings, cache=order.cache, cache_ingest=bool(source_digest), show=show)
+    documents = specification(config.pipeline, settings, cache=order.cache, cache_ingest=bool(source_digest), show=show)
     title = f"{order.name} {datetime.now():%Y-%m-%d %H:%M:%S}"
     run = kfp_server_api.V2beta1Run(
         display_name=title,
         experiment_id=experiment_id(cluster, order.experiment),
         pipeline_spec=dict(zip(("pipeline_spec", "platform_spec"), documents, strict=True)),
-        runtime_config=runtime_config({**config.model_dump(), "source_digest": source_digest}, order),
+        runtime_config=runtime_config({**config.arguments(), "source_digest": source_digest}, order),
         service_account=order.service_account or None,
     )
     try:
@@ -88,11 +88,12 @@ def submit(
 
 
 def specification(
-    settings: Settings, *, cache: bool, cache_ingest: bool, show: Callable[[str], None] = print
+    pipeline: str, settings: Settings, *, cache: bool, cache_ingest: bool, show: Callable[[str], None] = print
 ) -> Documents:
     """The IR with the images and resources of this cluster.
 
     Args:
+        pipeline: its name.
         settings: where `images.json` and the file of resources are.
         cache: False takes every task out of the cache.
         cache_ingest: whether the parameters tell a changed source apart, so that reading it may be cached.
@@ -102,7 +103,7 @@ def specification(
     from pipelines.resources import Site, read_site
 
     site = read_site(Path(settings.resources)) if settings.resources else Site()
-    spec, platform = read_documents(compile_pipeline(site))
+    spec, platform = read_documents(compile_pipeline(pipeline, site))
     place_images(spec, settings, show)
     if cache_ingest:
         spec["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] = {"enableCache": True}

@@ -1,8 +1,8 @@
 """The model card: the facts a `model.onnx` carries about itself, as JSON in its ONNX metadata."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serving.runtime.errors import InputError
 
@@ -28,16 +28,34 @@ class InputSize(_Frozen):
     width: int = Field(ge=8, le=4096)
 
 
-class CropRule(_Frozen):
-    """What is cut around a face box, and how its JPEG is decoded.
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
-    The cut keeps the box's centre, takes the input's aspect ratio, contains the box, is enlarged by
-    `scale` and clipped to the image. A JPEG is decoded at the smallest DCT scale at which the cut
+
+def _has_area(frame: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = frame
+    if left >= right or top >= bottom:
+        raise ValueError("frame is left, top, right, bottom with left < right and top < bottom")
+    return frame
+
+
+Frame = Annotated[tuple[Share, Share, Share, Share], AfterValidator(_has_area)]
+"""A fixed part of an upright picture: left, top, right, bottom as shares of its width and height."""
+
+WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
+
+
+class CropRule(_Frozen):
+    """What is cut from a photo, and how its JPEG is decoded.
+
+    The cut keeps the face box's centre, takes the input's aspect ratio, contains the box, is enlarged by
+    `scale` and clipped to the image. With a `frame` it is that part of every photo instead, wherever the
+    face is, stretched to the input. A JPEG is decoded at the smallest DCT scale at which the cut
     still measures `min_decode` times the input size on both sides.
     """
 
     scale: float = Field(default=1.3, ge=1.0, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
+    frame: Frame | None = None
 
 
 class Normalization(_Frozen):
@@ -47,8 +65,21 @@ class Normalization(_Frozen):
     std: tuple[float, float, float]
 
 
+class PseudoLabels(_Frozen):
+    """A training on faces without a label, with those that the network gave them itself (Lee, 2013).
+
+    `share` of each batch were such faces; their loss counted `weight` times at most.
+    """
+
+    share: float = Field(gt=0.0, lt=1.0)
+    weight: float = Field(ge=0.0)
+
+
 class ModelCard(_Frozen):
-    """Everything serving needs to know about a classifier; validated when written and when read."""
+    """Everything serving needs to know about a classifier; validated when written and when read.
+
+    What is None is left out of the JSON, so that an older version reads every card without what it does not know.
+    """
 
     card_version: Literal[1] = 1
     name: str = Field(min_length=1)
@@ -59,6 +90,7 @@ class ModelCard(_Frozen):
     crop: CropRule = CropRule()
     normalization: Normalization
     leaks: bool = Field(description="trained on a split that has a person on both sides")
+    pseudo_labels: PseudoLabels | None = None
     versions: dict[str, str] = Field(description="library versions that made the graph")
     dataset_digest: str = Field(description="sha256 of the annotations the model was trained on")
     training_digest: str = Field(description="sha256 of the resolved training config and dataset digest")
@@ -69,6 +101,10 @@ class ModelCard(_Frozen):
         if len(set(names)) != len(names):
             raise ValueError(f"head names must differ, got {names}")
         return self
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the card as ONNX metadata, which `from_metadata` reads."""
+        return {METADATA_KEY: self.model_dump_json(exclude_none=True)}
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], source: str) -> "ModelCard":

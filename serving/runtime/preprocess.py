@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serving.runtime.card import CropRule, InputSize, ModelCard
+from serving.runtime.card import CropRule, Frame, InputSize, ModelCard
 from serving.runtime.errors import InputError
 from serving.runtime.image_file import Header, read_header, scaled_length, stored_pixels
 from serving.runtime.image_file import Rect as Rect
@@ -54,7 +54,8 @@ def crop_rect(size: tuple[int, int], box: Box | None, card_crop: CropRule, input
     """Turn a face box into the rectangle that is cut out for a model.
 
     The rectangle keeps the box's centre, has the input's aspect ratio, contains the box, is enlarged by
-    `card_crop.scale` and then clipped to the image. Without a box it is the whole image.
+    `card_crop.scale` and then clipped to the image. Without a box it is the whole image. A rule with a frame cuts
+    that, whatever the box.
 
     Args:
         size: upright (height, width) of the image in pixels.
@@ -66,6 +67,8 @@ def crop_rect(size: tuple[int, int], box: Box | None, card_crop: CropRule, input
         InputError: the box is not finite, has no area, or lies outside the image.
     """
     height, width = size
+    if card_crop.frame is not None:
+        return frame_rect(size, card_crop.frame)
     if box is None:
         return (0.0, 0.0, float(width), float(height))
     x, y, box_width, box_height = box
@@ -86,6 +89,12 @@ def crop_rect(size: tuple[int, int], box: Box | None, card_crop: CropRule, input
     if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
         raise InputError(f"the box {_numbers(box)} lies outside the image, which is {width} x {height} pixels")
     return _clip(cut, size)
+
+
+def frame_rect(size: tuple[int, int], frame: Frame) -> Rect:
+    """Return a frame's rectangle (left, top, right, bottom) in pixels of an upright image of `size` (height, width)."""
+    left, top, right, bottom = frame
+    return left * size[1], top * size[0], right * size[1], bottom * size[0]
 
 
 def decode_rect_resize(

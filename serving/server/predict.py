@@ -6,6 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from serving.runtime.card import WHOLE, CropRule
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.predictor import Predictor
 from serving.runtime.preprocess import Box
@@ -20,8 +21,9 @@ async def predict(request: Request) -> Response:
 
     The body is an image file, or a multipart form with image files (the fields' names are free). `box=x,y,w,h` in
     upright pixels, as query parameter or form field, names a face and may be repeated; without one the whole image is
-    classified. One file is answered by `{"model", "version", "faces"}`; several files by `{"results"}`, a list of
-    such answers in the order of the files, and then boxes are refused.
+    classified. A model whose card has a frame cuts that from every image, with a box or without. One file is answered
+    by `{"model", "version", "faces"}`; several files by `{"results"}`, a list of such answers in the order of the
+    files, and then boxes are refused.
     """
     model = loaded_model(request)
     body = await read_body(request)
@@ -64,8 +66,14 @@ def _one(model: Predictor, data: bytes, boxes: list[Box]) -> dict[str, Any]:
                 "score": values[best],
                 "probabilities": dict(zip(head.labels, values, strict=True)),
             }
-        faces.append({"box": box, "score": None, "crop": "box" if box else "whole image", "heads": heads})
+        faces.append({"box": box, "score": None, "crop": _what_was_cut(model.card.crop, box), "heads": heads})
     return {"model": model.name, "version": model.version, "faces": faces}
+
+
+def _what_was_cut(rule: CropRule, box: Box | None) -> str:
+    if rule.frame not in (None, WHOLE):
+        return "frame"
+    return "box" if box and rule.frame is None else "whole image"
 
 
 def rounded(values: list[float]) -> list[float]:

@@ -9,10 +9,10 @@ import pytest
 
 import docker
 from components import container_images
-from pipelines.config import ClassificationConfig
 from pipelines.docker_runner import LABEL
 from pipelines.local_run import Run, run
 from pipelines.local_stack import Stack, local_stack, running
+from pipelines.parameters import ClassificationConfig
 from pipelines.settings import Settings
 
 OWN = ("AWS_", "MLFLOW_", "SM_", "FACET_", "KFP_", "CONFIG", "RUNNER")

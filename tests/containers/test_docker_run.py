@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from components import container_images
-from pipelines.config import ClassificationConfig
 from pipelines.docker_runner import LABEL, Containers, StepFailedError, check_images, run_options
 from pipelines.local_run import Run
 from pipelines.local_stack import Stack
+from pipelines.parameters import ClassificationConfig
 from pipelines.run_folder import LOG, OUTPUTS
 from serving.runtime.errors import InputError
 

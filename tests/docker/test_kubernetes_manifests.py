@@ -13,7 +13,7 @@ import yaml
 from docker_files import DOCKER, KUBERNETES, Overlay, pod_specs
 
 from components import container_images
-from pipelines.config import ClassificationConfig
+from pipelines.parameters import ClassificationConfig
 from pipelines.resources import SECRET_KEYS
 from serving.runtime.predictor import Predictor
 from serving.server.app import create_app
@@ -28,7 +28,8 @@ POD_TEMPLATE = {
 }  # fmt: skip
 
 # The fields of the custom resources that these manifests may use, as their definitions (KServe 0.21, the Prometheus
-# operator 0.86) have them. A dict goes on below, None ends; a list holds the form of its elements.
+# operator 0.86, Kubeflow Trainer 2.0 to 2.3) have them. A dict goes on below, None ends; a list holds the form of its
+# elements.
 CUSTOM: dict[str, tuple[str, Any]] = {
     "InferenceService": (
         "serving.kserve.io/v1beta1",
@@ -68,6 +69,25 @@ CUSTOM: dict[str, tuple[str, Any]] = {
         {
             "selector": {"matchLabels": None},
             "podMetricsEndpoints": [dict.fromkeys(("portNumber", "path", "interval", "scrapeTimeout"))],
+        },
+    ),
+    "TrainingRuntime": (
+        "trainer.kubeflow.org/v1alpha1",
+        {
+            "mlPolicy": {"numNodes": None, "torch": {}},
+            "template": {
+                "spec": {
+                    "replicatedJobs": [
+                        {
+                            "name": None,
+                            "template": {
+                                "metadata": {"labels": None},
+                                "spec": {"backoffLimit": None, "template": None},
+                            },
+                        }
+                    ]
+                }
+            },
         },
     ),
     "PrometheusRule": (

@@ -17,11 +17,11 @@ def stand_in() -> Iterator[StandIn]:
         yield state
 
 
-def compiled(site: Site | None = None, texts: dict[str, str] = {}) -> str:  # noqa: B006
-    """What `compile_pipeline` gives, kept by site."""
-    key = site.model_dump_json() if site else ""
+def compiled(pipeline: str, site: Site | None = None, texts: dict[tuple[str, str], str] = {}) -> str:  # noqa: B006
+    """What `compile_pipeline` gives, kept by name and site."""
+    key = pipeline, site.model_dump_json() if site else ""
     if key not in texts:
-        texts[key] = compile_pipeline(site)
+        texts[key] = compile_pipeline(pipeline, site)
     return texts[key]
 
 

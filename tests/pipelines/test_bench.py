@@ -1,7 +1,14 @@
 import json
+from pathlib import Path
 
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.bench import input_pipeline
 from pipelines.bench.__main__ import BENCHMARKS, main
 from pipelines.bench.benchmark import Benchmark
+from pipelines.bench.photos import write_photos
 
 
 def test_an_unknown_benchmark_lists_the_known_ones(capsys) -> None:
@@ -24,3 +31,24 @@ def test_a_bar_on_one_figure_alone_is_compared_with_nothing(capsys, monkeypatch,
     written = json.loads((tmp_path / "bench.json").read_text())
     assert written[0]["ratio"] == 4.0
     assert written[1] == {"name": "alone", "ours": 0.5, "unit": "s", "bar": "< 2 s", "holds": True}
+
+
+def test_both_sides_of_the_input_pipeline_read_the_same_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_pipeline, "PHOTOS", 6)
+    faces = write_photos(tmp_path, 6)
+    files = sorted(tmp_path.glob("classes/*/*.jpg"))
+    assert len(faces) == len(files) == 6
+    for file in files:
+        with Image.open(file) as photo:
+            assert photo.size == (384, 512)
+        assert 1.4 < 8 * file.stat().st_size / (384 * 512) < 2.6, "bits a pixel of photos from phones"
+    threads = torch.get_num_threads()
+    batches: list[torch.Tensor] = []
+    monkeypatch.setattr(input_pipeline, "_exhaust", lambda loader: batches.extend(batch[0] for batch in loader))
+    for side in input_pipeline.SIDES.values():
+        for kind in ("face", "whole"):
+            batches.clear()
+            side(tmp_path, kind)()
+            assert sum(map(len, batches)) == 6
+            assert batches[0].shape[1:] in ((224, 224, 3), (3, 224, 224))
+    torch.set_num_threads(threads)

@@ -8,8 +8,8 @@ from kfp_stand_in import StandIn
 from pipelines.cluster.connect import Cluster, connect
 from pipelines.cluster.schedule import add, delete, disable, enable, listing, trigger
 from pipelines.cluster.submit import Order
-from pipelines.config import ClassificationConfig
-from pipelines.intermediate import COMMITTED, read_documents
+from pipelines.intermediate import committed, read_documents
+from pipelines.parameters import ClassificationConfig
 from pipelines.settings import Settings
 from serving.runtime.errors import InputError
 
@@ -30,10 +30,10 @@ def test_a_schedule_is_a_version_of_the_pipeline_that_the_cluster_starts(cluster
     assert (recurring.max_concurrency, recurring.service_account) == ("1", "trainer")
     assert recurring.trigger.cron_schedule.cron == "0 0 3 * * *"
     assert recurring.runtime_config.pipeline_root == "s3://team/nightly"
-    assert recurring.runtime_config.parameters == {**CONFIG.model_dump(), "source_digest": ""}
+    assert recurring.runtime_config.parameters == {**CONFIG.arguments(), "source_digest": ""}
     assert stand_in.experiments[0].display_name == "retraining"
     assert recurring.pipeline_version_reference.pipeline_version_id == "version-1"
-    assert read_documents(stand_in.uploads[0]) == read_documents(COMMITTED.read_text())
+    assert read_documents(stand_in.uploads[0]) == read_documents(committed("classification").read_text())
     assert (stand_in.pipelines[0].display_name, stand_in.pipelines[0].namespace) == ("classification", "team-a")
     assert any("pipelines/details/pipeline-1/version/version-1" in line for line in said)
     assert any("recurringrun/details/" in line for line in said)

@@ -9,9 +9,9 @@ from kfp_stand_in import StandIn
 from pipelines.cluster.connect import connect
 from pipelines.cluster.schedule import add
 from pipelines.cluster.submit import Order, submit
-from pipelines.config import ClassificationConfig
 from pipelines.errors import ClusterError
 from pipelines.intermediate import compile_pipeline
+from pipelines.parameters import ClassificationConfig
 from pipelines.settings import Settings
 
 NAMES = (
@@ -35,7 +35,7 @@ def test_a_submission_holds_no_secret(
         monkeypatch.setenv(name, secret)
     stand_in.tokens = {planted["KFP_TOKEN"]}
     settings = cluster_settings(KFP_TOKEN=planted["KFP_TOKEN"], KFP_COOKIES=planted["KFP_COOKIES"])
-    said: list[str] = [repr(settings), compile_pipeline()]
+    said: list[str] = [repr(settings), compile_pipeline("classification")]
     config = ClassificationConfig(source="/data/faces")
     submit(config, settings, Order("faces"), show=said.append)
     add(connect(settings), config, Order("nightly"), every="1d", show=said.append)

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from components.train_classifier.config import TrainConfig
-from pipelines.config import CONFIGS, SHARED, ClassificationConfig, resolve
+from pipelines.config import CONFIGS, resolve
+from pipelines.parameters import SHARED, ClassificationConfig
 from serving.runtime.errors import InputError
 
 
@@ -50,11 +51,17 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "curation: [{drop_ages: {ranges: [[1, 2]], kep: 1}}]",
             "FILE: curation.0.drop_ages.kep = 1: unknown key, did you mean 'keep'?",
         ),
+        ("pipelin: x", "FILE: pipelin = 'x': unknown key, did you mean 'pipeline'?; known: batch_size, checkpoint, cu"),
         # unknown names
+        (
+            "pipeline: classify",
+            "FILE: pipeline = 'classify': unknown pipeline, did you mean 'classification'?; known: ",
+        ),
+        ("pipeline: [classification]", "FILE: pipeline = ['classification']: unknown pipeline"),
         ("curation: [{sampel: {}}]", "FILE: curation.0 = 'sampel': unknown operation, did you mean 'sample'?; known: "),
         ("curation: [{}]", "FILE: curation.0 = {}: expected one operation and its options; known: corrections, "),
         ("curation: {sample: {}}", "FILE: curation = {'sample': {}}: Input should be a valid list"),
-        ("split_options: {mode: fold}", "FILE: split_options.mode = 'fold': unknown name, did you mean 'kfold'?"),
+        ("split_options: {mode: kfolds}", "FILE: split_options.mode = 'kfolds': unknown name, did you mean 'kfold'?"),
         ("training: {age_thresholds: [60, 30]}", "FILE: training.age_thresholds = [60, 30]: age thresholds must be"),
         (
             "model: resnet",
@@ -129,7 +136,7 @@ def test_malformed_parameters(tmp_path: Path, parameter: str) -> None:
 
 
 def test_an_unknown_config_lists_the_known_ones() -> None:
-    known = r"config 'mask': .*did you mean 'mask3'\?; known: classification, emotion, mask3"
+    known = r"config 'mask': .*did you mean 'mask3'\?; known: .*\bclassification, .*\bemotion, .*\bmask3"
     with pytest.raises(InputError, match=known):
         resolve("mask", (), {})
 
@@ -181,6 +188,15 @@ def test_a_resolved_config_is_a_config(tmp_path: Path) -> None:
     config = resolve("mask3", ["training.augment.scale=[0.6, 1]"], {"FACET_PHOTOS": "/photos"})
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(config.model_dump()))
     assert resolve(str(tmp_path / "again.yaml"), (), {}) == config
+
+
+def test_a_pipeline_is_named_in_the_file_or_on_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: 3")
+    assert resolve(str(file), (), {}).pipeline == "classification"
+    assert resolve(str(file), ["pipeline=classification"], {}) == resolve(str(file), (), {})
+    (line,) = problems(tmp_path, "epochs: 3", "pipeline=other")
+    assert line.startswith("--set: pipeline = 'other': unknown pipeline; known: classification")
 
 
 def test_defaults_are_those_of_the_training() -> None:

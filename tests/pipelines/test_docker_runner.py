@@ -11,12 +11,12 @@ from kfp.local import DockerRunner, docker_task_handler
 
 from components import container_images
 from pipelines import docker_runner
-from pipelines.config import ClassificationConfig
 from pipelines.docker_runner import IMAGE_USER, Containers, StepFailedError, check_images, own_folder, run_options
 from pipelines.errors import ServerError
 from pipelines.intermediate import compile_pipeline, local_view
 from pipelines.kfp_log import RUN_FAILED, KfpLog
 from pipelines.local_run import run
+from pipelines.parameters import ClassificationConfig
 from pipelines.settings import Settings
 from serving.runtime.errors import InputError
 
@@ -175,7 +175,7 @@ def test_retries_stay_for_containers_and_do_not_wait() -> None:
         tasks = yaml.safe_load(view)["root"]["dag"]["tasks"]
         return {name: task["retryPolicy"] for name, task in tasks.items() if "retryPolicy" in task}
 
-    text = compile_pipeline()
+    text = compile_pipeline("classification")
     assert policies(local_view(text)) == {}
     found = policies(local_view(text, retries=True))
     assert found["split"] == {"maxRetryCount": 2}

@@ -11,13 +11,19 @@ from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.config import ClassificationConfig, resolve
-from pipelines.intermediate import COMMITTED, compile_pipeline, drift, local_view, read_documents
+from pipelines.catalogue import PIPELINES
+from pipelines.config import resolve
+from pipelines.intermediate import COMPILED, committed, compile_pipeline, drift, local_view, read_documents
+
+
+@pytest.fixture(scope="module", params=PIPELINES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def compiled() -> str:
-    return compile_pipeline()
+def compiled(name: str) -> str:
+    return compile_pipeline(name)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +31,18 @@ def documents(compiled: str) -> list[dict[str, Any]]:
     return read_documents(compiled)
 
 
-def test_committed_ir_is_up_to_date(compiled: str) -> None:
-    assert not drift(compiled), f"run `make pipeline-compile` and commit the result\n{drift(compiled)}"
+@pytest.fixture(scope="module")
+def classification() -> list[dict[str, Any]]:
+    return read_documents(compile_pipeline("classification"))
+
+
+def test_committed_ir_is_up_to_date(name: str, compiled: str) -> None:
+    difference = drift(compiled, committed(name))
+    assert not difference, f"run `make pipeline-compile` and commit the result\n{difference}"
+
+
+def test_every_committed_ir_is_that_of_a_pipeline() -> None:
+    assert {path.name for path in COMPILED.iterdir()} == {f"{name}.yaml" for name in PIPELINES}
 
 
 def test_drift_is_shown_line_by_line(compiled: str, tmp_path: Path) -> None:
@@ -40,44 +56,52 @@ def test_drift_is_shown_line_by_line(compiled: str, tmp_path: Path) -> None:
 
 
 def test_check_fails_on_drift_and_ignores_the_image_variables(tmp_path: Path) -> None:
-    facet = [sys.executable, "-m", "pipelines.cli", "compile", "--check", "--output"]
+    facet = [sys.executable, "-m", "pipelines.cli", "compile", "--check"]
     environment = {"FACET_IMAGE_DATA": "elsewhere/data:1", "PATH": ""}
-    good = subprocess.run([*facet, str(COMMITTED)], env=environment, capture_output=True, text=True)
+    good = subprocess.run(facet, env=environment, capture_output=True, text=True)
     assert (good.returncode, good.stderr) == (0, "")
-    (tmp_path / "bad.yaml").write_text(COMMITTED.read_text().replace("maxRetryCount: 2", "maxRetryCount: 9", 1))
-    bad = subprocess.run([*facet, str(tmp_path / "bad.yaml")], env=environment, capture_output=True, text=True)
+    assert good.stdout.count(" is up to date\n") == len(PIPELINES)
+    text = committed("classification").read_text()
+    (tmp_path / "bad.yaml").write_text(text.replace("maxRetryCount: 2", "maxRetryCount: 9", 1))
+    one = [*facet, "--output", str(tmp_path / "bad.yaml")]
+    bad = subprocess.run([*one, "-p", "classification"], env=environment, capture_output=True, text=True)
     assert bad.returncode == 2
     assert "maxRetryCount: 9" in bad.stdout
     assert "make pipeline-compile" in bad.stderr
+    unnamed = subprocess.run(one, env=environment, capture_output=True, text=True)
+    assert (unnamed.returncode, unnamed.stderr.split(":")[:2]) == (2, ["facet", " --output takes one pipeline"])
+    unknown = subprocess.run([*facet, "-p", "classify"], env=environment, capture_output=True, text=True)
+    assert unknown.stderr.startswith("facet: --pipeline classify: unknown pipeline, did you mean 'classification'?")
 
 
-def test_the_committed_ir_is_what_kfp_loads_and_a_server_parses(documents: list[dict[str, Any]]) -> None:
-    loaded = components.load_component_from_file(str(COMMITTED))
-    assert loaded.name == "classification"
-    assert set(loaded.component_spec.inputs) == set(ClassificationConfig.model_fields)
+def test_the_committed_ir_is_what_kfp_loads_and_a_server_parses(name: str, documents: list[dict[str, Any]]) -> None:
+    loaded = components.load_component_from_file(str(committed(name)))
+    assert loaded.name == name.replace("_", "-")
+    config = PIPELINES[name].config()
+    assert config.pipeline == name
+    assert set(loaded.component_spec.inputs) == set(config.arguments())
     spec, platform = documents
     parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     assert json_format.MessageToDict(parsed) == spec
     json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
 
 
-def test_the_form_of_an_upload_by_hand(documents: list[dict[str, Any]]) -> None:
+def test_the_form_of_an_upload_by_hand(name: str, documents: list[dict[str, Any]]) -> None:
     """What a user of the web interface sees runs as it stands, and says what each field is."""
     parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
     defaults = {name: spec["defaultValue"] for name, spec in parameters.items()}
-    assert defaults == ClassificationConfig().model_dump()
-    assert resolve("", [], {}).model_dump() == defaults, "the defaults pass every check of the config"
-    assert len(parameters) <= 24
-    for name, spec in parameters.items():
-        assert len(spec["description"]) > 20, name
-        assert spec["description"].endswith("."), name
-        assert spec["isOptional"] is True, name
+    assert resolve("", [f"pipeline={name}"], {}).arguments() == defaults, "the defaults pass every check of the config"
+    assert len(parameters) <= 28
+    for parameter, spec in parameters.items():
+        assert len(spec["description"]) > 20, parameter
+        assert spec["description"].endswith("."), parameter
+        assert spec["isOptional"] is True, parameter
 
 
-def test_the_champion_is_the_last_thing_that_a_run_decides(documents: list[dict[str, Any]]) -> None:
+def test_the_champion_is_the_last_thing_that_a_run_decides(classification: list[dict[str, Any]]) -> None:
     """A run that ends before its last task has made no champion: all other tasks come before `promote`, or beside it
     without touching the registry."""
-    tasks = documents[0]["root"]["dag"]["tasks"]
+    tasks = classification[0]["root"]["dag"]["tasks"]
     (branch,) = [name for name in tasks if name.startswith("condition")]
     assert set(tasks[branch]["dependentTasks"]) == {"evaluate", "register"}
     before, front = set[str](), {branch}
@@ -86,14 +110,14 @@ def test_the_champion_is_the_last_thing_that_a_run_decides(documents: list[dict[
         before |= front
     assert before == set(tasks) - {branch, "data-report"}
     assert not any(branch in task.get("dependentTasks", []) for task in tasks.values())
-    made = str(documents[0]["deploymentSpec"])
+    made = str(classification[0]["deploymentSpec"])
     assert made.count("import promote") == 1
 
 
-def test_what_reads_or_changes_the_outside_is_never_cached(documents: list[dict[str, Any]]) -> None:
-    tasks = documents[0]["root"]["dag"]["tasks"]
+def test_what_reads_or_changes_the_outside_is_never_cached(classification: list[dict[str, Any]]) -> None:
+    tasks = classification[0]["root"]["dag"]["tasks"]
     (branch,) = [name for name in tasks if name.startswith("condition")]
-    inner = documents[0]["components"][f"comp-{branch}"]["dag"]["tasks"]
+    inner = classification[0]["components"][f"comp-{branch}"]["dag"]["tasks"]
     cached = {name for name, task in {**tasks, **inner}.items() if task.get("cachingOptions", {}).get("enableCache")}
     assert cached == {"curate", "split", "data-report", "train-classifier", "export-onnx", "predict", "evaluate"}
     assert set(inner) == {"promote"}

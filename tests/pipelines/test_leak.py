@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import ClassificationConfig
 from pipelines.leak import RESULT, leak_experiment
+from pipelines.parameters import ClassificationConfig
 from pipelines.settings import Settings
 from serving.runtime.errors import InputError
 

@@ -19,9 +19,10 @@ import pytest
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
 from pipelines import summary
-from pipelines.config import DRAWN_FACES, ClassificationConfig, resolve
+from pipelines.config import resolve
 from pipelines.local_run import Run, run
 from pipelines.local_stack import local_stack, running, take_down
+from pipelines.parameters import DRAWN_FACES, ClassificationConfig
 from pipelines.run_folder import DATA_REPORT, LOG, REPORT
 from pipelines.sample_data import draw_sample
 from pipelines.settings import Settings

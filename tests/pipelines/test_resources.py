@@ -46,7 +46,7 @@ class Compiled:
     """An IR by task."""
 
     def __init__(self, site: Site) -> None:
-        self.spec, platform = read_documents(compile_pipeline(site))
+        self.spec, platform = read_documents(compile_pipeline("classification", site))
         self._platform = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
     def container(self, kind: str) -> dict[str, Any]:

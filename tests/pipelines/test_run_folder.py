@@ -1,4 +1,4 @@
-"""Run folders are numbered, never overwritten, and laid out as a cluster's launcher lays out its runs."""
+"""Run folders are numbered, never overwritten, laid out as a cluster's launcher does (mask 15, emotion 47)."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

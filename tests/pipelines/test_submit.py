@@ -10,11 +10,12 @@ from kfp.client.client import _extract_pipeline_yaml
 from kfp_stand_in import TOKEN, StandIn
 
 from pipelines import cli
+from pipelines.catalogue import PIPELINES
 from pipelines.cluster import connect as connect_module
 from pipelines.cluster.submit import Order, submit
-from pipelines.config import ClassificationConfig
 from pipelines.errors import ClusterError
-from pipelines.intermediate import COMMITTED, read_documents
+from pipelines.intermediate import committed, read_documents
+from pipelines.parameters import ClassificationConfig, PipelineConfig
 from pipelines.settings import Settings
 from serving.runtime.errors import InputError
 
@@ -23,7 +24,7 @@ CONFIG = ClassificationConfig(source="/data/faces")
 DIGEST = "registry.example:5000/team/facet-data@sha256:" + "a" * 64
 
 
-def send(settings: Settings, config: ClassificationConfig = CONFIG, **options: Any) -> str:
+def send(settings: Settings, config: PipelineConfig = CONFIG, **options: Any) -> str:
     lines: list[str] = []
     wait = options.pop("wait", False)
     submit(config, settings, Order("classification", **options), wait=wait, show=lines.append)
@@ -37,11 +38,20 @@ def test_creates_the_run_and_shows_its_address(stand_in: StandIn, cluster_settin
     (run,) = stand_in.runs
     assert run.experiment_id == "exp-1"
     assert run.display_name.startswith("classification 20")
-    assert run.runtime_config.parameters == {**config.model_dump(), "source_digest": ""}
+    assert run.runtime_config.parameters == {**config.arguments(), "source_digest": ""}
     assert run.runtime_config.pipeline_root is None
     assert run.service_account is None
     assert (stand_in.experiments[0].display_name, stand_in.experiments[0].namespace) == ("facet", "team-a")
     assert TOKEN not in said
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_config_says_which_pipeline(stand_in: StandIn, cluster_settings: Make, pipeline: str) -> None:
+    config = PIPELINES[pipeline].config(source="/data/faces")
+    send(cluster_settings(), config)
+    (run,) = stand_in.runs
+    assert run.pipeline_spec["pipeline_spec"] == read_documents(committed(pipeline).read_text())[0]
+    assert run.runtime_config.parameters == {**config.arguments(), "source_digest": ""}
 
 
 def test_a_server_with_one_user_is_told_no_namespace(stand_in: StandIn, cluster_settings: Make) -> None:
@@ -58,7 +68,7 @@ def test_an_experiment_is_made_once(stand_in: StandIn, cluster_settings: Make) -
 
 def test_sends_what_kfps_own_client_would_send(stand_in: StandIn, cluster_settings: Make) -> None:
     send(cluster_settings())
-    assert stand_in.runs[0].pipeline_spec == _extract_pipeline_yaml(str(COMMITTED)).to_dict()
+    assert stand_in.runs[0].pipeline_spec == _extract_pipeline_yaml(str(committed("classification"))).to_dict()
 
 
 def test_every_option_of_a_run(stand_in: StandIn, cluster_settings: Make, tmp_path: Path) -> None:
@@ -222,6 +232,6 @@ def test_an_ir_for_an_upload_by_hand(cluster_settings: Make, facet: Callable[...
     (tmp_path / ".facet").mkdir()
     (tmp_path / ".facet/images.json").write_text(json.dumps({"FACET_IMAGE_DATA": DIGEST}))
     assert facet("compile", "--site")[0] == 2
-    assert facet("compile", "--site", "-o", "mine.yaml")[0] == 0
-    mine, committed = (tmp_path / "mine.yaml").read_text(), COMMITTED.read_text()
-    assert read_documents(mine.replace(DIGEST, "facet/data:latest")) == read_documents(committed)
+    assert facet("compile", "--site", "-p", "classification", "-o", "mine.yaml")[0] == 0
+    mine, theirs = (tmp_path / "mine.yaml").read_text(), committed("classification").read_text()
+    assert read_documents(mine.replace(DIGEST, "facet/data:latest")) == read_documents(theirs)

@@ -1,11 +1,10 @@
 """Backbones by name, and the place in them where a head goes. Imports no torch until one is built."""
 
-import difflib
-import importlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from components.shared.by_name import imported, unknown_name
 from serving.runtime.card import InputSize
 from serving.runtime.errors import InputError
 
@@ -42,6 +41,7 @@ TORCHVISION: tuple[str, ...] = (
 
 OWN_BACKBONES: dict[str, str] = {
     "base": "components.shared.models.base_cnn:BaseCnn",
+    "small_resnet": "components.shared.models.small_resnet:SmallResNet",
     "vit_scratch": "components.shared.models.vit_scratch:vit_scratch",
     "bam_resnet": "components.shared.models.attention_resnet:bam_resnet",
     "cbam_resnet": "components.shared.models.attention_resnet:cbam_resnet",
@@ -55,19 +55,11 @@ _ONLY_SIDE = {"inception_v3": 299, "poster_v2": 224}
 _SIDE_ARGUMENT = {"vit_scratch": ("image_size", 256), "maxvit": ("input_size", 224), "vit": ("image_size", 224)}
 
 
-def unknown_name(kind: str, name: str, known: Collection[str], also: str = "") -> str:
-    """Return the message about a name that is not in `known`: the nearest one and all of them."""
-    folded = {entry.lower(): entry for entry in known}
-    near = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=1)]
-    hint = f" (did you mean '{near[0]}'?)" if near else ""
-    return f"unknown {kind} '{name}'{hint}; known: {', '.join(sorted(known))}{also}"
-
-
 def check_backbone(name: str) -> str:
     """Return `name` if it is a known backbone or has the form of an import path, else raise InputError."""
     if name not in OWN_BACKBONES and name not in TORCHVISION and not is_import_path(name):
         known = (*OWN_BACKBONES, *TORCHVISION)
-        raise InputError(unknown_name("backbone", name, known, ", or your own as 'package.module:name'"))
+        raise InputError(unknown_name("backbone", name, known))
     return name
 
 
@@ -127,7 +119,8 @@ def build_backbone(name: str, outputs: int, arguments: Mapping[str, Any], *, ima
             given = {"transform_input": imagenet, "aux_logits": False, "init_weights": True, **given}
         positional: tuple[int, ...] = ()
     else:
-        builder, given, positional = _imported(OWN_BACKBONES.get(name, name)), dict(arguments), (outputs,)
+        builder = imported("backbone", OWN_BACKBONES.get(name, name))
+        given, positional = dict(arguments), (outputs,)
         if name not in OWN_BACKBONES:
             _check_own(name, builder)
     try:
@@ -135,18 +128,6 @@ def build_backbone(name: str, outputs: int, arguments: Mapping[str, Any], *, ima
     except (TypeError, ValueError, AssertionError) as error:
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "no arguments"
         raise InputError(f"backbone '{name}' cannot be built with {shown}: {error}") from error
-
-
-def _imported(path: str) -> Builder:
-    module, _, attribute = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"backbone '{path}' cannot be imported: {error}") from error
-    builder: Builder = found
-    return builder
 
 
 def _check_own(name: str, found: object) -> None:

@@ -1,6 +1,7 @@
 """The names of all models, checked without torch."""
 
-from components.shared.models.backbones import OWN_BACKBONES, TORCHVISION, is_import_path, unknown_name
+from components.shared.by_name import unknown_name
+from components.shared.models.backbones import OWN_BACKBONES, TORCHVISION, is_import_path
 from components.shared.models.presets import PRESETS
 from serving.runtime.errors import InputError
 
@@ -11,5 +12,5 @@ CLASSIFIERS: tuple[str, ...] = tuple(sorted({*PRESETS, *OWN_BACKBONES, *TORCHVIS
 def check_classifier(name: str) -> str:
     """Return `name` if it is a known model or has the form of an import path; InputError lists the known ones."""
     if name not in CLASSIFIERS and not is_import_path(name):
-        raise InputError(unknown_name("model", name, CLASSIFIERS, ", or your own as 'package.module:name'"))
+        raise InputError(unknown_name("model", name, CLASSIFIERS))
     return name

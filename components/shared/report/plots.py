@@ -1,7 +1,7 @@
 """Distributions for reports, as inline SVG."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -131,6 +131,41 @@ def heat_map(x: Values, y: Values, across: Axis, down: Axis, unit: str, *, from_
             f"<title>{escape(f'{count:,} {unit}')}</title></rect>"
         )
     return _svg(parts, f"{unit} by {across.label} and {down.label}")
+
+
+def climb(values: Sequence[float | None], names: Sequence[str], across: str, up: str) -> str:
+    """Values in the order in which they came, and how high the highest of them was by then.
+
+    Args:
+        values: at least one number; None is drawn as a cross on the axis.
+        names: what each value is of.
+        across: what is counted from 0 on.
+        up: what the values are.
+    """
+    found = np.array([value for value in values if value is not None])
+    margin = max(0.05 * float(found.max() - found.min()), 1e-3)
+    upward = Axis(up, float(found.min()) - margin, float(found.max()) + margin)
+    along = Axis(across, -0.5, len(values) - 0.5, whole=True)
+    bottom = _TOP + _HEIGHT
+    dots: list[str] = []
+    corners: list[str] = []
+    best = -math.inf
+    for at, (value, name) in enumerate(zip(values, names, strict=True)):
+        x = _x(along, at)
+        if value is None:
+            cross = f"M{x - 3:.1f} {bottom - 9}l6 6m0 -6l-6 6"
+            dots.append(f'<path class="gap" d="{cross}"><title>{escape(name)}</title></path>')
+            continue
+        y = bottom - upward.place(value) * _HEIGHT
+        if value > best:
+            corners += [f"{x:.1f},{corners[-1].partition(',')[2]}"] if corners else []
+            corners.append(f"{x:.1f},{y:.1f}")
+            best = value
+        title = escape(f"{name}: {_number(value)}")
+        dots.append(f'<circle class="bin" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{title}</title></circle>')
+    corners.append(f"{_LEFT + _WIDTH},{corners[-1].partition(',')[2]}")
+    line = f'<polyline class="ideal" fill="none" points="{" ".join(corners)}"/>'
+    return _svg([*_frame(along, upward), line, *dots], f"{up} by {across}")
 
 
 def _frame(across: Axis, up: Axis, from_top: bool = False) -> Iterator[str]:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_EXPERIMENT = "facet"
+PARENT = "mlflow.parentRunId"
+"""Tag with which MLflow shows a run below another one."""
 _LONGEST_VALUE = 6000
 _MOST_PARAMS = 100
 _GOES_ON = (
@@ -107,6 +109,15 @@ class Run:
         else:
             self._send(lambda client: client.log_artifact(self.run_id, str(path), folder or None))
 
+    def adopt(self, run_ids: Iterable[str]) -> None:
+        """Show the runs with these ids below this one; "" stands for a run that was not tracked."""
+
+        def send(client: "MlflowClient") -> None:
+            for run_id in filter(None, run_ids):
+                client.set_tag(run_id, PARENT, self.run_id)
+
+        self._send(send)
+
     def close(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED."""
         self._send(lambda client: client.set_terminated(self.run_id, status))
@@ -140,6 +151,7 @@ def open_run(
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
     run_id: str = "",
+    part: bool = False,
     tolerant: bool = False,
 ) -> Iterator[Run]:
     """Open a run for the body of a `with` statement and close it as finished, failed or killed.
@@ -147,15 +159,19 @@ def open_run(
     When `MLFLOW_RUN_ID` is set, that run is used and left open for whoever started it, and `experiment` and `run_name`
     are ignored; NotFoundError when it does not exist. `run_id` is a run of ours that goes on, if it is still there.
 
+    A run that is `part` of something larger, such as a fold or a trial, is never the one in `MLFLOW_RUN_ID`, where the
+    curves of all parts would lie upon each other: it is below it.
+
     With `tolerant` the body runs without MLflow when its server cannot be reached, or no longer: a warning says so.
     """
     if not tracking_is_on():
         yield Run()
         return
     given = os.environ.get("MLFLOW_RUN_ID", "")
+    given, parent = ("", given) if part else (given, "")
     try:
         client = mlflow_client()
-        run_id = _found_run(client, given, run_id) or _new_run(client, experiment, run_name)
+        run_id = _found_run(client, given, run_id) or _new_run(client, experiment, run_name, parent)
     except Exception as error:
         if not tolerant or not _unreachable(error):
             raise
@@ -189,8 +205,13 @@ def _found_run(client: "MlflowClient", given: str, mine: str) -> str:
     return mine
 
 
-def _new_run(client: "MlflowClient", experiment: str, run_name: str) -> str:
-    created = client.create_run(_experiment_id(client, experiment), run_name=run_name or None)
+def _new_run(client: "MlflowClient", experiment: str, run_name: str, parent: str) -> str:
+    if parent:
+        _check_exists(client, parent)
+        experiment_id, tags = client.get_run(parent).info.experiment_id, {PARENT: parent}
+    else:
+        experiment_id, tags = _experiment_id(client, experiment), {}
+    created = client.create_run(experiment_id, run_name=run_name or None, tags=tags)
     return str(created.info.run_id)
 
 

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from components.shared.by_name import by_name, check_arguments
 from components.shared.options import parse_options
 from components.train_classifier.augment import augment_pixels, random_rect
-from components.train_classifier.augmentation_config import WHOLE, AugmentationSpec, Frame, StepSpec
+from components.train_classifier.augmentation_config import AugmentationSpec, StepSpec
 from components.train_classifier.augmentations.presets import PHOTO, PRESETS, frame_of
 from components.train_classifier.augmentations.ranges import Color, Pixels
 from components.train_classifier.augmentations.steps import Change, InTurn, make_steps
-from components.train_classifier.by_name import by_name, check_arguments
 from components.train_classifier.config import Augment
-from serving.runtime.card import CropRule, InputSize, Normalization
+from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.preprocess import Box, Rect, crop_rect, decode_rect_resize, read_size
+from serving.runtime.preprocess import Box, Rect, crop_rect, decode_rect_resize, frame_rect, read_size
 
 Narrow = Callable[[Rect, tuple[int, int], np.random.Generator], Rect]
 
@@ -27,25 +27,14 @@ Narrow = Callable[[Rect, tuple[int, int], np.random.Generator], Rect]
 class Augmentation:
     """What training, and what validation, makes of one face of an encoded image. Can be pickled.
 
-    `frame` is what is cut from an image in training, validation and serving; None is the face by the crop rule.
-    `photo_change`, where there is one, changes the whole photo before it is cut; `narrow` draws a part of what is cut;
-    `change` comes after the picture has the size `input`.
+    `photo_change`, where there is one, changes the whole photo before the crop rule's frame is cut from it; `narrow`
+    draws a part of what is cut; `change` comes after the picture has the size `input`.
     """
 
     input: InputSize
     change: Change
-    frame: Frame | None = None
     photo_change: Change | None = None
     narrow: Narrow | None = None
-
-    def rect(self, size: tuple[int, int], box: Box | None, crop: CropRule) -> Rect:
-        """Return what is cut from an upright image of `size` (height, width), without any random draw.
-
-        Raises InputError when the box cannot be used, see `crop_rect`.
-        """
-        if self.frame is None:
-            return crop_rect(size, box, crop, self.input)
-        return frame_rect(size, self.frame)
 
     def eval_pixels(self, data: bytes, box: Box | None, crop: CropRule) -> Pixels:
         """Return the pixels for validation: uint8 (height, width, 3) RGB of the size `input`, as serving cuts them.
@@ -53,7 +42,7 @@ class Augmentation:
         Raises ImageError or InputError when the image or the box cannot be used.
         """
         size = read_size(data)
-        return decode_rect_resize(data, self.rect(size, box, crop), size, self.input, crop.min_decode)
+        return decode_rect_resize(data, crop_rect(size, box, crop, self.input), size, self.input, crop.min_decode)
 
     def train_pixels(self, data: bytes, box: Box | None, crop: CropRule, rng: np.random.Generator) -> Pixels:
         """Return the pixels for training, of the same kind; equal states of `rng` give equal bytes.
@@ -63,11 +52,11 @@ class Augmentation:
         """
         size = read_size(data)
         if self.photo_change is not None:
-            assert self.frame is not None
+            assert crop.frame is not None
             photo = decode_rect_resize(data, frame_rect(size, WHOLE), size, PHOTO, crop.min_decode)
-            pixels = _cut(self.photo_change(photo, rng), self.frame, self.input)
+            pixels = _cut(self.photo_change(photo, rng), crop.frame, self.input)
         else:
-            rect = self.rect(size, box, crop)
+            rect = crop_rect(size, box, crop, self.input)
             if self.narrow is not None:
                 rect = self.narrow(rect, size, rng)
             pixels = decode_rect_resize(data, rect, size, self.input, crop.min_decode)
@@ -81,7 +70,7 @@ class Augmentation:
 
 
 def make_augmentation(spec: AugmentationSpec, input_size: InputSize, normalization: Normalization) -> Augmentation:
-    """Build an augmentation.
+    """Build an augmentation; its crop rules must have the frame of `spec`, see `frame_of`.
 
     A function at an import path is called with `input_size`, `normalization` and the spec's arguments, and returns a
     function of a picture, uint8 (height, width, 3) RGB of that size, and a generator, that returns such a picture.
@@ -89,18 +78,12 @@ def make_augmentation(spec: AugmentationSpec, input_size: InputSize, normalizati
     Raises:
         InputError: names the unknown name, step or argument, and those that are known.
     """
-    made = replace(_preset(spec, input_size, normalization), frame=frame_of(spec))
-    if made.frame is None and made.photo_change is not None:
+    made = _preset(spec, input_size, normalization)
+    if frame_of(spec) is None and made.photo_change is not None:
         made = replace(made, change=InTurn((made.photo_change, made.change)), photo_change=None)
     if spec.steps:
         made = replace(made, change=InTurn((made.change, make_steps(spec.steps, normalization))))
     return made
-
-
-def frame_rect(size: tuple[int, int], frame: Frame) -> Rect:
-    """Return a frame's rectangle (left, top, right, bottom) in pixels of an image of `size` (height, width)."""
-    left, top, right, bottom = frame
-    return left * size[1], top * size[0], right * size[1], bottom * size[0]
 
 
 def _preset(spec: AugmentationSpec, input_size: InputSize, normalization: Normalization) -> Augmentation:

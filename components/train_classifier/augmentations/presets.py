@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.train_classifier.augmentation_config import WHOLE, AugmentationSpec, Frame, StepSpec
-from serving.runtime.card import InputSize
+from components.train_classifier.augmentation_config import AugmentationSpec, StepSpec
+from serving.runtime.card import WHOLE, Frame, InputSize
 
 PHOTO = InputSize(height=512, width=384)
 

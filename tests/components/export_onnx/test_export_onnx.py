@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,12 +15,12 @@ import torch
 from PIL import Image
 
 from components.export_onnx import export as exporter
-from components.export_onnx.export import ExportResult, export
+from components.export_onnx.export import ExportResult, export, make_card
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from components.shared.models.network import build_network, head_probabilities
 from components.shared.models.spec import resolve_model
-from serving.runtime.card import METADATA_KEY, CropRule, Head, InputSize, Normalization
+from serving.runtime.card import METADATA_KEY, CropRule, Head, InputSize, ModelCard, Normalization, PseudoLabels
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.predictor import Predictor
 from serving.runtime.preprocess import Box, decode_crop_resize
@@ -81,6 +82,19 @@ def test_the_folder_holds_one_file_with_the_card(exported: tuple[Path, ExportRes
     assert (card.input, card.crop, card.normalization) == (source.input, source.crop, source.normalization)
     assert (card.dataset_digest, card.training_digest) == ("d" * 64, "t" * 64)
     assert card.versions.keys() == {"onnx", "onnxscript", "pillow", "torch", "torchvision"}
+
+
+def test_the_card_tells_of_pseudo_labels_and_of_a_frame_where_there_are_any() -> None:
+    """mask 69; what is not there is not written, so that cards without it are as they always were."""
+    plain = random_checkpoint("resnet18")
+    settings = {"enabled": False, "share": 0.5, "every": 50, "start": 50, "end": 100, "weight": 0.8}
+    off = replace(plain, config={"pseudo_labels": settings})
+    on = replace(plain, config={"pseudo_labels": settings | {"enabled": True}}, crop=CropRule(frame=(0, 0, 1, 0.5)))
+    (text,) = make_card(off, "a").to_metadata().values()
+    assert "pseudo_labels" not in text and "frame" not in text
+    metadata = make_card(on, "a").to_metadata()
+    card = ModelCard.from_metadata(metadata, "a file")
+    assert card.pseudo_labels == PseudoLabels(share=0.5, weight=0.8) and card.crop.frame == (0, 0, 1, 0.5)
 
 
 def test_the_graph_has_the_promised_face(exported: tuple[Path, ExportResult]) -> None:

@@ -128,7 +128,10 @@ def test_images_kept_out_of_training_get_no_split_in_train(divide, person_images
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "persons"}, "'mode' Input should be 'person', 'lists', 'kfold', 'all', 'image' or 'image_kfold'"),
+        (
+            {"mode": "persons"},
+            "'mode' Input should be 'person', 'lists', 'kfold', 'all', 'fold', 'image' or 'image_kfold'",
+        ),
         ({"fold": 5}, "'fold' is unknown, got 5. Known options: mode, train_list, val_list, test_list, folds, k_index"),
         ({"mode": "lists"}, "mode 'lists' needs 'train_list'"),
         ({"train_list": "x"}, "mode 'person' does not use train_list"),
@@ -154,6 +157,8 @@ def test_every_mode_divides_200_000_images_in_seconds(person_images, tmp_path):
     classes = classes_of_images(images, space, tmp_path)
     for mode, divide_by in MODES.items():
         lists = {"train_list": str(tmp_path / "train.txt")} if mode == "lists" else {}
+        if mode == "fold":
+            images = [replace(image, fold=int(image.person) % 5) for image in images]
         start = time.process_time()
         options = SplitOptions(mode=mode, **lists)
         division = divide_by(Task(tmp_path, images, images, classes, space, ratios, 0, options))

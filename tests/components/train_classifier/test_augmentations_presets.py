@@ -1,4 +1,4 @@
-"""The named augmentations: what they consist of, what they cut, and that validation sees none of it (item 36)."""
+"""The named augmentations: what they consist of, what they cut, and that validation sees none of it (mask 36)."""
 
 import hashlib
 import inspect
@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional
 from components.train_classifier.augment import augment_pixels, random_rect
 from components.train_classifier.augmentation_config import AUGMENTATION_NAMES, AugmentationSpec, StepSpec
 from components.train_classifier.augmentations.build import Augmentation, make_augmentation
-from components.train_classifier.augmentations.presets import PRESETS
+from components.train_classifier.augmentations.presets import PRESETS, frame_of
 from components.train_classifier.augmentations.steps import TRANSFORMS
 from components.train_classifier.config import Augment
 from serving.runtime.card import CropRule, InputSize, ModelCard
@@ -42,6 +42,10 @@ PNG, JPEG = encoded(PHOTO), encoded(PHOTO, "JPEG")
 def named(name: str, height: int = 64, width: int = 48, **spec: Any) -> Augmentation:
     size = InputSize(height=height, width=width)
     return make_augmentation(AugmentationSpec(name=name, **spec), size, NORMALIZATION)
+
+
+def rule(name: str, **spec: Any) -> CropRule:
+    return CropRule(scale=CROP.scale, frame=frame_of(AugmentationSpec(name=name, **spec)))
 
 
 def without_chance(name: str) -> dict[str, Any]:
@@ -162,28 +166,28 @@ def test_every_name_has_its_preset() -> None:
 @pytest.mark.parametrize("name", AUGMENTATION_NAMES)
 @pytest.mark.parametrize("size", [(64, 48), (8, 300)])
 def test_pixels_have_the_input_size_and_are_a_function_of_the_seed(name: str, size: tuple[int, int]) -> None:
-    augmentation = pickle.loads(pickle.dumps(named(name, *size)))
+    augmentation, crop = pickle.loads(pickle.dumps(named(name, *size))), rule(name)
     for data in (JPEG, encoded(noise(1, 1)), encoded(noise(3, 200), "JPEG")):
         box = BOX if data is JPEG else None
         for seed in range(2):
-            first = augmentation.train_pixels(data, box, CROP, np.random.default_rng(seed))
+            first = augmentation.train_pixels(data, box, crop, np.random.default_rng(seed))
             assert first.shape == (*size, 3) and first.dtype == np.uint8
-            again = named(name, *size).train_pixels(data, box, CROP, np.random.default_rng(seed))
+            again = named(name, *size).train_pixels(data, box, crop, np.random.default_rng(seed))
             np.testing.assert_array_equal(first, again)
 
 
 @pytest.mark.parametrize("name", AUGMENTATION_NAMES)
 def test_training_varies_where_it_should_and_validation_never(name: str) -> None:
     """The defect that validation pictures went through the random training augmentation."""
-    augmentation = named(name)
+    augmentation, crop = named(name), rule(name)
     trained = {
-        hashlib.sha256(augmentation.train_pixels(JPEG, BOX, CROP, np.random.default_rng(seed)).tobytes()).digest()
+        hashlib.sha256(augmentation.train_pixels(JPEG, BOX, crop, np.random.default_rng(seed)).tobytes()).digest()
         for seed in range(10)
     }
     assert len(trained) == 1 if CONTENTS.get(name) == [] else len(trained) >= 4
     assert "rng" not in inspect.signature(augmentation.eval_pixels).parameters
     state = np.random.get_state()[1].copy()
-    validated = [augmentation.eval_pixels(JPEG, BOX, CROP) for _ in range(3)]
+    validated = [augmentation.eval_pixels(JPEG, BOX, crop) for _ in range(3)]
     assert all(np.array_equal(pixels, validated[0]) for pixels in validated)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
 
@@ -191,23 +195,23 @@ def test_training_varies_where_it_should_and_validation_never(name: str) -> None
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_training_and_validation_see_the_same_framing(name: str) -> None:
     """The defect that testing cut 299 pixels whatever training had cut."""
-    augmentation = named(name, arguments=without_chance(name))
+    augmentation, crop = named(name, arguments=without_chance(name)), rule(name)
     for data in (PNG, JPEG, encoded(smooth(300, 400))):
-        trained = augmentation.train_pixels(data, BOX, CROP, np.random.default_rng(0)).astype(int)
-        difference = np.abs(trained - augmentation.eval_pixels(data, BOX, CROP))
+        trained = augmentation.train_pixels(data, BOX, crop, np.random.default_rng(0)).astype(int)
+        difference = np.abs(trained - augmentation.eval_pixels(data, BOX, crop))
         stretched_twice = PRESETS[name].photo_steps and data is not PNG
         assert difference.max() <= (12 if stretched_twice else 0)
 
 
-@pytest.mark.parametrize("name", [name for name in AUGMENTATION_NAMES if name == "face" or PRESETS[name].frame is None])
-def test_validation_of_face_presets_is_what_serving_does(name: str) -> None:
+@pytest.mark.parametrize("name", AUGMENTATION_NAMES)
+def test_validation_is_what_serving_does(name: str) -> None:
     card = ModelCard.model_validate(
         {
             "name": "tiny",
             "label_space": "mask",
             "heads": [{"name": "mask", "labels": ["worn", "incorrect", "absent"]}],
             "input": {"height": 64, "width": 48},
-            "crop": CROP,
+            "crop": rule(name),
             "normalization": NORMALIZATION,
             "leaks": False,
             "versions": {},
@@ -216,14 +220,14 @@ def test_validation_of_face_presets_is_what_serving_does(name: str) -> None:
         }
     )
     for box in (BOX, None):
-        np.testing.assert_array_equal(named(name).eval_pixels(PNG, box, CROP), decode_crop_resize(PNG, box, card))
+        np.testing.assert_array_equal(named(name).eval_pixels(PNG, box, rule(name)), decode_crop_resize(PNG, box, card))
 
 
-def test_whole_image_presets_are_what_serving_does_without_a_box() -> None:
+def test_whole_image_presets_cut_nothing() -> None:
     size = InputSize(height=64, width=48)
     expected = decode_rect_resize(PNG, crop_rect((512, 384), None, CROP, size), (512, 384), size, 1.0)
     for name in ("BaseAugmentation", "AutoAugmentation", "CustomAlbumentationAug", "Aug0"):
-        np.testing.assert_array_equal(named(name).eval_pixels(PNG, BOX, CROP), expected)
+        np.testing.assert_array_equal(named(name).eval_pixels(PNG, BOX, rule(name)), expected)
 
 
 CENTRES = {
@@ -246,7 +250,7 @@ def test_frames_are_the_centre_crops_of_a_photo(name: str) -> None:
         # The half pixel of an odd difference is left to the one side or the other.
         height, width = CENTRES[name]
         expected = functional.crop(picture, (512 - height) // 2, (384 - width) // 2, height, width)
-    pixels = named(name, *expected.shape[1:]).eval_pixels(PNG, BOX, CROP)
+    pixels = named(name, *expected.shape[1:]).eval_pixels(PNG, BOX, rule(name))
     np.testing.assert_array_equal(pixels, expected.permute(1, 2, 0).numpy())
 
 
@@ -299,15 +303,15 @@ def test_steps_come_after_the_preset() -> None:
 @pytest.mark.parametrize("name", AUGMENTATION_NAMES)
 def test_the_frame_may_be_changed(name: str) -> None:
     arguments = without_chance(name) if name in PRESETS else {"scale": [1, 1], "aspect": [1, 1]}
-    plain = named("none", frame=(0.25, 0.1, 0.75, 0.6)).eval_pixels(PNG, BOX, CROP)
+    plain = named("none").eval_pixels(PNG, BOX, rule("none", frame=(0.25, 0.1, 0.75, 0.6)))
     part = decode_rect_resize(PNG, (96, 51.2, 288, 307.2), (512, 384), InputSize(height=64, width=48), 1.0)
     np.testing.assert_array_equal(plain, part)
     for frame in ("face", "image", (0.25, 0.1, 0.75, 0.6)):
-        augmentation = named(name, arguments=arguments, frame=frame)
-        expected = named("none", frame=frame).eval_pixels(PNG, BOX, CROP)
-        np.testing.assert_array_equal(augmentation.eval_pixels(PNG, BOX, CROP), expected)
+        augmentation, crop = named(name, arguments=arguments, frame=frame), rule(name, frame=frame)
+        expected = named("none").eval_pixels(PNG, BOX, crop)
+        np.testing.assert_array_equal(augmentation.eval_pixels(PNG, BOX, crop), expected)
         if name != "face":
-            trained = augmentation.train_pixels(PNG, BOX, CROP, np.random.default_rng(0))
+            trained = augmentation.train_pixels(PNG, BOX, crop, np.random.default_rng(0))
             np.testing.assert_array_equal(trained, expected)
 
 
@@ -351,7 +355,7 @@ def test_wrong_arguments_are_named(name: str, arguments: dict[str, Any], parts: 
 @pytest.mark.parametrize(
     ("spec", "parts"),
     [
-        ({"name": "augmentation_348"}, ["Augmentation_384", "GoodAugmentation", "import path"]),
+        ({"name": "augmentation_348"}, ["Augmentation_384", "GoodAugmentation", "package.module:name"]),
         ({"frame": "faces"}, ["frame"]),
         ({"frame": [0.5, 0, 0.5, 1]}, ["left < right"]),
         ({"steps": [{"name": "Blurr"}]}, ["Blur"]),

@@ -1,4 +1,4 @@
-"""Early stopping (checklist of the mask data: item 38): it stops, and says which epoch was the best."""
+"""Early stopping (mask 38): it stops, and says which epoch was the best."""
 
 import math
 

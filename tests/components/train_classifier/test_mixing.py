@@ -1,4 +1,4 @@
-"""MixUp, CutMix and the half-face band (checklist of the mask data: item 65): exact pixels, exact targets."""
+"""MixUp, CutMix and the half-face band (mask 65): exact pixels, exact targets."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """Two steps of every pair of choices: losses, tasks, optimizers, mixings, class weights and schedules.
 
-Checklist of the mask data: items 3 to 7, 27, 37, 60, 61, 65 to 67. The rows are the orthogonal array of strength 2 over
-the integers modulo 5: every two columns hold every pair of their levels once.
+The rows are the orthogonal array of strength 2 over the integers modulo 5: every two columns hold every pair of their
+levels once (mask 3, 4, 5, 6, 7, 27, 37, 60, 61, 65, 66, 67).
 """
 
 import itertools

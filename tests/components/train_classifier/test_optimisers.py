@@ -1,4 +1,4 @@
-"""Optimizers by name (checklist of the mask data: items 12, 60): all of torch's, gradient centralisation, groups."""
+"""Optimizers by name (mask 12, 60; emotion 46): all of torch's, gradient centralisation, groups."""
 
 import copy
 import io

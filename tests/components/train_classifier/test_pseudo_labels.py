@@ -1,4 +1,4 @@
-"""Pseudo-labelling (checklist of the mask data: item 69): the ramp, the share of a batch, labels in evaluation mode."""
+"""Pseudo-labelling (mask 69): the ramp, the share of a batch, labels in evaluation mode."""
 
 import copy
 

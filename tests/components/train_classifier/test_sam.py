@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation against a step written out by hand."""
+"""Sharpness-aware minimisation against a step written out by hand (emotion 45)."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The order of an epoch (checklist of the mask data: item 66): shares, seeds, equal batches for many processes."""
+"""The order of an epoch (mask 66): shares, seeds, equal batches for many processes."""
 
 import numpy as np
 import pytest

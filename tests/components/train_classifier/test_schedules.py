@@ -1,4 +1,4 @@
-"""Learning-rate schedules by name (checklist of the mask data: items 13, 61): exact rates, resume, all of torch."""
+"""Learning-rate schedules by name (mask 13, 61): exact rates, resume, all of torch."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Soft targets (checklist of the mask data: items 3 and 56): certainty, persons nobody can tell, annotated shares."""
+"""Soft targets (mask 3, 56): certainty, persons nobody can tell, annotated shares."""
 
 import itertools
 from pathlib import Path

@@ -78,6 +78,21 @@ def test_colors_follow_the_definitions_step_by_step() -> None:
         assert (found != expected).mean() < 0.01
 
 
+def test_the_strongest_changes_saturate_and_do_not_wrap() -> None:
+    augment = OFF.model_copy(update={"brightness": 0.99, "contrast": 0.99, "saturation": 0.99})
+    pixels = np.where(picture(3) > 128, 255, 0).astype(np.uint8)
+    for seed in range(200):
+        brightness, contrast, saturation = np.random.default_rng(seed).uniform(0.01, 1.99, 3)
+        values = pixels * brightness
+        luma = np.array([0.299, 0.587, 0.114])
+        mean = (values @ luma).mean()
+        values = mean + contrast * (values - mean)
+        gray = (values @ luma)[..., None]
+        expected = np.clip(gray + saturation * (values - gray), 0, 255)
+        found = jitter_colors(pixels, augment, np.random.default_rng(seed)).astype(np.float64)
+        assert np.abs(found - expected).max() <= 1
+
+
 def test_hue_keeps_gray_and_luma() -> None:
     augment = OFF.model_copy(update={"hue": 0.5})
     gray = np.repeat(picture()[..., :1], 3, axis=2)

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from components.train_classifier.config import TrainConfig, resolve_config
+from serving.runtime.card import CropRule
 from serving.runtime.errors import InputError
 
 
@@ -30,7 +31,7 @@ def test_parameters_win_over_the_dict_and_floats_become_ints() -> None:
         ({"optimiser": {"name": "AdamX"}}, ["'optimiser.name' ", "did you mean 'Adam", "SGDW"]),
         ({"normalization": "imagnet"}, ["'normalization' ", "imagenet, computed, or values"]),
         ({"augmentation": "Augmentation384"}, ["'augmentation", "did you mean 'Augmentation_384'"]),
-        ({"augmentation": "Aug0"}, ["'augmentation' 'Aug0' cuts a fixed part", "`frame: face`"]),
+        ({"augmentation": {"frame": [0.5, 0, 0.5, 1]}}, ["'augmentation", "left < right"]),
         ({"augmentation": "none", "augment": {"flip": 0}}, ["'augmentation' 'augment' are the options of face"]),
         ({"amp": "fp8"}, ["'amp' ", "got 'fp8'", "bf16"]),
         ({"device": "gpu"}, ["'device' ", "got 'gpu'", "cuda"]),
@@ -47,6 +48,21 @@ def test_wrong_entries_are_named_with_value_and_known_names(entries: dict[str, o
     with pytest.raises(InputError) as caught:
         resolve_config({"label_space": "mask"} | entries)
     assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_the_crop_rule_has_the_frame_of_the_augmentation() -> None:
+    middle = (12 / 384, 76 / 512, 372 / 384, 436 / 512)
+    for augmentation, frame in [
+        ("face", None),
+        ("Augmentation_384", None),
+        ("Aug0", (0, 0, 1, 1)),
+        ("BestAugForAlbum", middle),
+        ({"name": "BestAugForAlbum", "frame": "face"}, None),
+        ({"name": "face", "frame": "image"}, (0, 0, 1, 1)),
+        ({"name": "none", "frame": [0.25, 0, 0.75, 0.5]}, (0.25, 0, 0.75, 0.5)),
+    ]:
+        config = resolve_config({"augmentation": augmentation, "crop_scale": 1.5}, label_space="mask")
+        assert config.crop == CropRule(scale=1.5, frame=frame)
 
 
 def test_survives_its_own_dump() -> None:

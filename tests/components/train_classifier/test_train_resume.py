@@ -1,4 +1,4 @@
-"""A training that is killed ends in the same bits as one that is not (mask 48)."""
+"""A training that is killed ends in the same bits as one that is not (mask 48, emotion 50)."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a training tells MLflow and TensorBoard, and that it needs neither (mask 17, 41, 42)."""
+"""What a training tells MLflow and TensorBoard, and that it needs neither (mask 16, 17, 41, 42; emotion 48)."""
 
 import json
 import logging
@@ -14,8 +14,10 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from train_samples import config, write_dataset
 
+from components.search.leaderboard import leaderboard
 from components.train_classifier import record
 from components.train_classifier.train import TrainResult, train
+from components.train_classifier.trial import attempt
 from serving.runtime.errors import NotFoundError
 
 TRAIN = {"Train/loss", "Train/accuracy", "Train/learning_rate"}
@@ -204,3 +206,35 @@ def test_a_server_that_dies_stops_nothing(
     result = go(dataset, tmp_path / "out", epochs=3)
     assert result.run_id and len(json.loads((tmp_path / "out" / "history.json").read_text())) == 3
     assert len(warnings(caplog)) == 1 and "no longer answers: the step goes on" in warnings(caplog)[0]
+
+
+def test_trials_are_runs_below_that_of_their_search(
+    tracking: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with curves of its own, also where MLFLOW_RUN_ID names a run."""
+    client = MlflowClient()
+    given = client.create_run("0").info.run_id
+    outcomes = []
+    for number, surrounding in enumerate(("", given)):
+        monkeypatch.setenv("MLFLOW_RUN_ID", surrounding)
+        trial = {"number": number, "changes": {"learning_rate": 0.01 * (number + 1)}}
+        output = tmp_path / f"out{number}"
+        made = attempt(config().model_dump(), trial, dataset / "images", dataset / "annotations.json", output)
+        outcomes.append(made.outcome)
+    assert client.get_run(given).data.metrics == {}
+    assert client.get_run(outcomes[1]["run_id"]).data.tags["mlflow.parentRunId"] == given
+    monkeypatch.setenv("MLFLOW_RUN_ID", "")
+    space = {"learning_rate": [0.01, 0.02]}
+    found = leaderboard(space, outcomes, tmp_path / "page", label_space="mask", method="grid", seed=0)
+    search = client.get_run(found.run_id)
+    assert client.get_experiment(search.info.experiment_id).name == "facet-mask"
+    assert (search.info.run_name, search.info.status) == ("search grid", "FINISHED")
+    assert search.data.metrics == {"Val/f1": found.best_score, "trials": 2.0, "failed_trials": 0.0}
+    assert search.data.params["best.trial"] == str(found.trials[0].number)
+    assert search.data.params["space.learning_rate.choice"] == "[0.01, 0.02]"
+    for number, outcome in enumerate(outcomes):
+        run = client.get_run(outcome["run_id"])
+        assert (run.info.run_name, run.data.tags["mlflow.parentRunId"]) == (f"trial {number}", found.run_id)
+        assert run.data.metrics["Val/f1"] >= 0
+    page = client.download_artifacts(found.run_id, "leaderboard.html", str(tmp_path))
+    assert Path(page).read_bytes() == (tmp_path / "page").read_bytes()

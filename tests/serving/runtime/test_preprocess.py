@@ -110,6 +110,18 @@ def test_crop_rect(box: Any, scale: float, expected: tuple[float, ...]) -> None:
     assert crop_rect((100, 200), box, rule, InputSize(height=64, width=64)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("box", [None, (80, 40, 20, 20), (500, 500, 1, 1)])
+def test_a_frame_is_cut_wherever_the_face_is(box: Any) -> None:
+    rule = CropRule(scale=2.0, frame=(0.25, 0.1, 0.75, 0.6))
+    assert crop_rect((100, 200), box, rule, InputSize(height=64, width=64)) == pytest.approx((50, 10, 150, 60))
+
+
+@pytest.mark.parametrize("frame", [(0.5, 0, 0.5, 1), (0, 0.6, 1, 0.4), (-0.1, 0, 1, 1), (0, 0, 1, 1.1), (0, 0, 1)])
+def test_a_frame_is_a_part_of_the_picture(frame: Any) -> None:
+    with pytest.raises(ValueError, match="frame"):
+        CropRule(frame=frame)
+
+
 def test_crop_rect_takes_the_aspect_of_the_input() -> None:
     left, top, right, bottom = crop_rect(
         (1000, 1000), (500, 500, 60, 60), CropRule(scale=1.5), InputSize(height=96, width=72)

@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from server_requests import LIMIT, expect_error, picture
 from starlette.testclient import TestClient
 
 from serving.runtime.predictor import Predictor
+from serving.server.app import create_app
+from serving.server.state import ServerState
 
 
 def check_answer(answer: dict[str, Any], predictor: Predictor, faces: list[tuple[bytes, Any]]) -> None:
@@ -51,6 +55,22 @@ def test_boxes(client: TestClient, predictor: Predictor) -> None:
         client.post("/predict?box=10,12.5,40,30", files={"f": data}, data={"box": "-5,-5,60,60"}).json()
         == client.post(f"/predict?{query}", content=data).json()
     )
+
+
+@pytest.mark.parametrize(
+    ("frame", "cut"), [((0.25, 0.1, 0.75, 0.6), "frame"), ((0, 0, 1, 1), "whole image"), (None, "box")]
+)
+def test_a_model_with_a_frame_says_so_and_needs_no_box(
+    make_model: Callable[..., bytes], predictor: Predictor, tmp_path: Path, frame: Any, cut: str
+) -> None:
+    card = predictor.card.model_dump(mode="json") | {"crop": {"frame": frame}}
+    (tmp_path / "model.onnx").write_bytes(make_model(card))
+    state = ServerState(max_body=LIMIT, model=Predictor(tmp_path / "model.onnx", threads=1))
+    client, data = TestClient(create_app(state)), picture(2)
+    (plain,), (boxed,) = (client.post(f"/predict{q}", content=data).json()["faces"] for q in ("", "?box=10,12,40,30"))
+    assert (boxed["crop"], boxed["box"]) == (cut, [10, 12, 40, 30])
+    assert plain["crop"] == ("whole image" if frame is None else cut)
+    assert (plain["heads"] == boxed["heads"]) == (frame is not None)
 
 
 def test_several_files(client: TestClient, predictor: Predictor) -> None:

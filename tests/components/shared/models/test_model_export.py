@@ -6,13 +6,14 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from bare_checkpoints import bare_checkpoint
 
 from components.export_onnx.export import export
 from components.shared.dataset.label_spaces import label_space
-from components.shared.models.checkpoint import Checkpoint, save_checkpoint
+from components.shared.models.checkpoint import save_checkpoint
 from components.shared.models.network import build_network
 from components.shared.models.spec import resolve_model
-from serving.runtime.card import CropRule, Head, InputSize, Normalization
+from serving.runtime.card import Head, Normalization
 
 NORMALIZATION = Normalization(mean=(0.5, 0.45, 0.4), std=(0.25, 0.22, 0.2))
 SMALL_VIT = {"arguments": {"image_size": 64, "dim": 32, "depth": 2, "heads": 2, "mlp_dim": 64}}
@@ -39,6 +40,7 @@ SMALL_VIT = {"arguments": {"image_size": 64, "dim": 32, "depth": 2, "heads": 2, 
             marks=pytest.mark.slow,
         ),
         pytest.param("base", {"head": {"kind": "hidden", "dropout": 0.4}}, "all", marks=pytest.mark.slow),
+        ("small_resnet", {"arguments": {"width": 8, "depth": 1}}, "gender_age"),
         pytest.param("bam_resnet", {}, "gender_age", marks=pytest.mark.slow),
         pytest.param("cbam_resnet", {}, "gender_age", marks=pytest.mark.slow),
         pytest.param("vit_scratch", SMALL_VIT, "mask", marks=pytest.mark.slow),
@@ -56,24 +58,7 @@ def test_the_graph_gives_the_probabilities_of_the_network(
     network = build_network(spec, heads, NORMALIZATION).train()
     with torch.no_grad():
         network(torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8))
-    checkpoint = Checkpoint(
-        model=spec,
-        label_space=space,
-        heads=heads,
-        input=InputSize(height=64, width=64),
-        crop=CropRule(),
-        normalization=NORMALIZATION,
-        model_state=network.state_dict(),
-        ema_state=None,
-        config={},
-        epoch=1,
-        metrics={},
-        dataset_digest="d",
-        training_digest="t",
-        leaks=False,
-        run_id="",
-        versions={},
-    )
+    checkpoint = bare_checkpoint(spec, network, heads, space, (64, 64))
     save_checkpoint(checkpoint, tmp_path / "best.pt")
     result = export(tmp_path, tmp_path / "model", name="heads")
     assert result.max_difference < 1e-4

@@ -1,48 +1,21 @@
-"""First weights: where they come from, what must fit, what happens to files that do not."""
+"""First weights from a file: what must fit, and what happens to files that do not."""
 
-import hashlib
-import http.server
 import logging
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from bare_checkpoints import bare_checkpoint
+from first_weights import MASK, base_state, build, loaded
 from torch import nn
-from torchvision.models import get_model, get_model_weights
 
-from components.shared.models.checkpoint import Checkpoint, save_checkpoint
-from components.shared.models.imagenet import _fetch
-from components.shared.models.network import Network, build_network
+from components.shared.models.checkpoint import save_checkpoint
 from components.shared.models.spec import resolve_model
-from serving.runtime.card import CropRule, Head, InputSize, Normalization
+from serving.runtime.card import Head
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import make_bucket, upload
-
-GENDER = (Head(name="gender", labels=("male", "female")),)
-MASK = (Head(name="mask", labels=("worn", "incorrect", "absent")),)
-NORMALIZATION = Normalization(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
-State = dict[str, torch.Tensor]
-
-
-def build(pretrained: object, heads: tuple[Head, ...] = MASK, model: str = "base", **changes: Any) -> Network:
-    return build_network(resolve_model(model, {"pretrained": str(pretrained), **changes}), heads, NORMALIZATION)
-
-
-def base_state(outputs: int = 3, seed: int = 5) -> State:
-    """Weights of the small network under plain names, none of which are those of a fresh one."""
-    from components.shared.models.base_cnn import BaseCnn
-
-    torch.manual_seed(seed)
-    model = BaseCnn(outputs).train()
-    model(torch.randn(4, 3, 16, 16))
-    return model.state_dict()
 
 
 @pytest.fixture
@@ -51,36 +24,12 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "weights.pt"
 
 
-def loaded(network: Network, state: State, prefix: str = "backbone.") -> bool:
-    own = network.state_dict()
-    return all(torch.equal(own[prefix + name], value) for name, value in state.items())
-
-
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     network = build("none", MASK)
     average = {name: value + 1 for name, value in network.state_dict().items()}
-    save_checkpoint(
-        Checkpoint(
-            model=resolve_model("base"),
-            label_space="mask",
-            heads=MASK,
-            input=InputSize(height=32, width=24),
-            crop=CropRule(),
-            normalization=NORMALIZATION,
-            model_state=network.state_dict(),
-            ema_state=average,
-            config={},
-            epoch=1,
-            metrics={},
-            dataset_digest="d",
-            training_digest="t",
-            leaks=False,
-            run_id="",
-            versions={},
-        ),
-        tmp_path / "best.pt",
-    )
+    saved = bare_checkpoint(resolve_model("base"), network, MASK, "mask", (32, 24), ema_state=average)
+    save_checkpoint(saved, tmp_path / "best.pt")
     return tmp_path / "best.pt"
 
 
@@ -190,111 +139,6 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         build(tmp_path / "absent.pt")
 
 
-@pytest.fixture
-def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty TORCH_HOME, and no way out to any network."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
-    return tmp_path / "torch" / "hub" / "checkpoints"
-
-
-def mirror(folder: Path, model: str, state: State) -> None:
-    folder.mkdir(parents=True)
-    torch.save(state, folder / Path(get_model_weights(model).DEFAULT.url).name)
-
-
-def test_a_download_that_fails_is_one_quick_error(torch_home: Path) -> None:
-    start = time.monotonic()
-    with pytest.raises(InputError) as caught:
-        build("imagenet", model="ResNet18")
-    assert time.monotonic() - start < 30
-    message = str(caught.value)
-    for part in ("https://download.pytorch.org/models/resnet18-", str(torch_home), "TORCH_HOME", "s3://", "ImageNet"):
-        assert part in message, message
-    assert not list(torch_home.iterdir())
-
-
-@pytest.mark.slow
-def test_without_a_proxy_it_is_quick_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the network is like here: the answer comes soon, as weights or as one error."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    start = time.monotonic()
-    try:
-        build("imagenet", model="squeezenet1_1")
-    except InputError as error:
-        assert "could not be downloaded" in str(error)
-    assert time.monotonic() - start < 120
-
-
-def test_mirrored_imagenet_weights_are_found(torch_home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    torch.manual_seed(7)
-    state = get_model("resnet18", weights=None).state_dict()
-    mirror(torch_home, "resnet18", state)
-    body = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    network = build("imagenet", model="ResNet18MSD")
-    assert loaded(network, body)
-    assert torch.equal(network.get_parameter("backbone.fc.0.weight"), state["fc.weight"])
-    assert loaded(build("imagenet", model="CustomModel_Arc"), body)
-    assert "not loaded" not in caplog.text
-
-
-def test_squeezenet_keeps_or_loses_its_last_convolution(torch_home: Path) -> None:
-    state = get_model("squeezenet1_1", weights=None).state_dict()
-    mirror(torch_home, "squeezenet1_1", state)
-    assert loaded(build("imagenet", model="squeezenet1_1", keep_classes=True), state)
-    body = {name: value for name, value in state.items() if name.startswith("features")}
-    assert loaded(build("imagenet", model="squeezenet1_1"), body)
-
-
-def test_names_of_old_files_and_another_picture_size(torch_home: Path) -> None:
-    small = {"patch_size": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
-    from torchvision.models import VisionTransformer
-
-    state = VisionTransformer(image_size=32, **small).state_dict()
-    nn.init.normal_(state["encoder.pos_embedding"])
-    old = OrderedDict(
-        (name.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2."), value)
-        for name, value in state.items()
-    )
-    assert old.keys() != state.keys()
-    torch_home.mkdir(parents=True)
-    torch.save(old, torch_home / "vit.pth")
-    arguments = {"dim": 8, "depth": 1, "heads": 2, "mlp_dim": 16, "patch_size": 8, "image_size": 48}
-    network = build(torch_home / "vit.pth", model="vit_scratch", arguments=arguments)
-    found = network.get_parameter("backbone.encoder.pos_embedding")
-    assert found.shape == (1, 37, 8) and torch.equal(found[:, 0], state["encoder.pos_embedding"][:, 0])
-    same = {name: value for name, value in state.items() if "pos_embedding" not in name and "heads" not in name}
-    assert loaded(network, same)
-
-
-def test_imagenet_is_torchvisions(torch_home: Path) -> None:
-    with pytest.raises(InputError, match="no ImageNet weights of backbone 'base'"):
-        build("imagenet")
-
-
-@pytest.mark.slow
-def test_auxiliary_heads_and_old_densenet_names_are_passed_over(torch_home: Path) -> None:
-    inception = get_model("inception_v3", weights=None, init_weights=True).state_dict()
-    mirror(torch_home, "inception_v3", inception)
-    network = build("imagenet", model="Inception")
-    kept = {name: value for name, value in inception.items() if not name.startswith(("AuxLogits.", "fc."))}
-    assert loaded(network, kept)
-    assert network.backbone.transform_input is True
-    spec = resolve_model("Inception")
-    assert build_network(spec, MASK, NORMALIZATION, load_pretrained=False).backbone.transform_input is True
-    densenet = get_model("densenet121", weights=None).state_dict()
-    old = {
-        name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): value for name, value in densenet.items()
-    }
-    assert old.keys() != densenet.keys()
-    torch.save(old, torch_home / Path(get_model_weights("densenet121").DEFAULT.url).name)
-    body = {name: value for name, value in densenet.items() if not name.startswith("classifier.")}
-    assert loaded(build("imagenet", model="densenet121"), body)
-
-
 @pytest.mark.slow
 def test_poster_v2_by_its_authors_file_and_by_parts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from components.shared.models.poster_v2.model import PosterV2
@@ -319,36 +163,6 @@ def test_poster_v2_by_its_authors_file_and_by_parts(tmp_path: Path, caplog: pyte
     )
     with pytest.raises(InputError, match="no part 'head'.*known: ir50, mobilefacenet"):
         build("none", emotions, model="poster_v2", parts={"head": __file__})
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    data = b"weights" * 1000
-    (folder / f"net-{hashlib.sha256(data).hexdigest()[:8]}.pth").write_bytes(data)
-    (folder / "net-00000000.pth").write_bytes(data)
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_args: Any) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as found:
-        thread = threading.Thread(target=found.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
-        thread.join()
-
-
-def test_a_download_is_checked_and_appears_whole(server: str, tmp_path: Path) -> None:
-    name = f"net-{hashlib.sha256(b'weights' * 1000).hexdigest()[:8]}.pth"
-    _fetch(f"{server}/{name}", tmp_path / "hub" / name)
-    assert (tmp_path / "hub" / name).read_bytes() == b"weights" * 1000
-    with pytest.raises(OSError, match="not one that begins with 00000000"):
-        _fetch(f"{server}/net-00000000.pth", tmp_path / "hub" / "net-00000000.pth")
-    with pytest.raises(OSError, match="404"):
-        _fetch(f"{server}/absent.pth", tmp_path / "hub" / "absent.pth")
-    assert [path.name for path in (tmp_path / "hub").iterdir()] == [name]
 
 
 def test_parts_are_named() -> None:

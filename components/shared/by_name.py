@@ -17,7 +17,7 @@ def by_name(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     if name in known:
         return known[name]
     if ":" in name:
-        return _imported(kind, name)
+        return imported(kind, name)
     raise InputError(unknown_name(kind, name, known))
 
 
@@ -26,11 +26,12 @@ def unknown_name(kind: str, name: str, known: Collection[str], *, importable: bo
     folded = {entry.lower(): entry for entry in known}
     near = difflib.get_close_matches(name.lower(), folded, n=1)
     hint = f" (did you mean '{folded[near[0]]}'?)" if near else ""
-    other = ", or an import path 'package.module:name'" if importable else ""
+    other = ", or your own as 'package.module:name'" if importable else ""
     return f"unknown {kind} '{name}'{hint}; known: {', '.join(sorted(known))}{other}"
 
 
-def _imported(kind: str, path: str) -> Any:
+def imported(kind: str, path: str) -> Any:
+    """Return the object at an import path `package.module:object`; InputError says why it cannot be imported."""
     module, _, attribute = path.partition(":")
     try:
         found: Any = importlib.import_module(module)

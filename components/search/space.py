@@ -1,0 +1,149 @@
+"""The language of search spaces. Imports no Optuna, so that a pipeline can check a space before it starts.
+
+    batch_size: [16, 32, 64]
+    optimiser: [Adam, {name: SGD, arguments: {momentum: 0.9}}]
+    learning_rate: {loguniform: [0.0001, 0.01]}
+    augment.erasing: {uniform: [0, 0.5]}
+    accumulate: {int: [1, 4]}
+
+A key is the dotted path of an entry of the training config. A list is short for `{choice: [...]}`. Ranges include their
+ends.
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from components.shared.options import parse_options, whole_numbers
+from serving.runtime.errors import InputError
+
+Changes = dict[str, Any]
+"""A value for every key of a space."""
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+WholeNumber = Annotated[int, Field(ge=-(2**31), le=2**31)]
+
+
+class Dimension(BaseModel):
+    """The values that one entry may take: exactly one of these.
+
+    Attributes:
+        choice: these values, of any kind.
+        uniform: a number from the first to the second, all equally likely.
+        loguniform: the same, with all orders of magnitude equally likely.
+        int: a whole number from the first to the second.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    uniform: tuple[Number, Number] | None = None
+    loguniform: tuple[Annotated[Number, Field(gt=0)], Number] | None = None
+    int: tuple[WholeNumber, WholeNumber] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_alone(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            value = {"choice": value}
+        if not isinstance(value, Mapping):
+            raise ValueError("expected a list of values, or one of {choice, uniform, loguniform, int: [...]}")
+        return whole_numbers(value)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("expected exactly one of choice, uniform, loguniform and int")
+        if self.choice is not None:
+            if len({text(value) for value in self.choice}) < len(self.choice):
+                raise ValueError("a value is there twice")
+        elif self.ends[0] >= self.ends[1]:
+            raise ValueError(f"a range goes from its lower to its higher end, got {self.ends[0]} and {self.ends[1]}")
+        return self
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value of a range."""
+        ends = self.uniform or self.loguniform or self.int
+        assert ends is not None
+        return ends
+
+    @property
+    def values(self) -> Sequence[Any] | None:
+        """All values in order; None where they cannot be counted."""
+        if self.int is not None:
+            return range(self.int[0], self.int[1] + 1)
+        return self.choice
+
+    @property
+    def examples(self) -> tuple[Any, ...]:
+        """Values that tell whether an entry takes values like these: all choices, or the ends of the range."""
+        return self.ends if self.choice is None else self.choice
+
+
+Space = dict[str, Dimension]
+
+
+def text(value: Any) -> str:
+    """Write a value as JSON, equal values alike."""
+    return json.dumps(whole_numbers(value), sort_keys=True, default=str)
+
+
+def read_space(values: Mapping[str, Any]) -> Space:
+    """Read a space, with its keys in alphabetical order: a pipeline hands them over in any.
+
+    Raises:
+        InputError: it is empty, not in the language, or one key lies within another.
+    """
+    if not values:
+        raise InputError("space: there is nothing to search; add an entry such as `learning_rate: [0.001, 0.0001]`")
+    for inner, outer in overlaps(values):
+        raise InputError(f"space.{inner}: lies within {outer}, which is searched itself; search one of them")
+    return {
+        key: parse_options(Dimension, value if isinstance(value, Mapping) else {"choice": value}, f"space.{key}")
+        for key, value in sorted(values.items())
+    }
+
+
+def overlaps(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give every key that lies within another one, with that one."""
+    for inner, outer in itertools.permutations(values, 2):
+        if inner.startswith(f"{outer}."):
+            yield inner, outer
+
+
+def size(space: Space) -> float:
+    """Return the number of combinations, infinity where there is a range of real numbers."""
+    return math.prod(math.inf if dimension.values is None else len(dimension.values) for dimension in space.values())
+
+
+def combinations(space: Space) -> Iterator[Changes]:
+    """Give all combinations of a space of countable values one by one, the last key changing fastest."""
+    columns = {key: dimension.values or () for key, dimension in space.items()}
+    for number in range(math.prod(len(values) for values in columns.values())):
+        changes: Changes = {}
+        for key in reversed(columns):
+            number, place = divmod(number, len(columns[key]))
+            changes[key] = columns[key][place]
+        yield {key: changes[key] for key in columns}
+
+
+def planned(space: Space, method: str, trials: int) -> int:
+    """Return how many trials a search makes: as many as are wanted, and no combination twice.
+
+    Raises InputError when all combinations (`method` grid) cannot be tried.
+    """
+    if method == "grid":
+        endless = [key for key, dimension in space.items() if dimension.values is None]
+        if endless:
+            raise InputError(f"space.{endless[0]}: a grid needs values it can count: a choice or an int range")
+        if size(space) > trials:
+            raise InputError(
+                f"the grid has {size(space):.0f} combinations and trials is {trials}: raise trials, narrow the space, "
+                "or take method random or tpe"
+            )
+    return int(min(trials, size(space)))

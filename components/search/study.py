@@ -1,0 +1,79 @@
+"""A search's trials as a study of Optuna's, in memory: the estimator that suggests, and what mattered how much."""
+
+from collections.abc import Iterator, Sequence
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.samplers import BaseSampler, TPESampler
+
+from components.search.space import Changes, Dimension, Space, text
+from components.search.trial import Trial
+
+_WORST = 0.0
+_FEWEST = 4
+
+
+def suggestions(space: Space, past: Sequence[Trial], seed: int) -> Iterator[Changes]:
+    """Give endlessly what the tree-structured Parzen estimator would try next, combinations that were tried included.
+
+    All entries are modelled together. What was given but has no score yet counts as bad, so that what is given
+    differs. A failed trial counts as one with the worst score there is.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True)
+    study = _study(space, past, sampler)
+    while True:
+        asked = study.ask(_distributions(space)).params
+        yield {key: _value(dimension, asked[key]) for key, dimension in space.items()}
+
+
+def importances(space: Space, past: Sequence[Trial]) -> dict[str, float]:
+    """Return the share of the scores' variance that each entry explains (functional ANOVA; Hutter et al., 2014).
+
+    Largest first. Empty when fewer than four trials have a score, or when all scores are equal.
+    """
+    scored = [trial for trial in past if trial.score is not None]
+    if len(scored) < _FEWEST or len({trial.score for trial in scored}) == 1:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = _study(space, scored, None)
+    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return {key: float(share) for key, share in shares.items()}
+
+
+def _study(space: Space, past: Sequence[Trial], sampler: BaseSampler | None) -> optuna.Study:
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = _distributions(space)
+    for trial in past:
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={key: _parameter(dimension, trial.changes[key]) for key, dimension in space.items()},
+                distributions=distributions,
+                value=_WORST if trial.score is None else trial.score,
+            )
+        )
+    return study
+
+
+def _distributions(space: Space) -> dict[str, BaseDistribution]:
+    return {key: _distribution(dimension) for key, dimension in space.items()}
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    """A choice is the place of its value: Optuna takes no lists and mappings for values."""
+    if dimension.choice is not None:
+        return CategoricalDistribution(range(len(dimension.choice)))
+    if dimension.int is not None:
+        return IntDistribution(*dimension.int)
+    return FloatDistribution(*dimension.ends, log=dimension.loguniform is not None)
+
+
+def _parameter(dimension: Dimension, value: object) -> object:
+    if dimension.choice is None:
+        return value
+    return [text(one) for one in dimension.choice].index(text(value))
+
+
+def _value(dimension: Dimension, parameter: int | float) -> object:
+    return parameter if dimension.choice is None else dimension.choice[int(parameter)]

@@ -1,0 +1,33 @@
+"""How a training spreads over the nodes of a cluster, as a user writes it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: f"{part:g}" if isinstance(part, int | float) else part for name, part in value.items()}
+    return value
+
+
+class TrainJobSpec(BaseModel):
+    """A TrainJob of Kubeflow Trainer: `nodes` pods with `processes` processes each, which train one network.
+
+        train_job: {nodes: 2, processes: 4, resources: {cpu: 16, memory: 64Gi, nvidia.com/gpu: 4}}
+
+    `batch_size` counts the faces of all processes together. `resources` are what each node gets, request and limit; by
+    default what the runtime says. `runtime` is the name of the runtime and `runtime_kind` where it is found: in the
+    whole cluster or in the step's namespace. `secret` has the addresses and keys of S3 and MLflow. `image` is by
+    default the one of the training step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nodes: int = Field(default=2, ge=1)
+    processes: int = Field(default=1, ge=1)
+    runtime: str = Field(default="torch-distributed", min_length=1, max_length=253)
+    runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "ClusterTrainingRuntime"
+    resources: Annotated[dict[str, str], BeforeValidator(_as_text)] = {}
+    secret: str = Field(default="facet-storage", min_length=1)
+    image: str = ""
