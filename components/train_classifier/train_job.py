@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,7 +50,7 @@ def train_on_nodes(
     """Train as `train` does, in the pods of a TrainJob that `config.train_job` describes.
 
     A step that is started again finds its TrainJob, or the finished epochs of one that has failed. The TrainJob is
-    deleted when this process is interrupted, and goes when its pod does.
+    deleted when its result is here or this process is interrupted, and goes when its pod does.
 
     Raises:
         InputError: this is no pod of KFP, its account may not do this, or the training has failed; with the last
@@ -79,6 +79,8 @@ def train_on_nodes(
         wait(api, name)
     with complete_folder(checkpoints) as folder_of_result:
         download(arguments["checkpoints"], folder_of_result)
+    # First the TrainJob: one that is complete, without its result, would be taken for done by a later attempt.
+    _answer(lambda: api.delete(name))
     _forget(f"{place}.nodes")
     return _result(checkpoints, config)
 
@@ -207,7 +209,8 @@ def _deleted_when_interrupted(api: TrainJobApi, name: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit):
         log.warning("interrupted: TrainJob %s is deleted; the same step goes on after its last epoch", name)
-        api.delete(name)
+        with suppress(UnansweredError):  # then it goes with the pod of this step
+            api.delete(name)
         raise
     finally:
         if in_main:

@@ -156,6 +156,7 @@ def test_the_step_waits_and_fetches_the_result(
     (body,) = cluster.bodies
     assert body["spec"]["trainer"]["args"][-2:] == ["--experiment", "mine"]
     assert not Location(f"{s3_address(artifacts['checkpoints'])}.nodes").exists(), "nothing is left beside the output"
+    assert not cluster.jobs, "a complete TrainJob without its result would be found by a later attempt"
 
 
 def test_a_failed_training_says_why(cluster: Cluster, artifacts: dict[str, Path]) -> None:
