@@ -5,15 +5,14 @@ from typing import Any
 
 from kfp import dsl
 
-from components.curate.component import curate
 from components.evaluate.component import evaluate, evaluate_folds
 from components.export_onnx.component import export_onnx
-from components.ingest.component import ingest
 from components.predict.component import predict
 from components.split.component import split_folds, take_fold
 from components.train_classifier.component import train_classifier
 from pipelines import resources
 from pipelines.parameters import CrossValidationConfig
+from pipelines.parts import read_photos
 
 _DEFAULT = CrossValidationConfig()
 
@@ -75,22 +74,18 @@ def cross_validation_pipeline(site: resources.Site) -> Any:
         """
         equip = partial(resources.equip, site=site, gpus=gpus, storage_secret=storage_secret)
 
-        ingested = equip(
-            ingest(source=source, format=format, options=ingest_options, source_digest=source_digest),
-            "ingest",
-            "Read the raw photos",
-        ).set_caching_options(False)
-        images = ingested.outputs["images"]
-
-        curated = equip(
-            curate(annotations=ingested.outputs["annotations"], operations=curation),
-            "curate",
-            "Curate the annotations",
+        images, annotations = read_photos(
+            equip,
+            source=source,
+            format=format,
+            ingest_options=ingest_options,
+            source_digest=source_digest,
+            curation=curation,
         )
 
         divided = equip(
             split_folds(
-                annotations=curated.outputs["curated_annotations"],
+                annotations=annotations,
                 label_space=label_space,
                 folds=folds,
                 k_index=k_index,
@@ -111,12 +106,12 @@ def cross_validation_pipeline(site: resources.Site) -> Any:
                 "split",
                 "Hold the fold out",
             )
-            annotations = taken.outputs["fold_annotations"]
+            held_out = taken.outputs["fold_annotations"]
 
             trained = equip(
                 train_classifier(
                     images=images,
-                    annotations=annotations,
+                    annotations=held_out,
                     label_space=label_space,
                     model=model,
                     epochs=epochs,
@@ -139,7 +134,7 @@ def cross_validation_pipeline(site: resources.Site) -> Any:
             )
 
             predicted = equip(
-                predict(model=exported.outputs["model"], images=images, annotations=annotations),
+                predict(model=exported.outputs["model"], images=images, annotations=held_out),
                 "predict",
                 "Predict the fold",
             )
@@ -147,7 +142,7 @@ def cross_validation_pipeline(site: resources.Site) -> Any:
             equip(
                 evaluate(
                     predictions=predicted.outputs["predictions"],
-                    annotations=annotations,
+                    annotations=held_out,
                     run_id=trained.outputs["run_id"],
                 ),
                 "evaluate",

@@ -18,6 +18,30 @@ Equip = Callable[[dsl.PipelineTask, str, str], dsl.PipelineTask]
 """`resources.equip` for one site: task, kind, title."""
 
 
+def read_photos(
+    equip: Equip,
+    *,
+    source: Any,
+    format: Any,  # noqa: A002
+    ingest_options: Any,
+    source_digest: Any,
+    curation: Any,
+) -> tuple[Any, Any]:
+    """Makes raw photos a data set; gives the images and the curated annotations."""
+    ingested = equip(
+        ingest(source=source, format=format, options=ingest_options, source_digest=source_digest),
+        "ingest",
+        "Read the raw photos",
+    ).set_caching_options(False)
+
+    curated = equip(
+        curate(annotations=ingested.outputs["annotations"], operations=curation),
+        "curate",
+        "Curate the annotations",
+    )
+    return ingested.outputs["images"], curated.outputs["curated_annotations"]
+
+
 def prepare(
     equip: Equip,
     *,
@@ -33,22 +57,18 @@ def prepare(
     split_options: Any,
 ) -> tuple[Any, Any]:
     """Makes raw photos a data set that is split, and reports on it; gives the images and the annotations."""
-    ingested = equip(
-        ingest(source=source, format=format, options=ingest_options, source_digest=source_digest),
-        "ingest",
-        "Read the raw photos",
-    ).set_caching_options(False)
-    images = ingested.outputs["images"]
-
-    curated = equip(
-        curate(annotations=ingested.outputs["annotations"], operations=curation),
-        "curate",
-        "Curate the annotations",
+    images, annotations = read_photos(
+        equip,
+        source=source,
+        format=format,
+        ingest_options=ingest_options,
+        source_digest=source_digest,
+        curation=curation,
     )
 
     divided = equip(
         split(
-            annotations=curated.outputs["curated_annotations"],
+            annotations=annotations,
             label_space=label_space,
             val_ratio=val_ratio,
             test_ratio=test_ratio,

@@ -23,6 +23,11 @@ from onnx import TensorProto, helper, numpy_helper
 from serving.runtime.card import METADATA_KEY
 
 
+def pytest_configure() -> None:
+    """Ctrl-C works here and in what is started from here: a shell that starts us in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A running S3 server; every folder in `folder` is a bucket."""

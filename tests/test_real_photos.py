@@ -14,7 +14,8 @@ from components.predict.predict import predict
 from components.split.split import split
 from components.train_classifier.config import resolve_config
 from components.train_classifier.train import train
-from pipelines.config import SHARED, resolve
+from pipelines.config import resolve
+from pipelines.parameters import SHARED
 
 SEEDS = (0, 1, 2)
 

@@ -1,11 +1,11 @@
 """One engine, one local stack, and the same small run twice: its steps as processes, and as containers."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clean_environment import clean_environment, environment
 
 import docker
 from components import container_images
@@ -15,7 +15,6 @@ from pipelines.local_stack import Stack, local_stack, running
 from pipelines.parameters import ClassificationConfig
 from pipelines.settings import Settings
 
-OWN = ("AWS_", "MLFLOW_", "SM_", "FACET_", "KFP_", "CONFIG", "RUNNER")
 SMALL = ClassificationConfig(
     model="base",
     epochs=2,
@@ -31,10 +30,6 @@ PERSONS = 24
 
 Ask = Callable[..., str]
 RunIn = Callable[..., Run]
-
-
-def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
 
 
 @pytest.fixture(scope="session")
@@ -74,14 +69,10 @@ def ask(engine: Any, hardened: dict[str, Any]) -> Ask:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    before, clean = dict(os.environ), clean_environment()
-    os.environ.clear()
-    os.environ.update(clean)
     home = tmp_path_factory.mktemp("facet") / ".facet"
-    yield home
-    assert running(home) == {"mlflow": None, "s3": None}
-    os.environ.clear()
-    os.environ.update(before)
+    with environment(clean_environment()):
+        yield home
+        assert running(home) == {"mlflow": None, "s3": None}
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The cross-validation pipeline: its graph, what it refuses, and a whole run on this machine (mask 25, mask 57)."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clean_environment import clean_environment, environment
 from mlflow import MlflowClient
 
 from components.shared.dataset.annotations import read_annotations
@@ -82,12 +82,8 @@ def test_what_is_possible(parameters: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    before = dict(os.environ)
-    for name in [name for name in before if name.startswith(("AWS_", "MLFLOW_", "SM_", "FACET_", "KFP_"))]:
-        del os.environ[name]
-    yield tmp_path_factory.mktemp("facet") / ".facet"
-    os.environ.clear()
-    os.environ.update(before)
+    with environment(clean_environment()):
+        yield tmp_path_factory.mktemp("facet") / ".facet"
 
 
 @pytest.fixture(scope="module")

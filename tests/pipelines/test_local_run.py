@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clean_environment import clean_environment, environment
 
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
@@ -42,7 +43,6 @@ TINY = ClassificationConfig(
 )
 TASKS = ["ingest", "curate", "split", "train-classifier", "export-onnx", "predict", "evaluate", "register"]
 REPORTED = {"config.yaml", REPORT, DATA_REPORT, LOG}
-OWN = ("AWS_", "MLFLOW_", "SM_", "FACET_", "KFP_", "CONFIG")
 PLANTED = {
     name: f"planted-{secrets.token_hex(12)}"
     for name in ("AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABASE_PASSWORD", "KFP_TOKEN", "KFP_COOKIES")
@@ -50,20 +50,12 @@ PLANTED = {
 """Secrets of the surroundings that no run may write down."""
 
 
-def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    before, clean = dict(os.environ), clean_environment()
-    os.environ.clear()
-    os.environ.update(clean | PLANTED)
     home = tmp_path_factory.mktemp("facet") / ".facet"
-    yield home
-    assert running(home) == {"mlflow": None, "s3": None}
-    os.environ.clear()
-    os.environ.update(before)
+    with environment(clean_environment() | PLANTED):
+        yield home
+        assert running(home) == {"mlflow": None, "s3": None}
 
 
 def run_tiny(home: Path, config: ClassificationConfig, lines: list[str]) -> Run:
@@ -177,8 +169,8 @@ def test_the_endpoint_answers_what_the_report_judged(home: Path, result: Run, st
     table = read_predictions(result.folder / "predict/predictions")
     archive = ImageArchive(result.folder / "ingest/images")
     command = [sys.executable, "-m", "pipelines.cli", "serve", "--port", "0"]
-    environment = clean_environment() | {"FACET_HOME": str(home)}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    clean = clean_environment() | {"FACET_HOME": str(home)}
+    server = subprocess.Popen(command, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         assert server.stderr
         said = next(line for line in server.stderr if "serving faces version 1 on" in line)
@@ -211,10 +203,10 @@ def test_a_run_that_is_stopped_half_way_leaves_no_champion(home: Path, stack: di
         "stopped",
         *options,
     ]
-    environment = clean_environment() | {"FACET_HOME": str(home)}
+    clean = clean_environment() | {"FACET_HOME": str(home)}
     lines = []
     with subprocess.Popen(
-        command, env=environment, cwd=home.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=clean, cwd=home.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout
         for line in process.stdout:
@@ -254,10 +246,10 @@ def test_below_a_floor_is_a_candidate_only(home: Path, result: Run, stack: dict[
 
 def facet(home: Path, *arguments: str) -> subprocess.Popen[str]:
     """`facet run` without MLflow, which a run that ends early does not need."""
-    environment = clean_environment() | {"FACET_HOME": str(home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    clean = clean_environment() | {"FACET_HOME": str(home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "pipelines.cli", "run", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, cwd=home.parent)
+    return subprocess.Popen(command, env=clean, stdout=pipe, stderr=pipe, text=True, cwd=home.parent)
 
 
 def commands_with(text: str) -> list[str]:

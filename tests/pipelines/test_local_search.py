@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clean_environment import clean_environment, environment
 from mlflow import MlflowClient
 
 from components.shared.models.checkpoint import load_checkpoint
@@ -34,12 +35,8 @@ TINY = SearchConfig(
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    before = dict(os.environ)
-    for name in [name for name in before if name.startswith(("AWS_", "MLFLOW_", "SM_", "FACET_", "KFP_"))]:
-        del os.environ[name]
-    yield tmp_path_factory.mktemp("facet") / ".facet"
-    os.environ.clear()
-    os.environ.update(before)
+    with environment(clean_environment()):
+        yield tmp_path_factory.mktemp("facet") / ".facet"
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import pytest
 
 from components.ingest.ingest import ingest
-from pipelines.config import DRAWN_EMOTIONS, DRAWN_FACES, resolve
+from pipelines.config import resolve
+from pipelines.parameters import DRAWN_EMOTIONS, DRAWN_FACES
 from pipelines.sample_source import SAMPLES, put_sample
 from serving.runtime.storage import Location
 

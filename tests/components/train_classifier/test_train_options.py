@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from train_samples import config, same_weights, write_dataset
+from train_samples import config, same_weights
 
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.label_spaces import label_space
@@ -28,13 +28,6 @@ from serving.runtime.errors import InputError
 
 PLAIN = "train_samples:Plain"
 Run = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder)
-    return folder
 
 
 @pytest.fixture

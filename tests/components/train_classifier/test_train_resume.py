@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import train_samples
-from train_samples import config, same_weights, write_dataset
+from train_samples import config, same_weights
 
 from components.shared.dataset.annotations import digest as file_digest
 from components.shared.models.checkpoint import load_checkpoint
@@ -40,13 +40,6 @@ STATEFUL: dict[str, Any] = {
     "pseudo_labels": {"enabled": True, "share": 0.2, "every": 1, "start": 4, "end": 10},
     "early_stopping": {"patience": 3, "monitor": "loss", "delta": 0.05},
 }
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder)
-    return folder
 
 
 Plan = tuple[str, dict[str, Any], list[Any]]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from train_samples import config, write_dataset
+from train_samples import config
 
 from components.search.leaderboard import leaderboard
 from components.train_classifier import record
@@ -22,13 +22,6 @@ from serving.runtime.errors import NotFoundError
 
 TRAIN = {"Train/loss", "Train/accuracy", "Train/learning_rate"}
 VAL = {"Val/loss", "Val/accuracy", "Val/f1"}
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder)
-    return folder
 
 
 @pytest.fixture

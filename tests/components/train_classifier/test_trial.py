@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from train_samples import config, write_dataset
+from train_samples import config
 
 from components.shared.dataset.annotations import Annotations, read_annotations, write_annotations
 from components.shared.models.checkpoint import load_checkpoint
@@ -19,13 +19,6 @@ from serving.runtime.errors import InputError, StorageError
 
 Try = Callable[..., Attempt]
 TINY = config().model_dump(mode="json")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder)
-    return folder
 
 
 @pytest.fixture
