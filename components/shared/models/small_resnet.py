@@ -42,10 +42,13 @@ class SmallResNet(nn.Module):
 
     A 3x3 convolution with `stem_stride`, four stages of `depth` blocks with `width`, 2 `width`, 4 `width` and
     8 `width` channels, each but the first at half the size of the one before, global average pool, one linear layer.
-    Float (N,3,h,w) -> logits (N,outputs).
+    With `standardise` each picture first gets mean 0 and variance 1 in every channel, which takes away much of the
+    lighting. Float (N,3,h,w) -> logits (N,outputs).
     """
 
-    def __init__(self, outputs: int, width: int = 32, depth: int = 2, stem_stride: int = 2) -> None:
+    def __init__(
+        self, outputs: int, width: int = 32, depth: int = 2, stem_stride: int = 2, standardise: bool = False
+    ) -> None:
         for name, value in (("width", width), ("depth", depth), ("stem_stride", stem_stride)):
             if not 1 <= value <= 256:
                 raise InputError(f"{name} of a small_resnet must be from 1 to 256, got {value!r}")
@@ -62,6 +65,7 @@ class SmallResNet(nn.Module):
                 blocks.append(ResidualBlock(channels, width << stage, 2 if stage and not number else 1))
                 channels = width << stage
             layers.append(nn.Sequential(*blocks))
+        self.standardise = nn.InstanceNorm2d(3) if standardise else nn.Identity()
         self.features = nn.Sequential(*layers)
         self.fc = nn.Linear(channels, outputs)
         for module in self.features.modules():
@@ -70,5 +74,5 @@ class SmallResNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Float (N,3,h,w) normalised RGB -> logits (N,outputs)."""
-        logits: torch.Tensor = self.fc(self.features(images).mean(dim=(2, 3)))
+        logits: torch.Tensor = self.fc(self.features(self.standardise(images)).mean(dim=(2, 3)))
         return logits

@@ -52,6 +52,16 @@ def test_a_block_begins_as_its_shortcut_and_learns(inputs: int, outputs: int, st
     assert gradient is not None and gradient.abs().sum() > 0
 
 
+def test_standardised_pictures_lose_their_lighting() -> None:
+    torch.manual_seed(0)
+    pictures = torch.rand(2, 3, 24, 24)
+    brighter = pictures * torch.tensor([2.0, 0.5, 3.0]).view(3, 1, 1) + 4
+    plain, standardised = (SmallResNet(3, width=8, depth=1, standardise=flag).eval() for flag in (False, True))
+    torch.testing.assert_close(standardised(pictures), standardised(brighter), rtol=1e-2, atol=1e-3)
+    assert (plain(pictures) - plain(brighter)).abs().max() > 0.05
+    assert plain.state_dict().keys() == standardised.state_dict().keys()
+
+
 @pytest.mark.parametrize("argument", ["width", "depth", "stem_stride"])
 def test_arguments_that_make_no_network(argument: str) -> None:
     spec = resolve_model("small_resnet", {"arguments": {argument: 0}})
