@@ -58,7 +58,7 @@ def test_mask_states_of_people_never_seen(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.slow
 def test_gender_and_age_of_people_never_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = measure("photos_gender_age", 0, tmp_path, capsys)
-    assert metrics["gender_accuracy"] >= 0.89 and metrics["age_accuracy"] >= 0.70
+    assert metrics["gender_accuracy"] >= 0.89 and metrics["age_accuracy"] >= 0.63
 
 
 @pytest.mark.slow
@@ -70,4 +70,4 @@ def test_emotions_of_people_never_seen(tmp_path: Path, capsys: pytest.CaptureFix
     accuracy = statistics.mean(row["label"] == row["path"].split("/")[1] for row in rows)
     with capsys.disabled():
         print(f"{len(rows)} pictures of fer2013: accuracy {accuracy:.3f}")
-    assert len(rows) > 200 and accuracy >= 0.36
+    assert len(rows) > 200 and accuracy >= 0.38
