@@ -12,19 +12,8 @@ from kfp import dsl, kubernetes
 from kfp.dsl import pipeline_channel
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.shared.secret import SECRET_KEYS
 from serving.runtime.errors import InputError
-
-SECRET_KEYS = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_DEFAULT_REGION",
-    "MLFLOW_S3_ENDPOINT_URL",
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
-)
-"""Keys of the Secret; each becomes the environment variable of the same name."""
 
 LABELS = {"app.kubernetes.io/name": "facet", "app.kubernetes.io/part-of": "facet"}
 """Labels of every step's pod."""

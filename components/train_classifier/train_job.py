@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.shared.output_folder import complete_folder
+from components.shared.secret import SECRET_KEYS
 from components.train_classifier.config import TrainConfig
 from components.train_classifier.kubernetes_api import GROUP, VERSION, TrainJobApi, UnansweredError, connect
 from components.train_classifier.record import best_row
@@ -30,17 +31,6 @@ Answer = TypeVar("Answer")
 POLL_S = 10.0
 PATIENCE_S = 300.0
 
-# As in the Secret of the steps.
-_SECRET_KEYS = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_DEFAULT_REGION",
-    "MLFLOW_S3_ENDPOINT_URL",
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
-)
 _MOUNTS = ("/s3/", "/minio/")
 
 
@@ -119,7 +109,7 @@ def manifest(
         "numProcPerNode": spec.processes,
         "env": [
             {"name": key, "valueFrom": {"secretKeyRef": {"name": spec.secret, "key": key, "optional": True}}}
-            for key in _SECRET_KEYS
+            for key in SECRET_KEYS
         ],
     }
     if spec.resources:

@@ -4,11 +4,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from clean_environment import clean_environment, environment
 from kfp_stand_in import TOKEN, StandIn, serve
 
 from pipelines.intermediate import compile_pipeline
 from pipelines.resources import Site
 from pipelines.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a module's runs and servers keep their files, in an environment that says nothing of them."""
+    with environment(clean_environment()):
+        yield tmp_path_factory.mktemp("facet") / ".facet"
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from clean_environment import clean_environment, environment
 from mlflow import MlflowClient
 
 from components.shared.dataset.annotations import read_annotations
@@ -78,12 +76,6 @@ def test_what_is_refused_before_anything_starts(parameters: list[str], message: 
 )
 def test_what_is_possible(parameters: list[str]) -> None:
     assert resolve("cross_validation", parameters, {}).pipeline == "cross_validation"
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with environment(clean_environment()):
-        yield tmp_path_factory.mktemp("facet") / ".facet"
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,9 @@
 """A whole search on this machine: real KFP runner, real S3, real MLflow (mask 44)."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clean_environment import clean_environment, environment
 from mlflow import MlflowClient
 
 from components.shared.models.checkpoint import load_checkpoint
@@ -31,12 +29,6 @@ TINY = SearchConfig(
     training={"workers": 0},
     floors={"accuracy": 0.0},
 )
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with environment(clean_environment()):
-        yield tmp_path_factory.mktemp("facet") / ".facet"
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from components.shared.secret import SECRET_KEYS
 from pipelines.intermediate import compile_pipeline, read_documents
-from pipelines.resources import SECRET_KEYS, TASKS, Resources, Site, read_site
+from pipelines.resources import TASKS, Resources, Site, read_site
 from serving.runtime.errors import InputError
 
 SITE = """

@@ -18,12 +18,12 @@ from kubernetes_stand_in import IMAGE, JOBS, Cluster, check_train_job, serve, un
 from train_samples import config, write_dataset
 
 from components.shared.models.checkpoint import load_checkpoint
+from components.shared.secret import SECRET_KEYS
 from components.train_classifier import train_job
 from components.train_classifier.kubernetes_api import TrainJobApi, connect
 from components.train_classifier.node_data import local_copy, node_folder
 from components.train_classifier.train_job import manifest, s3_address, train_on_nodes
 from components.train_classifier.trial import attempt
-from pipelines.resources import SECRET_KEYS
 from pipelines.supervisor import free_port
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location, make_bucket, upload
