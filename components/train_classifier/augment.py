@@ -58,34 +58,42 @@ def augment_pixels(pixels: Pixels, augment: Augment, fill: Color, rng: np.random
 def jitter_colors(pixels: Pixels, augment: Augment, rng: np.random.Generator) -> Pixels:
     """Return a new picture with changed brightness, contrast, saturation and hue.
 
-    All four together are one affine map of RGB: brightness scales it, contrast pulls it towards the picture's mean
-    luma, saturation pulls each pixel towards its own luma, hue turns it around the gray axis of YIQ.
+    All four together are one affine map of RGB: hue turns it around the gray axis of YIQ, which keeps the luma,
+    saturation pulls each pixel towards its luma, contrast towards the picture's mean luma, brightness scales it.
     """
     brightness, contrast, saturation = (
         rng.uniform(1 - strength, 1 + strength)
         for strength in (augment.brightness, augment.contrast, augment.saturation)
     )
-    matrix = saturation * np.eye(3) + (1 - saturation) * _LUMA
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
     if augment.hue > 0:
         angle = 2 * math.pi * rng.uniform(-augment.hue, augment.hue)
         cos, sin = math.cos(angle), math.sin(angle)
         turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-        matrix = matrix @ np.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
-    red, green, blue = planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
-    mean_luma = brightness * float(_LUMA @ planes.reshape(3, -1).mean(axis=1))
-    matrix = (brightness * contrast * matrix).astype(np.float32)
-    offset = np.float32((1 - contrast) * mean_luma + 0.5)  # the half rounds when the fraction is cut off
+        planes = np.stack([_weighted(planes, weights) for weights in np.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ])
+    gain = brightness * contrast
+    gray = _weighted(planes, _LUMA)
+    offset = (1 - contrast) * brightness * float(gray.mean()) + 0.5  # the half rounds when the fraction is cut off
+    gray *= np.float32(gain * (1 - saturation))
+    gray += np.float32(offset)
     changed = np.empty(pixels.shape, np.uint8)
-    plane, part = np.empty_like(red), np.empty_like(red)
-    # Written out because the bits of a matrix product may depend on the number of BLAS threads. What strengths below 1
-    # make of 255 is far from the limits of int16, where clipping is faster than in float32.
-    for channel, (from_red, from_green, from_blue) in enumerate(matrix):
-        np.multiply(red, from_red, out=plane)
-        plane += np.multiply(green, from_green, out=part)
-        plane += np.multiply(blue, from_blue, out=part)
-        plane += offset
+    for channel, plane in enumerate(planes):
+        plane *= np.float32(gain * saturation)
+        plane += gray
+        # What strengths below 1 make of 255 is far from the limits of int16, where clipping is faster than in float32.
         changed[..., channel] = np.clip(plane.astype(np.int16), 0, 255).astype(np.uint8)
     return changed
+
+
+def _weighted(planes: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Sum three planes; written out because the bits of a matrix product may depend on the number of BLAS threads."""
+    red, green, blue = planes
+    from_red, from_green, from_blue = weights.astype(np.float32)
+    total: NDArray[np.float32] = red * from_red
+    part = green * from_green
+    total += part
+    total += np.multiply(blue, from_blue, out=part)
+    return total
 
 
 def erase(pixels: Pixels, fill: Color, rng: np.random.Generator) -> None:

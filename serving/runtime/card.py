@@ -49,7 +49,7 @@ class CropRule(_Frozen):
 
     The cut keeps the face box's centre, takes the input's aspect ratio, contains the box, is enlarged by
     `scale` and clipped to the image. With a `frame` it is that part of every photo instead, wherever the
-    face is, stretched to the input. A JPEG is decoded at the smallest DCT scale at which the cut
+    face is, stretched to the input. A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 and 1 at which the cut
     still measures `min_decode` times the input size on both sides.
     """
 

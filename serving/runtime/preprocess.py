@@ -1,6 +1,7 @@
 """From image bytes and a face box to the pixels a model reads: the one path of training, prediction and serving."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from serving.runtime.image_file import Rect as Rect
 Box = tuple[float, float, float, float]
 
 DEFAULT_MAX_PIXELS = 100_000_000
+
+REDUCTIONS = (1, 2, 4, 8)
+"""The eighths at which JPEGs are decoded. TurboJPEG has slow code for the others: even 5/8 takes longer than 8/8."""
 
 
 def read_size(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
@@ -32,8 +36,8 @@ def decode(
 
     The content decides the format: JPEG, PNG, BMP, WebP, GIF (first frame), PPM and TIFF are read. Gray and palette
     images become RGB, 16-bit samples keep their high byte, transparency is laid on white, colour profiles are ignored.
-    With `min_height` or `min_width` above 0 a JPEG is decoded at the smallest n/8 scale whose upright size is at least
-    that large on both sides (at full size when the image itself is smaller); other formats are decoded in full.
+    With `min_height` or `min_width` above 0 a JPEG is decoded at the smallest of the REDUCTIONS whose upright size is
+    at least that large on both sides (in full when the image itself is smaller); other formats are decoded in full.
 
     Raises:
         ImageError: `empty`, `not_an_image`, `truncated` (or damaged), `too_large` or `unsupported`.
@@ -43,7 +47,7 @@ def decode(
     if min_height > 0 or min_width > 0:
         height, width = header.upright
         eighths = next(
-            (n for n in range(1, 8) if scaled_length(height, n) >= min_height and scaled_length(width, n) >= min_width),
+            (n for n in REDUCTIONS if scaled_length(height, n) >= min_height and scaled_length(width, n) >= min_width),
             8,
         )
     pixels, _ = stored_pixels(data, header, eighths)
@@ -102,8 +106,7 @@ def decode_rect_resize(
 ) -> NDArray[np.uint8]:
     """Cut a rectangle out of an encoded image and resize it, uint8 (input height, input width, 3) RGB.
 
-    A JPEG is decoded at the smallest n/8 scale at which the rectangle still measures `min_decode` times the input on
-    both sides. The resize is antialiased bilinear with a fractional source box.
+    A JPEG is decoded as by `decode_rect`. The resize is antialiased bilinear with a fractional source box.
 
     Args:
         data: the encoded image.
@@ -116,7 +119,10 @@ def decode_rect_resize(
         ImageError: the image cannot be used, see `decode`.
         InputError: `size` is not the size of this image, or nothing of the rectangle is inside it.
     """
-    return _cut(data, read_header(data, DEFAULT_MAX_PIXELS), rect, size, input_size, min_decode)
+    header = read_header(data, DEFAULT_MAX_PIXELS)
+    if header.upright != tuple(size):
+        raise InputError(f"the image is {_shape(header.upright)} pixels, but its rectangle was made for {_shape(size)}")
+    return cut_resize(data, header, rect, input_size, min_decode)
 
 
 def decode_crop_resize(data: bytes, box: Box | None, card: ModelCard) -> NDArray[np.uint8]:
@@ -133,30 +139,52 @@ def decode_crop_resize(data: bytes, box: Box | None, card: ModelCard) -> NDArray
     """
     header = read_header(data, DEFAULT_MAX_PIXELS)
     rect = crop_rect(header.upright, box, card.crop, card.input)
-    return _cut(data, header, rect, header.upright, card.input, card.crop.min_decode)
+    return cut_resize(data, header, rect, card.input, card.crop.min_decode)
 
 
-def _cut(
-    data: bytes, header: Header, rect: Rect, size: tuple[int, int], input_size: InputSize, min_decode: float
-) -> NDArray[np.uint8]:
-    if header.upright != tuple(size):
-        raise InputError(f"the image is {_shape(header.upright)} pixels, but its rectangle was made for {_shape(size)}")
-    left, top, right, bottom = _clip(header.to_stored(_clip(rect, size)), (header.height, header.width))
+def decode_rect(
+    data: bytes, header: Header, rect: Rect, input_size: InputSize, min_decode: float
+) -> tuple[NDArray[np.uint8], Rect]:
+    """Decode the part of an image that a rectangle needs, and say where the rectangle lies in it.
+
+    A JPEG is decoded at the smallest of the REDUCTIONS at which the rectangle still measures `min_decode` times the
+    input on both sides. The part reaches one radius of an antialiased filter to `input_size` beyond the rectangle.
+
+    Args:
+        data: the encoded image.
+        header: what `read_header` says of it.
+        rect: (left, top, right, bottom) in upright pixels; clipped to the image.
+        input_size: the size that the rectangle will be resized to.
+        min_decode: how much larger than that the decoded rectangle must be, 1 or more.
+
+    Returns:
+        Upright RGB pixels, uint8 (h, w, 3), a view; and the rectangle in those pixels, fractions included.
+
+    Raises:
+        ImageError: the image cannot be used, see `decode`.
+        InputError: nothing of the rectangle is inside the image.
+    """
+    left, top, right, bottom = rect = _clip(rect, header.upright)
     height, width = input_size.height, input_size.width
-    if header.transposed:
-        height, width = width, height
     wanted = 8 * min_decode * max(height / (bottom - top), width / (right - left))
-    pixels, scale = stored_pixels(data, header, max(1, math.ceil(min(wanted, 8))))
-    left, top, right, bottom = left * scale, top * scale, right * scale, bottom * scale
-    # Only what the filter can reach is handed to Pillow: the rectangle and one filter radius around it.
+    stored, scale = stored_pixels(data, header, next((n for n in REDUCTIONS if n >= wanted), 8))
+    # A reduced side is rounded up at its end as it is stored, so the rectangle is scaled there and turned afterwards.
+    reduced = replace(header, height=stored.shape[0], width=stored.shape[1])
+    left, top, right, bottom = (value * scale for value in header.to_stored(rect))
+    left, top, right, bottom = _clip(reduced.rect_to_upright((left, top, right, bottom)), reduced.upright)
+    pixels = header.to_upright(stored)
     margin_x = math.ceil((right - left) / width) + 1
     margin_y = math.ceil((bottom - top) / height) + 1
     x0, y0 = max(0, math.floor(left) - margin_x), max(0, math.floor(top) - margin_y)
     part = pixels[y0 : math.ceil(bottom) + margin_y, x0 : math.ceil(right) + margin_x]
-    resized = Image.fromarray(part).resize(
-        (width, height), Image.Resampling.BILINEAR, box=(left - x0, top - y0, right - x0, bottom - y0)
-    )
-    return np.array(header.to_upright(np.asarray(resized)), order="C")
+    return part, (left - x0, top - y0, right - x0, bottom - y0)
+
+
+def cut_resize(data: bytes, header: Header, rect: Rect, input_size: InputSize, min_decode: float) -> NDArray[np.uint8]:
+    """Do what `decode_rect_resize` does when the image's header has been read already."""
+    pixels, box = decode_rect(data, header, rect, input_size, min_decode)
+    size = (input_size.width, input_size.height)
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 def _clip(rect: Rect, size: tuple[int, int]) -> Rect:

@@ -14,11 +14,13 @@ from components.train_classifier.augment import augment_pixels, random_rect
 from components.train_classifier.augmentation_config import AugmentationSpec, StepSpec
 from components.train_classifier.augmentations.presets import PHOTO, PRESETS, frame_of
 from components.train_classifier.augmentations.ranges import Color, Pixels
+from components.train_classifier.augmentations.resize import resize_rect
 from components.train_classifier.augmentations.steps import Change, InTurn, make_steps
 from components.train_classifier.config import Augment
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.preprocess import Box, Rect, crop_rect, decode_rect_resize, frame_rect, read_size
+from serving.runtime.image_file import read_header
+from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, Box, Rect, crop_rect, cut_resize, decode_rect, frame_rect
 
 Narrow = Callable[[Rect, tuple[int, int], np.random.Generator], Rect]
 
@@ -41,8 +43,9 @@ class Augmentation:
 
         Raises ImageError or InputError when the image or the box cannot be used.
         """
-        size = read_size(data)
-        return decode_rect_resize(data, crop_rect(size, box, crop, self.input), size, self.input, crop.min_decode)
+        header = read_header(data, DEFAULT_MAX_PIXELS)
+        rect = crop_rect(header.upright, box, crop, self.input)
+        return cut_resize(data, header, rect, self.input, crop.min_decode)
 
     def train_pixels(self, data: bytes, box: Box | None, crop: CropRule, rng: np.random.Generator) -> Pixels:
         """Return the pixels for training, of the same kind; equal states of `rng` give equal bytes.
@@ -50,16 +53,17 @@ class Augmentation:
         Raises ImageError or InputError when the image or the box cannot be used, or a change of the user's own gives
         something else than such a picture.
         """
-        size = read_size(data)
+        header = read_header(data, DEFAULT_MAX_PIXELS)
+        size = header.upright
         if self.photo_change is not None:
             assert crop.frame is not None
-            photo = decode_rect_resize(data, frame_rect(size, WHOLE), size, PHOTO, crop.min_decode)
+            photo = cut_resize(data, header, frame_rect(size, WHOLE), PHOTO, crop.min_decode)
             pixels = _cut(self.photo_change(photo, rng), crop.frame, self.input)
+        elif self.narrow is not None:
+            rect = self.narrow(crop_rect(size, box, crop, self.input), size, rng)
+            pixels = resize_rect(*decode_rect(data, header, rect, self.input, crop.min_decode), self.input)
         else:
-            rect = crop_rect(size, box, crop, self.input)
-            if self.narrow is not None:
-                rect = self.narrow(rect, size, rng)
-            pixels = decode_rect_resize(data, rect, size, self.input, crop.min_decode)
+            pixels = cut_resize(data, header, crop_rect(size, box, crop, self.input), self.input, crop.min_decode)
         pixels = self.change(pixels, rng)
         if pixels.shape != (self.input.height, self.input.width, 3) or pixels.dtype != np.uint8:
             raise InputError(

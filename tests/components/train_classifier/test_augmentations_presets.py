@@ -19,6 +19,7 @@ from components.train_classifier.augment import augment_pixels, random_rect
 from components.train_classifier.augmentation_config import AUGMENTATION_NAMES, AugmentationSpec
 from components.train_classifier.augmentations.build import Augmentation, make_augmentation
 from components.train_classifier.augmentations.presets import PRESETS, frame_of
+from components.train_classifier.augmentations.resize import resize_rect
 from components.train_classifier.config import Augment
 from serving.runtime.card import CropRule, InputSize, ModelCard
 from serving.runtime.errors import InputError
@@ -155,7 +156,8 @@ def test_the_face_preset_is_the_present_augmentation() -> None:
     for seed in range(4):
         rng = np.random.default_rng(seed)
         rect = random_rect(crop_rect((512, 384), BOX, CROP, size), (512, 384), augment, rng)
-        pixels = decode_rect_resize(PNG, rect, (512, 384), size, 1.0)
+        left, top, right, bottom = map(round, rect)
+        pixels = resize_rect(PHOTO, (left, top, right, bottom), size)
         expected = augment_pixels(pixels, augment, (124, 116, 104), rng)
         found = augmentation.train_pixels(PNG, BOX, CROP, np.random.default_rng(seed))
         np.testing.assert_array_equal(found, expected)
@@ -263,5 +265,6 @@ def test_wrong_specs_are_refused(spec: dict[str, Any], parts: list[str]) -> None
 
 
 def test_neither_the_config_nor_the_transforms_need_torch() -> None:
-    code = "import sys, components.train_classifier.augmentations.build; sys.exit('torch' in sys.modules)"
+    code = "import sys, components.train_classifier.config, components.train_classifier.augmentations.steps"
+    code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
