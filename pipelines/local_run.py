@@ -68,12 +68,14 @@ def run(
         show: gets every line for the user.
 
     Raises:
-        InputError: the runner is unknown, or its images are missing.
+        InputError: the runner is unknown, its images are missing, or the training is a job of a cluster.
         ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the step and the servers are stopped before it is passed on.
     """
     if runner not in RUNNERS:
         raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
+    if config.training.get("train_job"):
+        raise InputError("training.train_job has nodes of a cluster train; here there is none: leave it out, or submit")
     if runner == "docker":
         check_images([container_images.DATA, container_images.TRAIN])
     # Threads that spin while they wait double the time of a training beside other programs.

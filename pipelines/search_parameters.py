@@ -39,6 +39,9 @@ class SearchConfig(ModelConfig):
             yield Problem(("split_options", "mode"), mode, message)
         elif mode == "person" and not self.val_ratio:
             yield Problem(("val_ratio",), self.val_ratio, "trials are judged on the val split")
+        if self.checkpoint == "last":
+            message = "trials are judged by their best epoch, so that is the model: take best, best_f1 or best_acc"
+            yield Problem(("checkpoint",), self.checkpoint, message)
         found = [*self._space(), *self._entries()]
         yield from found
         if not found and not wrong & {"space", "method", "trials"}:

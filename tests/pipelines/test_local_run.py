@@ -27,6 +27,7 @@ from pipelines.parameters import DRAWN_FACES, ClassificationConfig
 from pipelines.run_folder import DATA_REPORT, LOG, REPORT
 from pipelines.sample_data import draw_sample
 from pipelines.settings import Settings
+from serving.runtime.errors import InputError
 from serving.runtime.predictor import load_model
 from serving.runtime.storage import Location
 
@@ -48,6 +49,13 @@ PLANTED = {
     for name in ("AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABASE_PASSWORD", "KFP_TOKEN", "KFP_COOKIES")
 }
 """Secrets of the surroundings that no run may write down."""
+
+
+def test_a_job_of_a_cluster_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    config = TINY.model_copy(update={"training": {"train_job": {"nodes": 2}}})
+    with pytest.raises(InputError, match="train_job has nodes of a cluster train"):
+        run(config, Settings.from_environment({"FACET_HOME": str(tmp_path / "home")}))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
