@@ -1,8 +1,11 @@
 """A residual network for small pictures, quick enough to train from random weights on a CPU."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from components.shared.models.gabor_energies import GaborEnergies
 from serving.runtime.errors import InputError
 
 _STAGES = 4
@@ -37,42 +40,96 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.body(maps) + self.shortcut(maps))
 
 
+class Members(nn.Module):
+    """Networks that learn apart and judge together: a deep ensemble (Lakshminarayanan et al., 2017) in one module.
+
+    In training every picture goes through one of them, by its place in the batch, so that the members see different
+    pictures and an epoch costs what it costs a single one. Otherwise the result is the mean of all.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Float (N,...) -> what the members make of it, (N,...); InputError where N leaves a member less than 2."""
+        if not self.training:
+            return torch.stack([member(images) for member in self.members]).mean(dim=0)
+        count = len(self.members)
+        if len(images) < 2 * count:
+            raise InputError(f"a batch of {len(images)} is too small for {count} members: each needs 2 of its faces")
+        places = torch.arange(len(images), device=images.device)
+        parts = [places[number::count] for number in range(count)]
+        results = torch.cat([member(images[part]) for member, part in zip(self.members, parts, strict=True)])
+        return results[torch.argsort(torch.cat(parts))]
+
+
 class SmallResNet(nn.Module):
     """A ResNet that keeps fine detail: its first stage works on a half of the picture's size, ResNet-18's on a quarter.
 
-    A 3x3 convolution with `stem_stride`, four stages of `depth` blocks with `width`, 2 `width`, 4 `width` and
+    A stem that reduces the size by `stem_stride`, four stages of `depth` blocks with `width`, 2 `width`, 4 `width` and
     8 `width` channels, each but the first at half the size of the one before, global average pool, one linear layer.
-    With `standardise` each picture first gets mean 0 and variance 1 in every channel, which takes away much of the
-    lighting. Float (N,3,h,w) -> logits (N,outputs).
+    The stem is a 3x3 convolution, or with `stem` gabor a 1x1 convolution of GaborEnergies, which is what to take when
+    the photos are few. With `standardise` each picture first gets mean 0 and variance 1 in every channel, which takes
+    away much of the lighting. `members` networks share the linear layer, see Members: as each learns from every
+    so-manieth face, it takes so many times the epochs and the batch size. Float (N,3,h,w) -> logits (N,outputs).
     """
 
     def __init__(
-        self, outputs: int, width: int = 32, depth: int = 2, stem_stride: int = 2, standardise: bool = False
+        self,
+        outputs: int,
+        width: int = 32,
+        depth: int = 2,
+        stem: str = "convolution",
+        stem_stride: int = 2,
+        standardise: bool = False,
+        members: int = 1,
     ) -> None:
-        for name, value in (("width", width), ("depth", depth), ("stem_stride", stem_stride)):
+        numbers = (("width", width), ("depth", depth), ("stem_stride", stem_stride), ("members", members))
+        for name, value in numbers:
             if not 1 <= value <= 256:
                 raise InputError(f"{name} of a small_resnet must be from 1 to 256, got {value!r}")
+        if stem not in _STEMS:
+            raise InputError(f"stem of a small_resnet must be {' or '.join(_STEMS)}, got {stem!r}")
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Sequential(
-                nn.Conv2d(3, width, 3, stem_stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-            )
-        ]
-        channels = width
-        for stage in range(_STAGES):
-            blocks = []
-            for number in range(depth):
-                blocks.append(ResidualBlock(channels, width << stage, 2 if stage and not number else 1))
-                channels = width << stage
-            layers.append(nn.Sequential(*blocks))
+        networks = [_features(_STEMS[stem](width, stem_stride), width, depth) for _ in range(members)]
         self.standardise = nn.InstanceNorm2d(3) if standardise else nn.Identity()
-        self.features = nn.Sequential(*layers)
-        self.fc = nn.Linear(channels, outputs)
-        for module in self.features.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.features = networks[0] if members == 1 else Members(networks)
+        self.fc = nn.Linear(width << (_STAGES - 1), outputs)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Float (N,3,h,w) normalised RGB -> logits (N,outputs)."""
         logits: torch.Tensor = self.fc(self.features(self.standardise(images)).mean(dim=(2, 3)))
         return logits
+
+
+def _convolution(width: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )
+
+
+def _gabor(width: int, stride: int) -> nn.Sequential:
+    energies = GaborEnergies(stride)
+    return nn.Sequential(
+        energies, nn.Conv2d(energies.channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )
+
+
+_STEMS = {"convolution": _convolution, "gabor": _gabor}
+
+
+def _features(stem: nn.Module, width: int, depth: int) -> nn.Sequential:
+    layers = [stem]
+    channels = width
+    for stage in range(_STAGES):
+        blocks = []
+        for number in range(depth):
+            blocks.append(ResidualBlock(channels, width << stage, 2 if stage and not number else 1))
+            channels = width << stage
+        layers.append(nn.Sequential(*blocks))
+    features = nn.Sequential(*layers)
+    for module in features.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return features

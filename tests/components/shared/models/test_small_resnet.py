@@ -62,8 +62,73 @@ def test_standardised_pictures_lose_their_lighting() -> None:
     assert plain.state_dict().keys() == standardised.state_dict().keys()
 
 
-@pytest.mark.parametrize("argument", ["width", "depth", "stem_stride"])
-def test_arguments_that_make_no_network(argument: str) -> None:
-    spec = resolve_model("small_resnet", {"arguments": {argument: 0}})
-    with pytest.raises(InputError, match=f"{argument} of a small_resnet must be from 1 to 256, got 0"):
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_the_gabor_stem_feeds_the_same_stages(stride: int) -> None:
+    gabor, plain = (
+        SmallResNet(3, width=8, depth=1, stem=stem, stem_stride=stride) for stem in ("gabor", "convolution")
+    )
+    images = torch.randn(2, 3, 40, 33)
+    assert gabor.features(images).shape == plain.features(images).shape
+    gabor(images).square().sum().backward()
+    assert all(value.grad is not None for value in gabor.parameters())
+
+
+# --- members -------------------------------------------------------------------------------------------------------
+
+
+def test_in_training_every_member_has_its_own_pictures() -> None:
+    torch.manual_seed(0)
+    network = SmallResNet(3, width=4, depth=1, members=3)
+    images = torch.randn(11, 3, 16, 16)
+    logits = network(images)
+    for number, member in enumerate(network.features.members):
+        own = network.fc(member(images[number::3]).mean(dim=(2, 3)))
+        torch.testing.assert_close(logits[number::3], own)
+    logits[1::3].square().sum().backward()
+    moved = [any(value.grad.abs().sum() > 0 for value in member.parameters() if value.grad is not None)
+             for member in network.features.members]  # fmt: skip
+    assert moved == [False, True, False]
+
+
+def test_otherwise_the_members_judge_together() -> None:
+    torch.manual_seed(0)
+    network = SmallResNet(3, width=4, depth=1, members=2).eval()
+    images = torch.randn(5, 3, 16, 16)
+    apart = [network.fc(member(images).mean(dim=(2, 3))) for member in network.features.members]
+    assert (apart[0] - apart[1]).abs().max() > 1e-3
+    torch.testing.assert_close(network(images), (apart[0] + apart[1]) / 2)
+    assert network(images[:1]).shape == (1, 3)
+
+
+def test_a_batch_must_have_two_faces_for_each_member() -> None:
+    network = SmallResNet(3, width=4, depth=1, members=3)
+    with pytest.raises(InputError, match="a batch of 5 is too small for 3 members: each needs 2"):
+        network(torch.randn(5, 3, 16, 16))
+
+
+# --- what cannot be --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        *(
+            (name, 0, f"{name} of a small_resnet must be from 1 to 256, got 0")
+            for name in ("width", "depth", "members")
+        ),
+        ("stem_stride", 257, "stem_stride of a small_resnet must be from 1 to 256, got 257"),
+        ("stem", "sobel", "stem of a small_resnet must be convolution or gabor, got 'sobel'"),
+    ],
+)
+def test_arguments_that_make_no_network(argument: str, value: object, message: str) -> None:
+    refused({argument: value}, message)
+
+
+def test_a_gabor_stem_halves_the_size() -> None:
+    refused({"stem": "gabor", "stem_stride": 3}, "stride of Gabor energies must be 1, 2, 4, 8, ..., got 3")
+
+
+def refused(arguments: dict[str, object], message: str) -> None:
+    spec = resolve_model("small_resnet", {"arguments": arguments})
+    with pytest.raises(InputError, match=message):
         build_network(spec, [Head(name="a", labels=("x", "y"))], Normalization(mean=(0, 0, 0), std=(1, 1, 1)))
