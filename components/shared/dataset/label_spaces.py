@@ -191,17 +191,29 @@ LABEL_SPACES = tuple(_COMBINATIONS)
 def label_space(name: str, age_thresholds: tuple[int, int] = AGE_THRESHOLDS) -> LabelSpace:
     """Return the label space called `name`.
 
-    `name` is one of LABEL_SPACES, or a named list `attribute:class_a,class_b,...` of at least two classes.
-    `age_thresholds` moves the bounds of the age classes, their labels stay. Raises InputError on another name.
+    `name` is one of LABEL_SPACES; attributes with a head each, such as `gender+age`, whose classes are their
+    combinations; or a named list `attribute:class_a,class_b,...` of at least two classes. `age_thresholds` moves the
+    bounds of the age classes, their labels stay. Raises InputError on another name.
     """
     if not 0 < age_thresholds[0] < age_thresholds[1]:
         raise InputError(f"age thresholds must be positive and ascending, got {age_thresholds}")
     if name in _COMBINATIONS:
         attributes = _COMBINATIONS[name]
         classes = _joint_labels(attributes)
-        heads = tuple(LabelHead(a, _LABELS[a]) for a in attributes) if name == "all" else (LabelHead(name, classes),)
+        heads = _heads(attributes) if name == "all" else (LabelHead(name, classes),)
         return LabelSpace(name, heads, classes, attributes, age_thresholds)
+    if "+" in name and ":" not in name:
+        attributes = tuple(part.strip() for part in name.split("+"))
+        if len(set(attributes)) < len(attributes) or not set(attributes) <= set(_LABELS):
+            raise InputError(f"label space '{name}': join different ones of {', '.join(_LABELS)} with +")
+        return LabelSpace(
+            "+".join(attributes), _heads(attributes), _joint_labels(attributes), attributes, age_thresholds
+        )
     return _named_list(name)
+
+
+def _heads(attributes: Sequence[str]) -> tuple[LabelHead, ...]:
+    return tuple(LabelHead(attribute, _LABELS[attribute]) for attribute in attributes)
 
 
 def _named_list(name: str) -> LabelSpace:
@@ -209,7 +221,8 @@ def _named_list(name: str) -> LabelSpace:
     attribute = attribute.strip()
     if not colon or not re.fullmatch(r"[A-Za-z_]\w*", attribute):
         raise InputError(
-            f"unknown label space '{name}'; known: {', '.join(LABEL_SPACES)}, or a list 'attribute:class_a,class_b,...'"
+            f"unknown label space '{name}'; known: {', '.join(LABEL_SPACES)}, heads side by side as 'gender+age', "
+            "or a list 'attribute:class_a,class_b,...'"
         )
     if attribute == "age":
         raise InputError(

@@ -64,7 +64,7 @@ def test_age_thresholds_move_the_target_but_not_the_labels():
         label_space("age", age_thresholds=(60, 30))
 
 
-@pytest.mark.parametrize("name", [*LABEL_SPACES, "label:a,b,c"])
+@pytest.mark.parametrize("name", [*LABEL_SPACES, "label:a,b,c", "age+mask"])
 def test_every_class_of_every_space_goes_there_and_back(name):
     space = label_space(name)
     assert len(space.class_labels) == np.prod([len(head.labels) for head in space.heads])
@@ -84,6 +84,20 @@ def test_head_forms():
         "emotion": [("emotion", 7)],
     }
     assert label_space("emotion").class_labels == ("anger", "anxiety", "embarrass", "happy", "normal", "pain", "sad")
+
+
+def test_attributes_side_by_side():
+    space = label_space(" gender + age", age_thresholds=(30, 58))
+    assert space.name == "gender+age" and label_space(space.name).attributes == ("gender", "age")
+    assert [(head.name, head.labels) for head in space.heads] == [
+        ("gender", ("male", "female")),
+        ("age", ("<30", "30-59", ">=60")),
+    ]
+    assert space.encode({"gender": "female", "age": 58}) == (1, 2)
+    assert space.encode({"gender": "female"}) is None
+    assert space.class_labels == label_space("gender_age").class_labels
+    everything = label_space("mask+gender+age")
+    assert (everything.heads, everything.class_labels) == (label_space("all").heads, label_space("all").class_labels)
 
 
 def test_class_probabilities_of_all_are_the_products_at_the_formula_index():
@@ -212,7 +226,9 @@ def test_named_lists():
     assert label_space(space.name) == space
 
 
-@pytest.mark.parametrize("name", ["masks", "", "label:a", "label:a,a", ":a,b", "la-bel:a,b", "age:20,30"])
+@pytest.mark.parametrize(
+    "name", ["masks", "", "label:a", "label:a,a", ":a,b", "la-bel:a,b", "age:20,30", "age+", "age+age", "age+hat"]
+)
 def test_bad_names_are_refused(name):
     with pytest.raises(InputError, match="label space"):
         label_space(name)
