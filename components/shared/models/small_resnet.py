@@ -71,8 +71,8 @@ class SmallResNet(nn.Module):
     8 `width` channels, each but the first at half the size of the one before, global average pool, one linear layer.
     The stem is a 3x3 convolution, or with `stem` gabor a 1x1 convolution of GaborEnergies, which is what to take when
     the photos are few. With `standardise` each picture first gets mean 0 and variance 1 in every channel, which takes
-    away much of the lighting. `members` networks share the linear layer, see Members: as each learns from every
-    so-manieth face, it takes so many times the epochs and the batch size. Float (N,3,h,w) -> logits (N,outputs).
+    away much of the lighting. `members` networks share the linear layer, see Members: each learns from its part of the
+    faces only, so multiply the epochs and the batch size by as much. Float (N,3,h,w) -> logits (N,outputs).
     """
 
     def __init__(
