@@ -46,8 +46,8 @@ def classification_pipeline(site: resources.Site) -> Any:
         Args:
             source: Where the raw photos are: s3://bucket/prefix, or a folder that the ingest step can read.
             format: Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
-            label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, or a list of
-                classes as attribute:class_a,class_b.
+            label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, heads side by
+                side as gender+age, or a list of classes as attribute:class_a,class_b.
             model: The network: a preset such as EfficientNetB3MSD, a torchvision classifier, small_resnet or poster_v2.
             epochs: How often every training face is seen.
             batch_size: Faces in a training step.

@@ -74,8 +74,11 @@ def run(
     """
     if runner not in RUNNERS:
         raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
-    if config.training.get("train_job"):
-        raise InputError("training.train_job has nodes of a cluster train; here there is none: leave it out, or submit")
+    if config.training.get("train_job") is not None:
+        raise InputError(
+            "training.train_job trains on the nodes of a cluster, and a run on this machine has none: "
+            "leave it out, or submit the run to a cluster"
+        )
     if runner == "docker":
         check_images([container_images.DATA, container_images.TRAIN])
     # Threads that spin while they wait double the time of a training beside other programs.

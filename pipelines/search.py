@@ -58,8 +58,8 @@ def search_pipeline(site: resources.Site) -> Any:
         Args:
             source: Where the raw photos are: s3://bucket/prefix, or a folder that the ingest step can read.
             format: Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
-            label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, or a list of
-                classes as attribute:class_a,class_b.
+            label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, heads side by
+                side as gender+age, or a list of classes as attribute:class_a,class_b.
             space: What is searched: by dotted path of an entry of the training, a list of values, or
                 {uniform | loguniform | int: [low, high]}.
             method: How trials are chosen: tpe learns from the ones before, random does not, grid tries all.
@@ -74,7 +74,7 @@ def search_pipeline(site: resources.Site) -> Any:
             val_ratio: Share of the images that judge the trials.
             test_ratio: Share of the images that judge the model of the best trial.
             model_name: Name in the model registry, and of the served model.
-            checkpoint: Which checkpoint becomes the model: best, last, best_f1 or best_acc.
+            checkpoint: Which checkpoint becomes the model: best, best_f1 or best_acc.
             floors: Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes the
                 champion.
             training: Further options of the training, such as scheduler, ema_decay or augment; the trials are laid over

@@ -40,7 +40,7 @@ class SearchConfig(ModelConfig):
         elif mode == "person" and not self.val_ratio:
             yield Problem(("val_ratio",), self.val_ratio, "trials are judged on the val split")
         if self.checkpoint == "last":
-            message = "trials are judged by their best epoch, so that is the model: take best, best_f1 or best_acc"
+            message = "the last epoch of a trial is not the one that is judged: take best, best_f1 or best_acc"
             yield Problem(("checkpoint",), self.checkpoint, message)
         found = [*self._space(), *self._entries()]
         yield from found

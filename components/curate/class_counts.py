@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from components.shared.dataset.annotations import Image
-from components.shared.dataset.label_spaces import LABEL_SPACES, label_space
+from components.shared.dataset.label_spaces import LABEL_SPACES, LabelSpace, label_space
 from serving.runtime.errors import InputError
 
 
@@ -13,7 +13,11 @@ def class_counts(images: Iterable[Image], extra: Iterable[str] = ()) -> dict[str
 
     A fact that a label space cannot understand counts as no label here.
     """
-    spaces = [label_space(name) for name in dict.fromkeys([*LABEL_SPACES, *extra]) if name != "all"]
+    spaces: list[LabelSpace] = []
+    for name in (*LABEL_SPACES, *extra):
+        space = label_space(name)
+        if all(space.class_labels != other.class_labels or space.attributes != other.attributes for other in spaces):
+            spaces.append(space)
     read = list(dict.fromkeys(attribute for space in spaces for attribute in space.attributes))
     kinds: Counter[tuple[str | None, ...]] = Counter()
     for image in images:

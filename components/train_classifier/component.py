@@ -34,8 +34,8 @@ def train_classifier(
         annotations: COCO annotations whose images are assigned to train, val and test.
         checkpoints: A folder with best.pt, best_f1.pt, best_acc.pt, last.pt, what led to them, and TensorBoard events.
         metrics: Loss, accuracy and macro F1 of the best epoch.
-        label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion or
-            attribute:class_a,class_b.
+        label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, heads side by side
+            as gender+age, or attribute:class_a,class_b.
         model: The network: a preset, a classifier of torchvision by its name, base, or package.module:name.
         epochs: How often every face of the train split is seen.
         batch_size: Faces in a training step.

@@ -108,8 +108,9 @@ class TrainConfig(_Frozen):
     What learns: `model`, with the entries of `network` laid over it.
 
     How: `objective`, `optimiser` and `scheduler`, with the peak `learning_rate` and the `weight_decay`. `batch_size`
-    faces make a step; they go through the network in `accumulate` parts, which saves memory and changes batch norm
-    only. `clip_norm` bounds the norm of a step's gradient. `amp` computes in bfloat16 or float16 where that is safe.
+    faces make a step; they go through the network in `accumulate` parts, which saves memory and changes only batch norm
+    and which of several members sees a face. `clip_norm` bounds the norm of a step's gradient. `amp` computes in
+    bfloat16 or float16 where that is safe.
     `ema_decay` 0 turns the moving average of the weights off.
 
     When: after `epochs`, or by `early_stopping`. `criterion` chooses the best epoch on the validation split: highest

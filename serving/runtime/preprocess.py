@@ -181,7 +181,7 @@ def decode_rect(
 
 
 def cut_resize(data: bytes, header: Header, rect: Rect, input_size: InputSize, min_decode: float) -> NDArray[np.uint8]:
-    """Do what `decode_rect_resize` does when the image's header has been read already."""
+    """Do what `decode_rect_resize` does for an image whose `header` has been read, with its result and its errors."""
     pixels, box = decode_rect(data, header, rect, input_size, min_decode)
     size = (input_size.width, input_size.height)
     return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))

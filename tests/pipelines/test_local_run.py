@@ -51,9 +51,10 @@ PLANTED = {
 """Secrets of the surroundings that no run may write down."""
 
 
-def test_a_job_of_a_cluster_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    config = TINY.model_copy(update={"training": {"train_job": {"nodes": 2}}})
-    with pytest.raises(InputError, match="train_job has nodes of a cluster train"):
+@pytest.mark.parametrize("job", [{"nodes": 2}, {}])
+def test_a_job_of_a_cluster_is_refused_before_anything_starts(tmp_path: Path, job: dict[str, int]) -> None:
+    config = TINY.model_copy(update={"training": {"train_job": job}})
+    with pytest.raises(InputError, match="train_job trains on the nodes of a cluster"):
         run(config, Settings.from_environment({"FACET_HOME": str(tmp_path / "home")}))
     assert not any(tmp_path.iterdir())
 

@@ -114,7 +114,10 @@ def test_the_search_on_the_drawn_faces_is_small() -> None:
             "split_options: {mode: image}",
             "split_options.mode = 'image': trials are judged on persons that are in no other split: take mode person",
         ),
-        ("checkpoint: last", "checkpoint = 'last': trials are judged by their best epoch"),
+        (
+            "checkpoint: last",
+            "checkpoint = 'last': the last epoch of a trial is not the one that is judged: take best,",
+        ),
         ("training: {epochs: 3}", "training.epochs = 3: is a parameter of its own"),
     ],
 )

@@ -204,8 +204,10 @@ def label_space(name: str, age_thresholds: tuple[int, int] = AGE_THRESHOLDS) -> 
         return LabelSpace(name, heads, classes, attributes, age_thresholds)
     if "+" in name and ":" not in name:
         attributes = tuple(part.strip() for part in name.split("+"))
-        if len(set(attributes)) < len(attributes) or not set(attributes) <= set(_LABELS):
-            raise InputError(f"label space '{name}': join different ones of {', '.join(_LABELS)} with +")
+        for attribute in attributes:
+            if attribute not in _LABELS or attributes.count(attribute) > 1:
+                wrong = "is there twice" if attribute in _LABELS else f"is none of {', '.join(_LABELS)}"
+                raise InputError(f"label space '{name}': '{attribute}' {wrong}")
         return LabelSpace(
             "+".join(attributes), _heads(attributes), _joint_labels(attributes), attributes, age_thresholds
         )

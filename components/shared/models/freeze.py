@@ -3,6 +3,7 @@
 from torch import nn
 from torchvision.models import MaxVit, RegNet, VisionTransformer
 
+from components.shared.models.small_resnet import Members
 from serving.runtime.errors import InputError
 
 Freeze = str | int | tuple[str, ...]
@@ -70,6 +71,8 @@ def _children(backbone: nn.Module, container: str) -> list[str]:
 
 
 def _first_stages(backbone: nn.Module, count: int, head: str) -> list[str]:
+    if any(isinstance(module, Members) for module in backbone.modules()):
+        raise InputError("freeze: members have their stages apart; name modules instead, such as features.members.0.0")
     names = [name for name in stages(backbone) if name != head and not head.startswith(f"{name}.")]
     if count > len(names):
         raise InputError(f"freeze: the backbone has {len(names)} stages, {count} cannot be frozen: {', '.join(names)}")

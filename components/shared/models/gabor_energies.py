@@ -1,4 +1,4 @@
-"""Fixed filters that say how strongly a picture varies, in which direction and how finely: where HOG begins too."""
+"""Fixed oriented filters: how strongly a picture varies, in which direction and how finely."""
 
 import math
 

@@ -41,10 +41,10 @@ class ResidualBlock(nn.Module):
 
 
 class Members(nn.Module):
-    """Networks that learn apart and judge together: a deep ensemble (Lakshminarayanan et al., 2017) in one module.
+    """Networks that learn from different pictures and judge together (after Lakshminarayanan et al., 2017).
 
-    In training every picture goes through one of them, by its place in the batch, so that the members see different
-    pictures and an epoch costs what it costs a single one. Otherwise the result is the mean of all.
+    In training every picture goes through one of them, by its place in the batch, so that an epoch costs what it costs
+    a single one; a batch that has not two pictures for each goes through all. Otherwise the result is the mean of all.
     """
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
@@ -52,12 +52,10 @@ class Members(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Float (N,...) -> what the members make of it, (N,...); InputError where N leaves a member less than 2."""
-        if not self.training:
-            return torch.stack([member(images) for member in self.members]).mean(dim=0)
+        """Float (N,3,h,w) -> maps (N,C,h',w')."""
         count = len(self.members)
-        if len(images) < 2 * count:
-            raise InputError(f"a batch of {len(images)} is too small for {count} members: each needs 2 of its faces")
+        if not self.training or len(images) < 2 * count:
+            return torch.stack([member(images) for member in self.members]).mean(dim=0)
         places = torch.arange(len(images), device=images.device)
         parts = [places[number::count] for number in range(count)]
         results = torch.cat([member(images[part]) for member, part in zip(self.members, parts, strict=True)])

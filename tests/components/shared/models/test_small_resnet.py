@@ -100,10 +100,22 @@ def test_otherwise_the_members_judge_together() -> None:
     assert network(images[:1]).shape == (1, 3)
 
 
-def test_a_batch_must_have_two_faces_for_each_member() -> None:
+def test_a_batch_with_too_few_faces_goes_through_all_members() -> None:
     network = SmallResNet(3, width=4, depth=1, members=3)
-    with pytest.raises(InputError, match="a batch of 5 is too small for 3 members: each needs 2"):
-        network(torch.randn(5, 3, 16, 16))
+    images = torch.randn(5, 3, 16, 16)
+    apart = [network.fc(member(images).mean(dim=(2, 3))) for member in network.features.members]
+    torch.testing.assert_close(network(images), torch.stack(apart).mean(dim=0))
+
+
+def test_stages_of_members_are_frozen_by_name() -> None:
+    build = {"model": {"backbone": "small_resnet", "arguments": {"width": 4, "members": 2}}}
+    heads, normalization = [Head(name="a", labels=("x", "y"))], Normalization(mean=(0, 0, 0), std=(1, 1, 1))
+    with pytest.raises(InputError, match="members have their stages apart; name modules instead"):
+        build_network(resolve_model(build["model"], {"freeze": 1}), heads, normalization)
+    names = ["features.members.0.0", "features.members.1.0"]
+    network = build_network(resolve_model(build["model"], {"freeze": names}), heads, normalization)
+    frozen = {name for name, value in network.named_parameters() if not value.requires_grad}
+    assert frozen and all(name.removeprefix("backbone.").startswith(tuple(names)) for name in frozen)
 
 
 # --- what cannot be --------------------------------------------------------------------------------------------------
@@ -124,7 +136,7 @@ def test_arguments_that_make_no_network(argument: str, value: object, message: s
     refused({argument: value}, message)
 
 
-def test_a_gabor_stem_halves_the_size() -> None:
+def test_a_gabor_stem_takes_powers_of_two_only() -> None:
     refused({"stem": "gabor", "stem_stride": 3}, "stride of Gabor energies must be 1, 2, 4, 8, ..., got 3")
 
 
