@@ -90,7 +90,7 @@ def run_in(engine: Any, home: Path, stack: Stack) -> RunIn:
     ) -> Run:
         settings = Settings.from_environment({"FACET_HOME": str(home)})
         result = run(config, settings, name=name, persons=PERSONS, runner=runner, show=show)
-        assert engine.containers.list(all=True, filters={"label": LABEL}) == []
+        assert engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True) == []
         return result
 
     return run_in

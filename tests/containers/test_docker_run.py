@@ -141,7 +141,7 @@ def test_the_exit_code_of_a_container_counts(engine: Any, tmp_path: Path, capsys
             container(engine, tmp_path, "sh", "-c", "echo said; exit 3")
     lines = capsys.readouterr().out.splitlines()
     assert lines.count("one") == lines.count("two") == lines.count("three") == lines.count("said") == 5
-    assert engine.containers.list(all=True, filters={"label": f"{LABEL}={tmp_path}"}) == []
+    assert engine.containers.list(all=True, filters={"label": f"{LABEL}={tmp_path}"}, ignore_removed=True) == []
 
 
 def kill_at(engine: Any, line: str) -> Callable[[str], None]:
@@ -152,7 +152,7 @@ def kill_at(engine: Any, line: str) -> Callable[[str], None]:
         print(said)
         if said.startswith(line) and not done:
             deadline = time.monotonic() + 30
-            while not (found := engine.containers.list(filters={"label": LABEL})):
+            while not (found := engine.containers.list(filters={"label": LABEL}, ignore_removed=True)):
                 assert time.monotonic() < deadline
             found[0].kill()
             done.append(said)
@@ -200,7 +200,7 @@ def test_a_run_that_is_stopped_leaves_no_container_and_no_champion(
         process.kill()
     assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while engine.containers.list(all=True, filters={"label": LABEL}):
+    while engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
         assert stop == signal.SIGKILL and time.monotonic() < deadline
         time.sleep(0.1)
     url = f"{stack.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow"
