@@ -32,6 +32,7 @@ SIDE = 224
 BATCH = 25
 REPEATS = 5
 WARM_BATCHES = 8
+WARMING = 50
 
 Pass = Callable[[], object]
 
@@ -51,7 +52,7 @@ def input_pipeline() -> list[Benchmark]:
         rates = {kind: _rates(folder, kind) for kind in ("face", "whole")}
         with _process() as process:
             grown = process.submit(_growth, folder).result()
-        size = sum(file.stat().st_size for file in (folder / "images").iterdir()) / 2**20
+        size = sum(file.stat().st_size for file in (folder / "images").iterdir()) / 2**20 * (1 - WARMING / PHOTOS)
         workers = usable_cpus()
         with _process() as process:
             scaled = process.submit(_worker_rate, folder, workers).result()
@@ -102,8 +103,9 @@ def _config(**changes: int) -> TrainConfig:
     return resolve_config(entries, **changes)
 
 
-def _dataset(folder: Path, kind: str) -> FaceDataset:
-    faces = [(image, face) for image in read_annotations(folder / "annotations.json").images for face in image.faces]
+def _dataset(folder: Path, kind: str, part: slice = slice(None)) -> FaceDataset:
+    images = read_annotations(folder / "annotations.json").images[part]
+    faces = [(image, face) for image in images for face in image.faces]
     samples = [
         Sample(face.id, image.file_name, face.box if kind == "face" else None, face.attributes) for image, face in faces
     ]
@@ -155,15 +157,17 @@ def _exhaust(loader: DataLoader[object]) -> None:
 
 
 def _growth(folder: Path) -> float:
-    """By how many MB the process grows while it reads every photo three times; the first batches warm it up."""
+    """By how many MB the process grows while it reads photos three times; others have warmed it up."""
     torch.set_num_threads(1)
-    order = TrainOrder(_config(epochs=3), np.zeros(PHOTOS, np.int64), 0)
-    batches = iter(make_loader(_dataset(folder, "face"), order, 0))
-    for _ in range(WARM_BATCHES):
-        next(batches)
+
+    def read(part: slice, epochs: int) -> None:
+        photos = _dataset(folder, "face", part)
+        order = TrainOrder(_config(epochs=epochs), np.zeros(len(photos.samples), np.int64), 0)
+        _exhaust(make_loader(photos, order, 0))
+
+    read(slice(0, WARMING), 12)
     before = _resident_mb()
-    for _ in batches:
-        pass
+    read(slice(WARMING, PHOTOS), 3)
     return _resident_mb() - before
 
 
