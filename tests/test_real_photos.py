@@ -52,13 +52,13 @@ def photos() -> None:
 def test_mask_states_of_people_never_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The mean of three seeds, each with a split of its own."""
     scores = [measure("mask3", seed, tmp_path, capsys)["macro_f1"] for seed in (0, 1, 2)]
-    assert statistics.mean(scores) >= 0.83
+    assert statistics.mean(scores) >= 0.85
 
 
 @pytest.mark.slow
 def test_gender_and_age_of_people_never_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = measure("photos_gender_age", 0, tmp_path, capsys)
-    assert metrics["gender_accuracy"] >= 0.89 and metrics["age_accuracy"] >= 0.63
+    assert metrics["gender_accuracy"] >= 0.91 and metrics["age_accuracy"] >= 0.7
 
 
 @pytest.mark.slow
