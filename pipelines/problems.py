@@ -54,7 +54,7 @@ def _message(item: Mapping[str, Any], path: tuple[str, ...], model: type[BaseMod
         return f"unknown name{known(item['input'], choices)}"
     if item["type"] == "string_pattern_mismatch":
         return _FORMS.get(path[-1], message)
-    if path and path[-1] in _NAMES and "+" not in str(item["input"]):
+    if path and path[-1] in _NAMES and message.startswith("unknown"):
         return message + _nearest(item["input"], _NAMES[path[-1]])
     return message
 

@@ -22,8 +22,9 @@ from components.train_classifier.loader import FaceDataset
 from components.train_classifier.samples import select_faces
 from components.train_classifier.train import train
 from pipelines.sample_data import draw_sample
+from serving.runtime.image_file import read_header
 from serving.runtime.predictor import load_model
-from serving.runtime.preprocess import crop_rect, decode_crop_resize, decode_rect_resize, read_size
+from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, crop_rect, decode_crop_resize, decode_rect_resize
 from serving.server.app import create_app
 from serving.server.state import ServerState
 
@@ -74,7 +75,7 @@ def test_checkpoint_table_and_endpoint_agree(folder: Path) -> None:
     for row in rows:
         data = (folder / "raw" / row["path"]).read_bytes()
         box = faces[row["path"]].box
-        size = read_size(data)
+        size = read_header(data, DEFAULT_MAX_PIXELS).upright
         rect = crop_rect(size, box, checkpoint.crop, checkpoint.input)
         pixels = decode_rect_resize(data, rect, size, checkpoint.input, checkpoint.crop.min_decode)
         with torch.inference_mode():

@@ -20,15 +20,6 @@ REDUCTIONS = (1, 2, 4, 8)
 """The eighths at which JPEGs are decoded. TurboJPEG has slow code for the others: even 5/8 takes longer than 8/8."""
 
 
-def read_size(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
-    """Read the upright (height, width) in pixels from an image's header, without decoding it.
-
-    Raises:
-        ImageError: the data is empty, not an image of a known kind, or has more than `max_pixels`.
-    """
-    return read_header(data, max_pixels).upright
-
-
 def decode(
     data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> NDArray[np.uint8]:

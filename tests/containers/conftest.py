@@ -1,11 +1,13 @@
 """One engine, one local stack, and the same small run twice: its steps as processes, and as containers."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from clean_environment import clean_environment, environment
+from clean_environment import clean_environment
 
 import docker
 from components import container_images
@@ -70,7 +72,7 @@ def ask(engine: Any, hardened: dict[str, Any]) -> Ask:
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("facet") / ".facet"
-    with environment(clean_environment()):
+    with patch.dict(os.environ, clean_environment(), clear=True):
         yield home
         assert running(home) == {"mlflow": None, "s3": None}
 

@@ -1,10 +1,12 @@
 """Fixtures of the tests that talk to a cluster."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from clean_environment import clean_environment, environment
+from clean_environment import clean_environment
 from kfp_stand_in import TOKEN, StandIn, serve
 
 from pipelines.intermediate import compile_pipeline
@@ -15,7 +17,7 @@ from pipelines.settings import Settings
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where a module's runs and servers keep their files, in an environment that says nothing of them."""
-    with environment(clean_environment()):
+    with patch.dict(os.environ, clean_environment(), clear=True):
         yield tmp_path_factory.mktemp("facet") / ".facet"
 
 

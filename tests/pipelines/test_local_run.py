@@ -12,10 +12,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from clean_environment import clean_environment, environment
+from clean_environment import clean_environment
 
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
@@ -62,7 +63,7 @@ def test_a_job_of_a_cluster_is_refused_before_anything_starts(tmp_path: Path, jo
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("facet") / ".facet"
-    with environment(clean_environment() | PLANTED):
+    with patch.dict(os.environ, clean_environment() | PLANTED, clear=True):
         yield home
         assert running(home) == {"mlflow": None, "s3": None}
 

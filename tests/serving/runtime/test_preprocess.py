@@ -11,7 +11,8 @@ from PIL import Image
 
 from serving.runtime.card import CropRule, InputSize
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.preprocess import crop_rect, decode, decode_crop_resize, decode_rect_resize, read_size
+from serving.runtime.image_file import read_header
+from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, crop_rect, decode, decode_crop_resize, decode_rect_resize
 
 # --- DCT scales ----------------------------------------------------------------------------------------------------
 
@@ -61,7 +62,7 @@ def test_reduced_decode_stays_close_to_the_full_decode(
 ) -> None:
     """The stated bound: unless detail is as fine as a pixel, the mean difference is below 2 of 255 levels."""
     data = encode(smooth(*size), orientation=orientation, subsampling=subsampling)
-    upright = read_size(data)
+    upright = read_header(data, DEFAULT_MAX_PIXELS).upright
     height, width = upright
     left, top = corner[0] * width, corner[1] * height
     rect = (left, top, left + extent[0] * width, top + extent[1] * height)
@@ -188,7 +189,7 @@ def test_any_box_gives_the_models_input_or_an_input_error(
     size = InputSize(height=input_size[0], width=input_size[1])
     try:
         if as_rect:
-            pixels = decode_rect_resize(data, box, read_size(data), size, min_decode)
+            pixels = decode_rect_resize(data, box, read_header(data, DEFAULT_MAX_PIXELS).upright, size, min_decode)
         else:
             pixels = decode_crop_resize(data, box, card(*input_size, min_decode=min_decode))
     except InputError as error:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from serving.runtime.errors import ImageError
 from serving.runtime.image_file import read_header
-from serving.runtime.preprocess import decode, decode_crop_resize, read_size
+from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, decode, decode_crop_resize
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -18,7 +18,7 @@ def test_every_format_and_mode_becomes_rgb(name: str) -> None:
     data, expected, tolerance = TABLE[name]
     pixels = decode(data)
     assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous
-    assert pixels.shape == (*read_size(data), 3)
+    assert pixels.shape == (*read_header(data, DEFAULT_MAX_PIXELS).upright, 3)
     assert difference(pixels, expected) <= tolerance
     cut = decode_crop_resize(data, None, card())
     assert cut.shape == (32, 24, 3) and cut.dtype == np.uint8
@@ -59,7 +59,7 @@ def test_orientation_is_applied(kind: str, orientation: int) -> None:
     upright = SHOWN[orientation](stored)
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encode(stored, kind, orientation, **options)
-    assert read_size(data) == upright.shape[:2]
+    assert read_header(data, DEFAULT_MAX_PIXELS).upright == upright.shape[:2]
     assert difference(decode(data), upright) <= (2 if kind == "JPEG" else 0)
 
 
@@ -68,7 +68,7 @@ def test_tagged_jpeg_equals_its_upright_twin(orientation: int) -> None:
     stored = smooth(480, 641)
     tagged = encode(stored, orientation=orientation)
     twin = encode(np.ascontiguousarray(SHOWN[orientation](stored)))
-    height, width = read_size(twin)
+    height, width = read_header(twin, DEFAULT_MAX_PIXELS).upright
     for box in (None, (30.5, 40.25, 100.0, 120.0), (width - 90.0, height - 70.0, 90.0, 70.0)):
         ours, theirs = decode_crop_resize(tagged, box, card()), decode_crop_resize(twin, box, card())
         assert difference(ours, theirs) < 1.0
@@ -77,7 +77,7 @@ def test_tagged_jpeg_equals_its_upright_twin(orientation: int) -> None:
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_means_nothing_is_ignored(orientation: int) -> None:
-    assert read_size(encode(smooth(8, 16), orientation=orientation)) == (8, 16)
+    assert read_header(encode(smooth(8, 16), orientation=orientation), DEFAULT_MAX_PIXELS).upright == (8, 16)
 
 
 def test_broken_exif_is_ignored() -> None:
@@ -90,10 +90,10 @@ def test_png_orientation_after_the_pixels_counts() -> None:
     body = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", ORIENTATION, 3, 1, 6) + b"\0\0\0\0"
     chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
     end = data.index(b"IEND") - 4
-    assert read_size(data[:end] + chunk + data[end:]) == (16, 8)
+    assert read_header(data[:end] + chunk + data[end:], DEFAULT_MAX_PIXELS).upright == (16, 8)
 
 
 def test_header_is_enough_for_the_size() -> None:
     data = encode(smooth(40, 30), orientation=8)
-    assert read_size(data[: len(data) // 2]) == (30, 40)
+    assert read_header(data[: len(data) // 2], DEFAULT_MAX_PIXELS).upright == (30, 40)
     assert read_header(data, 10_000).turbo
