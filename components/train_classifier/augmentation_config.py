@@ -39,6 +39,7 @@ STEP_NAMES = (
     "CLAHE",
     "CoarseDropout",
     "ColorJitter",
+    "ElasticTransform",
     "GaussNoise",
     "GridDistortion",
     "HorizontalFlip",

@@ -148,7 +148,7 @@ class TrainConfig(_Frozen):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     image_height: int = Field(default=128, ge=8, le=4096)
     image_width: int = Field(default=96, ge=8, le=4096)
-    crop_scale: float = Field(default=1.3, ge=1.0, le=4.0)
+    crop_scale: float = Field(default=1.3, ge=0.5, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
     augment: Augment = Augment()
     augmentation: Annotated[AugmentationSpec, BeforeValidator(name_alone)] = AugmentationSpec()

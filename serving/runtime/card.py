@@ -47,13 +47,13 @@ WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
 class CropRule(_Frozen):
     """What is cut from a photo, and how its JPEG is decoded.
 
-    The cut keeps the face box's centre, takes the input's aspect ratio, contains the box, is enlarged by
-    `scale` and clipped to the image. With a `frame` it is that part of every photo instead, wherever the
+    The cut keeps the face box's centre, takes the input's aspect ratio, is `scale` times as large as the smallest one
+    around the box, and clipped to the image. With a `frame` it is that part of every photo instead, wherever the
     face is, stretched to the input. A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 and 1 at which the cut
     still measures `min_decode` times the input size on both sides.
     """
 
-    scale: float = Field(default=1.3, ge=1.0, le=4.0)
+    scale: float = Field(default=1.3, ge=0.5, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
     frame: Frame | None = None
 

@@ -48,9 +48,9 @@ def decode(
 def crop_rect(size: tuple[int, int], box: Box | None, card_crop: CropRule, input_size: InputSize) -> Rect:
     """Turn a face box into the rectangle that is cut out for a model.
 
-    The rectangle keeps the box's centre, has the input's aspect ratio, contains the box, is enlarged by
-    `card_crop.scale` and then clipped to the image. Without a box it is the whole image. A rule with a frame cuts
-    that, whatever the box.
+    The smallest rectangle of the input's aspect ratio around the box is scaled about its centre by `card_crop.scale`
+    and clipped to the image. A scale below 1 can leave nothing of a box that stands out of the image: that one is not
+    scaled. Without a box it is the whole image. A rule with a frame cuts that, whatever the box.
 
     Args:
         size: upright (height, width) of the image in pixels.
@@ -71,19 +71,15 @@ def crop_rect(size: tuple[int, int], box: Box | None, card_crop: CropRule, input
         raise InputError(
             f"the box {_numbers(box)} is not a box: expected x, y, width, height with width and height > 0"
         )
-    aspect = input_size.width / input_size.height
-    cut_width = max(box_width, box_height * aspect) * card_crop.scale
-    cut_height = cut_width / aspect
-    centre_x, centre_y = x + box_width / 2, y + box_height / 2
-    cut = (
-        centre_x - cut_width / 2,
-        centre_y - cut_height / 2,
-        centre_x + cut_width / 2,
-        centre_y + cut_height / 2,
-    )
     if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
         raise InputError(f"the box {_numbers(box)} lies outside the image, which is {width} x {height} pixels")
-    return _clip(cut, size)
+    aspect = input_size.width / input_size.height
+    cut_width = max(box_width, box_height * aspect)
+    around = (x + box_width / 2, y + box_height / 2, cut_width, cut_width / aspect)
+    left, top, right, bottom = _scaled(around, card_crop.scale)
+    if left >= width or top >= height or right <= 0 or bottom <= 0:
+        return _clip(_scaled(around, 1.0), size)
+    return _clip((left, top, right, bottom), size)
 
 
 def frame_rect(size: tuple[int, int], frame: Frame) -> Rect:
@@ -176,6 +172,13 @@ def cut_resize(data: bytes, header: Header, rect: Rect, input_size: InputSize, m
     pixels, box = decode_rect(data, header, rect, input_size, min_decode)
     size = (input_size.width, input_size.height)
     return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def _scaled(around: tuple[float, float, float, float], scale: float) -> Rect:
+    """From centre x, centre y, width and height."""
+    centre_x, centre_y, width, height = around
+    half_width, half_height = width * scale / 2, height * scale / 2
+    return centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
 
 
 def _clip(rect: Rect, size: tuple[int, int]) -> Rect:

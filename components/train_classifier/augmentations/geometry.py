@@ -7,8 +7,10 @@ import math
 from typing import Annotated
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch.nn import functional
 
 from components.train_classifier.augmentations.ranges import Color, Pixels, Positive, Span, Zoom
 from components.train_classifier.augmentations.sampling_grid import read_axes, read_grid
@@ -95,6 +97,29 @@ def stretched_positions(length: int, factors: NDArray[np.float64]) -> NDArray[np
     read_edges = np.concatenate([[0.0], np.cumsum(np.diff(edges) * factors)])
     positions: NDArray[np.float64] = np.interp(np.arange(length), edges, read_edges)
     return positions
+
+
+def elastic_transform(
+    pixels: Pixels,
+    rng: np.random.Generator,
+    *,
+    knots: Annotated[int, Field(ge=2, le=64)] = 4,
+    spread: Annotated[float, Field(ge=0, le=0.5)] = 0.03,
+) -> Pixels:
+    """Move `knots` x `knots` places of the picture, each by itself, and what is between them with them.
+
+    A place moves right and down by shares of width and height that are normal with the deviation `spread`; between
+    the places the moves are bicubic, so that a face gets other proportions and no edges (after Simard et al., 2003).
+    """
+    height, width = pixels.shape[:2]
+    moves = rng.normal(0.0, spread, (1, 2, knots, knots)) * np.array([width, height])[:, None, None]
+    field = functional.interpolate(
+        torch.from_numpy(moves.astype(np.float32)), (height, width), mode="bicubic", align_corners=True
+    )
+    across, down = field[0].numpy()
+    across += np.arange(width, dtype=np.float32)
+    down += np.arange(height, dtype=np.float32)[:, None]
+    return read_grid(pixels, across, down)
 
 
 def optical_distortion(

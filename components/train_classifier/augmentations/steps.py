@@ -21,6 +21,7 @@ from components.train_classifier.augmentations.color import (
     rgb_shift,
 )
 from components.train_classifier.augmentations.geometry import (
+    elastic_transform,
     grid_distortion,
     horizontal_flip,
     optical_distortion,
@@ -43,6 +44,7 @@ TRANSFORMS: dict[str, Callable[..., Pixels]] = {
     "CoarseDropout": coarse_dropout,
     "ColorJitter": color_jitter,
     "GaussNoise": gauss_noise,
+    "ElasticTransform": elastic_transform,
     "GridDistortion": grid_distortion,
     "HorizontalFlip": horizontal_flip,
     "HueSaturationValue": hue_saturation_value,

@@ -6,7 +6,7 @@ from torch import nn
 
 from components.shared.models.freeze import stages
 from components.shared.models.network import build_network
-from components.shared.models.small_resnet import ResidualBlock, SmallResNet
+from components.shared.models.small_resnet import LinearMember, ResidualBlock, SmallResNet
 from components.shared.models.spec import resolve_model
 from serving.runtime.card import Head, Normalization
 from serving.runtime.errors import InputError
@@ -105,6 +105,39 @@ def test_a_batch_with_too_few_faces_goes_through_all_members() -> None:
     images = torch.randn(5, 3, 16, 16)
     apart = [network.fc(member(images).mean(dim=(2, 3))) for member in network.features.members]
     torch.testing.assert_close(network(images), torch.stack(apart).mean(dim=0))
+
+
+@pytest.mark.parametrize(("members", "owners"), [(1, [0, 0, 0, 1]), (2, [0, 1, 0, 1, 0, 1, 2, 2])])
+def test_the_linear_member_has_a_fourth_of_the_faces_and_of_the_say(members: int, owners: list[int]) -> None:
+    torch.manual_seed(0)
+    network = SmallResNet(3, width=4, depth=1, members=members, linear_member=True)
+    *others, linear = network.features.members
+    assert isinstance(linear, LinearMember) and len(others) == members
+    images = torch.randn(16, 3, 40, 33)
+    logits = network(images)
+    for number, member in enumerate(network.features.members):
+        places = [place for place in range(16) if owners[place % len(owners)] == number]
+        if member is not linear:
+            torch.testing.assert_close(logits[places], network.fc(member(images[places]).mean(dim=(2, 3))))
+    network.eval()
+    apart = [network.fc(member(images).mean(dim=(2, 3))) for member in network.features.members]
+    expected = sum(apart[:-1]) / members * 0.75 + apart[-1] * 0.25
+    torch.testing.assert_close(network(images), expected)
+
+
+def test_the_linear_member_tells_where_an_edge_is_and_learns_nothing_but_weights_of_cells() -> None:
+    torch.manual_seed(0)
+    member = LinearMember(6, stride=2)
+    assert [name for name, _ in member.named_parameters()] == ["linear.2.weight", "linear.2.bias"]
+    assert member.linear[2].in_features == (2 * 8 + 3) * 8 * 8
+    left, right = torch.zeros(2, 1, 3, 32, 32)
+    left[..., 6], right[..., 24] = 1, 1
+    seen: list[torch.Tensor] = []
+    member.linear.register_forward_pre_hook(lambda _, cells: seen.append(cells[0].reshape(-1, 8, 8)))
+    member.eval()(torch.cat([left, right]))
+    columns = seen[0].reshape(2, -1, 8, 8)[:, :8].sum(dim=(1, 2)).argmax(dim=1)
+    assert columns.tolist() == [1, 6]
+    assert member(torch.randn(2, 3, 19, 50)).shape == (2, 6, 1, 1)
 
 
 def test_stages_of_members_are_frozen_by_name() -> None:
