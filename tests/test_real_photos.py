@@ -52,7 +52,7 @@ def photos() -> None:
 def test_mask_states_of_people_never_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The mean of three seeds, each with a split of its own."""
     scores = [measure("mask3", seed, tmp_path, capsys)["macro_f1"] for seed in (0, 1, 2)]
-    assert statistics.mean(scores) >= 0.85
+    assert statistics.mean(scores) >= 0.87
 
 
 @pytest.mark.slow
