@@ -7,10 +7,8 @@ import math
 from typing import Annotated
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch.nn import functional
 
 from components.train_classifier.augmentations.ranges import Color, Pixels, Positive, Span, Zoom
 from components.train_classifier.augmentations.sampling_grid import read_axes, read_grid
@@ -112,14 +110,24 @@ def elastic_transform(
     the places the moves are bicubic, so that a face gets other proportions and no edges (after Simard et al., 2003).
     """
     height, width = pixels.shape[:2]
-    moves = rng.normal(0.0, spread, (1, 2, knots, knots)) * np.array([width, height])[:, None, None]
-    field = functional.interpolate(
-        torch.from_numpy(moves.astype(np.float32)), (height, width), mode="bicubic", align_corners=True
-    )
-    across, down = field[0].numpy()
-    across += np.arange(width, dtype=np.float32)
-    down += np.arange(height, dtype=np.float32)[:, None]
-    return read_grid(pixels, across, down)
+    across, down = rng.normal(0.0, spread, (2, knots, knots)) * np.array([width, height])[:, None, None]
+    from_rows, from_columns = _cubic_weights(height, knots), _cubic_weights(width, knots)
+    x = from_rows @ across @ from_columns.T + np.arange(width)
+    y = from_rows @ down @ from_columns.T + np.arange(height)[:, None]
+    return read_grid(pixels, x, y)
+
+
+def _cubic_weights(length: int, knots: int) -> Matrix:
+    """How much each of `knots` from end to end weighs at each of `length` places: (length, knots) (Keys, 1981)."""
+    places = np.linspace(0, knots - 1, length)
+    first = np.floor(places).astype(np.intp)
+    weights = np.zeros((length, knots))
+    for step in (-1, 0, 1, 2):
+        d = abs(places - (first + step))
+        near = (1.25 * d - 2.25) * d * d + 1
+        far = -0.75 * (((d - 5) * d + 8) * d - 4)
+        weights[np.arange(length), np.clip(first + step, 0, knots - 1)] += np.where(d <= 1, near, far)
+    return weights
 
 
 def optical_distortion(
