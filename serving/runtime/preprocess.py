@@ -71,15 +71,13 @@ def crop_rect(size: tuple[int, int], box: Box | None, card_crop: CropRule, input
         raise InputError(
             f"the box {_numbers(box)} is not a box: expected x, y, width, height with width and height > 0"
         )
-    if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
+    if _outside((x, y, x + box_width, y + box_height), size):
         raise InputError(f"the box {_numbers(box)} lies outside the image, which is {width} x {height} pixels")
     aspect = input_size.width / input_size.height
     cut_width = max(box_width, box_height * aspect)
     around = (x + box_width / 2, y + box_height / 2, cut_width, cut_width / aspect)
-    left, top, right, bottom = _scaled(around, card_crop.scale)
-    if left >= width or top >= height or right <= 0 or bottom <= 0:
-        return _clip(_scaled(around, 1.0), size)
-    return _clip((left, top, right, bottom), size)
+    cut = _scaled(around, card_crop.scale)
+    return _clip(_scaled(around, 1.0) if _outside(cut, size) else cut, size)
 
 
 def frame_rect(size: tuple[int, int], frame: Frame) -> Rect:
@@ -179,6 +177,11 @@ def _scaled(around: tuple[float, float, float, float], scale: float) -> Rect:
     centre_x, centre_y, width, height = around
     half_width, half_height = width * scale / 2, height * scale / 2
     return centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
+
+
+def _outside(rect: Rect, size: tuple[int, int]) -> bool:
+    left, top, right, bottom = rect
+    return left >= size[1] or top >= size[0] or right <= 0 or bottom <= 0
 
 
 def _clip(rect: Rect, size: tuple[int, int]) -> Rect:
