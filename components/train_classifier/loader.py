@@ -1,5 +1,6 @@
 """From the image archive to batches. Every random draw is a function of (seed, epoch, face id)."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from serving.runtime.errors import ImageError, InputError
 
 # The first number of a seed keeps streams apart that would otherwise share one.
 _AUGMENT_STREAM = 2
+
+_LEAST_URGENT = 19  # as far as niceness goes
 
 Key = tuple[int, int]  # epoch, index of the sample
 Item = tuple[NDArray[np.uint8], int]  # pixels, index of the sample
@@ -134,9 +137,19 @@ def make_loader(dataset: FaceDataset, order: Sampler[list[Key]], workers: int) -
         num_workers=workers,
         collate_fn=_collate,
         persistent_workers=workers > 0,
+        worker_init_fn=None if torch.cuda.is_available() else _give_way,
         pin_memory=torch.cuda.is_available(),
     )
     return loader
+
+
+def _give_way(worker: int) -> None:
+    """Leave the CPU to the threads that compute, where the two share it.
+
+    Those wait for each other at every layer, so that a reader in the way of one holds up all. On two cores an epoch of
+    48 px faces took 5.6 s for 7.3. Nothing is lost: where batches are lacking, the readers are alone.
+    """
+    os.nice(_LEAST_URGENT)
 
 
 def _collate(items: list[Item]) -> Batch:

@@ -4,6 +4,7 @@ What comes in from beyond the border is the picture mirrored there, unless a col
 """
 
 import math
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -117,6 +118,7 @@ def elastic_transform(
     return read_grid(pixels, x, y)
 
 
+@lru_cache(maxsize=64)
 def _cubic_weights(length: int, knots: int) -> Matrix:
     """How much each of `knots` from end to end weighs at each of `length` places: (length, knots) (Keys, 1981)."""
     places = np.linspace(0, knots - 1, length)
@@ -127,6 +129,7 @@ def _cubic_weights(length: int, knots: int) -> Matrix:
         near = (1.25 * d - 2.25) * d * d + 1
         far = -0.75 * (((d - 5) * d + 8) * d - 4)
         weights[np.arange(length), np.clip(first + step, 0, knots - 1)] += np.where(d <= 1, near, far)
+    weights.flags.writeable = False
     return weights
 
 

@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from components.shared.dataset.archive import ArchiveWriter
@@ -48,6 +50,17 @@ def test_batches_do_not_depend_on_the_number_of_workers(faces: tuple[Path, list[
         assert [batch.indices for batch in found] == [batch.indices for batch in expected]
         for ours, theirs in zip(found, expected, strict=True):
             assert torch.equal(ours.images, theirs.images)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there the readers are what is waited for")
+def test_readers_leave_the_cpu_to_what_computes(faces: tuple[Path, list[Sample]]) -> None:
+    class Urgency(FaceDataset):
+        def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
+            return np.array([os.getpriority(os.PRIO_PROCESS, 0)], np.uint8), key[1]
+
+    dataset = Urgency(*faces, CONFIG, augmented=True)
+    for workers, wanted in ((0, os.getpriority(os.PRIO_PROCESS, 0)), (2, 19)):
+        assert {int(value) for batch in run(dataset, CONFIG, workers) for value in batch.images.flatten()} == {wanted}
 
 
 def test_an_epoch_has_every_sample_once_in_batches_of_nearly_equal_size(faces: tuple[Path, list[Sample]]) -> None:
