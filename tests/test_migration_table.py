@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from components.shared.models.presets import PRESETS
-from components.train_classifier.augmentation_config import AUGMENTATION_NAMES
+from components.train_classifier.augmentations.config import AUGMENTATION_NAMES
 from components.train_classifier.config import TrainConfig
 from components.train_classifier.objective_config import LOSS_NAMES
 from pipelines.catalogue import PIPELINES
@@ -94,7 +94,7 @@ def test_what_the_table_names_exists(span: str) -> None:
         assert f"`{span}`" in (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     elif re.fullmatch(r"(Train|Val)/\w+|\w+\.(pt|json)", span):
         name = span.removesuffix(".pt").partition("/")[2] or span.removesuffix(".pt")
-        files = (ROOT / "components" / "train_classifier").glob("*.py")
+        files = (ROOT / "components" / "train_classifier").rglob("*.py")
         assert any(re.search(rf"\b{re.escape(name)}\b", file.read_text()) for file in files)
     elif "/" in span or span == "MLproject":
         assert span == ".facet/runs" or (ROOT / span).exists()

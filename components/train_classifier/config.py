@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -14,7 +14,6 @@ from pydantic import (
     ValidationInfo,
     field_serializer,
     field_validator,
-    model_validator,
 )
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
@@ -22,8 +21,9 @@ from components.shared.models.backbones import check_input
 from components.shared.models.classifiers import check_classifier
 from components.shared.models.spec import ModelSpec, resolve_model
 from components.shared.options import parse_options
-from components.train_classifier.augmentation_config import AugmentationSpec
+from components.train_classifier.augmentations.config import Augment, AugmentationSpec
 from components.train_classifier.augmentations.presets import frame_of
+from components.train_classifier.cluster.train_job_config import TrainJobSpec
 from components.train_classifier.objective_config import (
     EarlyStoppingSpec,
     LossSpec,
@@ -34,48 +34,14 @@ from components.train_classifier.objective_config import (
     PseudoLabelSpec,
     SamplingSpec,
     ScheduleSpec,
-    Share,
     SoftTargetSpec,
     name_alone,
 )
-from components.train_classifier.train_job_config import TrainJobSpec
 from serving.runtime.card import CropRule, InputSize, Normalization
-
-Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Augment(_Frozen):
-    """What happens to a training picture; validation and serving see none of it.
-
-    The cut of the crop rule is narrowed to a random rectangle: `scale` is its share of the cut's area, `aspect`
-    a factor on its width to height ratio, and it lies anywhere inside the cut or up to `translate` cut sizes
-    beyond it. Then come a mirror with probability `flip`, a turn of up to `rotation` degrees, changes of
-    brightness, contrast and saturation by up to the given share, of the hue by up to `hue` of the colour
-    circle, and with probability `erasing` a rectangle of 2 to 20 % of the picture is painted in the mean colour.
-    """
-
-    scale: tuple[Annotated[float, Field(gt=0.0, le=2.0)], Annotated[float, Field(gt=0.0, le=2.0)]] = (0.5, 1.0)
-    aspect: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = (0.8, 1.25)
-    translate: Strength = 0.0
-    flip: Share = 0.5
-    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
-    brightness: Strength = 0.3
-    contrast: Strength = 0.3
-    saturation: Strength = 0.3
-    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
-    erasing: Share = 0.25
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for name in ("scale", "aspect"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} must be a range (low, high), got ({low}, {high})")
-        return self
 
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -140,7 +106,7 @@ class TrainConfig(_Frozen):
     soft_targets: SoftTargetSpec = SoftTargetSpec()
     pseudo_labels: PseudoLabelSpec = PseudoLabelSpec()
     early_stopping: EarlyStoppingSpec | None = None
-    ema_decay: Strength = 0.99
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     criterion: Metric = "f1"
     amp: Literal["none", "bf16", "fp16"] = "none"
     channels_last: bool = True

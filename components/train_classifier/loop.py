@@ -16,14 +16,14 @@ from components.shared.metrics.classification import ClassificationScores, class
 from components.shared.models.network import head_probabilities
 from components.shared.progress import progress
 from components.train_classifier.config import TrainConfig
+from components.train_classifier.data.loader import Batch
+from components.train_classifier.data.samples import Faces, file_names
 from components.train_classifier.learner import Learner
-from components.train_classifier.loader import Batch
-from components.train_classifier.losses import correct
-from components.train_classifier.mixing import mix, mixing_rng
+from components.train_classifier.objective.losses import correct
+from components.train_classifier.objective.mixing import mix, mixing_rng
+from components.train_classifier.objective.pseudo_labels import pseudo_targets, pseudo_weight
+from components.train_classifier.optimisation.sam import SharpnessAware
 from components.train_classifier.processes import Processes
-from components.train_classifier.pseudo_labels import pseudo_targets, pseudo_weight
-from components.train_classifier.sam import SharpnessAware
-from components.train_classifier.samples import Faces, file_names
 from serving.runtime.errors import InputError
 
 LogScalars = Callable[[Mapping[str, float], int], None]

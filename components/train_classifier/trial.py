@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.train_classifier.changes import lay_over
+from components.train_classifier.cluster.train_job import train_on_nodes
 from components.train_classifier.config import TrainConfig, resolve_config
 from components.train_classifier.train import TrainResult, train
-from components.train_classifier.train_job import train_on_nodes
 from serving.runtime.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from torchvision.datasets.folder import default_loader
 
 from components.shared.dataset.annotations import Box, read_annotations
 from components.train_classifier.config import IMAGENET, TrainConfig, resolve_config
-from components.train_classifier.loader import FaceDataset, TrainOrder, make_loader
-from components.train_classifier.samples import Sample
+from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
+from components.train_classifier.data.samples import Sample
 from pipelines.bench.benchmark import Benchmark
 from pipelines.bench.photos import HEIGHT, WIDTH, write_photos
 from serving.runtime.cpus import usable_cpus

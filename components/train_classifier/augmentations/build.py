@@ -10,13 +10,12 @@ from PIL import Image
 
 from components.shared.by_name import by_name, check_arguments
 from components.shared.options import parse_options
-from components.train_classifier.augment import augment_pixels, random_rect
-from components.train_classifier.augmentation_config import AugmentationSpec, StepSpec
+from components.train_classifier.augmentations.config import Augment, AugmentationSpec, StepSpec
+from components.train_classifier.augmentations.face import augment_pixels, random_rect
 from components.train_classifier.augmentations.presets import PHOTO, PRESETS, frame_of
 from components.train_classifier.augmentations.ranges import Color, Pixels
 from components.train_classifier.augmentations.resize import resize_rect
 from components.train_classifier.augmentations.steps import Change, InTurn, make_steps
-from components.train_classifier.config import Augment
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
 from serving.runtime.image_file import read_header

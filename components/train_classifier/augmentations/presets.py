@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.train_classifier.augmentation_config import AugmentationSpec, StepSpec
+from components.train_classifier.augmentations.config import AugmentationSpec, StepSpec
 from serving.runtime.card import WHOLE, Frame, InputSize
 
 PHOTO = InputSize(height=512, width=384)

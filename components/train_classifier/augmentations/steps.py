@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, create_model
 
 from components.shared.options import parse_options
-from components.train_classifier.augmentation_config import StepSpec
 from components.train_classifier.augmentations.auto_augment import auto_augment
 from components.train_classifier.augmentations.blur import blur, motion_blur
 from components.train_classifier.augmentations.color import (
@@ -20,6 +19,7 @@ from components.train_classifier.augmentations.color import (
     random_gamma,
     rgb_shift,
 )
+from components.train_classifier.augmentations.config import StepSpec
 from components.train_classifier.augmentations.geometry import (
     elastic_transform,
     grid_distortion,

@@ -14,8 +14,9 @@ from torch import nn
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.options import parse_options
-from components.train_classifier.losses import Objective
-from components.train_classifier.mixing import mix, mixing_rng
+from components.train_classifier.data.soft_targets import SoftTargets
+from components.train_classifier.objective.losses import Objective
+from components.train_classifier.objective.mixing import mix, mixing_rng
 from components.train_classifier.objective_config import (
     MixingSpec,
     ObjectiveSpec,
@@ -23,10 +24,9 @@ from components.train_classifier.objective_config import (
     ScheduleSpec,
     SoftTargetSpec,
 )
-from components.train_classifier.optimisers import make_optimizer
-from components.train_classifier.sam import SharpnessAware
-from components.train_classifier.schedules import make_schedule
-from components.train_classifier.soft_targets import SoftTargets
+from components.train_classifier.optimisation.optimisers import make_optimizer
+from components.train_classifier.optimisation.sam import SharpnessAware
+from components.train_classifier.optimisation.schedules import make_schedule
 from serving.runtime.errors import InputError
 
 LOSSES = ("cross_entropy", "focal", "label_smoothing", "f1", "bce")

@@ -88,8 +88,8 @@ def test_importing_the_config_loads_no_torch() -> None:
 
 def test_the_names_that_a_config_knows_are_those_that_there_are() -> None:
     from components.train_classifier.objective_config import OPTIMISER_NAMES, SCHEDULER_NAMES
-    from components.train_classifier.optimisers import OPTIMIZERS
-    from components.train_classifier.schedules import FACTORS, TORCH_SCHEDULERS
+    from components.train_classifier.optimisation.optimisers import OPTIMIZERS
+    from components.train_classifier.optimisation.schedules import FACTORS, TORCH_SCHEDULERS
 
     assert set(OPTIMISER_NAMES) == set(OPTIMIZERS)
     assert set(SCHEDULER_NAMES) == set(FACTORS | TORCH_SCHEDULERS)

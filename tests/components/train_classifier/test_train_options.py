@@ -17,12 +17,12 @@ from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
 from components.train_classifier.config import IMAGENET, TrainConfig
-from components.train_classifier.data import read_data
+from components.train_classifier.data.loader import FaceDataset, FixedOrder, make_loader
+from components.train_classifier.data.read import read_data
+from components.train_classifier.data.samples import select_faces
 from components.train_classifier.learner import Learner, new_learner
-from components.train_classifier.loader import FaceDataset, FixedOrder, make_loader
 from components.train_classifier.loop import Part, take_step
 from components.train_classifier.processes import Processes
-from components.train_classifier.samples import select_faces
 from components.train_classifier.train import train
 from serving.runtime.errors import InputError
 

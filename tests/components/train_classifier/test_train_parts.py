@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from components.train_classifier.ema import MovingAverage
-from components.train_classifier.losses import correct
+from components.train_classifier.objective.losses import correct
+from components.train_classifier.optimisation.ema import MovingAverage
+from components.train_classifier.optimisation.schedules import FACTORS
 from components.train_classifier.record import best_row, rank
-from components.train_classifier.schedules import FACTORS
 
 
 @pytest.mark.parametrize("name", ["cosine", "one_cycle"])

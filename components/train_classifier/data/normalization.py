@@ -1,0 +1,113 @@
+"""The normalisation that a training computes from its own faces."""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from components.shared.dataset.annotations import Annotations
+from components.train_classifier.data.samples import Sample
+from serving.runtime.card import Normalization
+from serving.runtime.errors import ImageError, InputError
+
+log = logging.getLogger(__name__)
+
+Counts = NDArray[np.int64]
+
+_DECIMALS = 4
+_SAMPLES_PER_TASK = 64
+_LEAST_STD = 0.004  # one level: a channel that hardly varies is not blown up
+
+
+def compute_normalization(
+    samples: Sequence[Sample],
+    annotations: Annotations,
+    pixels_of: Callable[[Sample], NDArray[np.uint8]],
+    *,
+    workers: int = 1,
+) -> Normalization:
+    """Return the mean and the population standard deviation of every channel over all pixels of the training faces.
+
+    The pictures are counted one by one, so memory does not grow with their number; whole counts are added, so the
+    order and the number of workers change nothing. The result is rounded to 4 decimals.
+
+    Args:
+        samples: the faces of the train split.
+        annotations: what they were selected from.
+        pixels_of: gives the pixels of a face as validation cuts them, uint8 (h,w,3) RGB; called by several threads.
+        workers: how many threads read pictures.
+
+    Raises:
+        InputError: there are no samples, one is not of the train split, a person of theirs is on val or test too while
+            the annotations do not say that they leak, or a picture cannot be used.
+    """
+    _check_train_only(samples, annotations)
+    parts = [samples[start : start + _SAMPLES_PER_TASK] for start in range(0, len(samples), _SAMPLES_PER_TASK)]
+    counts = np.zeros((3, 256), np.int64)
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        for part in pool.map(partial(_count_part, pixels_of=pixels_of), parts):
+            counts += part
+    mean, std = statistics(counts)
+    log.info("mean %s, standard deviation %s of %d training faces", mean, std, len(samples))
+    return Normalization(mean=mean, std=std)
+
+
+def _count_part(samples: Sequence[Sample], *, pixels_of: Callable[[Sample], NDArray[np.uint8]]) -> Counts:
+    counts = np.zeros((3, 256), np.int64)
+    for sample in samples:
+        try:
+            pixels = pixels_of(sample)
+        except ImageError as error:
+            raise InputError(f"{sample.file_name} cannot be used for training: {error}") from error
+        counts += np.array(Image.fromarray(pixels).histogram()).reshape(3, 256)
+    return counts
+
+
+def statistics(counts: Counts) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and population standard deviation per channel, in 0..1, of values 0..255 that occur `counts` times.
+
+    The deviation is at least one level.
+
+    Args:
+        counts: (3,256), how often each channel has each value.
+    """
+    mean, std = zip(*map(_mean_and_std, counts), strict=True)
+    return mean, std
+
+
+def _mean_and_std(counts: Counts) -> tuple[float, float]:
+    number, total, squares = (
+        sum(int(count) * level**power for level, count in enumerate(counts)) for power in range(3)
+    )
+    mean = Fraction(total, number)
+    deviation = float(Fraction(squares, number) - mean**2) ** 0.5
+    return round(float(mean / 255), _DECIMALS), max(round(deviation / 255, _DECIMALS), _LEAST_STD)
+
+
+def _check_train_only(samples: Sequence[Sample], annotations: Annotations) -> None:
+    if not samples:
+        raise InputError("there are no training faces to compute the normalisation from; check label_space and split")
+    used = {sample.file_name for sample in samples}
+    persons: set[str | None] = set()
+    for image in annotations.images:
+        if image.file_name not in used:
+            continue
+        if image.split != "train":
+            raise InputError(
+                f"{image.file_name} is on the split {image.split}: the normalisation may only see the train split"
+            )
+        persons.add(image.person)
+    if annotations.info.get("leaks", False):
+        log.warning("the annotations leak: people of val or test are also among the faces the normalisation is from")
+        return
+    for image in annotations.images:
+        if image.split in ("val", "test") and image.person is not None and image.person in persons:
+            raise InputError(
+                f"person {image.person} is on train and on {image.split}: the normalisation would see "
+                f"{image.split}; split by person"
+            )
