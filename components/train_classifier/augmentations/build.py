@@ -11,31 +11,31 @@ from PIL import Image
 from components.shared.by_name import by_name, check_arguments
 from components.shared.options import parse_options
 from components.train_classifier.augmentations.config import Augment, AugmentationSpec, StepSpec
-from components.train_classifier.augmentations.face import augment_pixels, random_rect
+from components.train_classifier.augmentations.face_color import recolour
+from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.augmentations.presets import PHOTO, PRESETS, frame_of
-from components.train_classifier.augmentations.ranges import Color, Pixels
-from components.train_classifier.augmentations.resize import resize_rect
+from components.train_classifier.augmentations.ranges import Pixels
 from components.train_classifier.augmentations.steps import Change, InTurn, make_steps
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.image_file import read_header
-from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, Box, Rect, crop_rect, cut_resize, decode_rect, frame_rect
+from serving.runtime.image_file import Header, read_header
+from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, Box, Rect, crop_rect, cut_resize, frame_rect
 
-Narrow = Callable[[Rect, tuple[int, int], np.random.Generator], Rect]
+Cut = Callable[[bytes, Header, Rect, float, np.random.Generator], Pixels]
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
     """What training, and what validation, makes of one face of an encoded image. Can be pickled.
 
-    `photo_change`, where there is one, changes the whole photo before the crop rule's frame is cut from it; `narrow`
-    draws a part of what is cut; `change` comes after the picture has the size `input`.
+    `photo_change`, where there is one, changes the whole photo before the crop rule's frame is cut from it; `cut`
+    reads what the crop rule says in a way of its own; `change` comes after the picture has the size `input`.
     """
 
     input: InputSize
     change: Change
     photo_change: Change | None = None
-    narrow: Narrow | None = None
+    cut: Cut | None = None
 
     def eval_pixels(self, data: bytes, box: Box | None, crop: CropRule) -> Pixels:
         """Return the pixels for validation: uint8 (height, width, 3) RGB of the size `input`, as serving cuts them.
@@ -58,9 +58,8 @@ class Augmentation:
             assert crop.frame is not None
             photo = cut_resize(data, header, frame_rect(size, WHOLE), PHOTO, crop.min_decode)
             pixels = _cut(self.photo_change(photo, rng), crop.frame, self.input)
-        elif self.narrow is not None:
-            rect = self.narrow(crop_rect(size, box, crop, self.input), size, rng)
-            pixels = resize_rect(*decode_rect(data, header, rect, self.input, crop.min_decode), self.input)
+        elif self.cut is not None:
+            pixels = self.cut(data, header, crop_rect(size, box, crop, self.input), crop.min_decode, rng)
         else:
             pixels = cut_resize(data, header, crop_rect(size, box, crop, self.input), self.input, crop.min_decode)
         pixels = self.change(pixels, rng)
@@ -138,19 +137,12 @@ def _names(steps: tuple[StepSpec, ...]) -> list[str]:
 
 def _face(augment: Augment, input_size: InputSize, normalization: Normalization) -> Augmentation:
     red, green, blue = (round(255 * mean) for mean in normalization.mean)
+    fill = (red, green, blue)
     return Augmentation(
         input_size,
-        partial(_augmented, augment=augment, fill=(red, green, blue)),
-        narrow=partial(_narrowed, augment=augment),
+        partial(recolour, augment=augment, fill=fill),
+        cut=partial(cut_face, input_size=input_size, augment=augment, fill=fill),
     )
-
-
-def _narrowed(rect: Rect, size: tuple[int, int], rng: np.random.Generator, *, augment: Augment) -> Rect:
-    return random_rect(rect, size, augment, rng)
-
-
-def _augmented(pixels: Pixels, rng: np.random.Generator, *, augment: Augment, fill: Color) -> Pixels:
-    return augment_pixels(pixels, augment, fill, rng)
 
 
 def _cut(photo: Pixels, frame: Frame, input_size: InputSize) -> Pixels:

@@ -40,7 +40,6 @@ STEP_NAMES = (
     "CLAHE",
     "CoarseDropout",
     "ColorJitter",
-    "ElasticTransform",
     "GaussNoise",
     "GridDistortion",
     "HorizontalFlip",
@@ -68,7 +67,8 @@ class Augment(_Frozen):
 
     The cut of the crop rule is narrowed to a random rectangle: `scale` is its share of the cut's area, `aspect`
     a factor on its width to height ratio, and it lies anywhere inside the cut or up to `translate` cut sizes
-    beyond it. Then come a mirror with probability `flip`, a turn of up to `rotation` degrees, changes of
+    beyond it. It is mirrored with probability `flip`, turned by up to `rotation` degrees, and 4 x 4 places of it
+    move by shares of its width and height that are normal with a deviation of up to `elastic`. Then come changes of
     brightness, contrast and saturation by up to the given share, of the hue by up to `hue` of the colour
     circle, and with probability `erasing` a rectangle of 2 to 20 % of the picture is painted in the mean colour.
     """
@@ -78,6 +78,7 @@ class Augment(_Frozen):
     translate: Strength = 0.0
     flip: Share = 0.5
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    elastic: Annotated[float, Field(ge=0.0, le=0.2)] = 0.0
     brightness: Strength = 0.3
     contrast: Strength = 0.3
     saturation: Strength = 0.3

@@ -4,7 +4,6 @@ What comes in from beyond the border is the picture mirrored there, unless a col
 """
 
 import math
-from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -96,41 +95,6 @@ def stretched_positions(length: int, factors: NDArray[np.float64]) -> NDArray[np
     read_edges = np.concatenate([[0.0], np.cumsum(np.diff(edges) * factors)])
     positions: NDArray[np.float64] = np.interp(np.arange(length), edges, read_edges)
     return positions
-
-
-def elastic_transform(
-    pixels: Pixels,
-    rng: np.random.Generator,
-    *,
-    knots: Annotated[int, Field(ge=2, le=64)] = 4,
-    spread: Annotated[float, Field(ge=0, le=0.5)] = 0.03,
-) -> Pixels:
-    """Move `knots` x `knots` places of the picture, each by itself, and what is between them with them.
-
-    A place moves right and down by shares of width and height that are normal with the deviation `spread`; between
-    the places the moves are bicubic, so that a face gets other proportions and no edges (after Simard et al., 2003).
-    """
-    height, width = pixels.shape[:2]
-    across, down = rng.normal(0.0, spread, (2, knots, knots)) * np.array([width, height])[:, None, None]
-    from_rows, from_columns = _cubic_weights(height, knots), _cubic_weights(width, knots)
-    x = from_rows @ across @ from_columns.T + np.arange(width)
-    y = from_rows @ down @ from_columns.T + np.arange(height)[:, None]
-    return read_grid(pixels, x, y)
-
-
-@lru_cache(maxsize=64)
-def _cubic_weights(length: int, knots: int) -> Matrix:
-    """How much each of `knots` from end to end weighs at each of `length` places: (length, knots) (Keys, 1981)."""
-    places = np.linspace(0, knots - 1, length)
-    first = np.floor(places).astype(np.intp)
-    weights = np.zeros((length, knots))
-    for step in (-1, 0, 1, 2):
-        d = abs(places - (first + step))
-        near = (1.25 * d - 2.25) * d * d + 1
-        far = -0.75 * (((d - 5) * d + 8) * d - 4)
-        weights[np.arange(length), np.clip(first + step, 0, knots - 1)] += np.where(d <= 1, near, far)
-    weights.flags.writeable = False
-    return weights
 
 
 def optical_distortion(

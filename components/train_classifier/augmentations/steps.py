@@ -21,7 +21,6 @@ from components.train_classifier.augmentations.color import (
 )
 from components.train_classifier.augmentations.config import StepSpec
 from components.train_classifier.augmentations.geometry import (
-    elastic_transform,
     grid_distortion,
     horizontal_flip,
     optical_distortion,
@@ -44,7 +43,6 @@ TRANSFORMS: dict[str, Callable[..., Pixels]] = {
     "CoarseDropout": coarse_dropout,
     "ColorJitter": color_jitter,
     "GaussNoise": gauss_noise,
-    "ElasticTransform": elastic_transform,
     "GridDistortion": grid_distortion,
     "HorizontalFlip": horizontal_flip,
     "HueSaturationValue": hue_saturation_value,

@@ -8,7 +8,6 @@ from augmentation_pictures import noise, smooth
 from PIL import Image
 
 from components.train_classifier.augmentations.geometry import (
-    elastic_transform,
     grid_distortion,
     homography,
     optical_distortion,
@@ -160,21 +159,6 @@ def test_grid_distortion_stretches_its_parts() -> None:
     stripes = np.repeat((np.arange(90) % 18 < 9)[None, :, None] * np.full((90, 1, 3), 255, np.uint8), 1, axis=0)
     changed = grid_distortion(stripes.astype(np.uint8), np.random.default_rng(0))
     assert (changed == changed[:1]).all(), "columns stay straight"
-
-
-def test_elastic_transform_moves_every_knot_by_its_own_draw() -> None:
-    columns, rows = np.arange(91), np.arange(61)[:, None]
-    places = np.stack(np.broadcast_arrays(columns, rows, 0 * rows), axis=2).astype(np.uint8)
-    seen = elastic_transform(places, np.random.default_rng(3), knots=4, spread=0.02)
-    moves = np.random.default_rng(3).normal(0, 0.02, (2, 4, 4)) * np.array([91, 61])[:, None, None]
-    for number, step in ((0, 30), (1, 20)):
-        at_knots = seen[::20, ::30, number].astype(float)
-        where = np.arange(4) * step
-        expected = (where[None, :] if number == 0 else where[:, None]) + moves[number]
-        last = (90, 60)[number]
-        mirrored = last - abs(last - abs(expected))
-        assert at_knots == pytest.approx(mirrored, abs=0.52)
-    assert abs(np.diff(seen[..., 0].astype(int), axis=1)).max() <= 3, "no edges between the knots"
 
 
 def test_optical_distortion_pulls_towards_the_middle_with_positive_k() -> None:

@@ -17,12 +17,13 @@ from torchvision.transforms.v2 import functional
 
 from components.train_classifier.augmentations.build import Augmentation, make_augmentation
 from components.train_classifier.augmentations.config import AUGMENTATION_NAMES, Augment, AugmentationSpec
-from components.train_classifier.augmentations.face import augment_pixels, random_rect
+from components.train_classifier.augmentations.face_color import recolour
+from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.augmentations.presets import PRESETS, frame_of
-from components.train_classifier.augmentations.resize import resize_rect
 from serving.runtime.card import CropRule, InputSize, ModelCard
 from serving.runtime.errors import InputError
-from serving.runtime.preprocess import crop_rect, decode_crop_resize, decode_rect_resize
+from serving.runtime.image_file import read_header
+from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, crop_rect, decode_crop_resize, decode_rect_resize
 
 CROP = CropRule(scale=1.2)
 BOX = (90.0, 100.0, 180.0, 240.0)
@@ -148,16 +149,16 @@ def test_frames_are_the_centre_crops_of_a_photo(name: str) -> None:
     np.testing.assert_array_equal(pixels, expected.permute(1, 2, 0).numpy())
 
 
-def test_the_face_preset_is_the_present_augmentation() -> None:
+def test_the_face_preset_is_what_augment_says() -> None:
     augmentation = named("face", arguments={"flip": 1, "rotation": 20, "scale": [0.4, 0.9]})
     augment = Augment(flip=1, rotation=20, scale=(0.4, 0.9))
-    size = InputSize(height=64, width=48)
+    size, fill = InputSize(height=64, width=48), (124, 116, 104)
+    header = read_header(PNG, DEFAULT_MAX_PIXELS)
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        rect = random_rect(crop_rect((512, 384), BOX, CROP, size), (512, 384), augment, rng)
-        left, top, right, bottom = map(round, rect)
-        pixels = resize_rect(PHOTO, (left, top, right, bottom), size)
-        expected = augment_pixels(pixels, augment, (124, 116, 104), rng)
+        rect = crop_rect((512, 384), BOX, CROP, size)
+        pixels = cut_face(PNG, header, rect, CROP.min_decode, rng, input_size=size, augment=augment, fill=fill)
+        expected = recolour(pixels, rng, augment=augment, fill=fill)
         found = augmentation.train_pixels(PNG, BOX, CROP, np.random.default_rng(seed))
         np.testing.assert_array_equal(found, expected)
 

@@ -1,12 +1,41 @@
+import io
+import math
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from components.train_classifier.augmentations.config import Augment
-from components.train_classifier.augmentations.face import augment_pixels, erase, jitter_colors, random_rect
+from components.train_classifier.augmentations.face_color import erase, jitter_colors, recolour
+from components.train_classifier.augmentations.face_cut import cut_face, random_rect
+from components.train_classifier.augmentations.ranges import Pixels
+from serving.runtime.card import InputSize
+from serving.runtime.image_file import read_header
+from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, Rect, cut_resize
 
 OFF = Augment(scale=(1, 1), aspect=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, erasing=0)
 FILL = (120, 110, 100)
+
+
+def png(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def cut(pixels: Pixels, rect: Rect, size: tuple[int, int], augment: Augment, seed: int = 0) -> Pixels:
+    data, rng = png(pixels), np.random.default_rng(seed)
+    header = read_header(data, DEFAULT_MAX_PIXELS)
+    return cut_face(
+        data, header, rect, 1.0, rng, input_size=InputSize(height=size[0], width=size[1]), augment=augment, fill=FILL
+    )
+
+
+def served(pixels: Pixels, rect: Rect, size: tuple[int, int]) -> Pixels:
+    data = png(pixels)
+    return cut_resize(data, read_header(data, DEFAULT_MAX_PIXELS), rect, InputSize(height=size[0], width=size[1]), 1.0)
 
 
 def picture(seed: int = 0, height: int = 24, width: int = 20) -> np.ndarray:
@@ -50,14 +79,91 @@ def test_rects_cover_the_range_of_areas_and_places() -> None:
 def test_everything_off_changes_nothing() -> None:
     pixels = picture()
     rng = np.random.default_rng(0)
-    assert random_rect((3.0, 4.0, 13.0, 14.0), (24, 20), OFF, rng) == (3.0, 4.0, 13.0, 14.0)
-    np.testing.assert_array_equal(augment_pixels(pixels, OFF, FILL, rng), pixels)
+    np.testing.assert_array_equal(recolour(pixels, rng, augment=OFF, fill=FILL), pixels)
+    np.testing.assert_array_equal(cut(pixels, (3, 4, 13, 14), (10, 10), OFF), pixels[4:14, 3:13])
+    barely = OFF.model_copy(update={"rotation": 1e-9})
+    np.testing.assert_array_equal(cut(pixels, (3, 4, 13, 14), (10, 10), barely), pixels[4:14, 3:13])
 
 
-def test_flip_mirrors() -> None:
+@pytest.mark.parametrize("rotation", [0.0, 1e-9])
+def test_flip_mirrors(rotation: float) -> None:
     pixels = picture()
-    flipped = augment_pixels(pixels, OFF.model_copy(update={"flip": 1.0}), FILL, np.random.default_rng(0))
-    np.testing.assert_array_equal(flipped, pixels[:, ::-1])
+    mirrored = cut(pixels, (3, 4, 13, 14), (10, 10), OFF.model_copy(update={"flip": 1.0, "rotation": rotation}))
+    np.testing.assert_array_equal(mirrored, pixels[4:14, 3:13][:, ::-1])
+
+
+WAVES = (0.35, 0.23, 0.4)  # radians per pixel
+
+
+def waves(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.stack([128 + 100 * np.sin(by * (x + (k - 1) * y)) for k, by in enumerate(WAVES)], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("size", "tolerance"), [((44, 40), 5), ((30, 28), 12), ((90, 80), 6)], ids=["as fine", "coarser", "finer"]
+)
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_turned_pictures_read_the_places_that_the_angle_says(
+    size: tuple[int, int], tolerance: float, flip: float
+) -> None:
+    """Of smooth waves that go on around the rectangle, against the formula at the turned places."""
+    photo = waves(*np.meshgrid(np.arange(100) + 0.5, np.arange(120) + 0.5)).round().astype(np.uint8)
+    rect = (30.0, 40.0, 70.0, 84.0)
+    seed = 5
+    found = cut(photo, rect, size, OFF.model_copy(update={"rotation": 40.0, "flip": flip}), seed)
+    rng = np.random.default_rng(seed)
+    for _ in range(5):  # area, aspect, two places, mirror
+        rng.random()
+    angle = math.radians(rng.uniform(-40, 40))
+    assert abs(angle) > 0.1
+    u, v = np.meshgrid(np.arange(size[1]) + 0.5 - size[1] / 2, np.arange(size[0]) + 0.5 - size[0] / 2)
+    if flip:
+        u = -u
+    x = 50 + (math.cos(angle) * u + math.sin(angle) * v) * 40 / size[1]
+    y = 62 + (math.cos(angle) * v - math.sin(angle) * u) * 44 / size[0]
+    assert np.abs(found - waves(x, y)).max() <= tolerance
+
+
+def test_every_knot_moves_by_its_own_draw() -> None:
+    rows, columns = np.arange(61), np.arange(91)
+    photo = np.stack(np.broadcast_arrays(columns[None], rows[:, None], 0), axis=2).astype(np.uint8)
+    seen = cut(photo, (0, 0, 91, 61), (61, 91), OFF.model_copy(update={"elastic": 0.03}), seed=3)
+    rng = np.random.default_rng(3)
+    rng.random(6)  # area, aspect, two places, mirror, angle
+    deviation = rng.uniform(0, 0.03)
+    moves = rng.normal(0, deviation, (2, 4, 4)) * np.array([91, 61])[:, None, None]
+    assert deviation > 0.005
+    for number, step in ((0, 30), (1, 20)):
+        where = np.arange(4) * step
+        expected = (where[None, :] if number == 0 else where[:, None]) + moves[number]
+        inside = np.ones((4, 4), bool)
+        for other, length in ((0, 91), (1, 61)):
+            at = (np.arange(4)[None, :] if other == 0 else np.arange(4)[:, None]) * (30, 20)[other] + moves[other]
+            inside &= (at > 2) & (at < length - 3)
+        assert inside.sum() > 3
+        assert seen[::20, ::30, number][inside] == pytest.approx(expected[inside], abs=1.01)
+    calm = seen[5:-5, 5:-5, 0].astype(int)
+    assert abs(np.diff(calm, axis=1)).max() <= 3, "no edges between the knots"
+
+
+@pytest.mark.parametrize("finer", [1.0, 1.12, 1.56, 2.5, 4.0])
+def test_what_is_learned_is_as_sharp_as_what_is_served(finer: float) -> None:
+    """A picture that is read more than once is blurred, and a network that learns from it meets sharper ones."""
+    length, rng = round(64 * finer), np.random.default_rng(0)
+    photo = np.full((length + 60, length + 60), 128.0)
+    for octave in range(5):  # as much contrast in every octave, as photos have
+        coarse = rng.normal(0, 18, (2 + (length + 60 >> octave),) * 2).astype(np.float32)
+        photo += np.asarray(Image.fromarray(coarse).resize(photo.shape, Image.Resampling.BICUBIC))
+    smooth = np.repeat(photo.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    rect = (30.0, 30.0, 30.0 + length, 30.0 + length)
+
+    def sharpness(pixels: Pixels) -> float:
+        gray = pixels[4:-4, 4:-4].astype(float).mean(axis=2)
+        return float(np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean())
+
+    augment = OFF.model_copy(update={"rotation": 12.0, "elastic": 0.02})
+    learned = np.mean([sharpness(cut(smooth, rect, (64, 64), augment, seed)) for seed in range(8)])
+    assert learned / sharpness(served(smooth, rect, (64, 64))) == pytest.approx(1, abs=0.15)
 
 
 def test_colors_follow_the_definitions_step_by_step() -> None:
@@ -115,7 +221,9 @@ def test_erased_rectangle_has_its_area_and_color() -> None:
         assert 0.015 < painted.mean() < 0.21
 
 
-def test_rotation_fills_the_corners() -> None:
+def test_a_turned_corner_shows_what_is_around_and_beyond_the_image_the_fill() -> None:
     augment = OFF.model_copy(update={"rotation": 45.0})
-    turned = augment_pixels(np.zeros((40, 40, 3), np.uint8), augment, FILL, np.random.default_rng(2))
+    black = np.zeros((80, 80, 3), np.uint8)
+    assert (cut(black, (20, 20, 60, 60), (40, 40), augment, seed=2) == 0).all()
+    turned = cut(black, (0, 0, 80, 80), (40, 40), augment, seed=2)
     assert (turned[0, 0] == FILL).all() and (turned[20, 20] == 0).all()

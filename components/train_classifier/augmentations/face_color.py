@@ -1,16 +1,12 @@
-"""Random changes of training pictures. Every draw comes from the generator that is passed in."""
+"""Random colours and holes of training pictures. Every draw comes from the generator that is passed in."""
 
 import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from components.train_classifier.augmentations.config import Augment
-from serving.runtime.image_file import Rect
-
-Pixels = NDArray[np.uint8]
-Color = tuple[int, int, int]
+from components.train_classifier.augmentations.ranges import Color, Pixels
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -18,37 +14,8 @@ _ERASED_AREA = (0.02, 0.2)
 _ERASED_ASPECT = 3.0
 
 
-def random_rect(rect: Rect, size: tuple[int, int], augment: Augment, rng: np.random.Generator) -> Rect:
-    """Draw a rectangle inside `rect` (or slightly beyond it) and inside an upright image of `size` (height, width).
-
-    See `Augment` for how its area, aspect ratio and place are drawn.
-    """
-    left, top, right, bottom = rect
-    height, width = bottom - top, right - left
-    area = rng.uniform(*augment.scale)
-    stretch = math.exp(rng.uniform(math.log(augment.aspect[0]), math.log(augment.aspect[1])))
-    new_width = min(width * math.sqrt(area * stretch), size[1])
-    new_height = min(height * math.sqrt(area / stretch), size[0])
-    new_left = _place(left, width, new_width, size[1], augment.translate, rng)
-    new_top = _place(top, height, new_height, size[0], augment.translate, rng)
-    return new_left, new_top, new_left + new_width, new_top + new_height
-
-
-def _place(start: float, length: float, part: float, limit: float, translate: float, rng: np.random.Generator) -> float:
-    slack = length - part
-    margin = translate * length
-    drawn = start + rng.uniform(min(slack, 0.0) - margin, max(slack, 0.0) + margin)
-    return float(min(max(drawn, 0.0), limit - part))
-
-
-def augment_pixels(pixels: Pixels, augment: Augment, fill: Color, rng: np.random.Generator) -> Pixels:
-    """Mirror, turn, recolour and erase a picture, uint8 (h,w,3) RGB; new corners and holes get the colour `fill`."""
-    if rng.random() < augment.flip:
-        pixels = pixels[:, ::-1]
-    if augment.rotation > 0:
-        angle = rng.uniform(-augment.rotation, augment.rotation)
-        turned = Image.fromarray(np.ascontiguousarray(pixels)).rotate(angle, Image.Resampling.BILINEAR, fillcolor=fill)
-        pixels = np.asarray(turned)
+def recolour(pixels: Pixels, rng: np.random.Generator, *, augment: Augment, fill: Color) -> Pixels:
+    """Return a picture, uint8 (h,w,3) RGB, with other colours and maybe a hole of the colour `fill`."""
     pixels = jitter_colors(pixels, augment, rng)
     if rng.random() < augment.erasing:
         erase(pixels, fill, rng)
