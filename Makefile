@@ -53,13 +53,16 @@ lint: $(READY) ## ruff, mypy, and the committed IR against the code
 	@$(BIN)/facet compile --check
 
 test: $(READY) ## all tests but the slow ones and those in containers
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not containers" --numprocesses auto --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not photos and not containers" --numprocesses auto --dist loadfile $(ARGS)
 
 test-containers: $(READY) ## build the images and test them; brings up an engine on Debian as root
 	@docker/engine docker/test $(ARGS)
 
-test-slow: $(READY) ## the long campaigns; real photos when FACET_PHOTOS names their folder
+test-slow: $(READY) ## the long campaigns
 	@$(BIN)/pytest -m "slow and not containers" $(ARGS)
+
+test-photos: $(READY) ## how good models from the real photos in FACET_PHOTOS are: nine trainings, over an hour
+	@$(BIN)/pytest -m photos $(ARGS)
 
 bench: $(READY) ## measure, print a table, write .facet/bench.json
 	@$(BIN)/python -m pipelines.bench
@@ -71,4 +74,4 @@ clean: ## remove .venv and caches; runs and data in .facet stay
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-slow bench lock clean
+.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-slow test-photos bench lock clean
