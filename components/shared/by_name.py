@@ -47,6 +47,7 @@ def check_arguments(
 ) -> None:
     """Raise InputError when `function` has no such argument or needs one more; the message lists what it takes.
 
+    Neither is a text taken for an argument that is true or false by default, since 'False' would count as true.
     `given` are the arguments that the caller passes itself; a configuration cannot set them.
     """
     try:
@@ -60,9 +61,11 @@ def check_arguments(
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and parameter.name not in given
     }
     takes = f"it takes: {', '.join(named) or 'none'}"
-    for name in arguments:
+    for name, value in arguments.items():
         if name in given or (name not in named and not open_ended):
             raise InputError(f"{what} has no argument '{name}'; {takes}")
+        if name in named and isinstance(named[name].default, bool) and isinstance(value, str):
+            raise InputError(f"{what}: {name} must be true or false, got the text '{value}'; write it without quotes")
     missing = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     missing = [name for name in missing if name not in arguments]
     if missing:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kfp import dsl
-from sklearn.metrics import f1_score
+from sklearn.metrics import confusion_matrix, f1_score
 
 from components.evaluate.component import evaluate as door
 from components.evaluate.evaluate import Evaluation, evaluate
@@ -174,6 +174,47 @@ class Outside(HTMLParser):
         if tag in ("script", "link", "img", "iframe", "object", "base", "form"):
             self.found.append(tag)
         self.found += [name for name, _ in attributes if name in ("src", "href", "srcset") or name.startswith("on")]
+
+
+class Confusion(HTMLParser):
+    """The cells of the confusion table, row by row; without what is small print."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.inside, self.small = False, False
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.inside = self.inside or (tag, ("class", "confusion")) == ("table", *attributes[:1])
+        self.small = tag == "small"
+        if self.inside and tag == "tr":
+            self.rows.append([])
+        if self.inside and tag in ("th", "td"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside, self.small = self.inside and tag != "table", False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside and not self.small and self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+
+@pytest.mark.parametrize("space", ["mask", "mask_gender_age"])
+def test_the_confusion_table_of_the_report_has_the_truth_in_its_rows(space: str, tmp_path: Path) -> None:
+    """mask 16."""
+    case = Case(tmp_path, space)
+    result = case.run()
+    truth, guess = case.truth, case.predictions().class_probabilities().argmax(axis=1)
+    labels = case.space.class_labels
+    wanted = confusion_matrix(truth, guess, labels=range(len(labels))).tolist()
+    assert [list(row) for row in result.confusion] == wanted != np.transpose(wanted).tolist()
+    parser = Confusion()
+    parser.feed((tmp_path / "report").read_text(encoding="utf-8"))
+    head, *rows = parser.rows
+    assert head == ["", *labels, "faces"]
+    assert [row[0] for row in rows] == list(labels)
+    assert [[int(cell.replace("·", "0")) for cell in row[1:]] for row in rows] == [[*row, sum(row)] for row in wanted]
 
 
 @pytest.mark.parametrize("space", ["mask", "mask_gender_age"])

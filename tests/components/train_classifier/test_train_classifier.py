@@ -67,6 +67,15 @@ def test_tensorboard_has_every_curve(run: Run) -> None:
         "Train/loss": train_steps, "Train/accuracy": train_steps, "Train/learning_rate": train_steps,
         "Val/loss": [1, 2], "Val/accuracy": [1, 2], "Val/f1": [1, 2],
     }  # fmt: skip
+    history = json.loads((folder / "history.json").read_text())
+    values = {tag: [event.value for event in events.Scalars(tag)] for tag in steps}
+    for name in ("loss", "accuracy", "f1"):
+        assert values[f"Val/{name}"] == pytest.approx([row[f"val_{name}"] for row in history])
+    for name in ("loss", "accuracy"):
+        first, second, third, fourth = values[f"Train/{name}"]
+        means = [(2 * first + second) / 3, (third + 2 * fourth) / 3]
+        assert means == pytest.approx([row[f"train_{name}"] for row in history])
+        assert first != second
 
 
 def test_same_seed_same_weights_with_any_number_of_workers(run: Run) -> None:

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from components.train_classifier.config import TrainConfig, resolve_config
+from pipelines.config import resolve
 from serving.runtime.card import CropRule
 from serving.runtime.errors import InputError
 
@@ -15,6 +16,15 @@ def test_parameters_win_over_the_dict_and_floats_become_ints() -> None:
     )
     assert (config.epochs, config.batch_size, config.augment.rotation) == (7, 8, 5.0)
     assert isinstance(config.batch_size, int)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("False", False), ("True", True), ("no", False), ("on", True)])
+def test_a_truth_value_may_be_text(text: str, meant: bool) -> None:
+    config = resolve_config({"label_space": "mask", "compile": text, "network": {"keep_classes": text}})
+    assert (config.compile, config.spec.keep_classes) == (meant, meant)
+    training = resolve("", [f"training.compile={text}", f"training.network.keep_classes='{text}'"], {}).training
+    config = resolve_config({"label_space": "mask", **training})
+    assert (config.compile, config.spec.keep_classes) == (meant, meant)
 
 
 @pytest.mark.parametrize(

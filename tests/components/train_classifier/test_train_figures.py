@@ -1,5 +1,8 @@
+from typing import Any
+
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.classification import label_scores
@@ -37,6 +40,31 @@ def test_right_is_green_and_wrong_is_red() -> None:
     for guess in (0, 1):
         red, green = np.moveaxis(prediction_grid([(picture, 0, guess)], ["worn", "absent"]).astype(int), 2, 0)[:2]
         assert ((green - red > 50).any(), (red - green > 50).any()) == (guess == 0, guess == 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "captions"),
+    [("mask", ["worn", "incorrect", "absent"]), ("gender_age", ["male\n  <30", "male\n  30-59", "male\n  >=60"])],
+)
+def test_captions_tell_the_truth_above_and_the_guess_below(
+    name: str, captions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mask 41: three pictures of one row, each with its two captions under it."""
+    drawn: list[tuple[float, float, str]] = []
+
+    def write(self: ImageDraw.ImageDraw, at: tuple[float, float], text: str, **options: Any) -> None:
+        drawn.append((*at, text))
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "multiline_text", write)
+    picture = np.zeros((20, 20, 3), np.uint8)
+    grid = prediction_grid([(picture, 0, 2), (picture, 1, 1), (picture, 2, 0)], label_space(name).class_labels)
+    cell_height, cell_width = grid.shape[0] // 4, grid.shape[1] // 4
+    above, under = ([text for *_, text in drawn[first::2]] for first in (0, 1))
+    assert above == [f"is {captions[at]}" for at in (0, 1, 2)]
+    assert under == [f"got {captions[at]}" for at in (2, 1, 0)]
+    for at, ((left, top, _), (same, below, _)) in enumerate(zip(drawn[::2], drawn[1::2], strict=True)):
+        assert at * cell_width <= left == same < (at + 1) * cell_width
+        assert np.argwhere((grid[:cell_height] == 0).all(axis=2))[:, 0].max() < top < below < cell_height
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, 0), (1, 1), (7, 7), (16, 16), (1000, 16)])

@@ -42,7 +42,8 @@ def steps(client: MlflowClient, run_id: str, name: str) -> list[int]:
 
 
 def test_a_run_has_everything(tracking: str, dataset: Path, tmp_path: Path) -> None:
-    result = go(dataset, tmp_path / "out", user="someone", epochs=3, label_space="gender")
+    rates = {"learning_rate": 0.05, "scheduler": "constant", "ema_decay": 0.5, "augmentation": "none", "seed": 10}
+    result = go(dataset, tmp_path / "out", user="someone", epochs=3, label_space="gender", **rates)
     client = MlflowClient()
     run = client.get_run(result.run_id)
     assert client.get_experiment(run.info.experiment_id).name == "facet-gender"
@@ -54,12 +55,17 @@ def test_a_run_has_everything(tracking: str, dataset: Path, tmp_path: Path) -> N
     }
     facts = json.loads((tmp_path / "out" / "config.json").read_text())
     assert facts["environment"].keys() >= {"python", "platform", "device", "threads"}
-    wanted = {"dataset_digest": facts["dataset_digest"], "config.batch_size": "8", "config.scheduler.name": "one_cycle"}
+    wanted = {"dataset_digest": facts["dataset_digest"], "config.batch_size": "8", "config.scheduler.name": "constant"}
     wanted["environment.device"] = "cpu"
     assert wanted.items() <= run.data.params.items()
     assert run.data.tags["mlflow.user"] == "someone"
     if "git_revision" in facts["environment"]:
         assert run.data.tags["mlflow.source.git.commit"] == facts["environment"]["git_revision"]
+    local = {name: (tmp_path / "out" / f"{name}.pt").read_bytes() for name in record.BEST}
+    assert local["best_f1"] != local["best_acc"]
+    for name, content in local.items():
+        sent = client.download_artifacts(result.run_id, f"{name}/{name}.pt", str(tmp_path))
+        assert Path(sent).read_bytes() == content
     sizes = {
         file.path: file.file_size
         for folder in ("best", "best_f1", "best_acc", None)

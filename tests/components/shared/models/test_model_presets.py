@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from components.shared.models.backbones import check_input
 from components.shared.models.freeze import stages
 from components.shared.models.network import Network, build_network
 from components.shared.models.presets import PRESETS
 from components.shared.models.spec import resolve_model
-from serving.runtime.card import Head, Normalization
+from serving.runtime.card import Head, InputSize, Normalization
 from serving.runtime.errors import InputError
 
 NORMALIZATION = Normalization(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
@@ -130,6 +131,27 @@ def test_logits(name: str) -> None:
     check_logits(name, "all")
 
 
+STATED = {
+    "EffNetB0": (256, 192),
+    "EfficientNetB3": (300, 300),
+    "EfficientNetB4FreezeTop3": (380, 380),
+    "EfficientNetB7": (600, 600),
+    "Vgg11": (224, 224),
+    "CustomModel_Arc": (384, 288),
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_stated_sizes(name: str) -> None:
+    """mask 33; Inception, and the ViTs that are bound to one size, are among all models below."""
+    height, width = STATED[name]
+    spec = resolve_model(name)
+    check_input(spec.backbone, spec.arguments, InputSize(height=height, width=width))
+    with torch.device("meta"):
+        network, images = build(name).eval(), torch.zeros((2, height, width, 3), dtype=torch.uint8)
+        assert network(images).shape == (2, 18)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", TABLE)
@@ -190,6 +212,14 @@ def test_frozen_parts_of_all_models_stay_bit_identical(name: str) -> None:
     small = {"arguments": {"image_size": 64}} if name.startswith("Vi") else {}
     side = 64 if small else 299 if name == "Inception" else 64
     check_training(build(name, changes={**RANDOM, **small}), side)
+
+
+def test_a_preset_of_a_frozen_backbone_can_be_unfrozen() -> None:
+    """emotion 44."""
+    with torch.device("meta"):
+        network = build("resnet50_linear_probe", changes={**RANDOM, "freeze": "none"}).train()
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(module.training for module in network.modules())
 
 
 def test_freezing_by_name() -> None:

@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from components.shared.dataset.archive import ArchiveWriter
 from components.train_classifier.config import TrainConfig, resolve_config
 from components.train_classifier.data.loader import Batch, FaceDataset, FixedOrder, TrainOrder, make_loader
 from components.train_classifier.data.samples import Sample
+from components.train_classifier.objective_config import SamplingSpec
 from serving.runtime.card import Head, ModelCard
 from serving.runtime.errors import InputError
 from serving.runtime.preprocess import decode_crop_resize
@@ -70,6 +72,35 @@ def test_an_epoch_has_every_sample_once_in_batches_of_nearly_equal_size(faces: t
     assert sorted(first) == sorted(second) == list(range(9))
     assert first != second
     assert batches[0].images.dtype == torch.uint8 and batches[0].images.shape == (3, 32, 24, 3)
+
+
+def test_the_order_draws_by_the_configured_sampling() -> None:
+    """mask 66: six faces, two and one of three classes, and every class has three draws an epoch."""
+    config = CONFIG.model_copy(update={"sampling": SamplingSpec(name="class_balanced")})
+    classes = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2])
+    batches = list(TrainOrder(config, classes, 0))
+    for epoch in range(2):
+        drawn = [index for batch in batches for number, index in batch if number == epoch]
+        assert np.bincount(classes[drawn]).tolist() == [3, 3, 3]
+
+
+def test_neither_batches_nor_pictures_are_kept(faces: tuple[Path, list[Sample]]) -> None:
+    """mask 50: memory does not grow with the number of faces."""
+    pictures: list[weakref.ref[NDArray[np.uint8]]] = []
+
+    class Watched(FaceDataset):
+        def pixels(self, sample: Sample, epoch: int = 0) -> NDArray[np.uint8]:
+            found = super().pixels(sample, epoch)
+            pictures.append(weakref.ref(found))
+            return found
+
+    batches: list[weakref.ref[torch.Tensor]] = []
+    loader = make_loader(Watched(*faces, CONFIG, augmented=True), TrainOrder(CONFIG, np.zeros(9, np.int64), 0), 0)
+    for batch in loader:
+        batches.append(weakref.ref(batch.images))
+        assert sum(reference() is not None for reference in batches) <= 2
+        assert sum(reference() is not None for reference in pictures) <= 2 * 3
+    assert (len(batches), len(pictures)) == (6, 18)
 
 
 def test_draws_follow_seed_epoch_and_face_and_nothing_else(faces: tuple[Path, list[Sample]]) -> None:

@@ -206,6 +206,10 @@ def test_an_imported_class_and_whole_floats() -> None:
         ({"name": "LBFGS"}, ["LBFGS", "one batch"]),
         ({"name": "SparseAdam"}, ["SparseAdam", "sparse gradients"]),
         ({"name": "Adam", "arguments": {"momentum": 0.9}}, ["'Adam' has no argument 'momentum'", "betas"]),
+        (
+            {"name": "SGD", "arguments": {"momentum": 0.9, "nesterov": "False"}},
+            ["nesterov", "true or false", "'False'"],
+        ),
         ({"name": "SGD", "arguments": {"lr": 0.9}}, ["'learning_rate'"]),
         ({"name": "SGD", "arguments": {"weight_decay": 0.9}}, ["'weight_decay'", "of its own"]),
         ({"name": "SGD", "arguments": {"nesterov": True}}, ["SGD", "momentum"]),
