@@ -64,8 +64,8 @@ def cut_face(
     x, y = read_places(rect, input_size, mirrored, augment, rng)
     height, width = header.upright
     reach = (max(float(x.min()), 0), max(float(y.min()), 0), min(float(x.max()), width), min(float(y.max()), height))
-    larger = _density(rect, input_size) / _density(reach, input_size)
-    part, (left, top, right, bottom) = decode_rect(data, header, reach, input_size, min_decode * larger)
+    as_fine_as_rect = min_decode * _density(rect, input_size) / _density(reach, input_size)
+    part, (left, top, right, bottom) = decode_rect(data, header, reach, input_size, as_fine_as_rect)
     across, down = (right - left) / (reach[2] - reach[0]), (bottom - top) / (reach[3] - reach[1])
     for places, start, scale, new_start in ((x, reach[0], across, left), (y, reach[1], down, top)):
         places *= scale
