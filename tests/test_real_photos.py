@@ -1,4 +1,8 @@
-"""How good models from real photos are: `FACET_PHOTOS` names their folder, without it nothing is measured."""
+"""How good models from real photos are: `FACET_PHOTOS` names their folder, without it nothing is measured.
+
+Age and emotion were measured within 0.01 above what is asked of them; their bounds leave as much for the arithmetic of
+another machine.
+"""
 
 import csv
 import os
@@ -61,7 +65,7 @@ def test_mask_states_of_people_never_seen(tmp_path: Path, capsys: pytest.Capture
 def test_gender_and_age_of_people_never_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = [measure("photos_gender_age", seed, tmp_path, capsys) for seed in SEEDS]
     assert statistics.mean(each["gender_accuracy"] for each in metrics) >= 0.91
-    assert statistics.mean(each["age_accuracy"] for each in metrics) >= 0.7
+    assert statistics.mean(each["age_accuracy"] for each in metrics) >= 0.73
 
 
 @pytest.mark.photos
@@ -76,4 +80,4 @@ def test_emotions_of_people_never_seen(tmp_path: Path, capsys: pytest.CaptureFix
         scores.append(statistics.mean(row["label"] == row["path"].split("/")[1] for row in rows))
         with capsys.disabled():
             print(f"{len(rows)} pictures of fer2013: accuracy {scores[-1]:.3f}")
-    assert statistics.mean(scores) >= 0.38
+    assert statistics.mean(scores) >= 0.44
