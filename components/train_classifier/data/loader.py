@@ -147,7 +147,7 @@ def _give_way(worker: int) -> None:
     """Leave the CPU to the threads that compute, where the two share it.
 
     Those wait for each other at every layer, so that a reader in the way of one holds up all. On two cores an epoch of
-    48 px faces took 5.6 s for 7.3. Nothing is lost: where batches are lacking, the readers are alone.
+    48 px faces took 5.6 s for 6.7 to 7.7. Nothing is lost: where batches are lacking, the readers are alone.
     """
     os.nice(_LEAST_URGENT)
 

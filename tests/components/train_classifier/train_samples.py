@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
@@ -27,9 +28,15 @@ from components.shared.dataset.archive import ArchiveWriter
 from components.shared.models import checkpoint
 from components.shared.models.checkpoint import Checkpoint
 from components.train_classifier import loop, record, train, unfinished
-from components.train_classifier.config import TrainConfig, resolve_config
+from components.train_classifier.config import IMAGENET, TrainConfig, resolve_config
+from components.train_classifier.data.read import read_data
+from components.train_classifier.data.samples import Sample
+from components.train_classifier.learner import Learner, new_learner
 
 MASKS = ("worn", "incorrect", "absent")
+
+PLAIN = "train_samples:Plain"
+Run = Callable[..., Path]
 
 
 def draw(mask: int, rng: np.random.Generator) -> bytes:
@@ -94,6 +101,28 @@ class Plain(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.fc(self.features(images).mean(dim=(2, 3)))
         return logits
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = json.loads((folder / "history.json").read_text())
+    return rows
+
+
+def learner_of(dataset: Path, **entries: Any) -> Learner:
+    settings = config(**entries)
+    data = read_data(settings, dataset / "annotations.json")
+    counts = [target.sum(axis=0) for target in data.train.targets]
+    return new_learner(settings, data.heads, IMAGENET, counts, 3, device=torch.device("cpu"))
+
+
+def labels_of(faces: list[Sample]) -> dict[str, NDArray[np.int64]]:
+    """The indices of mask, gender and age of every face."""
+    known = [face.attributes for face in faces]
+    return {
+        "mask": np.array([MASKS.index(face["mask"]) if "mask" in face else -1 for face in known]),
+        "gender": np.array([("male", "female").index(face["gender"]) for face in known]),
+        "age": np.array([(face["age"] >= 30) + (face["age"] >= 60) for face in known]),
+    }
 
 
 def same_weights(one: Checkpoint, other: Checkpoint) -> bool:
