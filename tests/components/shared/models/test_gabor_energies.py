@@ -22,9 +22,11 @@ def by_scale(maps: torch.Tensor, scales: int) -> torch.Tensor:
     return inner.mean(dim=(0, 2, 3)).reshape(scales, ORIENTATIONS)
 
 
+@pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("number", range(ORIENTATIONS))
-def test_a_grating_shows_in_its_own_orientation(number: int) -> None:
-    energies = by_scale(GaborEnergies(2)(grating(math.pi * number / ORIENTATIONS, 0.55 * math.pi)), 2)
+def test_a_grating_shows_in_its_own_orientation(number: int, stride: int) -> None:
+    bank = GaborEnergies(stride)
+    energies = by_scale(bank(grating(math.pi * number / ORIENTATIONS, 0.55 * math.pi)), bank.scales)
     assert energies[0].argmax() == number
     around = energies[0].roll(-number)
     assert around[0] > 1.3 * around[1] and around[0] > 5 * around[ORIENTATIONS // 2]
@@ -37,6 +39,13 @@ def test_the_coarser_scales_are_those_of_the_halved_picture(stride: int) -> None
     coarser = GaborEnergies(stride)(images)[:, ORIENTATIONS:]
     torch.testing.assert_close(coarser, GaborEnergies(stride // 2)(halved))
     assert (coarser[:, :ORIENTATIONS] - GaborEnergies(stride)(images)[:, :ORIENTATIONS]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("size", [(48, 40), (45, 51), (1, 2)])
+def test_colours_are_those_of_the_picture_halved_with_its_last_row_and_column(size: tuple[int, int]) -> None:
+    images = torch.randn(2, 3, *size)
+    halved = torch.nn.functional.avg_pool2d(images, 2, ceil_mode=True)
+    torch.testing.assert_close(GaborEnergies(2)(images)[:, -3:], halved)
 
 
 def test_contrast_brightness_and_phase_do_not_matter() -> None:
