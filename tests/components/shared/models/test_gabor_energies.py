@@ -48,6 +48,17 @@ def test_colours_are_those_of_the_picture_halved_with_its_last_row_and_column(si
     torch.testing.assert_close(GaborEnergies(2)(images)[:, -3:], halved)
 
 
+def test_energies_are_divided_by_their_mean_over_orientations_and_the_81_places_around() -> None:
+    bank, images = GaborEnergies(1), torch.randn(2, 3, 14, 11)
+    luma = (images * bank.luma).sum(dim=1, keepdim=True)
+    padded = torch.nn.functional.pad(luma, (3, 3, 3, 3), mode="replicate")
+    even, odd = torch.nn.functional.conv2d(padded, bank.even_and_odd).split(ORIENTATIONS, dim=1)
+    energy = torch.sqrt(even**2 + odd**2 + 1e-4)
+    mean = energy.mean(dim=1, keepdim=True)
+    around = torch.nn.functional.avg_pool2d(mean, 9, 1, 4, count_include_pad=False)
+    torch.testing.assert_close(bank(images)[:, :ORIENTATIONS], energy / (around + 0.05))
+
+
 def test_contrast_brightness_and_phase_do_not_matter() -> None:
     bank = GaborEnergies(1)
     angle = math.pi / 4
