@@ -65,7 +65,7 @@ test-photos: $(READY) ## how good models from the real photos in FACET_PHOTOS ar
 	@$(BIN)/pytest -m photos $(ARGS)
 
 bench: $(READY) ## measure, print a table, write .facet/bench.json
-	@$(BIN)/python -m pipelines.bench
+	@$(BIN)/python -m benchmarks
 
 lock: $(READY) ## resolve pyproject.toml again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipelines.catalogue import PIPELINES
+from pipelines.catalog import PIPELINES
 
 if TYPE_CHECKING:
     from pipelines.resources import Site

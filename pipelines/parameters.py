@@ -10,7 +10,7 @@ from components.ingest.ingest import FORMATS
 from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.classification import SCALARS
 from components.split.options import SplitOptions
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from pipelines.problems import Problem, known, problems_of
 from serving.runtime.errors import InputError
 

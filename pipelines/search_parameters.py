@@ -6,8 +6,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from components.search.space import Dimension, overlaps, planned, read_space
-from components.train_classifier.changes import lay_over
-from components.train_classifier.config import OF_NO_EFFECT, TrainConfig
+from components.train_classifier.config.changes import lay_over
+from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
 from pipelines.parameters import SHARED, ModelConfig
 from pipelines.problems import Problem, known, problems_of
 from serving.runtime.errors import InputError

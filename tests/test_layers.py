@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HOUSE = ("components", "pipelines", "serving")
+GRAPHS = {"classification", "cross_validation", "search"}
+PIPELINES_ROOT = GRAPHS | {"__init__", "catalog", "intermediate", "parameters", "parts", "problems", "resources", "search_parameters"}
 NOT_STEPS = {"shared", "container_images"}
 FOREIGN_TO_SERVING = {"torch", "torchvision", "kfp", "mlflow", "cv2", "sklearn", "pandas"}
 
@@ -95,14 +97,19 @@ def test_every_arrow_points_the_right_way() -> None:
         ("components.split.split", "from components.ingest.ingest import ingest"),
         ("components.split.split", "from components.split.component import split"),
         ("components.split.split", "import kfp"),
-        ("components.split.split", "from serving.server.app import build"),
+        ("components.split.split", "from serving.server.http.app import build"),
         ("components.split.split", "from pipelines import settings"),
         ("components.split.split", "def f():\n    import kfp.dsl"),
-        ("pipelines.cli", "from serving.server.app import build"),
+        ("pipelines.command.main", "from serving.server.http.app import build"),
     ],
 )
 def test_a_wrong_arrow_is_seen(name: str, source: str) -> None:
     assert wrong_arrows(name, ast.parse(source))
+
+
+def test_the_root_of_pipelines_holds_graphs_and_what_they_share() -> None:
+    """The command line, the local runner, the cluster client and the samples are in folders of their own."""
+    assert {path.stem for path in (ROOT / "pipelines").glob("*.py")} == PIPELINES_ROOT
 
 
 def component_files() -> list[Path]:

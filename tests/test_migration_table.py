@@ -10,14 +10,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.shared.models.presets import PRESETS
-from components.train_classifier.augmentations.config import AUGMENTATION_NAMES
-from components.train_classifier.config import TrainConfig
-from components.train_classifier.objective_config import LOSS_NAMES
-from pipelines.catalogue import PIPELINES
-from pipelines.cli import app
-from pipelines.config import CONFIGS, resolve
-from pipelines.steps import step_app
+from components.shared.models.spec.presets import PRESETS
+from components.train_classifier.config.augmentation import AUGMENTATION_NAMES
+from components.train_classifier.config.objective import LOSS_NAMES
+from components.train_classifier.config.training import TrainConfig
+from pipelines.catalog import PIPELINES
+from pipelines.command.config import CONFIGS, resolve
+from pipelines.command.main import app
+from pipelines.command.step import step_app
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "migration.md"

@@ -17,15 +17,15 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
 from components.shared.models.network import head_probabilities
 from components.split.split import split
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.loader import FaceDataset
 from components.train_classifier.data.samples import select_faces
 from components.train_classifier.train import train
-from pipelines.sample_data import draw_sample
-from serving.runtime.image_file import read_header
+from pipelines.samples.profiles import draw_sample
+from serving.runtime.image.file import read_header
+from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, crop_rect, decode_crop_resize, decode_rect_resize
 from serving.runtime.predictor import load_model
-from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, crop_rect, decode_crop_resize, decode_rect_resize
-from serving.server.app import create_app
+from serving.server.http.app import create_app
 from serving.server.state import ServerState
 
 TOLERANCE = 1e-3

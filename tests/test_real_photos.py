@@ -17,9 +17,9 @@ from components.export_onnx.export import export
 from components.ingest.ingest import ingest
 from components.predict.predict import predict
 from components.split.split import split
-from components.train_classifier.config import resolve_config
+from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import train
-from pipelines.config import resolve
+from pipelines.command.config import resolve
 from pipelines.parameters import SHARED, ClassificationConfig
 
 SEEDS = (0, 1, 2)

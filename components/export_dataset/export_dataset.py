@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.export_dataset.choice import SPLITS, Choice, ExportOptions, Remarks, choose
-from components.export_dataset.coco_tree import export_coco
-from components.export_dataset.files import by_split, write_mapper
-from components.export_dataset.profile_lists import export_profile_lists
-from components.export_dataset.yolo import export_yolo_classification, export_yolo_detection
 from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.archive import ImageArchive
+from components.shared.dataset.export.choice import SPLITS, Choice, ExportOptions, Remarks, choose
+from components.shared.dataset.export.coco_tree import export_coco
+from components.shared.dataset.export.files import by_split, write_mapper
+from components.shared.dataset.export.profile_lists import export_profile_lists
+from components.shared.dataset.export.yolo import export_yolo_classification, export_yolo_detection
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.options import parse_options
 from components.shared.output_folder import complete_folder

@@ -11,26 +11,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.ingest.aihub import AihubOptions, read_aihub
-from components.ingest.class_folder import ClassFolderOptions, read_class_folders
-from components.ingest.coco import CocoOptions, read_coco
-from components.ingest.evaluation_folder import EvaluationOptions, read_evaluation
 from components.ingest.fingerprint import dhash
-from components.ingest.found import Found, FoundFace, Record
+from components.ingest.formats.aihub import AihubOptions, read_aihub
+from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
+from components.ingest.formats.coco import CocoOptions, read_coco
+from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
+from components.ingest.formats.found import Found, FoundFace, Record
+from components.ingest.formats.manifest import ManifestOptions, read_manifest
+from components.ingest.formats.options import Options
+from components.ingest.formats.profile import ProfileOptions, read_profiles
+from components.ingest.formats.yolo import YoloOptions, read_yolo
 from components.ingest.image_type import is_other_type
-from components.ingest.manifest import ManifestOptions, read_manifest
-from components.ingest.options import Options
-from components.ingest.profile import ProfileOptions, read_profiles
-from components.ingest.source import Source
-from components.ingest.yolo import YoloOptions, read_yolo
+from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Annotations, Box, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.image_file import Header, read_header
-from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, decode
+from serving.runtime.image.file import Header, read_header
+from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, decode
 from serving.runtime.storage import is_s3
 
 _log = logging.getLogger(__name__)

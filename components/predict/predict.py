@@ -18,8 +18,8 @@ from components.shared.progress import progress
 from serving.runtime.card import ModelCard
 from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import ImageError, InputError, NotFoundError
+from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.predictor import Predictor
-from serving.runtime.preprocess import decode_crop_resize
 
 SPLITS = ("test", "val", "train", "all")
 _AHEAD = 2

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from components.shared.models.checkpoint import Checkpoint
 from components.shared.models.network import Network, build_network
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.objective.losses import Objective
-from components.train_classifier.optimisation.ema import MovingAverage
-from components.train_classifier.optimisation.optimisers import make_optimizer
-from components.train_classifier.optimisation.sam import SharpnessAware
-from components.train_classifier.optimisation.schedules import Schedule, make_schedule
+from components.train_classifier.optimization.ema import MovingAverage
+from components.train_classifier.optimization.optimizers import make_optimizer
+from components.train_classifier.optimization.sam import SharpnessAware
+from components.train_classifier.optimization.schedules import Schedule, make_schedule
 from serving.runtime.card import Head, Normalization
 from serving.runtime.errors import InputError
 

@@ -15,14 +15,14 @@ from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.metrics.classification import ClassificationScores, classification_metrics
 from components.shared.models.network import head_probabilities
 from components.shared.progress import progress
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.loader import Batch
 from components.train_classifier.data.samples import Faces, file_names
 from components.train_classifier.learner import Learner
 from components.train_classifier.objective.losses import correct
 from components.train_classifier.objective.mixing import mix, mixing_rng
 from components.train_classifier.objective.pseudo_labels import pseudo_targets, pseudo_weight
-from components.train_classifier.optimisation.sam import SharpnessAware
+from components.train_classifier.optimization.sam import SharpnessAware
 from components.train_classifier.processes import Processes
 from serving.runtime.errors import InputError
 

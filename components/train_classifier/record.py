@@ -12,11 +12,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
 from components.shared.tracking.runs import Run
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.objective import METRICS
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.figures import class_table, prediction_grid
 from components.train_classifier.learner import Learner
 from components.train_classifier.loop import Validation
-from components.train_classifier.objective_config import METRICS
 from components.train_classifier.unfinished import BEST, CLASSES, LAST, PREDICTIONS, Unfinished, link
 
 Row = dict[str, float]

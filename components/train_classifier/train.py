@@ -12,7 +12,7 @@ import torch
 
 from components.shared.models.checkpoint import Checkpoint, load_checkpoint
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.loader import FaceDataset, FixedOrder, TrainOrder, make_loader
 from components.train_classifier.data.normalization import compute_normalization
 from components.train_classifier.data.read import Data, read_data
@@ -20,7 +20,7 @@ from components.train_classifier.environment import environment, versions
 from components.train_classifier.figures import spread
 from components.train_classifier.learner import find_device, new_learner
 from components.train_classifier.loop import train_epoch, validate
-from components.train_classifier.optimisation.early_stopping import should_stop
+from components.train_classifier.optimization.early_stopping import should_stop
 from components.train_classifier.processes import join
 from components.train_classifier.record import Recorder, Row, Scalars, best_row
 from components.train_classifier.unfinished import BEST, LAST, Unfinished, fetch, unfinished

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.train_classifier.changes import lay_over
 from components.train_classifier.cluster.train_job import train_on_nodes
-from components.train_classifier.config import TrainConfig, resolve_config
+from components.train_classifier.config.changes import lay_over
+from components.train_classifier.config.training import TrainConfig, resolve_config
 from components.train_classifier.train import TrainResult, train
 from serving.runtime.errors import InputError
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
-from components.train_classifier.objective_config import Metric
+from components.train_classifier.config.objective import Metric
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import Location, download, s3_client, upload
 

@@ -13,8 +13,8 @@ import kfp_server_api
 import urllib3
 
 from pipelines.cluster.explain import FAULTS, UnreadableAnswerError, explanation, host_of, status_of
-from pipelines.errors import ClusterError
-from pipelines.settings import Settings
+from pipelines.environment.errors import ClusterError
+from pipelines.environment.settings import Settings
 from serving.runtime.errors import InputError
 
 OLDEST = (2, 14)

@@ -10,8 +10,8 @@ from typing import Any
 import kfp_server_api
 import urllib3
 
-from pipelines.errors import ClusterError
-from pipelines.settings import Settings
+from pipelines.environment.errors import ClusterError
+from pipelines.environment.settings import Settings
 
 REDIRECTS = (301, 302, 303, 307, 308)
 LOGIN = "set KFP_TOKEN, KFP_COOKIES or KF_PIPELINES_SA_TOKEN_PATH"

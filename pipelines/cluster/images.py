@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from components import container_images
+from pipelines.environment.settings import Settings
 from pipelines.intermediate import IMAGE_VARIABLES
-from pipelines.settings import Settings
 from serving.runtime.errors import InputError
 
 FILE = "images.json"

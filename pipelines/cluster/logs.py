@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import FAULTS
 from pipelines.cluster.runs import get_run, tasks
-from pipelines.errors import ClusterError
+from pipelines.environment.errors import ClusterError
 from pipelines.resources import STEP_LABEL
 from serving.runtime.errors import InputError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import FAULTS, explained, explanation, passing
-from pipelines.errors import ClusterError
+from pipelines.environment.errors import ClusterError
 
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 POLL_SECONDS = 5.0

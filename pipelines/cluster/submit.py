@@ -14,10 +14,10 @@ from pipelines.cluster.connect import Cluster, connect
 from pipelines.cluster.explain import FAULTS, explained, explanation, passing
 from pipelines.cluster.images import place_images
 from pipelines.cluster.runs import wait_for_run
-from pipelines.errors import ClusterError
+from pipelines.environment.errors import ClusterError
+from pipelines.environment.settings import Settings
 from pipelines.parameters import PipelineConfig
-from pipelines.sample_source import SAMPLES, put_sample
-from pipelines.settings import Settings
+from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import StorageError
 from serving.runtime.storage import Location, digest, is_s3
 

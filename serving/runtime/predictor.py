@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from serving.runtime.card import INPUT_NAME, ModelCard
 from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import InputError
-from serving.runtime.preprocess import Box, decode_crop_resize
+from serving.runtime.image.preprocess import Box, decode_crop_resize
 from serving.runtime.registry import fetch_model
 
 # Images per run of the graph: memory stays bounded whatever the caller brings.

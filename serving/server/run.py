@@ -13,7 +13,7 @@ from types import FrameType
 import uvicorn
 
 from serving.runtime.predictor import load_model
-from serving.server.app import create_app
+from serving.server.http.app import create_app
 from serving.server.state import ServerState
 
 # After a stop signal: how long requests in flight may take, and then how long their connections may stay open.

@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from export_samples import photos, store
 
-from components.ingest.profile import MASK_OF_STEM
+from components.ingest.formats.profile import MASK_OF_STEM
 from components.shared.dataset.annotations import Face, Image
 
 
@@ -42,3 +43,9 @@ def kill_when_ready():
             process.send_signal(signal.SIGKILL)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """The data set of the export tests."""
+    return store(tmp_path_factory.mktemp("data"), photos())

@@ -12,7 +12,7 @@ from components.export_dataset.export_dataset import export_dataset
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import read_annotations
 from components.split.split import split
-from pipelines.sample_aihub import draw_aihub_sample
+from pipelines.samples.aihub import draw_aihub_sample
 
 SPLITS = ("train", "val", "test")
 

@@ -11,11 +11,11 @@ from clean_environment import clean_environment
 
 import docker
 from components import container_images
-from pipelines.docker_runner import LABEL
-from pipelines.local_run import Run, run
-from pipelines.local_stack import Stack, local_stack, running
+from pipelines.environment.settings import Settings
+from pipelines.local.kfp_docker import LABEL
+from pipelines.local.run import Run, run
+from pipelines.local.stack import Stack, local_stack, running
 from pipelines.parameters import ClassificationConfig
-from pipelines.settings import Settings
 
 SMALL = ClassificationConfig(
     model="base",

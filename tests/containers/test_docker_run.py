@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from components import container_images
-from pipelines.docker_runner import LABEL, Containers, StepFailedError, check_images, run_options
-from pipelines.local_run import Run
-from pipelines.local_stack import Stack
+from pipelines.local.kfp_docker import LABEL, Containers, StepFailedError, check_images, run_options
+from pipelines.local.run import Run
+from pipelines.local.run_folder import LOG, OUTPUTS
+from pipelines.local.stack import Stack
 from pipelines.parameters import ClassificationConfig
-from pipelines.run_folder import LOG, OUTPUTS
 from serving.runtime.errors import InputError
 
 pytestmark = pytest.mark.containers
@@ -183,7 +183,7 @@ def test_a_run_that_is_stopped_leaves_no_container_and_no_champion(
     engine: Any, home: Path, stack: Stack, in_containers: Run, stop: signal.Signals
 ) -> None:
     options = ["model=base", "epochs=500", "image_height=32", "image_width=24", "model_name=stopped"]
-    command = [sys.executable, "-m", "pipelines.cli", "run", "--runner", "docker", "--name", "stopped"]
+    command = [sys.executable, "-m", "pipelines.command.main", "run", "--runner", "docker", "--name", "stopped"]
     process = subprocess.Popen(
         [*command, *(word for option in options for word in ("--set", option))],
         env=os.environ | {"FACET_HOME": str(home)},

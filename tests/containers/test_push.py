@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from components import container_images
-from pipelines.supervisor import free_port
+from pipelines.local.supervisor import free_port
 
 pytestmark = pytest.mark.containers
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"

@@ -14,9 +14,9 @@ import pytest
 from components import container_images
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
-from pipelines.local_run import Run
-from pipelines.local_stack import Stack
-from pipelines.supervisor import free_port
+from pipelines.local.run import Run
+from pipelines.local.stack import Stack
+from pipelines.local.supervisor import free_port
 
 pytestmark = pytest.mark.containers
 READY_SECONDS = 3.0

@@ -13,7 +13,7 @@ import yaml
 from docker_files import DOCKER, KUBERNETES
 from dotenv import dotenv_values
 
-from pipelines.local_stack import BUCKETS
+from pipelines.local.stack import BUCKETS
 
 TEXT = (DOCKER / "compose.yaml").read_text()
 EXAMPLE = dotenv_values(DOCKER / ".env.example")

@@ -16,7 +16,7 @@ from components import container_images
 from pipelines.parameters import ClassificationConfig
 from pipelines.resources import SECRET_KEYS
 from serving.runtime.predictor import Predictor
-from serving.server.app import create_app
+from serving.server.http.app import create_app
 from serving.server.run import CLOSE_S, DRAIN_S, _parse
 from serving.server.state import ServerState
 

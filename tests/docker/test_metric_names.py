@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from serving.runtime.predictor import Predictor
-from serving.server.app import create_app
+from serving.server.http.app import create_app
 from serving.server.state import ServerState
 
 MONITORING = KUBERNETES / "base" / "monitoring"

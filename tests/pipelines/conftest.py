@@ -9,9 +9,9 @@ import pytest
 from clean_environment import clean_environment
 from kfp_stand_in import TOKEN, StandIn, serve
 
+from pipelines.environment.settings import Settings
 from pipelines.intermediate import compile_pipeline
 from pipelines.resources import Site
-from pipelines.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ from mlflow import MlflowClient
 
 from components.shared.dataset.annotations import read_annotations
 from components.shared.tracking.runs import PARENT
-from pipelines import summary
-from pipelines.config import resolve
+from pipelines.command.config import resolve
+from pipelines.environment.settings import Settings
 from pipelines.intermediate import compile_pipeline, read_documents
-from pipelines.local_run import Run, run
-from pipelines.local_stack import local_stack
+from pipelines.local import summary
+from pipelines.local.run import Run, run
+from pipelines.local.run_folder import outputs
+from pipelines.local.stack import local_stack
 from pipelines.parameters import CrossValidationConfig
-from pipelines.run_folder import outputs
-from pipelines.settings import Settings
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import load_model
 from serving.runtime.storage import Location

@@ -11,8 +11,8 @@ from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.catalogue import PIPELINES
-from pipelines.config import resolve
+from pipelines.catalog import PIPELINES
+from pipelines.command.config import resolve
 from pipelines.intermediate import COMPILED, committed, compile_pipeline, drift, local_view, read_documents
 
 
@@ -56,7 +56,7 @@ def test_drift_is_shown_line_by_line(compiled: str, tmp_path: Path) -> None:
 
 
 def test_check_fails_on_drift_and_ignores_the_image_variables(tmp_path: Path) -> None:
-    facet = [sys.executable, "-m", "pipelines.cli", "compile", "--check"]
+    facet = [sys.executable, "-m", "pipelines.command.main", "compile", "--check"]
     environment = {"FACET_IMAGE_DATA": "elsewhere/data:1", "PATH": ""}
     good = subprocess.run(facet, env=environment, capture_output=True, text=True)
     assert (good.returncode, good.stderr) == (0, "")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.sample_data import draw_sample
+from pipelines.samples.profiles import draw_sample
 
 ROOT = Path(__file__).parents[2]
 RECORDER = f"""#!{sys.executable}

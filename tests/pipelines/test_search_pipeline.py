@@ -11,10 +11,10 @@ import yaml
 
 from components.search.space import planned, read_space, size
 from components.search.suggest import ROUNDS
-from pipelines.config import resolve
+from pipelines.command.config import resolve
 from pipelines.intermediate import compile_pipeline, read_documents
-from pipelines.local_loops import task_folders
-from pipelines.run_folder import flatten, outputs
+from pipelines.local.kfp_loops import task_folders
+from pipelines.local.run_folder import flatten, outputs
 from pipelines.search_parameters import SearchConfig
 from serving.runtime.errors import InputError
 
@@ -209,7 +209,7 @@ import sys
 from typing import NamedTuple
 from kfp import compiler, components, dsl, local
 from components.search.component import leaderboard, suggest
-from pipelines import local_loops
+from pipelines.local import kfp_loops as local_loops
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def train(trial: dict) -> NamedTuple("Outputs", outcome=dict):

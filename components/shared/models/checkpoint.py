@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from components.shared.models.network import Network, build_network
-from components.shared.models.spec import ModelSpec
+from components.shared.models.spec.spec import ModelSpec
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
 

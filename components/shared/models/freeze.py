@@ -3,7 +3,7 @@
 from torch import nn
 from torchvision.models import MaxVit, RegNet, VisionTransformer
 
-from components.shared.models.small_resnet import Members
+from components.shared.models.zoo.small_resnet import Members
 from serving.runtime.errors import InputError
 
 Freeze = str | int | tuple[str, ...]

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from components.shared.models.initialisation import new_linear
-from components.shared.models.spec import HeadSpec
+from components.shared.models.initialization import new_linear
+from components.shared.models.spec.spec import HeadSpec
 
 _SMALLEST = 1e-12
 

@@ -14,10 +14,11 @@ from torch import nn
 from torchvision.models import VisionTransformer
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from components.shared.models.backbones import TORCHVISION, Classifier
+from components.shared.models.backbones import Classifier
 from components.shared.models.fit import check_fit, some
 from components.shared.models.imagenet import imagenet_file
-from components.shared.models.spec import IMAGENET, NONE, ModelSpec
+from components.shared.models.spec.backbone_names import TORCHVISION
+from components.shared.models.spec.spec import IMAGENET, NONE, ModelSpec
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import download, is_s3
@@ -69,7 +70,7 @@ def load_pretrained(backbone: nn.Module, spec: ModelSpec, place: Classifier, hea
 def _part_loader(backbone: str, part: str) -> Callable[[Any, Path], object]:
     known: dict[str, Callable[[Any, Path], object]] = {}
     if backbone == _POSTER:
-        from components.shared.models.poster_v2.weights import load_ir50, load_mobilefacenet
+        from components.shared.models.zoo.poster_v2.weights import load_ir50, load_mobilefacenet
 
         known = {"ir50": load_ir50, "mobilefacenet": load_mobilefacenet}
     if part not in known:
@@ -96,7 +97,7 @@ def _read(file: Path, source: str, backbone: str) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no common error type for foreign, cut or unsafe files
         if backbone == _POSTER:  # its authors' files hold objects beside the tensors
-            from components.shared.models.poster_v2.weights_file import read_weights
+            from components.shared.models.zoo.poster_v2.weights_file import read_weights
 
             return read_weights(file)
         raise InputError(
@@ -108,8 +109,8 @@ def _load(
     backbone: nn.Module, content: Any, source: str, spec: ModelSpec, place: Classifier, heads: Sequence[Head]
 ) -> None:
     if spec.backbone == _POSTER and "format_version" not in content:
-        from components.shared.models.poster_v2.model import PosterV2
-        from components.shared.models.poster_v2.weights import load_official
+        from components.shared.models.zoo.poster_v2.model import PosterV2
+        from components.shared.models.zoo.poster_v2.weights import load_official
 
         assert isinstance(backbone, PosterV2)
         load_official(backbone, content)

@@ -10,16 +10,16 @@ from PIL import Image
 
 from components.shared.by_name import by_name, check_arguments
 from components.shared.options import parse_options
-from components.train_classifier.augmentations.config import Augment, AugmentationSpec, StepSpec
 from components.train_classifier.augmentations.face_color import recolour
 from components.train_classifier.augmentations.face_cut import cut_face
-from components.train_classifier.augmentations.presets import PHOTO, PRESETS, frame_of
 from components.train_classifier.augmentations.ranges import Pixels
 from components.train_classifier.augmentations.steps import Change, InTurn, make_steps
+from components.train_classifier.config.augmentation import Augment, AugmentationSpec, StepSpec
+from components.train_classifier.config.augmentation_presets import PHOTO, PRESETS, frame_of
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.image_file import Header, read_header
-from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, Box, Rect, crop_rect, cut_resize, frame_rect
+from serving.runtime.image.file import Header, read_header
+from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, Box, Rect, crop_rect, cut_resize, frame_rect
 
 Cut = Callable[[bytes, Header, Rect, float, np.random.Generator], Pixels]
 

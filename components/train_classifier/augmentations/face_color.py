@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from components.train_classifier.augmentations.config import Augment
 from components.train_classifier.augmentations.ranges import Color, Pixels
+from components.train_classifier.config.augmentation import Augment
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from components.train_classifier.augmentations.config import Augment
 from components.train_classifier.augmentations.ranges import Color, Pixels
 from components.train_classifier.augmentations.resize import resize_rect
+from components.train_classifier.config.augmentation import Augment
 from serving.runtime.card import InputSize
-from serving.runtime.image_file import Header
-from serving.runtime.preprocess import Rect, decode_rect
+from serving.runtime.image.file import Header
+from serving.runtime.image.preprocess import Rect, decode_rect
 
 Places = NDArray[np.float32]
 

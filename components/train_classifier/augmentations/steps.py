@@ -19,7 +19,6 @@ from components.train_classifier.augmentations.color import (
     random_gamma,
     rgb_shift,
 )
-from components.train_classifier.augmentations.config import StepSpec
 from components.train_classifier.augmentations.geometry import (
     grid_distortion,
     horizontal_flip,
@@ -32,6 +31,7 @@ from components.train_classifier.augmentations.holes import coarse_dropout, rand
 from components.train_classifier.augmentations.local_contrast import clahe
 from components.train_classifier.augmentations.noise import gauss_noise, normalized_noise
 from components.train_classifier.augmentations.ranges import Pixels
+from components.train_classifier.config.augmentation import StepSpec
 from serving.runtime.card import Normalization
 
 Change = Callable[[Pixels, np.random.Generator], Pixels]

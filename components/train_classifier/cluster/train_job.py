@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from components.shared.output_folder import complete_folder
 from components.shared.secret import SECRET_KEYS
 from components.train_classifier.cluster.kubernetes_api import GROUP, VERSION, TrainJobApi, UnansweredError, connect
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.record import best_row
 from components.train_classifier.train import TrainResult
 from serving.runtime.errors import InputError

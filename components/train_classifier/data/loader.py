@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from components.shared.dataset.archive import ImageArchive
 from components.train_classifier.augmentations.build import make_augmentation
-from components.train_classifier.config import IMAGENET, TrainConfig
+from components.train_classifier.config.training import IMAGENET, TrainConfig
 from components.train_classifier.data.memory import keep_freed_memory
 from components.train_classifier.data.samples import Sample
 from components.train_classifier.data.sampling import Indices, epoch_batches, epoch_order

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.label_spaces import LabelSpace, label_space
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.samples import Faces, check_faces, select_faces
 from components.train_classifier.data.sampling import Indices, class_indices
 from components.train_classifier.data.soft_targets import SoftTargets

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.dataset.label_spaces import LabelSpace
-from components.train_classifier.objective_config import SamplingSpec
+from components.train_classifier.config.objective import SamplingSpec
 from serving.runtime.errors import InputError
 
 Indices = NDArray[np.int64]

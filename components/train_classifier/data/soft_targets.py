@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from components.shared.dataset.label_spaces import LabelSpace, canonical_value, label_space
 from components.shared.dataset.text import composed, decode_text
-from components.train_classifier.objective_config import SoftTargetSpec
+from components.train_classifier.config.objective import SoftTargetSpec
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import Location
 

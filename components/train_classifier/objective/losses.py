@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from components.shared.by_name import by_name, check_arguments, unknown_name
-from components.train_classifier.objective_config import LossSpec, ObjectiveSpec
+from components.train_classifier.config.objective import LossSpec, ObjectiveSpec
 from serving.runtime.errors import InputError
 
 _F1_EPSILON = 1e-7

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.train_classifier.objective_config import MixingSpec
+from components.train_classifier.config.objective import MixingSpec
 
 _MIXING_STREAM = 4
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from components.train_classifier.config.objective import PseudoLabelSpec
 from components.train_classifier.data.sampling import Indices, in_turn
-from components.train_classifier.objective_config import PseudoLabelSpec
 
 _PSEUDO_STREAM = 5
 

@@ -16,7 +16,7 @@ from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import Annotations, Face, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.split.split import split
-from pipelines.sample_data import draw_sample
+from pipelines.samples.profiles import draw_sample
 from serving.runtime.errors import InputError, NotFoundError
 
 

@@ -3,7 +3,7 @@
 import json
 import unicodedata
 
-from pipelines.sample_aihub import KOREAN
+from pipelines.samples.aihub import KOREAN
 
 ANN, BEA = "a1" * 32, "b2" * 32
 GOOD = {"minX": 10.0, "minY": 20.0, "maxX": 50.0, "maxY": 70.0}

@@ -5,7 +5,7 @@ import pytest
 from aihub_records import text
 from source_trees import KINDS, pack, tree, write_folder
 
-from components.ingest.aihub import AihubOptions, read_aihub
+from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.shared.options import parse_options
 from serving.runtime.storage import make_bucket
 

@@ -5,7 +5,7 @@ import struct
 import tarfile
 import zlib
 
-from components.ingest.source import Source
+from components.ingest.sources.source import Source
 
 GOOD = {"good/1.jpg": b"first", "good/2.jpg": b"second" * 50}
 

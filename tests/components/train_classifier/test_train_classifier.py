@@ -15,7 +15,7 @@ from train_samples import MASKS, config, same_weights
 
 from components.shared.dataset.annotations import Annotations, read_annotations, write_annotations
 from components.shared.models.checkpoint import load_checkpoint
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.train import TrainResult, train
 from serving.runtime.errors import InputError
 

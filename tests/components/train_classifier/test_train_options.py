@@ -18,7 +18,7 @@ from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
 from components.train_classifier.augmentations.build import Augmentation
-from components.train_classifier.config import TrainConfig
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.loader import FaceDataset, FixedOrder, make_loader
 from components.train_classifier.data.read import read_data
 from components.train_classifier.loop import validate

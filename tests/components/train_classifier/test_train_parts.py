@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from components.train_classifier.objective.losses import correct
-from components.train_classifier.optimisation.ema import MovingAverage
-from components.train_classifier.optimisation.schedules import FACTORS
+from components.train_classifier.optimization.ema import MovingAverage
+from components.train_classifier.optimization.schedules import FACTORS
 from components.train_classifier.record import best_row, rank
 
 

@@ -13,11 +13,11 @@ from train_samples import write_dataset
 from components.shared.dataset.annotations import read_annotations, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
-from components.train_classifier.config import IMAGENET, TrainConfig, resolve_config
+from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
 from components.train_classifier.data.read import read_data
 from components.train_classifier.learner import new_learner
 from components.train_classifier.train import train
-from pipelines.config import resolve
+from pipelines.command.config import resolve
 from pipelines.parameters import SHARED
 
 # fmt: off

@@ -12,8 +12,8 @@ from train_samples import config
 from components.shared.dataset.annotations import Annotations, read_annotations, write_annotations
 from components.shared.models.checkpoint import load_checkpoint
 from components.train_classifier import trial
-from components.train_classifier.changes import lay_over
-from components.train_classifier.config import resolve_config
+from components.train_classifier.config.changes import lay_over
+from components.train_classifier.config.training import resolve_config
 from components.train_classifier.trial import Attempt, attempt
 from serving.runtime.errors import InputError, StorageError
 

@@ -28,7 +28,7 @@ from components.shared.dataset.archive import ArchiveWriter
 from components.shared.models import checkpoint
 from components.shared.models.checkpoint import Checkpoint
 from components.train_classifier import loop, record, train, unfinished
-from components.train_classifier.config import IMAGENET, TrainConfig, resolve_config
+from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
 from components.train_classifier.data.read import read_data
 from components.train_classifier.data.samples import Sample
 from components.train_classifier.learner import Learner, new_learner

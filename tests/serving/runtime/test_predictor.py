@@ -15,8 +15,8 @@ from PIL import Image
 
 from serving.runtime.card import METADATA_KEY
 from serving.runtime.errors import ImageError, InputError, StorageError
+from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.predictor import Predictor, load_model
-from serving.runtime.preprocess import decode_crop_resize
 from serving.runtime.storage import make_bucket, upload
 
 

@@ -5,7 +5,7 @@ from server_requests import LIMIT
 from starlette.testclient import TestClient
 
 from serving.runtime.predictor import Predictor
-from serving.server.app import create_app
+from serving.server.http.app import create_app
 from serving.server.state import ServerState
 
 

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from serving.runtime.predictor import Predictor
-from serving.server.app import create_app
+from serving.server.http.app import create_app
 from serving.server.state import ServerState
 
 
@@ -39,7 +39,7 @@ def test_requests_are_counted_by_endpoint_and_status(model_file: Path) -> None:
 def test_a_crash_is_a_500(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = ServerState(max_body=2**20, model=Predictor(model_file, threads=1))
     client = TestClient(create_app(state), raise_server_exceptions=False)
-    monkeypatch.setattr("serving.server.predict._answer", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("serving.server.http.predict._answer", lambda *arguments: 1 / 0)
     assert client.post("/predict", content=b"any").status_code == 500
     assert scrape(client)["facet_requests_total", ("500", "predict")] == 1
 

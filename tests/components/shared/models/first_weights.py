@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from components.shared.models.network import Network, build_network
-from components.shared.models.spec import resolve_model
+from components.shared.models.spec.spec import resolve_model
 from serving.runtime.card import Head, Normalization
 
 GENDER = (Head(name="gender", labels=("male", "female")),)
@@ -20,7 +20,7 @@ def build(pretrained: object, heads: tuple[Head, ...] = MASK, model: str = "base
 
 def base_state(outputs: int = 3, seed: int = 5) -> State:
     """Weights of the small network under plain names, none of which are those of a fresh one."""
-    from components.shared.models.base_cnn import BaseCnn
+    from components.shared.models.zoo.base_cnn import BaseCnn
 
     torch.manual_seed(seed)
     model = BaseCnn(outputs).train()

@@ -18,7 +18,7 @@ from torchvision.models import get_model, get_model_weights
 
 from components.shared.models.imagenet import _fetch
 from components.shared.models.network import build_network
-from components.shared.models.spec import resolve_model
+from components.shared.models.spec.spec import resolve_model
 from serving.runtime.errors import InputError
 
 

@@ -12,7 +12,7 @@ from first_weights import MASK, base_state, build, loaded
 from torch import nn
 
 from components.shared.models.checkpoint import save_checkpoint
-from components.shared.models.spec import resolve_model
+from components.shared.models.spec.spec import resolve_model
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import make_bucket, upload
@@ -141,8 +141,8 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_poster_v2_by_its_authors_file_and_by_parts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from components.shared.models.poster_v2.model import PosterV2
-    from components.shared.models.poster_v2.unused import UNUSED
+    from components.shared.models.zoo.poster_v2.model import PosterV2
+    from components.shared.models.zoo.poster_v2.unused import UNUSED
 
     torch.manual_seed(3)
     state = PosterV2(7, keep_unused=True).state_dict()

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from components.train_classifier.augmentations.config import AUGMENTATION_NAMES, StepSpec
-from components.train_classifier.augmentations.presets import PRESETS
 from components.train_classifier.augmentations.steps import TRANSFORMS
+from components.train_classifier.config.augmentation import AUGMENTATION_NAMES, StepSpec
+from components.train_classifier.config.augmentation_presets import PRESETS
 
 
 def described(step: StepSpec) -> str:

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.train_classifier.augmentations.config import Augment
 from components.train_classifier.augmentations.face_color import erase, jitter_colors, recolour
 from components.train_classifier.augmentations.face_cut import cut_face, random_rect
 from components.train_classifier.augmentations.ranges import Pixels
+from components.train_classifier.config.augmentation import Augment
 from serving.runtime.card import InputSize
-from serving.runtime.image_file import read_header
-from serving.runtime.preprocess import DEFAULT_MAX_PIXELS, Rect, cut_resize
+from serving.runtime.image.file import read_header
+from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, Rect, cut_resize
 
 OFF = Augment(scale=(1, 1), aspect=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, erasing=0)
 FILL = (120, 110, 100)

@@ -24,7 +24,7 @@ from components.train_classifier.cluster.kubernetes_api import TrainJobApi, conn
 from components.train_classifier.cluster.node_data import local_copy, node_folder
 from components.train_classifier.cluster.train_job import manifest, s3_address, train_on_nodes
 from components.train_classifier.trial import attempt
-from pipelines.supervisor import free_port
+from pipelines.local.supervisor import free_port
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location, make_bucket, upload
 

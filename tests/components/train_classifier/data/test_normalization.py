@@ -139,7 +139,7 @@ def test_faces_from_an_archive_as_validation_cuts_them(tmp_path: Path) -> None:
 
     from components.shared.dataset.archive import ArchiveWriter, ImageArchive
     from components.train_classifier.augmentations.build import make_augmentation
-    from components.train_classifier.augmentations.config import AugmentationSpec
+    from components.train_classifier.config.augmentation import AugmentationSpec
     from serving.runtime.card import CropRule, InputSize, Normalization
 
     rng = np.random.default_rng(3)

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from components.shared.dataset.label_spaces import label_space
+from components.train_classifier.config.objective import SamplingSpec
 from components.train_classifier.data.sampling import class_indices, epoch_batches, epoch_order, in_turn
-from components.train_classifier.objective_config import SamplingSpec
 from serving.runtime.errors import InputError
 
 SHUFFLE, INVERSE, BALANCED = (

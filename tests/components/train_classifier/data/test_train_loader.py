@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.shared.dataset.archive import ArchiveWriter
-from components.train_classifier.config import TrainConfig, resolve_config
+from components.train_classifier.config.objective import SamplingSpec
+from components.train_classifier.config.training import TrainConfig, resolve_config
 from components.train_classifier.data.loader import Batch, FaceDataset, FixedOrder, TrainOrder, make_loader
 from components.train_classifier.data.samples import Sample
-from components.train_classifier.objective_config import SamplingSpec
 from serving.runtime.card import Head, ModelCard
 from serving.runtime.errors import InputError
-from serving.runtime.preprocess import decode_crop_resize
+from serving.runtime.image.preprocess import decode_crop_resize
 
 CONFIG = resolve_config({"batch_size": 4, "epochs": 2, "seed": 3}, label_space="mask", image_height=32, image_width=24)
 

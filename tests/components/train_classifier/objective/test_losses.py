@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from components.shared.dataset.label_spaces import LabelHead, label_space
 from components.shared.options import parse_options
+from components.train_classifier.config.objective import LOSS_NAMES, LossSpec, ObjectiveSpec
 from components.train_classifier.objective.losses import LOSSES, Objective, class_weights
-from components.train_classifier.objective_config import LOSS_NAMES, LossSpec, ObjectiveSpec
 from serving.runtime.errors import InputError
 
 SIZES = [2, 3, 6, 18]

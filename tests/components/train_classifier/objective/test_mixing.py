@@ -5,9 +5,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from components.train_classifier.config.objective import MixingSpec
 from components.train_classifier.objective.losses import LOSSES
 from components.train_classifier.objective.mixing import MIXINGS, band, cutmix, mix, mixing_rng, mixup
-from components.train_classifier.objective_config import MixingSpec
 
 HEIGHT, WIDTH = 8, 10
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from components.shared.options import parse_options
+from components.train_classifier.config.objective import PseudoLabelSpec
 from components.train_classifier.objective.pseudo_labels import (
     pseudo_targets,
     pseudo_weight,
     unlabelled_order,
     unlabelled_share,
 )
-from components.train_classifier.objective_config import PseudoLabelSpec
 from serving.runtime.errors import InputError
 
 ON = PseudoLabelSpec(enabled=True)

@@ -1,0 +1,65 @@
+"""The project's benchmarks: `python -m benchmarks [name ...]` prints a table and writes `.facet/bench.json`."""
+
+import json
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+
+from benchmarks.annotation_chain import annotation_chain
+from benchmarks.archive_read import archive_read
+from benchmarks.artifact_transfer import artifact_transfer
+from benchmarks.benchmark import Benchmark
+from benchmarks.input_pipeline import input_pipeline
+from benchmarks.scale import scale
+from benchmarks.step_overhead import step_overhead
+from benchmarks.training import epoch_compute_share, train_startup
+from pipelines.environment.settings import load_settings
+
+LIBRARIES = ("kfp", "numpy", "onnxruntime", "torch")
+BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
+    "step_overhead": step_overhead,
+    "artifact_transfer": artifact_transfer,
+    "annotation_chain": annotation_chain,
+    "archive_read": archive_read,
+    "scale": scale,
+    "input_pipeline": input_pipeline,
+    "epoch_compute_share": epoch_compute_share,
+    "train_startup": train_startup,
+}
+
+
+def table(results: Sequence[Benchmark]) -> Iterator[str]:
+    """The results for people, below a line about the machine and the versions; a dash where nothing is compared."""
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    yield f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {versions}"
+    yield ""
+    yield f"{'benchmark':<24}{'ours':>12}{'baseline':>12}{'ratio':>10}  {'unit':<8}{'bar':<28}holds"
+    for result in results:
+        baseline, ratio = ("-" if value is None else f"{value:.4g}" for value in (result.baseline, result.ratio))
+        figures = f"{result.ours:>12.4g}{baseline:>12}{ratio:>10}"
+        yield f"{result.name:<24}{figures}  {result.unit:<8}{result.bar:<28}{'yes' if result.holds else 'NO'}"
+
+
+def main(names: Sequence[str]) -> int:
+    """Runs the named benchmarks, or all; 1 when one of them misses its bar, 2 on an unknown name."""
+    unknown = sorted(set(names) - BENCHMARKS.keys())
+    if unknown:
+        print(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    warnings.simplefilter("ignore")
+    results = [result for name in names or BENCHMARKS for result in BENCHMARKS[name]()]
+    for line in table(results):
+        print(line)
+    target = load_settings().home / "bench.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    records = [{key: value for key, value in asdict(result).items() if value is not None} for result in results]
+    target.write_text(json.dumps(records, indent=2) + "\n")
+    return 0 if all(result.holds for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

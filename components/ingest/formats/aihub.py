@@ -1,0 +1,228 @@
+"""AI Hub's Korean emotion data: photos in emotion folders, label files that tell the emotion, the face and the facts.
+
+Folders may be nested and called in any of the ways that deliveries come in; see `aihub_names.place_of`:
+
+    happy/raw/train/*.jpg        happy/labeled/train/*.json      happy/raw/validation, happy/labeled/validation
+    test_set/happy/*.jpg         test_set/happy.json             test_set/test_hap, test_set/기쁨.json
+    images/happy/*.jpg           labels/happy/*.json
+    [원천]EMOIMG_기쁨_TRAIN_01/    [라벨]EMOIMG_기쁨_TRAIN/img_emotion_training_data(기쁨).json
+    images/EMOIMG_HAPPY_SAMPLE/  labels/EMOIMG_HAPPY_SAMPLE/
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from components.ingest.formats.aihub_labels import UNKNOWN, BoxPolicy, Label, read_label_file
+from components.ingest.formats.aihub_names import EMOTIONS, Place, emotion_of, join_key, mended, parse_name, place_of
+from components.ingest.formats.found import Found, FoundFace, Record, usable
+from components.ingest.formats.options import Options
+from components.ingest.sources.names import is_hidden
+from components.ingest.sources.source import Source
+from components.shared.dataset.tally import Tally
+
+_log = logging.getLogger(__name__)
+
+
+class AihubOptions(Options):
+    """Options of AI Hub's emotion data.
+
+    Attributes:
+        label_policy: whose word is the emotion. `uploader`: the uploader's; an image without one of the seven is
+            dropped. `majority`: the emotion that more annotators chose than any other, at least `min_votes` of them.
+            `unanimous`: the one that all three chose. An annotator who is not sure or says nothing counts for no
+            emotion; an image without a majority, a tie included, or without unanimity is dropped.
+        min_votes: how many annotators a majority needs.
+        box_policy: the valid boxes of the annotators A, B and C as one: the first of them (`first_valid`), their
+            `median` corner by corner, or the smallest box around all (`union`). A valid box has numbers for corners,
+            a positive size and something right of and below the image's corner.
+        no_box: what becomes of an image without a valid box: `drop` it, or `keep` it as a whole.
+        folder_policy: what counts where the folder names another emotion than the label policy finds: the `label`,
+            the `folder`, or `drop` the image. Counted in any case.
+    """
+
+    label_policy: Literal["uploader", "majority", "unanimous"] = "uploader"
+    min_votes: int = Field(default=2, ge=1, le=3)
+    box_policy: BoxPolicy = "first_valid"
+    no_box: Literal["drop", "keep"] = "drop"
+    folder_policy: Literal["label", "folder", "drop"] = "label"
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A label, where its file lies, and whether an image uses it."""
+
+    label: Label
+    place: Place
+    used: bool = False
+
+
+_Labels = dict[str, list[_Entry]]
+
+
+def read_aihub(source: Source, options: AihubOptions) -> Found:
+    """Find the photos of AI Hub's emotion data and the label record of each, in any layout (see the module).
+
+    An image and its record have the same name, compared in composed letters (NFC). The same name may occur in several
+    emotions and splits: a record of the image's own split is preferred, then one of its emotion, then one whose file
+    tells no emotion, then any. The split is that of the image's place, or else that of the label file. The person is
+    the first field of a file name that follows the rule.
+
+    Raises InputError naming the file when a label file is no JSON text.
+    """
+    found = Found()
+    files = [path for path in source.paths if path.lower().endswith(".json") and not is_hidden(path)]
+    images = _without_doubles(usable(set(source.paths).difference(files), found), found.skipped)
+    labels = _read_labels(source, files, options.box_policy, found)
+    labelled = {entry.place.emotion for entries in labels.values() for entry in entries}
+    for path, place in images:
+        entry = _entry_of(path, place, labels, labelled, found)
+        record = _record(path, place, entry, options, found) if entry else None
+        if record is not None:
+            found.records.append(record)
+    for name, entries in labels.items():
+        for entry in entries:
+            if not entry.used:
+                found.notes.add("record_without_an_image", name)
+    _note_missing_emotions([place for _, place in images], source.uri, found.notes)
+    return found
+
+
+def _without_doubles(paths: Iterable[str], skipped: Tally) -> list[tuple[str, Place]]:
+    """Return the images in the order of their paths with their places.
+
+    Of several files with one name in the same emotion and split only the one nearest to the top is kept: they are the
+    same photo, such as one that lies beside the archive it came in.
+    """
+    first: dict[tuple[str, Place], str] = {}
+    for path in sorted(paths, key=lambda path: (path.count("/"), path)):
+        folder, _, name = path.rpartition("/")
+        if first.setdefault((mended(name), place_of(folder)), path) != path:
+            skipped.add("second_file_of_a_name", path)
+    return sorted((path, place) for (_, place), path in first.items())
+
+
+def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, found: Found) -> _Labels:
+    labels: _Labels = {}
+    for file in files:
+        content = read_label_file(source, file, box_policy)
+        if content is None:
+            found.skipped.add("json_without_label_records", file)
+            continue
+        if content.others:
+            found.notes.add("record_without_a_file_name", file, content.others)
+        place = place_of(file[: -len(".json")])
+        for name, label in content.labels:
+            labels.setdefault(join_key(name), []).append(_Entry(label, place))
+    return labels
+
+
+def _entry_of(path: str, place: Place, labels: _Labels, labelled: set[str | None], found: Found) -> _Entry | None:
+    """Return the label entry of an image, or None when it is dropped for want of a clear one."""
+
+    def distance(entry: _Entry) -> int:
+        if place.emotion is not None and entry.place.emotion not in (place.emotion, None):
+            return 3
+        if place.emotion != entry.place.emotion:
+            return 2
+        return 0 if entry.place.split == place.split else 1
+
+    entries = labels.get(mended(_name(path)), [])
+    if not entries:
+        without_file = place.emotion is not None and not labelled & {place.emotion, None}
+        found.dropped.add("no_label_file_of_the_emotion" if without_file else "no_label_record", path)
+        return None
+    nearest = min(map(distance, entries))
+    entries = [entry for entry in entries if distance(entry) == nearest]
+    for entry in entries:
+        entry.used = True
+    if any(entry.label != entries[0].label for entry in entries):
+        found.dropped.add("contradicting_records", path)
+        return None
+    if len(entries) > 1:
+        found.notes.add("duplicate_record", path, len(entries) - 1)
+    if nearest == 3:
+        found.notes.add("record_of_another_emotion", path)
+    return entries[0]
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _record(path: str, place: Place, entry: _Entry, options: AihubOptions, found: Found) -> Record | None:
+    """Make the record of an image, or drop it and count why."""
+    label = entry.label
+    for flaw in label.flaws:
+        found.notes.add(flaw, path)
+    emotion, reason = _emotion(label, options)
+    if emotion is None:
+        found.dropped.add(reason, f"{path}: {label.uploader!r}" if options.label_policy == "uploader" else path)
+        return None
+    if place.emotion not in (emotion, None):
+        if options.folder_policy == "drop":
+            found.dropped.add("folder_disagrees", path)
+            return None
+        found.notes.add("folder_disagrees", path)
+        if options.folder_policy == "folder":
+            emotion = place.emotion
+    if label.box is None:
+        if options.no_box == "drop":
+            found.dropped.add("no_valid_box", path)
+            return None
+        found.notes.add("no_valid_box", path)
+    uploader = emotion_of(label.uploader)
+    if uploader is None:
+        found.notes.add("unknown_emotion_of_the_uploader", f"{path}: {label.uploader!r}")
+    name = parse_name(_name(path))
+    if name is None:
+        found.notes.add("name_without_a_person", path)
+    facts: dict[str, Any] = {
+        "emotion": emotion,
+        "uploader": uploader,
+        "votes": list(label.votes) or None,
+        "gender": label.gender or (name.gender if name else None),
+        "age": label.age if label.age is not None or name is None else name.age,
+        "background": label.background or (name.background if name else None),
+    }
+    attributes = {key: value for key, value in facts.items() if value is not None}
+    return Record(
+        path, (FoundFace(label.box, attributes),), name.person if name else None, place.split or entry.place.split
+    )
+
+
+def _emotion(label: Label, options: AihubOptions) -> tuple[str | None, str]:
+    """Return the emotion by the label policy, or None and the reason."""
+    if options.label_policy == "uploader":
+        return emotion_of(label.uploader), "unknown_emotion" if label.uploader else "no_emotion"
+    votes = Counter(vote for vote in label.votes if vote != UNKNOWN).most_common()
+    if options.label_policy == "unanimous":
+        return (votes[0][0], "") if votes and votes[0][1] == 3 else (None, "not_unanimous")
+    tie = len(votes) > 1 and votes[0][1] == votes[1][1]
+    return (None, "no_majority") if not votes or tie or votes[0][1] < options.min_votes else (votes[0][0], "")
+
+
+def _note_missing_emotions(places: Iterable[Place], uri: str, notes: Tally) -> None:
+    """Name the emotions of which there is no image, in all or in one of the splits that exist."""
+    seen = {(place.split, place.emotion) for place in places}
+    missing = list(_missing(seen))
+    for name in missing:
+        notes.add("missing_emotion", name)
+    if missing:
+        _log.warning("%s: no image of %s", uri, ", ".join(missing))
+
+
+def _missing(seen: set[tuple[str | None, str | None]]) -> Iterator[str]:
+    if not any(emotion for _, emotion in seen):
+        return
+    for emotion in EMOTIONS:
+        splits = {split for split, other in seen if other == emotion}
+        if not splits:
+            yield emotion
+            continue
+        for split in sorted({split for split, other in seen if other} - splits, key=str):
+            yield f"{emotion} in {split}" if split else f"{emotion} outside of the splits"

@@ -1,0 +1,216 @@
+"""The label files of AI Hub's emotion data: JSON lists, one record an image.
+
+Two schemas are read, also mixed. The one that is delivered:
+
+    {"filename", "gender", "age", "faceExp_uploader", "bg_uploader",
+     "annot_A": {"boxes": {"minX", "minY", "maxX", "maxY"}, "faceExp", "bg"}, "annot_B": ..., "annot_C": ...}
+
+and the one that is published, with `faceBB_A`, `faceBB_B` and `faceBB_C` in the place of the annotators:
+
+    [{"boxes": [{"maxX", "maxY", "minX", "minY", "label"}], "entireLabel"}]
+
+An annotator may be one object or a list of them; `boxes` one object, a list of objects, or the five values in the
+published order. A file may also hold one record without a list around it. Other keys are not looked at.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import median
+from typing import Any, Literal
+
+from components.ingest.formats.aihub_names import emotion_of, mended
+from components.ingest.formats.text import read_text
+from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Box
+from components.shared.dataset.label_spaces import canonical_value
+from serving.runtime.errors import InputError
+
+BoxPolicy = Literal["first_valid", "median", "union"]
+UNKNOWN = "unknown"
+
+_ANNOTATORS = "ABC"
+_CORNERS = ("maxX", "maxY", "minX", "minY")
+_NOT_SURE = frozenset({"", "알수없음", "알 수 없음", UNKNOWN})
+
+Corners = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What one record says about an image.
+
+    Attributes:
+        uploader: the uploader's emotion as it is written; "" when there is none.
+        votes: the emotions of the annotators A, B and C, "unknown" where one does not say; empty without annotators.
+        box: the face in pixels by the box policy; None when no annotator's box is valid.
+        gender, age, background: facts; None when absent or not understood.
+        flaws: reasons to count when the record is used.
+    """
+
+    uploader: str
+    votes: tuple[str, ...]
+    box: Box | None
+    gender: str | None
+    age: int | None
+    background: str | None
+    flaws: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """The labels of one file with the names of their images, and the number of items that are no label records."""
+
+    labels: tuple[tuple[str, Label], ...]
+    others: int
+
+
+def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> LabelFile | None:
+    """Read a label file in UTF-8, with or without a byte order mark, or in CP949.
+
+    Records shrink to their labels while the file is parsed, so that a large one fits into memory. Returns None when
+    the file is valid JSON but neither a list nor a record. Raises InputError naming the file when it is no JSON text.
+    """
+    text = read_text(source, path)
+
+    def shrink(values: dict[str, Any]) -> Any:
+        file_name = values.get("filename")
+        return (file_name, _label(values, box_policy)) if isinstance(file_name, str) else values
+
+    try:
+        document = json.loads(text, object_hook=shrink)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{source.uri}/{path}: the label file is no valid JSON: {error}. Restore it or take it away"
+        ) from error
+    items = [document] if isinstance(document, tuple) else document
+    if not isinstance(items, list):
+        return None
+    labels = tuple(item for item in items if isinstance(item, tuple))
+    return LabelFile(labels, len(items) - len(labels))
+
+
+def _label(record: dict[str, Any], box_policy: BoxPolicy) -> Label:
+    flaws: list[str] = []
+    annotators = [list(_parts(record, letter)) for letter in _ANNOTATORS]
+    boxes = []
+    for parts in annotators:
+        corners, flaw = _first_valid([box for part in parts for box in _boxes(part)])
+        if corners is not None:
+            boxes.append(corners)
+        elif parts:
+            flaws.append(flaw)
+    votes = tuple(_vote(parts, flaws) for parts in annotators) if any(annotators) else ()
+    gender, age = _text(record.get("gender")), _text(record.get("age"))
+    known_gender, known_age = _known("gender", gender), _known("age", age.removesuffix("대"))
+    flaws += ["unknown_gender"] * bool(gender and known_gender is None)
+    flaws += ["unknown_age"] * bool(age and known_age is None)
+    return Label(
+        uploader=sys.intern(_text(record.get("faceExp_uploader"))),
+        votes=votes,
+        box=_merge(boxes, box_policy) if boxes else None,
+        gender=None if known_gender is None else str(known_gender),
+        age=None if known_age is None else int(known_age),
+        background=_background(record, annotators),
+        flaws=tuple(flaws),
+    )
+
+
+def _parts(record: dict[str, Any], letter: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects that hold what one annotator says."""
+    for key in (f"annot_{letter}", f"faceBB_{letter}"):
+        value = record.get(key)
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict):
+                yield part
+
+
+def _boxes(part: dict[str, Any]) -> list[Any]:
+    """Return the boxes of an annotator's object: objects, or lists in the published order."""
+    boxes = part.get("boxes", part if "minX" in part else None)
+    if isinstance(boxes, list) and boxes and not isinstance(boxes[0], (dict, list)):
+        return [boxes]
+    return boxes if isinstance(boxes, list) else [boxes]
+
+
+def _first_valid(boxes: Sequence[Any]) -> tuple[Corners | None, str]:
+    """Return the first valid box as left, top, right, bottom, or None with the flaw of the first."""
+    flaws = []
+    for box in boxes:
+        if isinstance(box, dict):
+            values = [box.get(key) for key in _CORNERS]
+        else:
+            values = list(box[:4]) if isinstance(box, list) else []
+        if not any(value is not None for value in values):
+            flaws.append("missing_box")
+            continue
+        try:
+            right, bottom, left, top = map(float, values)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            right = bottom = left = top = math.nan
+        if not all(map(math.isfinite, (left, top, right, bottom))):
+            flaws.append("broken_box")
+        elif right < left or bottom < top:
+            flaws.append("inverted_box")
+        elif right == left or bottom == top:
+            flaws.append("empty_box")
+        elif right <= 0 or bottom <= 0:
+            flaws.append("box_beyond_the_corner")
+        else:
+            return (left, top, right, bottom), ""
+    return None, flaws[0] if flaws else "missing_box"
+
+
+def _merge(boxes: Sequence[Corners], policy: BoxPolicy) -> Box:
+    """Make one box of the annotators' valid ones, by corners."""
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    left, top, right, bottom = boxes[0]
+    if policy == "median":
+        left, top, right, bottom = median(lefts), median(tops), median(rights), median(bottoms)
+    elif policy == "union":
+        left, top, right, bottom = min(lefts), min(tops), max(rights), max(bottoms)
+    return left, top, right - left, bottom - top
+
+
+def _vote(parts: Sequence[dict[str, Any]], flaws: list[str]) -> str:
+    """Return the emotion that an annotator chose, or UNKNOWN."""
+    said = [part.get("faceExp") for part in parts]
+    said += [box.get("label") for part in parts for box in _boxes(part) if isinstance(box, dict)]
+    said += [box[4] for part in parts for box in _boxes(part) if isinstance(box, list) and len(box) > 4]
+    texts = [text for text in map(_text, said) if text]
+    if not texts:
+        flaws.append("missing_vote")
+        return UNKNOWN
+    emotion = emotion_of(texts[0])
+    if emotion is None and texts[0].lower() not in _NOT_SURE:
+        flaws.append("vote_for_an_unknown_emotion")
+    return emotion or UNKNOWN
+
+
+def _text(value: Any) -> str:
+    """Return a JSON text or number as composed text that UTF-8 can hold; "" for anything else."""
+    return _clean(str(value)) if type(value) in (str, int, float) else ""
+
+
+@lru_cache(maxsize=4096)
+def _clean(text: str) -> str:
+    return mended(text.strip()).encode(errors="replace").decode()
+
+
+@lru_cache(maxsize=1024)
+def _known(attribute: str, text: str) -> str | int | None:
+    """Return the canonical value of a text, or None when it is not understood."""
+    try:
+        return canonical_value(attribute, text)
+    except InputError:
+        return None
+
+
+def _background(record: dict[str, Any], annotators: Sequence[Sequence[dict[str, Any]]]) -> str | None:
+    """Return the uploader's background, or else what the first annotator with one says."""
+    said = [record.get("bg_uploader")]
+    said += [part.get(key) for parts in annotators for part in parts for key in ("bg", "entireLabel")]
+    return next((sys.intern(text) for text in map(_text, said) if text), None)

@@ -1,0 +1,137 @@
+"""Finding the COCO files of a source, their split, and the folder of their images."""
+
+import json
+import math
+import posixpath
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.ingest.formats.found import SPLITS, Found
+from components.ingest.formats.text import read_text
+from components.ingest.sources.names import is_hidden
+from components.ingest.sources.source import Source
+from components.shared.dataset.text import composed
+from serving.runtime.errors import InputError
+
+_DIGITS = "0123456789"
+# Half of a character, alone, is valid in JSON and in no other text.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class CocoFile:
+    """One COCO file: its path, the split that its name tells, the folder names of that split, and its lists."""
+
+    path: str
+    split: str | None
+    folders: tuple[str, ...]
+    images: list[Any]
+    annotations: list[Any]
+    categories: list[Any]
+    info: dict[str, Any]
+
+
+def coco_files(source: Source, named: str | Collection[str] | Mapping[str, str], found: Found) -> Iterator[CocoFile]:
+    """Yield the named COCO files, or else every JSON file that is COCO, one in memory at a time.
+
+    Raises InputError on a file that is missing, no JSON or, being named, not COCO, and when there is none.
+    """
+    splits = {path: split for split, path in named.items()} if isinstance(named, Mapping) else {}
+    paths = [named] if isinstance(named, str) else list(splits or named)
+    missing = sorted(set(paths) - set(source.paths))
+    if missing:
+        raise InputError(f"{source.uri}: no annotation file '{missing[0]}'; see the option 'annotations'")
+    candidates = [path for path in source.paths if path.endswith(".json")]
+    count = 0
+    for path in paths or candidates:
+        if is_hidden(path):
+            found.skipped.add("hidden", path)
+            continue
+        file = _parse(source, path, splits.get(path))
+        if file is not None:
+            count += 1
+            yield file
+        elif paths:
+            raise InputError(f"{source.uri}/{path}: not COCO; expected an object with 'images' and 'annotations'")
+        else:
+            found.skipped.add("not_coco", path)
+    for path in candidates if paths else ():
+        if path not in paths:
+            found.skipped.add("not_named", path)
+    if not count:
+        raise InputError(f"{source.uri}: no COCO file; expected JSON with 'images' and 'annotations'")
+
+
+def _parse(source: Source, path: str, split: str | None) -> CocoFile | None:
+    text = read_text(source, path)
+    try:
+        document = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        if _SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{source.uri}/{path}: not a JSON file: {error}; mend it, or name the annotation files with the option "
+            f"'annotations'"
+        ) from error
+    if not isinstance(document, dict) or not all(isinstance(document.get(k), list) for k in ("images", "annotations")):
+        return None
+    categories, info = document.get("categories"), document.get("info")
+    word = _split_word(path)
+    names = [] if word is None else [word, word.rstrip(_DIGITS), SPLITS[word.rstrip(_DIGITS).lower()]]
+    split = split or (names[-1] if names else None)
+    return CocoFile(
+        path,
+        split,
+        tuple(dict.fromkeys([*names, split] if split else names)),
+        document["images"],
+        document["annotations"],
+        categories if isinstance(categories, list) else [],
+        info if isinstance(info, dict) else {},
+    )
+
+
+def _finite(text: str) -> float | None:
+    """Return a number; annotations cannot hold one beyond all floats."""
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _split_word(path: str) -> str | None:
+    """Return the word of a path that names its split: `val2017` of `annotations/instances_val2017.json`.
+
+    The file name counts before its folders, the nearest folder first. Two different splits in one name tell nothing.
+    """
+    *folders, file = path.split("/")
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", file.removesuffix(".json")) if _is_split(word)]
+    if words:
+        return words[0] if len({SPLITS[word.rstrip(_DIGITS).lower()] for word in words}) == 1 else None
+    return next(filter(_is_split, reversed(folders)), None)
+
+
+def _is_split(word: str) -> bool:
+    return word.rstrip(_DIGITS).lower() in SPLITS
+
+
+def image_root(file: CocoFile, folder: str | None, available: Collection[str]) -> tuple[str, list[str]]:
+    """Return the folder that the file's image names are relative to, and all folders that were tried.
+
+    Of the likely folders (below the named one, or else around the file and its parents) the one where most of the
+    images are counts for the whole file, so that a missing image is never taken from another place.
+    """
+    names = [
+        composed(record["file_name"].replace("\\", "/"))
+        for record in file.images
+        if isinstance(record, dict) and isinstance(record.get("file_name"), str)
+    ]
+    if folder is not None:
+        bases = [posixpath.normpath(folder).strip("/")]
+    else:
+        parts = file.path.split("/")[:-1]
+        parents = ["/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
+        bases = [base for parent in parents for base in (posixpath.join(parent, "images"), parent)]
+    roots = [composed(posixpath.join(base, split)) for base in bases for split in (*file.folders, "")]
+    roots = list(dict.fromkeys(posixpath.normpath(root) if root else "" for root in roots))
+    hits = [sum(posixpath.normpath(posixpath.join(root, name)) in available for name in names) for root in roots]
+    return roots[hits.index(max(hits))], roots

@@ -1,0 +1,87 @@
+"""Evaluation data: a table `info.csv` that names the pictures in `images/`, without persons and mostly unlabelled."""
+
+import posixpath
+from typing import Any
+
+from pydantic import Field
+
+from components.ingest.formats.found import Found, FoundFace, Record, usable
+from components.ingest.formats.options import Options
+from components.ingest.formats.text import read_table
+from components.ingest.sources.source import Source
+from components.shared.dataset.label_spaces import LabelSpace, label_space
+from serving.runtime.errors import InputError
+
+_NAME = "ImageID"
+_ANSWER = "ans"
+
+
+class EvaluationOptions(Options):
+    """Options of evaluation data.
+
+    Attributes:
+        table: the table below the source; the pictures are in the folder `images` beside it.
+        ans: the label space whose class numbers the column `ans` holds. By default that column is not read: as the
+            data comes, it is missing or a placeholder.
+    """
+
+    table: str = Field(default="info.csv", min_length=1)
+    ans: str | None = None
+
+
+def read_evaluation(source: Source, options: EvaluationOptions) -> Found:
+    """Find the pictures that the table names; all are in the split `test`, none has a person.
+
+    A class number becomes the attributes that it stands for, mask and gender. An age band is not an age: no year is
+    made up for it, so `age` stays unknown, and this is counted. A picture whose number cannot be read is dropped, and
+    so is one whose rows differ. Raises InputError when the table or a column is missing, or when the label space says
+    nothing but age.
+    """
+    found = Found()
+    if options.table not in source.paths:
+        raise InputError(f"{source.uri}: no table '{options.table}'; name it with the option 'table'")
+    space = label_space(options.ans) if options.ans is not None else None
+    if space is not None and space.attributes == ("age",):
+        raise InputError("option 'ans': an age band is no age, so such a column labels nothing; leave the option out")
+    meanings = {str(index): _meaning(space, index) for index in range(len(space.class_labels))} if space else {}
+    bands = space is not None and "age" in space.attributes
+    folder = posixpath.join(posixpath.dirname(options.table), "images")
+    images = usable((path for path in source.paths if path != options.table), found)
+    table = read_table(source, options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
+    for complaint in table.complaints:
+        found.dropped.add("bad_row", f"{options.table}: {complaint}")
+    answers: dict[str, list[str]] = {path: [] for path in images}
+    for row in table.rows:
+        path = posixpath.join(folder, row.cells[_NAME])
+        if path in answers:
+            answers[path].append("" if space is None else row.cells[_ANSWER])
+        else:
+            found.dropped.add("missing_file", f"{options.table}: row {row.line}: {row.cells[_NAME]}")
+    for path, given in answers.items():
+        if not given:
+            found.skipped.add("no_row", path)
+        elif len(set(given)) > 1:
+            found.dropped.add("conflicting_rows", path)
+        elif given[0] and given[0] not in meanings:
+            found.dropped.add("bad_ans", f"{path} ({given[0]})")
+        else:
+            if len(given) > 1:
+                found.notes.add("duplicate_row", path, len(given) - 1)
+            if given[0] and bands:
+                found.notes.add("age_band_left_out", path)
+            face = FoundFace(None, dict(meanings.get(given[0], {})))
+            found.records.append(Record(path, (face,), split="test"))
+    return found
+
+
+def _meaning(space: LabelSpace, index: int) -> dict[str, Any]:
+    """Return the facts that a class number stands for, without its age band."""
+    if len(space.attributes) == 1:
+        return {space.attributes[0]: space.class_labels[index]}
+    values = {}
+    for attribute in reversed(space.attributes):
+        labels = label_space(attribute).class_labels
+        index, at = divmod(index, len(labels))
+        if attribute != "age":
+            values[attribute] = labels[at]
+    return values

@@ -1,0 +1,189 @@
+"""A manifest: a CSV table with one row per face that names its picture, labels and, where known, person and box."""
+
+import math
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.ingest.formats.found import SPLITS, Found, FoundFace, Record
+from components.ingest.formats.options import Options
+from components.ingest.formats.text import read_table
+from components.ingest.sources.names import is_hidden, is_image_name
+from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Box
+from components.shared.dataset.label_spaces import canonical_value
+from serving.runtime.errors import InputError
+
+_PATH_COLUMNS = ("path", "file_name", "filename", "image")
+_PERSON_COLUMNS = ("group", "person", "subject")
+_LABEL_COLUMNS = ("mask", "gender", "age", "emotion", "label")
+# `width` and `height` mostly hold the size of the picture, so a box is never guessed from them.
+_BOX_COLUMNS: tuple[tuple[tuple[str, str, str, str], Literal["xyxy", "xywh"]], ...] = (
+    (("face_xmin", "face_ymin", "face_xmax", "face_ymax"), "xyxy"),
+    (("xmin", "ymin", "xmax", "ymax"), "xyxy"),
+    (("x", "y", "w", "h"), "xywh"),
+)
+
+
+class Columns(BaseModel):
+    """Which column plays which part; what is not given is looked for under its usual names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = None
+    person: str | None = None
+    split: str | None = None
+    box: tuple[str, str, str, str] | None = None
+
+
+class ManifestOptions(Options):
+    """Options of a manifest.
+
+    Attributes:
+        manifest: the table's path below the source.
+        columns: columns of the path, the person, the split and the four numbers of the box.
+        box_format: what `columns.box` holds: two corners (`xyxy`), or a corner and a size (`xywh`).
+        labels: columns that become attributes; by default those of mask, gender, age, emotion and label that exist.
+        rename: from a label column to the name of its attribute.
+    """
+
+    manifest: str = Field(default="manifest.csv", min_length=1)
+    columns: Columns = Columns()
+    box_format: Literal["xyxy", "xywh"] = "xyxy"
+    labels: tuple[str, ...] | None = None
+    rename: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The columns of one table, by their part."""
+
+    path: str
+    person: str | None
+    split: str | None
+    box: tuple[str, str, str, str] | None
+    corners: bool
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    face: FoundFace
+    person: str | None
+    split: str | None
+
+
+def read_manifest(source: Source, options: ManifestOptions) -> Found:
+    """Find the pictures that a table names, paths being relative to the source.
+
+    Several rows of one picture are several faces, told apart by their boxes. Equal rows count once; rows that
+    contradict each other drop their picture. Only train, val and test are splits, another value is ignored.
+    Raises InputError when the table or a column is missing.
+    """
+    found = Found()
+    if options.manifest not in source.paths:
+        raise InputError(f"{source.uri}: no table '{options.manifest}'; name it with the option 'manifest'")
+    place = f"{source.uri}/{options.manifest}"
+    table = read_table(source, options.manifest, ())
+    if not table.rows and not table.complaints:
+        raise InputError(f"{place}: the table has no rows; expected a header and one row per face")
+    layout = _layout(table.header, options, place)
+    for complaint in table.complaints:
+        found.dropped.add("bad_row", complaint)
+    available = set(source.paths)
+    pictures: dict[str, list[_Entry]] = {}
+    for row in table.rows:
+        path = posixpath.normpath(row.cells[layout.path])
+        if path not in available:
+            found.dropped.add("missing_file", f"row {row.line}: {row.cells[layout.path]}")
+            continue
+        entries = pictures.setdefault(path, [])
+        entry = _entry(row.cells, layout, path, found)
+        if entry is not None and entry in entries:
+            found.notes.add("duplicate_row", f"row {row.line}: {path}")
+        elif entry is not None:
+            entries.append(entry)
+    _collect(pictures, found)
+    _count_others(available - pictures.keys() - {options.manifest}, found)
+    return found
+
+
+def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
+    def first(names: Sequence[str]) -> str | None:
+        return next((name for name in names if name in header), None)
+
+    columns = options.columns
+    path = columns.path or first(_PATH_COLUMNS)
+    if path is None:
+        raise InputError(
+            f"{table}: no column of paths; name it with the option 'columns.path'. Found: {', '.join(header)}"
+        )
+    labels = options.labels if options.labels is not None else [name for name in _LABEL_COLUMNS if name in header]
+    attributes = {name: options.rename.get(name, name) for name in dict.fromkeys([*labels, *options.rename])}
+    if len(set(attributes.values())) < len(attributes):
+        raise InputError(f"{table}: two label columns become one attribute: {attributes}; change 'labels' or 'rename'")
+    box, box_format = columns.box, options.box_format
+    if box is None:
+        usual = (pair for pair in _BOX_COLUMNS if set(pair[0]) <= set(header))
+        box, box_format = next(usual, (None, box_format))
+    person, split = columns.person or first(_PERSON_COLUMNS), columns.split or first(["split"])
+    for name in (path, person, split, *(box or ()), *attributes):
+        if name is not None and name not in header:
+            raise InputError(f"{table}: no column '{name}'. Found: {', '.join(header)}")
+    return _Layout(path, person, split, box, box_format == "xyxy", attributes)
+
+
+def _entry(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> _Entry | None:
+    """Read one face; None, counted, when a label cannot be understood."""
+    attributes = {}
+    for column, attribute in layout.labels.items():
+        if cells[column]:
+            try:
+                attributes[attribute] = canonical_value(attribute, cells[column])
+            except InputError:
+                found.dropped.add(f"bad_{attribute}", f"{path} ({cells[column]})")
+                return None
+    person = cells[layout.person] or None if layout.person else None
+    split = SPLITS.get(cells[layout.split].lower()) if layout.split else None
+    if layout.split and cells[layout.split] and split is None:
+        found.notes.add(f"ignored_split_{cells[layout.split]}", path)
+    return _Entry(FoundFace(_box(cells, layout, path, found), attributes), person, split)
+
+
+def _box(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> Box | None:
+    texts = [cells[name] for name in layout.box or ()]
+    if not any(texts):
+        return None
+    try:
+        left, top, third, fourth = map(float, texts)
+    except ValueError:
+        left = top = third = fourth = math.nan
+    if not all(map(math.isfinite, (left, top, third, fourth))):
+        found.notes.add("box_unreadable", f"{path} ({', '.join(texts)})")
+        return None
+    return (left, top, third - left, fourth - top) if layout.corners else (left, top, third, fourth)
+
+
+def _collect(pictures: dict[str, list[_Entry]], found: Found) -> None:
+    """Turn the entries of each picture into a record, in the order of the paths."""
+    for path, entries in sorted(pictures.items()):
+        if not entries:
+            continue
+        boxes = [entry.face.box for entry in entries]
+        alike = len({(entry.person, entry.split) for entry in entries}) == 1
+        if not alike or (len(entries) > 1 and (None in boxes or len(set(boxes)) < len(boxes))):
+            found.dropped.add("conflicting_rows", path)
+            continue
+        found.records.append(Record(path, tuple(entry.face for entry in entries), entries[0].person, entries[0].split))
+
+
+def _count_others(paths: set[str], found: Found) -> None:
+    """Count the files that no row names."""
+    for path in sorted(paths):
+        if is_hidden(path):
+            found.skipped.add("hidden", path)
+        else:
+            found.skipped.add("no_row" if is_image_name(path) else "not_an_image_name", path)

@@ -1,0 +1,84 @@
+"""Names of files as people read them: out of bytes of unknown encoding, in composed letters, and below their source."""
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from components.shared.dataset.text import composed
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".gif", ".tif", ".tiff"})
+_DRIVE = re.compile(r"[A-Za-z]:")
+# The first character that takes three bytes in UTF-8. Hangul and Chinese characters lie above.
+_THREE_BYTES = "\u0800"
+
+
+def decode_names(raw_names: Iterable[tuple[bytes, bool]]) -> list[str | None]:
+    """Decode the names of one place: UTF-8 where they are that, else CP949; None where they are neither.
+
+    With each name comes whether the place says that it is UTF-8. A few Korean syllables in CP949 are letters of two
+    bytes in UTF-8 as well (`호` is `ȣ`). Such a name is Korean when another name of the place can only be that: one
+    tool wrote them all.
+    """
+    names, unsure = [], []
+    for at, (raw, is_utf8) in enumerate(raw_names):
+        name = _decode(raw, "utf-8")
+        names.append(name)
+        if name is None or (not is_utf8 and _is_weak(name)):
+            unsure.append((at, raw))
+    if None in names:
+        for at, raw in unsure:
+            names[at] = _korean(raw)
+    return names
+
+
+def _decode(raw: bytes, encoding: str) -> str | None:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_weak(name: str) -> bool:
+    return any(not part.isascii() and max(part) < _THREE_BYTES for part in name.split("/"))
+
+
+def _korean(raw: bytes) -> str | None:
+    """Decode part by part: a folder may be in UTF-8 and a file in it not. A slash is never half of a letter."""
+    parts = []
+    for part in raw.split(b"/"):
+        name = _decode(part, "utf-8")
+        if name is None or _is_weak(name):
+            name = _decode(part, "cp949") or name
+        if name is None:
+            return None
+        parts.append(name)
+    return "/".join(parts)
+
+
+def logical_name(name: str) -> str | None:
+    """Return a name in composed letters (NFC) without empty parts and dots; None when it could lead out of its source.
+
+    Refused are absolute paths, drive letters, `..` between slashes of either kind, and NUL.
+    """
+    parts = [part for part in composed(name).split("/") if part not in ("", ".")]
+    logical = "/".join(parts)
+    absolute = name.startswith("/") or logical.startswith("\\") or _DRIVE.match(logical)
+    if absolute or "\0" in name or ".." in re.split(r"[/\\]", logical):
+        return None
+    return logical or None
+
+
+def shown(raw: bytes) -> str:
+    """Return a name for a report, whatever its bytes are."""
+    text = raw.decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_hidden(path: str) -> bool:
+    """Tell whether any part of the path is a dot-file, a macOS twin or an archiver's side folder."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def is_image_name(path: str) -> bool:
+    """Tell whether the name ends like an image, in any case."""
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES

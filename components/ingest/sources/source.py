@@ -1,0 +1,179 @@
+"""The files of a data source under the names that people gave them, loose or in archives."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+
+from components.ingest.sources.members import Holder, LooseFiles, Member
+from components.ingest.sources.names import decode_names, is_hidden, is_image_name, logical_name, shown
+from components.ingest.sources.tar_members import GzipTarMembers, TarMembers
+from components.ingest.sources.zip_members import ZipMembers
+from components.shared.dataset.tally import Tally
+from serving.runtime.errors import InputError
+from serving.runtime.storage import Entry, Location
+
+ARCHIVES: dict[str, Callable[[Location, int], Holder]] = {
+    ".zip": ZipMembers,
+    ".tar": TarMembers,
+    ".tar.gz": GzipTarMembers,
+    ".tgz": GzipTarMembers,
+}
+_SUFFIXES = tuple(ARCHIVES)
+
+
+class Source:
+    """All files below a folder or an `s3://` prefix, and in the archives there; or those of a single archive.
+
+    The members of `a/faces.zip` are called `a/faces/<member>`, those of an archive that is the source itself just
+    `<member>`. Nothing is unpacked onto the disk, and archives in archives stay closed. Names are in composed letters
+    (NFC), from UTF-8 or else CP949.
+
+    Attributes:
+        uri: the place as the user wrote it.
+        paths: the names of all files that can be read, relative to the source, sorted.
+        dropped: images that cannot be read, counted by reason. Damaged ones are found only while they are read.
+        skipped: other files that cannot be read, second files of a name, and archives that are not opened.
+
+    Reasons are `unreadable_name` (neither UTF-8 nor CP949), `unsafe_path` (it could lead out of the source),
+    `duplicate_name` (of files with one name, a loose one comes first, then that of the first archive; a later one of
+    another size counts as dropped), `link`, `device`, `encrypted`, `unsupported_compression`, `unsupported_member`,
+    `too_large`, `damaged_member`, `nested_archive` and `empty_archive`.
+
+    Raises:
+        InputError: an archive is damaged as a whole, or the source is a single file that is no archive.
+        StorageError: the source cannot be read.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.dropped = Tally()
+        self.skipped = Tally()
+        self._holders: list[Holder] = []
+        self._prefixes: list[str] = []
+        self._labels: list[str] = []
+        self._where: dict[str, tuple[int, int]] = {}
+        self._originals: dict[str, str] = {}
+        location = Location(uri)
+        entries = location.list()
+        if [entry.path for entry in entries] == [""]:
+            self._open_single(location, entries[0])
+        else:
+            self._open_all(location, entries)
+        self.paths: tuple[str, ...] = tuple(sorted(self._where))
+
+    def _open_single(self, location: Location, entry: Entry) -> None:
+        suffix = _archive_suffix(location.name)
+        if suffix is None:
+            raise InputError(f"{self.uri}: a single file; expected a folder or an archive ({', '.join(ARCHIVES)})")
+        self._add(ARCHIVES[suffix](location, entry.size), location.name, "", "")
+
+    def _open_all(self, location: Location, entries: list[Entry]) -> None:
+        """Add the loose files, then the archives in the order of their names."""
+        archives = {at for at, entry in enumerate(entries) if _archive_suffix(entry.path)}
+        loose = [entry for at, entry in enumerate(entries) if at not in archives]
+        self._add(LooseFiles(location, loose), "", "", "")
+        packed = [entries[at] for at in sorted(archives)]
+        members = LooseFiles(location, packed).members
+        for entry, member, name in zip(packed, members, decode_names((m.raw, m.is_utf8) for m in members), strict=True):
+            path = self._usable_name(member, name, "")
+            suffix = _archive_suffix(entry.path)
+            if path is None or name is None or suffix is None:
+                continue
+            archive = ARCHIVES[suffix](location.join(entry.path), entry.size)
+            self._add(archive, path, path[: -len(suffix)] + "/", name[: -len(suffix)] + "/")
+
+    def _add(self, holder: Holder, label: str, prefix: str, raw_prefix: str) -> None:
+        """Give the files of a place their names; `label` is put before them in reports."""
+        self._holders.append(holder)
+        self._prefixes.append(prefix)
+        self._labels.append(label)
+        if label and not holder.members:
+            self.skipped.add("empty_archive", label)
+        names = decode_names((member.raw, member.is_utf8) for member in holder.members)
+        for at, (member, name) in enumerate(zip(holder.members, names, strict=True)):
+            path = self._usable_name(member, name, label)
+            if path is None:
+                continue
+            if label and _archive_suffix(path) and not is_hidden(path):
+                self.skipped.add("nested_archive", f"{label}: {path}")
+                continue
+            path = prefix + path
+            if path in self._where:
+                first = self._member(path)
+                tally = self.skipped if first.size == member.size else self._tally(path)
+                example = shown(str(name).encode())
+                tally.add("duplicate_name", f"{label}: {example}" if label else example)
+                continue
+            self._where[path] = len(self._holders) - 1, at
+            if path != f"{raw_prefix}{name}":
+                self._originals[path] = f"{raw_prefix}{name}"
+
+    def _usable_name(self, member: Member, name: str | None, label: str) -> str | None:
+        """Return the name of a file below its place, or None, counted, when the file cannot be read."""
+        path = logical_name(name) if name is not None else None
+        reason = "unreadable_name" if name is None else "unsafe_path" if path is None else member.fault
+        if reason is None:
+            return path
+        example = shown(path.encode() if path else member.raw)
+        self._tally(example).add(reason, f"{label}: {example}" if label else example)
+        return None
+
+    def _tally(self, name: str) -> Tally:
+        """Return where to count a file that cannot be read: what looks like an image should have been one."""
+        return self.dropped if is_image_name(name) and not _is_side_file(name) else self.skipped
+
+    def _member(self, path: str) -> Member:
+        holder, at = self._where[path]
+        return self._holders[holder].members[at]
+
+    def original(self, path: str) -> str | None:
+        """Return the name that a file has where it lies, when that is not `path`: letters decomposed, `./` and so on.
+
+        In an archive, the archive's name comes before it without its suffix, as in `path`.
+        """
+        return self._originals.get(path)
+
+    def read(self, path: str) -> bytes:
+        """Read one file of `paths`; in a compressed TAR archive this may mean to read it up to there.
+
+        Raises StorageError when it cannot be read, InputError when it is damaged.
+        """
+        holder, at = self._where[path]
+        content = self._holders[holder].read(at)
+        if content is None:
+            raise InputError(f"{self.uri}: '{path}' in {self._labels[holder]} is damaged; copy the archive again")
+        return content
+
+    def stream(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """Give (path, content) of the wanted files, each once, whatever the order of `paths`.
+
+        First come the loose files in the order of their names, then the archives in the order of theirs, with the
+        members in the order in which they lie in the archive. A damaged member is left out and counted. Little is
+        held in memory: some 32 loose files, or of an archive's members 128 MiB and one file more.
+
+        Raises StorageError when a file cannot be read.
+        """
+        wanted: dict[int, dict[int, str]] = defaultdict(dict)
+        for path in paths:
+            holder, at = self._where[path]
+            wanted[holder][at] = path
+        for holder, names in sorted(wanted.items()):
+            for at, content in self._holders[holder].stream(list(names)):
+                if content is None:
+                    member = shown(names[at].removeprefix(self._prefixes[holder]).encode())
+                    self._tally(names[at]).add("damaged_member", f"{self._labels[holder]}: {member}")
+                else:
+                    yield names[at], content
+
+
+def _archive_suffix(path: str) -> str | None:
+    """Return how the name of an archive ends; None for other files and for the hidden twins of archives."""
+    lower = path.lower()
+    if not lower.endswith(_SUFFIXES) or is_hidden(path):
+        return None
+    return next(suffix for suffix in _SUFFIXES if lower.endswith(suffix))
+
+
+def _is_side_file(name: str) -> bool:
+    """Tell whether a file is hidden, its way out of the source aside."""
+    return is_hidden("/".join(part for part in re.split(r"[/\\]", name) if part not in (".", "..")))

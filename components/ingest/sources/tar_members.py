@@ -1,0 +1,132 @@
+"""A TAR archive as a place of files, plain (read at random) or compressed with gzip (read from its beginning)."""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import BinaryIO, cast
+
+from components.ingest.sources.members import MAX_FILE_BYTES, Member
+from components.ingest.sources.range_file import RangeFile
+from components.ingest.sources.spans import Span, read_spans
+from components.ingest.sources.tar_headers import BrokenTarError, Header, read_headers
+from serving.runtime.errors import InputError, StorageError
+from serving.runtime.storage import Location
+
+KEPT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".tsv", ".txt", ".xml", ".yaml", ".yml"})
+MAX_KEPT_BYTES = 256 * 2**20
+MAX_INFLATION = 100
+_FREE_INFLATION = 2**30
+_PASSED_BYTES = 2**20
+
+
+class TarMembers:
+    """The files of a plain TAR archive, on the disk or in S3, in the order in which they lie in it.
+
+    The headers are read once. A member is then one positioned read. Raises InputError when the archive cannot be read
+    to its end, StorageError when its place cannot.
+    """
+
+    def __init__(self, location: Location, size: int) -> None:
+        self._location = location
+        with RangeFile(location, size) as file, _broken(location):
+            self._headers = list(read_headers(cast(BinaryIO, file)))
+        self.members = [_member(header) for header in self._headers]
+
+    def read(self, at: int) -> bytes:
+        """Read one member."""
+        return self._location.read_range(self._headers[at].start, self._headers[at].size)
+
+    def stream(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
+        """Give the wanted members in the order in which they lie in the archive."""
+        headers = ((at, self._headers[at]) for at in wanted)
+        spans = (Span(at, header.start, header.start + header.size, 0) for at, header in headers)
+        yield from read_spans(self._location, spans, lambda at, block: bytes(block))
+
+
+class GzipTarMembers:
+    """The files of a TAR archive compressed with gzip, on the disk or in S3, in the order in which they lie in it.
+
+    It is read from its beginning once for the names, and again for every `stream`. Texts are kept in memory, up to
+    MAX_KEPT_BYTES in all, because layouts are read out of them before the images. Raises InputError when the archive
+    cannot be read to its end or inflates more than MAX_INFLATION times, StorageError when its place cannot be read.
+    """
+
+    def __init__(self, location: Location, size: int) -> None:
+        self._location = location
+        self._size = size
+        self._kept: dict[int, bytes] = {}
+        self._starts: list[int] = []
+        self.members: list[Member] = []
+        budget = MAX_KEPT_BYTES
+        with self._pass() as (file, headers):
+            for at, header in enumerate(headers):
+                member = _member(header)
+                self.members.append(member)
+                self._starts.append(header.start)
+                is_text = PurePosixPath(header.raw.decode(errors="replace")).suffix.lower() in KEPT_SUFFIXES
+                if is_text and member.fault is None and member.size <= budget:
+                    self._kept[at] = file.read(member.size)
+                    budget -= member.size
+
+    @contextmanager
+    def _pass(self) -> Iterator[tuple[BinaryIO, Iterator[Header]]]:
+        """Give the uncompressed archive and its headers, one after another."""
+        with (
+            _broken(self._location),
+            RangeFile(self._location, self._size) as packed,
+            gzip.GzipFile(fileobj=cast(BinaryIO, packed), mode="rb") as unpacked,
+        ):
+            file = cast(BinaryIO, unpacked)
+            yield file, self._checked(file)
+
+    def _checked(self, file: BinaryIO) -> Iterator[Header]:
+        """Yield the headers, and read to the end of the file, where gzip has its checksum."""
+        limit = MAX_INFLATION * self._size + _FREE_INFLATION
+        for header in read_headers(file):
+            if header.start + header.size > limit:
+                raise BrokenTarError(f"it inflates to more than {MAX_INFLATION} times its size")
+            yield header
+        while file.read(_PASSED_BYTES):
+            if file.tell() > limit:
+                raise BrokenTarError(f"it inflates to more than {MAX_INFLATION} times its size")
+
+    def read(self, at: int) -> bytes:
+        """Read one member: from memory, or else by going through the archive up to it."""
+        return next(content for _, content in self.stream([at]))
+
+    def stream(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Give the wanted members in the order in which they lie in the archive."""
+        left = sorted(wanted, reverse=True)
+        while left and left[-1] in self._kept:
+            yield left[-1], self._kept[left.pop()]
+        if not left:
+            return
+        with self._pass() as (file, headers):
+            for at, header in enumerate(headers):
+                if at != left[-1]:
+                    continue
+                content = self._kept[at] if at in self._kept else file.read(header.size)
+                if header.start != self._starts[at] or len(content) != self.members[at].size:
+                    raise StorageError(f"{self._location.uri}: the archive changed while it was read")
+                yield left.pop(), content
+                if not left:
+                    return
+        raise StorageError(f"{self._location.uri}: the archive changed while it was read")
+
+
+def _member(header: Header) -> Member:
+    fault = header.fault or ("too_large" if header.size > MAX_FILE_BYTES else None)
+    return Member(header.raw, header.size, fault, header.is_utf8)
+
+
+@contextmanager
+def _broken(location: Location) -> Iterator[None]:
+    """Say in one way that an archive cannot be read to its end."""
+    try:
+        yield
+    except (BrokenTarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"{location.uri}: not a whole TAR archive; it is damaged or was cut short, copy it again: {error}"
+        ) from error

@@ -1,0 +1,201 @@
+"""The configuration of a classifier training: every knob, its default and its limits. Imports no torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
+
+from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
+from components.shared.models.spec.backbone_names import check_input
+from components.shared.models.spec.classifiers import check_classifier
+from components.shared.models.spec.spec import ModelSpec, resolve_model
+from components.shared.options import parse_options
+from components.train_classifier.cluster.train_job_config import TrainJobSpec
+from components.train_classifier.config.augmentation import Augment, AugmentationSpec
+from components.train_classifier.config.augmentation_presets import frame_of
+from components.train_classifier.config.objective import (
+    EarlyStoppingSpec,
+    LossSpec,
+    Metric,
+    MixingSpec,
+    ObjectiveSpec,
+    OptimiserSpec,
+    PseudoLabelSpec,
+    SamplingSpec,
+    ScheduleSpec,
+    SoftTargetSpec,
+    name_alone,
+)
+from serving.runtime.card import CropRule, InputSize, Normalization
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_NORMALIZATIONS = {"imagenet": IMAGENET, "computed": None}
+
+
+def _named_normalization(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in _NORMALIZATIONS:
+            raise ValueError(f"must be {', '.join(_NORMALIZATIONS)}, or values as {{mean: [...], std: [...]}}")
+        return _NORMALIZATIONS[value]
+    return value
+
+
+OF_NO_EFFECT = ("workers", "log_interval", "device", "state", "resume", "user", "train_job")
+"""Entries that change nothing that is learned."""
+
+_MAY_CHANGE = ("epochs", "early_stopping", *OF_NO_EFFECT)
+
+
+class TrainConfig(_Frozen):
+    """Everything that decides what a training learns.
+
+    What is learned from: `sampling`, `mixing`, `soft_targets` and `pseudo_labels` say which faces an epoch sees and how
+    sure it is of their labels; `augmentation`, `crop_scale`, `min_decode` and the image size make the pictures.
+    `augment` are the options of the augmentation `face`. `normalization` are mean and standard deviation, or imagenet,
+    or computed from the training faces, which is None here. `age_thresholds` are the bounds of the age classes in
+    training targets; validation and every metric keep the official 30 and 60.
+
+    What learns: `model`, with the entries of `network` laid over it.
+
+    How: `objective`, `optimiser` and `scheduler`, with the peak `learning_rate` and the `weight_decay`. `batch_size`
+    faces make a step; they go through the network in `accumulate` parts, which saves memory and changes only batch norm
+    and which of several members sees a face. `clip_norm` bounds the norm of a step's gradient. `amp` computes in
+    bfloat16 or float16 where that is safe.
+    `ema_decay` 0 turns the moving average of the weights off.
+
+    When: after `epochs`, or by `early_stopping`. `criterion` chooses the best epoch on the validation split: highest
+    macro F1 (`f1`), highest accuracy (`acc`) or lowest loss (`loss`); ties go to the lower loss.
+
+    Where, without an effect on what is learned: `device` is auto (a GPU where there is one), cpu, cuda or cuda:N.
+    `workers` is the number of processes that read pictures, by default as many as there are CPUs, at most 8.
+    `log_interval` counts training steps. `state` is a folder or `s3://` prefix that keeps the finished epochs of a
+    training until it is over; `resume` are checkpoints of a training that goes on, a folder or `s3://` prefix. `user`
+    is whom MLflow names. `train_job` has several nodes of a cluster train together.
+    """
+
+    label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
+    model: Annotated[str, AfterValidator(check_classifier)] = "resnet18"
+    network: dict[str, Any] = {}
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    accumulate: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    weight_decay: float = Field(default=0.05, ge=0.0)
+    clip_norm: float | None = Field(default=None, gt=0.0)
+    objective: ObjectiveSpec = ObjectiveSpec(loss=LossSpec(arguments={"label_smoothing": 0.1}))
+    optimiser: Annotated[OptimiserSpec, BeforeValidator(name_alone)] = OptimiserSpec()
+    scheduler: Annotated[ScheduleSpec, BeforeValidator(name_alone)] = ScheduleSpec()
+    sampling: Annotated[SamplingSpec, BeforeValidator(name_alone)] = SamplingSpec()
+    mixing: Annotated[MixingSpec, BeforeValidator(name_alone)] = MixingSpec()
+    soft_targets: SoftTargetSpec = SoftTargetSpec()
+    pseudo_labels: PseudoLabelSpec = PseudoLabelSpec()
+    early_stopping: EarlyStoppingSpec | None = None
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    criterion: Metric = "f1"
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    channels_last: bool = True
+    compile: bool = False
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    image_height: int = Field(default=128, ge=8, le=4096)
+    image_width: int = Field(default=96, ge=8, le=4096)
+    crop_scale: float = Field(default=1.3, ge=0.5, le=4.0)
+    min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
+    augment: Augment = Augment()
+    augmentation: Annotated[AugmentationSpec, BeforeValidator(name_alone)] = AugmentationSpec()
+    age_thresholds: tuple[int, int] = AGE_THRESHOLDS
+    normalization: Annotated[Normalization | None, BeforeValidator(_named_normalization)] = IMAGENET
+    seed: int = Field(default=0, ge=0)
+    workers: int | None = Field(default=None, ge=0)
+    log_interval: int = Field(default=20, ge=1)
+    state: str = ""
+    resume: str = ""
+    user: str = ""
+    train_job: TrainJobSpec | None = None
+
+    @field_validator("age_thresholds")
+    @classmethod
+    def _usable_thresholds(cls, value: tuple[int, int]) -> tuple[int, int]:
+        return label_space("age", value).age_thresholds
+
+    @field_validator("network")
+    @classmethod
+    def _fitting_network(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "model" in info.data:
+            resolve_model(info.data["model"], value)
+        return value
+
+    @field_validator("image_width")
+    @classmethod
+    def _usable_size(cls, value: int, info: ValidationInfo) -> int:
+        if {"model", "network", "image_height"} <= info.data.keys():
+            spec = resolve_model(info.data["model"], info.data["network"])
+            check_input(spec.backbone, spec.arguments, InputSize(height=info.data["image_height"], width=value))
+        return value
+
+    @field_validator("augmentation")
+    @classmethod
+    def _usable_augmentation(cls, value: AugmentationSpec, info: ValidationInfo) -> AugmentationSpec:
+        if value.name != "face" and info.data.get("augment", Augment()) != Augment():
+            raise ValueError(f"'augment' are the options of face; those of '{value.name}' are its 'arguments'")
+        return value
+
+    @field_serializer("normalization")
+    def _written_normalization(self, value: Normalization | None) -> Any:
+        return "computed" if value is None else value.model_dump(mode="json")
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network is composed of."""
+        return resolve_model(self.model, self.network)
+
+    @property
+    def input(self) -> InputSize:
+        """The size of the network's input in pixels."""
+        return InputSize(height=self.image_height, width=self.image_width)
+
+    @property
+    def crop(self) -> CropRule:
+        """What is cut from a photo, in training as in serving."""
+        return CropRule(scale=self.crop_scale, min_decode=self.min_decode, frame=frame_of(self.augmentation))
+
+    def digest(self, dataset_digest: str) -> str:
+        """Return the sha256 of this configuration together with the data set's digest.
+
+        What has no effect on the weights is left out.
+        """
+        facts = self.model_dump(mode="json", exclude=set(OF_NO_EFFECT)) | {"dataset_digest": dataset_digest}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """Return the entries in which the dumped configuration `other` is that of another training.
+
+        A training that goes on may have another length, and run elsewhere.
+        """
+        own = self.model_dump(mode="json")
+        return sorted(
+            name for name in own.keys() | other.keys() if name not in _MAY_CHANGE and own.get(name) != other.get(name)
+        )
+
+
+def resolve_config(config: Mapping[str, Any], **parameters: Any) -> TrainConfig:
+    """Lay `parameters` over the entries of `config` and validate the whole.
+
+    Raises InputError naming every wrong entry, its value and what was expected.
+    """
+    return parse_options(TrainConfig, {**config, **parameters}, "training config")

@@ -1,0 +1,154 @@
+"""The commands of `facet` that talk to a Kubeflow Pipelines server. What they need is imported when they run."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.command.options import ConfigOption, SetOption
+from pipelines.environment.settings import load_settings
+
+if TYPE_CHECKING:
+    from pipelines.cluster.connect import Cluster
+
+app = typer.Typer()
+schedule_app = typer.Typer(
+    help="Recurring runs on the cluster in KFP_HOST: by cron or by interval.", no_args_is_help=True
+)
+app.add_typer(schedule_app, name="schedule")
+
+ExperimentOption = Annotated[str, typer.Option("--experiment", help="Experiment in Kubeflow Pipelines.")]
+CacheOption = Annotated[bool, typer.Option("--cache/--no-cache", help="Whether tasks may take cached results.")]
+AccountOption = Annotated[
+    str, typer.Option("--service-account", help="Kubernetes account of the pods; by default the cluster's.")
+]
+RootOption = Annotated[
+    str, typer.Option("--pipeline-root", help="Where artifacts go, s3://bucket/prefix; by default the cluster's.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, or the address of its page.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the schedule.")]
+
+
+@app.command("submit")
+def submit_command(
+    config: ConfigOption = "classification",
+    parameters: SetOption = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the run; by default the config's and the time.")] = "",
+    experiment: ExperimentOption = "facet",
+    cache: CacheOption = True,
+    service_account: AccountOption = "",
+    pipeline_root: RootOption = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; fail unless the run succeeds.")] = False,
+) -> None:
+    """Submit a pipeline to the cluster in KFP_HOST."""
+    settings = load_settings()
+    from pipelines.cluster.submit import Order, submit
+    from pipelines.command.config import find_config, resolve
+
+    resolved = resolve(config, parameters or [])
+    order = Order(name or find_config(config).stem, experiment, cache, service_account, pipeline_root)
+    submit(resolved, settings, order, wait=wait, show=typer.echo)
+
+
+@app.command("status")
+def status_command(run: Annotated[str, typer.Argument(metavar="[RUN]", help="Id or page of a run.")] = "") -> None:
+    """Say what a run on the cluster is at; without one, list the newest runs."""
+    from pipelines.cluster.runs import newest, run_id_of, status
+
+    cluster = _connect()
+    for line in status(cluster, run_id_of(run)) if run else newest(cluster):
+        typer.echo(line)
+
+
+@app.command("logs")
+def logs_command(
+    run: RunArgument,
+    task: Annotated[str, typer.Argument(metavar="[TASK]", help="A task as `facet status RUN` names it.")] = "",
+) -> None:
+    """Show what a task of a run on the cluster wrote; without a task, the run's tasks and their errors."""
+    from pipelines.cluster.logs import logs
+    from pipelines.cluster.runs import run_id_of, status
+
+    cluster = _connect()
+    for text in logs(cluster, run_id_of(run), task) if task else status(cluster, run_id_of(run)):
+        typer.echo(text)
+
+
+@app.command("cancel")
+def cancel_command(run: RunArgument) -> None:
+    """End a run on the cluster."""
+    from pipelines.cluster.runs import cancel, run_id_of
+
+    cancel(_connect(), run_id_of(run), show=typer.echo)
+
+
+@app.command("wait")
+def wait_command(run: RunArgument) -> None:
+    """Wait until a run on the cluster has ended; fail unless it has succeeded."""
+    from pipelines.cluster.runs import run_id_of, wait_for_run
+
+    wait_for_run(_connect(), run_id_of(run), show=typer.echo)
+
+
+@schedule_app.command("add")
+def schedule_add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")],
+    cron: Annotated[str, typer.Option("--cron", help="'minute hour day month weekday', in the cluster's time.")] = "",
+    every: Annotated[str, typer.Option("--every", help="A number and a unit: 30m, 6h, 1d.")] = "",
+    config: ConfigOption = "classification",
+    parameters: SetOption = None,
+    experiment: ExperimentOption = "facet",
+    cache: CacheOption = True,
+    service_account: AccountOption = "",
+    pipeline_root: RootOption = "",
+) -> None:
+    """Let the cluster run a pipeline again and again."""
+    from pipelines.cluster.schedule import add
+    from pipelines.cluster.submit import Order
+    from pipelines.command.config import resolve
+
+    cluster = _connect()
+    order = Order(name, experiment, cache, service_account, pipeline_root)
+    add(cluster, resolve(config, parameters or []), order, cron=cron, every=every, show=typer.echo)
+
+
+@schedule_app.command("list")
+def schedule_list() -> None:
+    """List the schedules."""
+    from pipelines.cluster.schedule import listing
+
+    for line in listing(_connect()):
+        typer.echo(line)
+
+
+@schedule_app.command("enable")
+def schedule_enable(name: NameArgument) -> None:
+    """Let a schedule start runs again."""
+    from pipelines.cluster.schedule import enable
+
+    enable(_connect(), name)
+    typer.echo(f"{name} is enabled")
+
+
+@schedule_app.command("disable")
+def schedule_disable(name: NameArgument) -> None:
+    """Keep a schedule from starting runs."""
+    from pipelines.cluster.schedule import disable
+
+    disable(_connect(), name)
+    typer.echo(f"{name} is disabled")
+
+
+@schedule_app.command("delete")
+def schedule_delete(name: NameArgument) -> None:
+    """Remove a schedule; the runs it made stay."""
+    from pipelines.cluster.schedule import delete
+
+    delete(_connect(), name)
+    typer.echo(f"{name} is deleted")
+
+
+def _connect() -> "Cluster":
+    settings = load_settings()
+    from pipelines.cluster.connect import connect
+
+    return connect(settings)

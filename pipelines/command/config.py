@@ -1,0 +1,119 @@
+"""What a run of a pipeline is told, checked as a whole before anything starts.
+
+Values come, first to last, from: a parameter (`--set key=value`), the environment, the config file, the default.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.catalog import DEFAULT, PIPELINES
+from pipelines.command.assignments import assign
+from pipelines.environment.settings import SOURCE_VARIABLE
+from pipelines.parameters import PipelineConfig
+from pipelines.problems import Problem, known, problems_of
+from serving.runtime.errors import InputError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def resolve(
+    config: str = "", parameters: Sequence[str] = (), environment: Mapping[str, str] = os.environ
+) -> PipelineConfig:
+    """Lays parameters over the environment over the config file, and checks everything.
+
+    Args:
+        config: path of a YAML file, or the name of one in `pipelines/configs`; empty for the defaults.
+        parameters: `key=value`; a dotted key reaches into a mapping, a value is written as in YAML.
+        environment: variables; `SM_CHANNEL_TRAIN` replaces the config's source, `${NAME}` in the file is filled in.
+
+    Raises:
+        InputError: one line for every problem, with where it was said, its path, its value and what is known.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[tuple[str, ...], str] = {}
+    if config:
+        file = find_config(config)
+        values = _read(file, environment)
+        origins[()] = _shown(file)
+    if environment.get(SOURCE_VARIABLE):
+        values["source"] = environment[SOURCE_VARIABLE]
+        origins[("source",)] = SOURCE_VARIABLE
+    for parameter in parameters:
+        origins[assign(values, parameter, "--set")] = "--set"
+    problems = list(_problems(values))
+    if problems:
+        raise InputError("\n".join(_line(problem, origins) for problem in problems))
+    return PIPELINES[values.get("pipeline", DEFAULT)].config.model_validate(values)
+
+
+def find_config(name: str) -> Path:
+    """The config file of that path or name. Raises InputError listing the known names."""
+    for path in (Path(name), CONFIGS / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    raise InputError(f"config '{name}': no such file, and no config of that name{known(name, names)}")
+
+
+def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Everything that is wrong, with paths as the user wrote them."""
+    name = values.get("pipeline", DEFAULT)
+    if not isinstance(name, str) or name not in PIPELINES:
+        yield Problem(("pipeline",), name, f"unknown pipeline{known(name, PIPELINES)}")
+        return
+    model = PIPELINES[name].config
+    problems = list(problems_of(model, values))
+    yield from problems
+    wrong = {problem.path[0] for problem in problems}
+    good = {name: value for name, value in values.items() if name not in wrong}
+    yield from model.model_validate(good).problems(wrong)
+
+
+def _line(problem: Problem, origins: Mapping[tuple[str, ...], str]) -> str:
+    """`where: path = value: what is wrong`; where is the nearest origin at or above the path."""
+    ends = range(len(problem.path), -1, -1)
+    origin = next((origins[problem.path[:end]] for end in ends if problem.path[:end] in origins), "default")
+    return f"{origin}: {'.'.join(problem.path)} = {problem.value!r}: {problem.message}"
+
+
+def _read(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{_shown(file)}: is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"{_shown(file)}: expected `key: value` lines, got {type(content).__name__}")
+    filled = _fill(content, environment, _shown(file), ())
+    assert isinstance(filled, dict)
+    return {str(name): value for name, value in filled.items()}
+
+
+def _fill(value: Any, environment: Mapping[str, str], file: str, path: tuple[str, ...]) -> Any:
+    """Replaces `${NAME}` in every text below `value`."""
+    if isinstance(value, dict):
+        return {name: _fill(item, environment, file, (*path, str(name))) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, environment, file, (*path, str(index))) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def lookup(match: re.Match[str]) -> str:
+        if not environment.get(match[1]):
+            raise InputError(
+                f"{file}: {'.'.join(path)} = {value!r}: the environment variable {match[1]} is not set; "
+                f"export {match[1]}=... or add it to .env"
+            )
+        return environment[match[1]]
+
+    return re.sub(r"\$\{(\w+)\}", lookup, value)
+
+
+def _shown(file: Path) -> str:
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)

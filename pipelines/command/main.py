@@ -1,0 +1,210 @@
+"""The command `facet`. What a command needs is imported when it runs, so that help is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.command.cluster import app as cluster_app
+from pipelines.command.options import ConfigOption, SetOption
+from pipelines.environment.errors import ClusterError, ServerError
+from pipelines.environment.settings import load_settings
+from serving.runtime.errors import InputError, StorageError
+
+app = typer.Typer(
+    help="Raw face photos to a served model: run the pipeline, submit it, or use one of its steps.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+stack_app = typer.Typer(
+    help="The local S3 and MLflow servers: started by themselves for a run; here to leave them up.",
+    no_args_is_help=True,
+)
+app.add_typer(cluster_app)
+app.add_typer(stack_app, name="stack")
+
+DEFAULT_MODEL = "models:/faces@champion"
+
+
+@app.command("compile")
+def compile_command(
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="Only this pipeline, such as classification; by default all.")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here instead of the committed file; needs --pipeline.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail when the committed file differs.")
+    ] = False,
+    site: Annotated[
+        bool, typer.Option("--site", help="With the images and resources of your cluster; needs --output.")
+    ] = False,
+) -> None:
+    """Compile the pipelines to the IR that Kubeflow Pipelines runs."""
+    from pipelines.catalog import PIPELINES
+    from pipelines.problems import known
+
+    if pipeline and pipeline not in PIPELINES:
+        raise InputError(f"--pipeline {pipeline}: unknown pipeline{known(pipeline, PIPELINES)}")
+    if output and not pipeline:
+        raise InputError(f"--output takes one pipeline: say which with --pipeline, one of {', '.join(PIPELINES)}")
+    if site:
+        _compile_site(pipeline, output)
+        return
+    from pipelines.intermediate import committed, compile_committed, drift
+
+    drifted = []
+    for name in [pipeline] if pipeline else PIPELINES:
+        target = output or committed(name)
+        text = compile_committed(name)
+        if not check:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            typer.echo(f"wrote {target}")
+        elif difference := drift(text, target):
+            typer.echo(difference)
+            drifted.append(str(target))
+        else:
+            typer.echo(f"{target} is up to date")
+    if drifted:
+        raise InputError(
+            f"the code compiles to something else: run `make pipeline-compile` and commit {', '.join(drifted)}"
+        )
+
+
+def _compile_site(pipeline: str, output: Path | None) -> None:
+    if not output:
+        raise InputError("--site: say where to write with --output; the committed file holds the defaults")
+    settings = load_settings()
+    from pipelines.cluster.submit import ir_text, specification
+
+    documents = specification(pipeline, settings, cache=True, cache_ingest=False, show=typer.echo)
+    output.write_text(ir_text(documents), encoding="utf-8")
+    typer.echo(f"wrote {output}")
+
+
+@app.command("run")
+def run_command(
+    config: ConfigOption = "classification",
+    parameters: SetOption = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the run folder; by default the config's.")] = "",
+    upload: Annotated[bool, typer.Option(help="Copy the artifacts to s3://pipelines/<run> at the end.")] = True,
+    runner: Annotated[
+        str, typer.Option("--runner", envvar="RUNNER", help="subprocess, or docker: every step in its container.")
+    ] = "subprocess",
+) -> None:
+    """Run a pipeline on this machine, with a local S3 and MLflow unless yours are in the environment."""
+    settings = load_settings()
+    from pipelines.command.config import find_config, resolve
+    from pipelines.local import summary
+    from pipelines.local.run import run
+
+    resolved = resolve(config, parameters or [])
+    try:
+        name = name or find_config(config).stem
+        result = run(resolved, settings, name=name, upload_after=upload, runner=runner, show=typer.echo)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    lines = summary.failure(result) if result.failed else summary.success(result, resolved)
+    typer.echo("")
+    for line in lines:
+        typer.echo(line)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command("leak")
+def leak_command(
+    config: ConfigOption = "classification",
+    parameters: SetOption = None,
+    persons: Annotated[int, typer.Option("--persons", help="Persons to draw, when the source is drawn data.")] = 36,
+) -> None:
+    """Show what a split by image pretends: the same model under both splits, both scores side by side."""
+    settings = load_settings()
+    from pipelines.command.config import resolve
+    from pipelines.local.leak import leak_experiment
+
+    result = leak_experiment(resolve(config, parameters or []), settings, persons=persons, show=typer.echo)
+    typer.echo("")
+    for line in result.lines():
+        typer.echo(line)
+    for mode in result.sides:
+        typer.echo(f"report by {mode:<7}{result.folder / mode / 'report.html'}")
+
+
+@app.command(
+    "step",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+def step_command(context: typer.Context) -> None:
+    """Run one step by itself: `facet step <name> --help`."""
+    load_settings()
+    from pipelines.command.step import step_app
+
+    step_app()(args=context.args, prog_name="facet step", standalone_mode=False)
+
+
+@app.command("serve")
+def serve_command(
+    model: Annotated[str, typer.Option("--model", help="models:/name@alias, a path, or s3://.")] = DEFAULT_MODEL,
+    port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 8080,
+) -> None:
+    """Serve a model over HTTP on this machine; starts the local stack if the model lies in it."""
+    settings = load_settings()
+    from pipelines.local.front_ends import serve
+
+    serve(model, port, settings, show=typer.echo)
+
+
+@app.command("ui")
+def ui_command() -> None:
+    """Show the local runs in MLflow and TensorBoard until Ctrl-C."""
+    settings = load_settings()
+    from pipelines.local.front_ends import open_pages
+
+    open_pages(settings, show=typer.echo)
+
+
+@stack_app.command("up")
+def stack_up() -> None:
+    """Start both servers, wait until they answer, leave them running."""
+    from pipelines.local.stack import keep_up
+
+    for line in keep_up(load_settings().home).lines():
+        typer.echo(line)
+
+
+@stack_app.command("down")
+def stack_down() -> None:
+    """Stop the servers, unless a run still uses them."""
+    from pipelines.local.stack import take_down
+
+    used = take_down(load_settings().home)
+    typer.echo(f"still used by a run, stops when that ends: {', '.join(used)}" if used else "the local stack is down")
+
+
+@stack_app.command("status")
+def stack_status() -> None:
+    """Say which server is up, and where."""
+    from pipelines.local.stack import running
+
+    for name, found in running(load_settings().home).items():
+        typer.echo(f"{name:<8}{found.url if found else 'down'}")
+
+
+def main() -> None:
+    """Run the command line; an error is one message, with exit code 2 when the user's input or storage is at fault."""
+    try:
+        app()
+    except (InputError, StorageError, ServerError, ClusterError) as error:
+        typer.echo(f"facet: {error}", err=True)
+        sys.exit(2 if isinstance(error, InputError | StorageError) else 1)
+
+
+if __name__ == "__main__":
+    main()

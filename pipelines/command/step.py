@@ -1,0 +1,179 @@
+"""Every component as a command: `facet step <name>`. Parameters are options, artifacts are paths."""
+
+import inspect
+import json
+import logging
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import docstring_parser
+import typer
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.curate.component import curate
+from components.data_report.component import data_report
+from components.evaluate.component import evaluate, evaluate_folds
+from components.export_dataset.component import export_dataset
+from components.export_onnx.component import export_onnx
+from components.ingest.component import ingest
+from components.predict.component import predict
+from components.register.component import promote, register
+from components.search.component import leaderboard, suggest
+from components.split.component import split, split_folds, take_fold
+from components.train_classifier.component import train_classifier
+from pipelines.command.assignments import assign
+from serving.runtime.errors import InputError
+
+COMPONENTS: tuple[BaseComponent, ...] = (
+    ingest,
+    curate,
+    split,
+    split_folds,
+    take_fold,
+    data_report,
+    export_dataset,
+    suggest,
+    train_classifier,
+    leaderboard,
+    export_onnx,
+    predict,
+    evaluate,
+    evaluate_folds,
+    register,
+    promote,
+)
+_TYPES: dict[str, type] = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
+_LIST_NOTE = " in the order they are meant; a new first key begins a new item"
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_PRINTED = (dsl.Metrics, dsl.ClassificationMetrics)
+
+
+def step_app() -> typer.Typer:
+    """The command `facet step` with one command per component."""
+    app = typer.Typer(
+        help="Run one step here. Artifacts are paths; what comes out is written there.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+    )
+    for component in COMPONENTS:
+        app.command(component.python_func.__name__.replace("_", "-"), help=component.description)(_command(component))
+    return app
+
+
+def _command(component: BaseComponent) -> Callable[..., None]:
+    """A function whose signature is the options of the component."""
+    kinds = {name: _artifact(annotation) for name, annotation in component.python_func.__annotations__.items()}
+    described = _descriptions(component)
+
+    def command(**options: Any) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        arguments: dict[str, Any] = {}
+        for name, kind in kinds.items():
+            if kind and issubclass(kind, _PRINTED):
+                arguments[name] = kind(uri="")
+            elif kind and isinstance(options[name], list):
+                arguments[name] = [kind(uri=str(path)) for path in options[name]]
+            elif kind:
+                options[name].parent.mkdir(parents=True, exist_ok=True)
+                arguments[name] = kind(uri=str(options[name]))
+        for name, spec in component.component_spec.inputs.items():
+            if not kinds[name]:
+                arguments[name] = _structure(name, options[name], spec) if _structured(spec) else options[name]
+        returned = [name for name, spec in (component.component_spec.outputs or {}).items() if not kinds.get(name)]
+        _print(component.python_func(**arguments), returned, arguments)
+
+    parameters = []
+    for name in inspect.signature(component.python_func).parameters:
+        kind, flag = kinds[name], f"--{name.replace('_', '-')}"
+        default: Any
+        annotation: Any
+        spec = component.component_spec.inputs.get(name)
+        if kind and issubclass(kind, _PRINTED):
+            continue
+        if kind:
+            several = spec is not None and spec.is_artifact_list
+            help_text = described[name] + (" Repeatable." if several else "")
+            default = typer.Option(..., flag, help=help_text, exists=spec is not None)
+            annotation = list[Path] if several else Path
+        elif _structured(spec):
+            note = f"{described[name]} JSON, or key=value, repeatedly{_LIST_NOTE if _listed(spec) else ''}."
+            default, annotation = typer.Option([], flag, help=note), list[str]
+        else:
+            preset = spec.default if spec.optional else ...
+            default, annotation = typer.Option(preset, flag, help=described[name]), _TYPES[spec.type]
+        parameters.append(inspect.Parameter(name, _KEYWORD, default=default, annotation=annotation))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
+    """The artifact's class of `Input[...]`, `Input[list[...]]` or `Output[...]`, None for a parameter."""
+    kind = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+    if kind is not annotation and typing.get_origin(kind) is list:
+        (kind,) = typing.get_args(kind)
+    return kind if isinstance(kind, type) and issubclass(kind, dsl.Artifact) else None
+
+
+def _descriptions(component: BaseComponent) -> dict[str, str]:
+    """What the docstring says of each parameter and artifact."""
+    parsed = docstring_parser.parse(component.python_func.__doc__ or "")
+    return {part.arg_name: " ".join((part.description or "").split()) for part in parsed.params}
+
+
+def _structured(spec: Any) -> bool:
+    return str(spec.type).startswith(("Dict", "List"))
+
+
+def _listed(spec: Any) -> bool:
+    return str(spec.type).startswith("List")
+
+
+def _structure(name: str, texts: Sequence[str], spec: Any) -> Any:
+    """One JSON text, or `key=value` texts, as a mapping or list; the default when there is none."""
+    if not texts:
+        return spec.default
+    if len(texts) == 1 and texts[0].lstrip().startswith(("{", "[")):
+        try:
+            return json.loads(texts[0])
+        except ValueError as error:
+            raise InputError(f"--{name} {texts[0]}: is not JSON: {error}") from error
+    if _listed(spec):
+        return _items(name, texts)
+    values: dict[str, Any] = {}
+    for text in texts:
+        assign(values, text, f"--{name}")
+    return values
+
+
+def _items(name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """`key=value` texts as a list of mappings with one key each: a new key begins a new item."""
+    items: list[dict[str, Any]] = []
+    for text in texts:
+        values: dict[str, Any] = {}
+        (first, *_) = assign(values, text, f"--{name}")
+        if items and first in items[-1]:
+            assign(items[-1], text, f"--{name}")
+        else:
+            items.append(values)
+    return items
+
+
+def _print(result: Any, returned: Sequence[str], arguments: Mapping[str, Any]) -> None:
+    """Shows metrics, confusion matrices and the values that the step returns."""
+    for artifact in arguments.values():
+        if isinstance(artifact, dsl.Metrics):
+            for name, value in sorted(artifact.metadata.items()):
+                typer.echo(f"{name}: {value:g}")
+        elif isinstance(artifact, dsl.ClassificationMetrics) and "confusionMatrix" in artifact.metadata:
+            matrix = artifact.metadata["confusionMatrix"]
+            typer.echo("confusion (rows truth, columns prediction):")
+            for label, row in zip(matrix["annotationSpecs"], matrix["rows"], strict=True):
+                typer.echo(f"  {label['displayName']}: {' '.join(f'{count:g}' for count in row['row'])}")
+    if isinstance(result, tuple):
+        for name, value in zip(returned, result, strict=True):
+            typer.echo(f"{name}: {value}")

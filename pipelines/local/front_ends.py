@@ -1,0 +1,54 @@
+"""What people look at on top of the local stack: a served model, and the web pages of MLflow and TensorBoard."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines.environment.settings import Settings
+from pipelines.local.stack import keep_up, shown
+from pipelines.local.supervisor import free_port
+
+TENSORBOARD_PORT = 6006
+
+
+def serve(model: str, port: int, settings: Settings, *, show: Callable[[str], None] = print) -> None:
+    """Replaces this process by the server of `model`; the local stack is started for a model that lies in it.
+
+    Raises:
+        ServerError: when the local stack cannot be started.
+    """
+    if model.startswith(("models:", "s3:")):
+        stack = keep_up(settings.home, wait=model.startswith("models:"))
+        os.environ.update(stack.environment)
+        for line in stack.lines():
+            show(line)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "serving", "--model", model, "--port", str(port)])
+
+
+def open_pages(settings: Settings, *, show: Callable[[str], None] = print) -> None:
+    """Shows where MLflow and TensorBoard are, and keeps TensorBoard running until Ctrl-C.
+
+    Raises:
+        ServerError: when the local stack cannot be started.
+    """
+    stack = keep_up(settings.home)
+    port = free_port(TENSORBOARD_PORT)
+    settings.runs.mkdir(parents=True, exist_ok=True)
+    show(f"MLflow       {shown(stack.environment['MLFLOW_TRACKING_URI'])}")
+    show(f"TensorBoard  http://127.0.0.1:{port}   (Ctrl-C ends it; `facet stack down` ends MLflow and S3)")
+    log = settings.home / "logs" / "tensorboard.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    options = [f"--logdir={settings.runs.resolve()}", "--host=127.0.0.1", f"--port={port}"]
+    with log.open("ab") as file:
+        command = [str(Path(sys.executable).with_name("tensorboard")), *options]
+        tensorboard = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        tensorboard.wait()
+    except KeyboardInterrupt:
+        show("")
+    finally:
+        tensorboard.terminate()
+        tensorboard.wait()

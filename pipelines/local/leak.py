@@ -1,0 +1,112 @@
+"""The leak experiment: one model under two splits of the same data, by image and by person, both scores side by side.
+
+With an image-level split the model meets the same people in training and in the test; what it then scores more than
+under the person-level split is no skill but recognition, and is lost on new people.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.curate.curate import curate
+from components.evaluate.evaluate import evaluate
+from components.export_onnx.export import export
+from components.ingest.ingest import ingest
+from components.predict.predict import predict
+from components.split.split import split
+from components.train_classifier.config.training import resolve_config
+from components.train_classifier.train import train
+from pipelines.environment.settings import Settings
+from pipelines.local.run_folder import make_run_folder
+from pipelines.parameters import SHARED, ClassificationConfig, PipelineConfig
+from pipelines.samples.put import SAMPLES, draw
+from serving.runtime.errors import InputError
+
+MODES = ("image", "person")
+RESULT = "leak.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One split: persons in training and test at once, faces judged, and the metrics of the exported model."""
+
+    shared_persons: int
+    faces: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Where the experiment's files are, and its two sides by mode."""
+
+    folder: Path
+    sides: dict[str, Side]
+
+    def lines(self) -> Iterator[str]:
+        """Both sides and the gap, metric by metric, for people."""
+        image, person = (self.sides[mode] for mode in MODES)
+        width = max(len(name) for name in image.metrics)
+        yield f"  {'':<{width}}  {'by image':>10}  {'by person':>10}  {'gap':>8}"
+        for name, value in image.metrics.items():
+            other = person.metrics[name]
+            yield f"  {name:<{width}}  {value:>10.4f}  {other:>10.4f}  {value - other:>+8.4f}"
+        yield f"  {'persons seen':<{width}}  {image.shared_persons:>10}  {person.shared_persons:>10}"
+        yield f"  {'test faces':<{width}}  {image.faces:>10}  {person.faces:>10}"
+        yield "by person is what new people will get; the gap is what the model recognised"
+
+
+def leak_experiment(
+    config: PipelineConfig, settings: Settings, *, persons: int | None = None, show: Callable[[str], None] = print
+) -> Leak:
+    """Trains and judges the config's model under both splits, and writes both reports and `leak.json`.
+
+    Args:
+        config: the parameters of the classification pipeline; its split mode is not used.
+        settings: where the run folders are.
+        persons: how many persons the sample data has when it must be drawn.
+        show: gets every line for the user.
+
+    Raises:
+        InputError: the config is of another pipeline, or nothing tells which images show one person.
+    """
+    if not isinstance(config, ClassificationConfig):
+        raise InputError(f"pipeline '{config.pipeline}': only a config of the pipeline 'classification' is split twice")
+    folder = make_run_folder(settings.runs, "leak")
+    show(f"run     {folder}")
+    source = config.source
+    if source in SAMPLES:
+        source = str(folder / "faces")
+        draw(config.source, Path(source), persons)
+    images, annotations = folder / "images", folder / "annotations.json"
+    report = ingest(source, images, annotations, format=config.format, options=config.ingest_options)
+    if not report.persons:
+        raise InputError(f"{config.source}: the data do not say which images show one person, so nothing can be shown")
+    curate(annotations, folder / "curated.json", config.curation)
+    sides = {}
+    for mode in MODES:
+        show(f"split by {mode}")
+        sides[mode] = _side(config, mode, images, folder / "curated.json", folder / mode)
+    result = {mode: {"metrics": side.metrics, "shared_persons": side.shared_persons} for mode, side in sides.items()}
+    (folder / RESULT).write_text(json.dumps(result, indent=2) + "\n")
+    return Leak(folder, sides)
+
+
+def _side(config: ClassificationConfig, mode: str, images: Path, annotations: Path, folder: Path) -> Side:
+    folder.mkdir()
+    divided = split(
+        annotations,
+        folder / "split.json",
+        label_space=config.label_space,
+        val_ratio=config.val_ratio,
+        test_ratio=config.test_ratio,
+        seed=config.seed,
+        options={"mode": mode},
+    )
+    knobs = {name: getattr(config, name) for name in SHARED}
+    train(resolve_config(config.training, **knobs), images, folder / "split.json", folder / "checkpoints")
+    export(folder / "checkpoints", folder / "model", checkpoint=config.checkpoint, name=config.model_name)
+    predict(folder / "model", images, folder / "split.json", folder / "predictions.csv")
+    judged = evaluate(folder / "predictions.csv", folder / "split.json", folder / "report.html", floors={})
+    faces = sum(divided.class_counts["test"].values())
+    return Side(divided.crossing_persons, faces, dict(judged.metrics))

@@ -1,0 +1,202 @@
+"""A run of a pipeline on this machine, from the servers it needs to the summary at its end."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from components import container_images
+from pipelines.environment.settings import Settings
+from pipelines.local.kfp_docker import check_images, own_folder, remove_containers
+from pipelines.local.kfp_log import KfpLog
+from pipelines.local.processes import Process, kill_group, stop_group
+from pipelines.local.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
+from pipelines.local.stack import local_stack, shown
+from pipelines.parameters import PipelineConfig
+from pipelines.samples.put import SAMPLES, put_sample
+from serving.runtime.errors import InputError, StorageError
+from serving.runtime.storage import Location
+
+RUNNERS = ("subprocess", "docker")
+MLFLOW_TASKS = ("evaluate-folds", "leaderboard", "train-classifier")
+"""The tasks that give out the MLflow run of the whole; the first of them counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a local run ended: `failed` names the step that failed and `error` says why, both empty on success.
+
+    `address` is where its artifacts are in S3, `mlflow_run` the page of its MLflow run; either may be empty.
+    """
+
+    folder: Path
+    address: str
+    mlflow_run: str
+    failed: str
+    error: str
+    seconds: dict[str, float]
+
+
+def run(
+    config: PipelineConfig,
+    settings: Settings,
+    *,
+    name: str = "classification",
+    upload_after: bool = True,
+    persons: int | None = None,
+    runner: str = "subprocess",
+    show: Callable[[str], None] = print,
+) -> Run:
+    """Runs the config's pipeline with a runner of KFP's against a local S3 and MLflow, or the user's own.
+
+    Args:
+        config: the pipeline and its parameters.
+        settings: where the servers' data and the run folders are.
+        name: name of the run folder; a number is added when it is taken.
+        upload_after: whether the artifacts go to `s3://pipelines/<run>` when the run has ended, well or not.
+        persons: how many persons the sample data has when it must be drawn.
+        runner: `subprocess`, every step a process of this Python, or `docker`, every step in a container of its image.
+        show: gets every line for the user.
+
+    Raises:
+        InputError: the runner is unknown, its images are missing, or the training is a job of a cluster.
+        ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the step and the servers are stopped before it is passed on.
+    """
+    if runner not in RUNNERS:
+        raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
+    if config.training.get("train_job") is not None:
+        raise InputError(
+            "training.train_job trains on the nodes of a cluster, and a run on this machine has none: "
+            "leave it out, or submit the run to a cluster"
+        )
+    if runner == "docker":
+        check_images([container_images.DATA, container_images.TRAIN])
+    # Threads that spin while they wait double the time of a training beside other programs.
+    threads = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment | threads):
+        folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
+        (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        show(f"run     {folder}")
+        if runner == "docker":
+            own_folder(folder)
+        for line in stack.lines():
+            show(line)
+        try:
+            log = _execute(config, folder.resolve(), runner, persons, show)
+        except KeyboardInterrupt:
+            flatten(folder)
+            show(f"\nstopped; what there is lies in {folder} (log: {folder / LOG})")
+            raise
+        flatten(folder)
+        address = _upload(folder, show) if upload_after else ""
+        return Run(folder, address, _mlflow_page(folder), log.failed, log.error, log.done)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Makes Ctrl-C and SIGTERM a KeyboardInterrupt, also where a shell has started us with both ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables for us and our children, and puts back what was there."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _execute(
+    config: PipelineConfig, folder: Path, runner: str, persons: int | None, show: Callable[[str], None]
+) -> KfpLog:
+    """Runs KFP in a process group of its own; draws the sample data while that process imports KFP."""
+    worker = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pipelines.local.worker", config.pipeline, str(folder), runner],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    leader = Process.of(worker.pid)
+    assert worker.stdin and worker.stdout
+    log = KfpLog()
+    try:
+        if config.source in SAMPLES:
+            put_sample(config.source, persons=persons, show=show)
+        with contextlib.suppress(BrokenPipeError):
+            worker.stdin.write(json.dumps(config.arguments()) + "\n")
+            worker.stdin.flush()
+        with (folder / LOG).open("w") as file:
+            for line in worker.stdout:
+                file.write(line)
+                file.flush()
+                for text in log.feed(line):
+                    show(text)
+        if worker.wait() and not log.failed:
+            log.failed, log.error = "the pipeline", log.last or "it ended without an error message"
+        return log
+    finally:
+        if worker.returncode is None:
+            # SIGINT first: a training step then marks its MLflow run as killed.
+            stop_group(leader, first=signal.SIGINT)
+            kill_group(worker.pid)
+            worker.wait()
+        if runner == "docker":
+            remove_containers(folder)
+
+
+def _upload(folder: Path, show: Callable[[str], None]) -> str:
+    try:
+        return upload_artifacts(folder)
+    except StorageError as error:
+        show(f"the artifacts are not in S3: {error}")
+        return ""
+
+
+def _in_s3(name: str) -> bool:
+    try:
+        return Location(run_address(name)).exists()
+    except StorageError:
+        return False
+
+
+def _mlflow_page(folder: Path) -> str:
+    """The page of the run in the web interface; the bare id where MLflow does not say which experiment it is in."""
+    run_ids = (str(outputs(folder, task).parameters.get("run_id", "")) for task in MLFLOW_TASKS)
+    run_id = next(filter(None, run_ids), "")
+    tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
+    if run_id and tracking_uri.startswith("http"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            query = f"{tracking_uri}/api/2.0/mlflow/runs/get?run_id={run_id}"
+            with urllib.request.urlopen(query, timeout=5) as answer:
+                experiment = json.load(answer)["run"]["info"]["experiment_id"]
+            return f"{shown(tracking_uri)}/#/experiments/{experiment}/runs/{run_id}"
+    return run_id

@@ -1,0 +1,114 @@
+"""The folder of a local run: `<name>`, `<name>1`, `<name>2`, ... with a folder for every task and its artifacts.
+
+The tasks of a loop are in a folder for every item, such as `fold=2`.
+"""
+
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.local.kfp_loops import task_folders, without_numbers
+from serving.runtime.errors import InputError
+from serving.runtime.storage import make_bucket, upload
+
+OUTPUTS = "executor_output.json"
+LOG = "log.txt"
+CONFIG = "config.yaml"
+REPORT = "report.html"
+DATA_REPORT = "data.html"
+LEADERBOARD = "leaderboard.html"
+PAGES = {"evaluate": REPORT, "evaluate-folds": REPORT, "data-report": DATA_REPORT, "leaderboard": LEADERBOARD}
+"""By task: what the page that it writes is called beside it; a browser shows a file without an ending as text."""
+BUCKET = "pipelines"
+
+
+def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda _: False) -> Path:
+    """Makes the first folder of the series that does not exist and whose name is not `taken` elsewhere.
+
+    Raises:
+        InputError: when the name is no plain folder name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(f"name '{name}': use letters, digits, '.', '_' and '-', a letter or digit first")
+    root.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        folder = root / f"{name}{number or ''}"
+        if folder.exists() or taken(folder.name):
+            continue
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
+
+
+def flatten(folder: Path) -> None:
+    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the reports beside them.
+
+    What a killed step had written of its outputs goes.
+    """
+    for inner in [path for path in folder.iterdir() if path.is_dir()]:
+        for task in list(task_folders(inner)):
+            for partial in task.glob(".*.partial"):
+                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+            moved = folder / without_numbers(task.relative_to(inner).as_posix())
+            moved.parent.mkdir(parents=True, exist_ok=True)
+            task.rename(moved)
+            outputs = moved / OUTPUTS
+            if outputs.exists():
+                outputs.write_text(outputs.read_text().replace(f"{task}/", f"{moved}/"))
+            if task.name in PAGES and (moved / "report").exists():
+                (moved.parent / PAGES[task.name]).hardlink_to(moved / "report")
+        shutil.rmtree(inner)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a task gave out: its parameters, and the metadata of its artifacts by output name."""
+
+    parameters: dict[str, Any]
+    metadata: dict[str, dict[str, Any]]
+
+
+def outputs(folder: Path, task: str) -> Outputs:
+    """What a task gave out, such as `evaluate` or `fold=2/evaluate`; nothing when it did not run or failed."""
+    path = folder / task / OUTPUTS
+    if not path.exists():
+        return Outputs({}, {})
+    content = json.loads(path.read_text())
+    metadata = {
+        name: artifact.get("metadata", {})
+        for name, listed in content.get("artifacts", {}).items()
+        for artifact in listed["artifacts"]
+    }
+    return Outputs(content.get("parameterValues", {}), metadata)
+
+
+def artifacts(folder: Path) -> Iterator[Path]:
+    """The files and folders that tasks have written, in order."""
+    for task in task_folders(folder):
+        yield from sorted(path for path in task.iterdir() if path.name != OUTPUTS)
+
+
+def upload_artifacts(folder: Path) -> str:
+    """Copies the artifacts to `s3://pipelines/<run>/<task>/<output>` and returns the address of the run there.
+
+    Raises:
+        StorageError: when S3 cannot be written.
+    """
+    make_bucket(BUCKET)
+    address = run_address(folder.name)
+    for artifact in artifacts(folder):
+        upload(artifact, f"{address}/{artifact.relative_to(folder).as_posix()}")
+    return address
+
+
+def run_address(name: str) -> str:
+    """Where the artifacts of that run are in S3."""
+    return f"s3://{BUCKET}/{name}"

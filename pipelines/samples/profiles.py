@@ -1,0 +1,80 @@
+"""The drawn sample data set: small face pictures in the profile-folder layout, the same bytes for the same seed.
+
+One folder a person, `<id>_<gender>_Asian_<age>`, with seven pictures each: `mask1` ... `mask5`, `incorrect_mask` and
+`normal`, in the mixed extensions and with the junk files of real deliveries.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from components.shared.output_folder import complete_folder
+from pipelines.samples.drawing.face import Photo, Wearing, draw_photo
+from pipelines.samples.drawing.person import draw_person
+from serving.runtime.errors import InputError
+
+PERSONS = 120
+EXTENSIONS = ("jpg", "jpg", "jpg", "jpg", "jpg", "png", "jpeg", "JPG")
+BANDS = ((18, 29), (30, 59), (60, 75))
+"""Youngest and oldest age of each band."""
+
+
+def draw_sample(folder: Path, *, persons: int = PERSONS, seed: int = 0) -> int:
+    """Draws `persons` persons below `folder`, which must be new or empty; it appears complete or not at all.
+
+    Genders and age bands take turns, so every six persons hold each pair of them once, and the first persons of a
+    band have the ages at its borders. Returns the number of pictures.
+
+    Raises:
+        InputError: when `folder` has something in it or `persons` is not positive.
+    """
+    if persons < 1:
+        raise InputError(f"persons: expected at least 1, got {persons}")
+    with complete_folder(folder) as root:
+        for index in range(persons):
+            _draw_profile(root, index, seed)
+        (root / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
+    return persons * 7
+
+
+def _draw_profile(root: Path, index: int, seed: int) -> None:
+    """Draws the seven pictures of the person number `index`; every draw depends on the seed and the number only."""
+    rng = np.random.default_rng([seed, index])
+    female, band, turn = bool(index % 2), index // 2 % 3, index // 6
+    person = draw_person(female, band, rng)
+    folder = root / f"{_identity(index)}_{'female' if female else 'male'}_Asian_{_age(band, turn, rng)}"
+    folder.mkdir()
+    extension = EXTENSIONS[rng.integers(len(EXTENSIONS))]
+    mixed = rng.random() < 0.1
+    pulled_down: Wearing = "nose out" if rng.random() < 0.5 else "chin"
+    photos: dict[str, Photo] = {f"mask{style + 1}": Photo("worn", style) for style in range(5)}
+    photos["incorrect_mask"] = Photo(pulled_down, int(rng.integers(5)))
+    photos["normal"] = Photo("absent", 0)
+    for number, (stem, photo) in enumerate(photos.items()):
+        picture = draw_photo(person, photo, np.random.default_rng([seed, index, number]))
+        suffix = EXTENSIONS[rng.integers(len(EXTENSIONS))] if mixed else extension
+        (folder / f"{stem}.{suffix}").write_bytes(_encode(picture, suffix))
+    if index % 8 == 3:
+        (folder / f"._mask1.{extension}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
+
+
+def _identity(index: int) -> str:
+    """Six digits; every tenth person shares the digits of the one before and carries a suffix."""
+    return f"{index:06d}-1" if index % 10 == 9 else f"{index + 1:06d}"
+
+
+def _age(band: int, turn: int, rng: np.random.Generator) -> int:
+    youngest, oldest = BANDS[band]
+    borders = {0: youngest, 1: oldest} if band < 2 else {0: youngest}
+    return borders.get(turn, int(rng.integers(youngest, oldest + 1)))
+
+
+def _encode(picture: Image.Image, extension: str) -> bytes:
+    buffer = io.BytesIO()
+    if extension.lower() == "png":
+        picture.save(buffer, "PNG")
+    else:
+        picture.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()

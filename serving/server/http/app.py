@@ -1,0 +1,146 @@
+"""The HTTP application: its routes, its errors and its access log."""
+
+import logging
+import time
+from importlib import metadata as distribution
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.runtime.errors import ImageError, InputError, NotFoundError
+from serving.server.http.inference import infer, metadata
+from serving.server.http.predict import predict
+from serving.server.state import ServerState, named_model, state_of
+
+_access = logging.getLogger("serving.access")
+
+
+def create_app(state: ServerState) -> Starlette:
+    """Make the application that serves `state.model`; every error it answers with is `{"error": text}`."""
+    routes = [
+        Route("/predict", predict, methods=["POST"]),
+        Route("/metrics", _metrics),
+        Route("/v2", _server_metadata),
+        Route("/v2/health/live", _live),
+        Route("/v2/health/ready", _ready),
+        Route("/v2/models", _models),
+    ]
+    for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        routes += [
+            Route(model, metadata),
+            Route(f"{model}/ready", _model_ready),
+            Route(f"{model}/infer", infer, methods=["POST"]),
+        ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(_AccessLog)],
+        exception_handlers={
+            HTTPException: _http_error,
+            InputError: _input_error,
+            ClientDisconnect: _client_gone,
+            Exception: _internal_error,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.server = state
+    return app
+
+
+async def _server_metadata(request: Request) -> Response:
+    try:
+        version = distribution.version("facet")
+    except distribution.PackageNotFoundError:
+        version = "unknown"
+    return JSONResponse({"name": "facet", "version": version, "extensions": []})
+
+
+async def _live(request: Request) -> Response:
+    return JSONResponse({"live": True})
+
+
+async def _ready(request: Request) -> Response:
+    return _readiness(state_of(request), {})
+
+
+async def _metrics(request: Request) -> Response:
+    state = state_of(request)
+    model = (state.model.name, state.model.version) if state.model else None
+    return Response(state.metrics.text(ready=not state.unready, model=model), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _models(request: Request) -> Response:
+    model = state_of(request).model
+    return JSONResponse({"models": [model.name] if model else []})
+
+
+async def _model_ready(request: Request) -> Response:
+    return _readiness(state_of(request), {"name": named_model(request).name})
+
+
+def _readiness(state: ServerState, answer: dict[str, object]) -> Response:
+    if state.unready:
+        return JSONResponse(answer | {"ready": False, "error": state.unready}, 503)
+    return JSONResponse(answer | {"ready": True})
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = error.detail
+    if error.status_code == 405:
+        text = f"{request.method} is not possible here; use {(error.headers or {}).get('Allow', 'another method')}"
+    elif error.status_code == 404:
+        text = f"there is nothing at {request.url.path[:200]}; see /v2/models and POST /predict"
+    return JSONResponse({"error": text}, error.status_code, headers=error.headers)
+
+
+async def _input_error(request: Request, error: Exception) -> Response:
+    status = 400
+    if isinstance(error, NotFoundError):
+        status = 404
+    elif isinstance(error, ImageError) and error.reason == "too_large":
+        status = 413
+    return JSONResponse({"error": str(error)}, status)
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the client closed the connection"}, 400)  # nobody reads it
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "internal error; the server's log has the cause"}, 500)
+
+
+class _AccessLog:
+    """One short line and one count per request; health checks and scrapes are left out, and so is the query."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/v2/health/") or scope["path"] == "/metrics":
+            await self.app(scope, receive, send)
+            return
+        metrics = scope["app"].state.server.metrics
+        metrics.begin(scope["path"])
+        began = time.perf_counter()
+        status = 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        finally:
+            seconds = time.perf_counter() - began
+            metrics.end(scope["path"], status or 500, seconds)
+            path = scope["raw_path"].partition(b"?")[0].decode("latin-1")[:100]
+            _access.info("%s %s %d %.0f ms", scope["method"], path, status, 1000 * seconds)

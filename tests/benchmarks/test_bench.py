@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import input_pipeline
+from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.benchmark import Benchmark
+from benchmarks.photos import write_photos
+
+
+def test_an_unknown_benchmark_lists_the_known_ones(capsys) -> None:
+    assert main(["archive"]) == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in BENCHMARKS)
+
+
+def test_a_bar_on_one_figure_alone_is_compared_with_nothing(capsys, monkeypatch, tmp_path) -> None:
+    rows = [
+        Benchmark("pair", 2.0, 8.0, 4.0, "s", "ratio >= 3", True),
+        Benchmark.absolute("alone", 0.5, "s", "< 2 s", True),
+    ]
+    monkeypatch.setitem(BENCHMARKS, "two", lambda: rows)
+    monkeypatch.setenv("FACET_HOME", str(tmp_path))
+    assert main(["two"]) == 0
+    pair, alone = (line.split() for line in capsys.readouterr().out.splitlines()[-2:])
+    assert pair == ["pair", "2", "8", "4", "s", "ratio", ">=", "3", "yes"]
+    assert alone == ["alone", "0.5", "-", "-", "s", "<", "2", "s", "yes"]
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert written[0]["ratio"] == 4.0
+    assert written[1] == {"name": "alone", "ours": 0.5, "unit": "s", "bar": "< 2 s", "holds": True}
+
+
+def test_both_sides_of_the_input_pipeline_read_the_same_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_pipeline, "PHOTOS", 6)
+    faces = write_photos(tmp_path, 6)
+    files = sorted(tmp_path.glob("classes/*/*.jpg"))
+    assert len(faces) == len(files) == 6
+    for file in files:
+        with Image.open(file) as photo:
+            assert photo.size == (384, 512)
+        assert 1.4 < 8 * file.stat().st_size / (384 * 512) < 2.6, "bits a pixel of photos from phones"
+    threads = torch.get_num_threads()
+    batches: list[torch.Tensor] = []
+    monkeypatch.setattr(input_pipeline, "_exhaust", lambda loader: batches.extend(batch[0] for batch in loader))
+    for side in input_pipeline.SIDES.values():
+        for kind in ("face", "whole"):
+            batches.clear()
+            side(tmp_path, kind)()
+            assert sum(map(len, batches)) == 6
+            assert batches[0].shape[1:] in ((224, 224, 3), (3, 224, 224))
+    torch.set_num_threads(threads)

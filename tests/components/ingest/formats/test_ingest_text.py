@@ -1,0 +1,49 @@
+"""Texts of a source: the same words whatever the encoding."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components.ingest.formats.text import read_table, read_text
+from serving.runtime.errors import InputError
+
+HANGUL = st.text(alphabet=[chr(code) for code in range(0xAC00, 0xD7A4)], max_size=8)
+WORDS = st.lists(st.one_of(HANGUL, st.text(st.characters(max_codepoint=126, min_codepoint=32), max_size=8)), max_size=6)
+FUNCTION_FIXTURE = [HealthCheck.function_scoped_fixture]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=FUNCTION_FIXTURE)
+@given(words=WORDS, escaped=st.booleans())
+def test_a_label_file_says_the_same_in_every_encoding(listing, words, escaped):
+    """A label file has the names of emotions in it, and these are Korean."""
+    text = json.dumps(["기쁨", *words], ensure_ascii=escaped)
+    for encoding in ("utf-8", "utf-8-sig", "cp949"):
+        source = listing({"a.json": text.encode(encoding)})
+        assert json.loads(read_text(source, "a.json")) == ["기쁨", *words]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=FUNCTION_FIXTURE)
+@given(words=WORDS.filter(bool))
+def test_a_table_says_the_same_in_every_encoding(listing, words):
+    cells = [word.strip().replace(chr(34), "") for word in words]
+    lines = "\r\n".join(["이름,label", *(f"{at},{chr(34)}{cell}{chr(34)}" for at, cell in enumerate(cells))])
+    for encoding in ("utf-8", "utf-8-sig", "cp949"):
+        table = read_table(listing({"a.csv": lines.encode(encoding)}), "a.csv", ("이름", "label"))
+        assert [row.cells["label"] for row in table.rows] == [cell.strip() for cell in cells]
+        assert not table.complaints
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=FUNCTION_FIXTURE)
+@given(data=st.binary(max_size=40))
+def test_any_bytes_are_a_text_or_one_error(listing, data):
+    try:
+        read_text(listing({"a.txt": data}), "a.txt").encode()
+    except InputError as error:
+        assert "a.txt: not a text in UTF-8 or CP949" in str(error)
+
+
+def test_other_encodings_are_refused(listing):
+    with pytest.raises(InputError, match=r"/data/faces/a\.txt: not a text in UTF-8 or CP949; save it as UTF-8"):
+        read_text(listing({"a.txt": "기쁨".encode("utf-16")}), "a.txt")

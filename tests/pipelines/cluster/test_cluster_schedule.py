@@ -1,0 +1,93 @@
+"""Recurring runs: the uploaded version, when they start, and what users do with them."""
+
+from collections.abc import Callable
+
+import pytest
+from kfp_stand_in import StandIn
+
+from pipelines.cluster.connect import Cluster, connect
+from pipelines.cluster.schedule import add, delete, disable, enable, listing, trigger
+from pipelines.cluster.submit import Order
+from pipelines.environment.settings import Settings
+from pipelines.intermediate import committed, read_documents
+from pipelines.parameters import ClassificationConfig
+from serving.runtime.errors import InputError
+
+CONFIG = ClassificationConfig(source="s3://raw/faces", source_digest="abc", epochs=2)
+
+
+@pytest.fixture
+def cluster(stand_in: StandIn, cluster_settings: Callable[..., Settings]) -> Cluster:
+    return connect(cluster_settings())
+
+
+def test_a_schedule_is_a_version_of_the_pipeline_that_the_cluster_starts(cluster: Cluster, stand_in: StandIn) -> None:
+    said: list[str] = []
+    order = Order("nightly", experiment="retraining", service_account="trainer", pipeline_root="s3://team/nightly")
+    add(cluster, CONFIG, order, cron="0 3 * * *", show=said.append)
+    (recurring,) = stand_in.recurring.values()
+    assert (recurring.display_name, recurring.status, recurring.no_catchup) == ("nightly", "ENABLED", True)
+    assert (recurring.max_concurrency, recurring.service_account) == ("1", "trainer")
+    assert recurring.trigger.cron_schedule.cron == "0 0 3 * * *"
+    assert recurring.runtime_config.pipeline_root == "s3://team/nightly"
+    assert recurring.runtime_config.parameters == {**CONFIG.arguments(), "source_digest": ""}
+    assert stand_in.experiments[0].display_name == "retraining"
+    assert recurring.pipeline_version_reference.pipeline_version_id == "version-1"
+    assert read_documents(stand_in.uploads[0]) == read_documents(committed("classification").read_text())
+    assert (stand_in.pipelines[0].display_name, stand_in.pipelines[0].namespace) == ("classification", "team-a")
+    assert any("pipelines/details/pipeline-1/version/version-1" in line for line in said)
+    assert any("recurringrun/details/" in line for line in said)
+
+
+def test_the_same_pipeline_is_uploaded_once(cluster: Cluster, stand_in: StandIn) -> None:
+    add(cluster, CONFIG, Order("nightly"), every="1d")
+    add(cluster, CONFIG, Order("hourly"), every="1h")
+    add(cluster, CONFIG, Order("uncached", cache=False), every="1h")
+    assert (len(stand_in.pipelines), len(stand_in.uploads), len(stand_in.recurring)) == (1, 2, 3)
+    with pytest.raises(InputError, match="there is a schedule 'nightly' already: delete it first"):
+        add(cluster, CONFIG, Order("nightly"), every="2d")
+    assert len(stand_in.recurring) == 3
+
+
+def test_what_users_do_with_a_schedule(cluster: Cluster, stand_in: StandIn) -> None:
+    assert list(listing(cluster)) == ["no schedule yet"]
+    add(cluster, CONFIG, Order("nightly"), cron="30 2 * * 1-5")
+    nightly = add(cluster, CONFIG, Order("often"), every="90m")
+    disable(cluster, "nightly")
+    assert [line.split()[1:] for line in listing(cluster)] == [
+        ["DISABLED", "0", "30", "2", "*", "*", "1-5", "nightly"],
+        ["ENABLED", "every", "5400", "s", "often"],
+    ]
+    enable(cluster, "nightly")
+    delete(cluster, nightly)
+    assert [line.split()[1] for line in listing(cluster)] == ["ENABLED"]
+    with pytest.raises(InputError, match="there is no schedule 'often'; known: nightly"):
+        delete(cluster, "often")
+
+
+@pytest.mark.parametrize(
+    ("cron", "every", "message"),
+    [
+        ("", "", "say when: either --cron"),
+        ("0 3 * * *", "1d", "say when: either --cron"),
+        ("0 3 * *", "", "expected five fields .*or six with seconds"),
+        ("", "soon", "--every 'soon': expected a number and a unit"),
+        ("", "0h", "expected a number and a unit"),
+    ],
+)
+def test_a_time_that_cannot_be_understood(
+    cluster: Cluster, stand_in: StandIn, cron: str, every: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        add(cluster, CONFIG, Order("nightly"), cron=cron, every=every)
+    assert stand_in.uploads == []
+
+
+@pytest.mark.parametrize(("every", "seconds"), [("45s", "45"), ("30m", "1800"), ("6h", "21600"), ("7d", "604800")])
+def test_intervals(every: str, seconds: str) -> None:
+    assert trigger("", every).periodic_schedule.interval_second == seconds
+
+
+@pytest.mark.parametrize(("cron", "sent"), [("@daily", "@daily"), ("15 0 3 * * *", "15 0 3 * * *")])
+def test_what_the_cluster_understands_goes_through(cron: str, sent: str) -> None:
+    assert trigger(cron, "").cron_schedule.cron == sent

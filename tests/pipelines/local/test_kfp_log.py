@@ -1,0 +1,68 @@
+"""What KFP prints becomes a few readable lines, and the last words of a step that failed."""
+
+import pytest
+
+from pipelines.local.kfp_log import KfpLog
+
+START = "10:00:00.000 - INFO - Executing task \x1b[96m'train'\x1b[0m"
+OK = "10:00:05.000 - INFO - Task \x1b[96m'train'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m"
+FAILED = "10:00:05.000 - ERROR - Task \x1b[96m'train'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m"
+SAYS = "    [KFP Executor 2026-11-21 01:57:04,266 INFO]: "
+TRACEBACK = ["    Traceback (most recent call last):", '      File "a.py", line 1, in f', "        f()", "        ^^^"]
+
+
+def feed(*lines: str) -> tuple[KfpLog, list[str]]:
+    log = KfpLog()
+    return log, [text for line in lines for text in log.feed(line + "\n")]
+
+
+def test_a_step_that_succeeds() -> None:
+    log, shown = feed(
+        "10:00:00.000 - INFO - Running pipeline: \x1b[95m'classification'\x1b[0m",
+        "-" * 80,
+        START,
+        "10:00:00.000 - INFO - Streamed logs:",
+        "",
+        SAYS + "Looking for component `train` in --component_module_path `/tmp/x.py`",
+        SAYS + "Got executor_input:",
+        "    {",
+        '        "inputs": {}',
+        "    }",
+        SAYS + "epoch 1 loss 0.5",
+        "    a plain line",
+        SAYS + "/data/runs/a.b/classification-2026-11-21-01-57-03-953807/split/annotations: 3 images",
+        SAYS + "Wrote executor output file to /tmp/executor_output.json.",
+        "    ",
+        OK,
+        "10:00:05.000 - INFO - Task \x1b[96m'train'\x1b[0m outputs:",
+        "    metrics: Metrics( name='metrics',",
+        "-" * 80,
+    )
+    assert shown[:-1] == ["train", "  epoch 1 loss 0.5", "  a plain line", "  split/annotations: 3 images"]
+    assert shown[-1].startswith("  done in ")
+    assert list(log.done) == ["train"]
+    assert (log.failed, log.error) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["serving.runtime.errors.InputError: no such file: say which"], "InputError: no such file: say which"),
+        (["ValueError: first", "second: line", "", "  indented"], "ValueError: first\nsecond: line"),
+        (["KeyError"], "KeyError"),
+        (
+            ["ValueError: inner", "", "During handling ...", "", *[t[4:] for t in TRACEBACK], "OSError: outer"],
+            "OSError: outer",
+        ),
+        ([], "it ended without an error message; it may have been killed for want of memory"),
+    ],
+)
+def test_the_last_words_of_a_step(words: list[str], error: str) -> None:
+    log, shown = feed(START, SAYS + "epoch 1", *TRACEBACK, *[f"    {word}" for word in words], "    ", FAILED)
+    assert shown == ["train", "  epoch 1"]
+    assert (log.failed, log.error, log.done) == ("train", error, {})
+
+
+def test_a_step_that_is_killed_says_nothing() -> None:
+    log, _ = feed(START, FAILED)
+    assert log.error.startswith("it ended without an error message")

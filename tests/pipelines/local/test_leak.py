@@ -1,0 +1,49 @@
+"""mask 75: one model under an image-level and a person-level split, both scores side by side."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.environment.settings import Settings
+from pipelines.local.leak import RESULT, leak_experiment
+from pipelines.parameters import ClassificationConfig
+from serving.runtime.errors import InputError
+
+TINY = ClassificationConfig(
+    label_space="gender_age",
+    model="base",
+    epochs=12,
+    batch_size=16,
+    learning_rate=0.003,
+    image_height=32,
+    image_width=24,
+    val_ratio=0.0,
+    test_ratio=0.25,
+    training={"workers": 0, "augment": {"scale": [0.9, 1.0], "erasing": 0.0}},
+)
+
+
+def test_a_split_by_image_pretends_more_than_new_people_get(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"FACET_HOME": str(tmp_path / "home")})
+    said: list[str] = []
+    result = leak_experiment(TINY, settings, persons=24, show=said.append)
+    image, person = result.sides["image"], result.sides["person"]
+    assert (image.shared_persons > 12, person.shared_persons) == (True, 0)
+    assert image.metrics["macro_f1"] > person.metrics["macro_f1"] + 0.1
+    table = "\n".join(result.lines())
+    assert "by image" in table
+    assert f"{image.metrics['macro_f1'] - person.metrics['macro_f1']:+.4f}" in table
+    assert json.loads((result.folder / RESULT).read_text())["person"]["shared_persons"] == 0
+    assert "These figures leak" in (result.folder / "image" / "report.html").read_text()
+    assert "These figures leak" not in (result.folder / "person" / "report.html").read_text()
+
+
+def test_nothing_to_compare_without_persons(tmp_path: Path) -> None:
+    from pipelines.samples.profiles import draw_sample
+
+    draw_sample(tmp_path / "faces", persons=2)
+    settings = Settings.from_environment({"FACET_HOME": str(tmp_path / "home")})
+    config = TINY.model_copy(update={"source": str(tmp_path / "faces"), "format": "class_folder"})
+    with pytest.raises(InputError, match="which images show one person"):
+        leak_experiment(config, settings, show=lambda line: None)

@@ -1,0 +1,319 @@
+"""The classification pipeline on this machine, end to end: real KFP runner, real S3, real MLflow."""
+
+import hashlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from clean_environment import clean_environment
+
+from components.shared.dataset.archive import ImageArchive
+from components.shared.dataset.predictions import read_predictions
+from pipelines.command.config import resolve
+from pipelines.environment.settings import Settings
+from pipelines.local import summary
+from pipelines.local.run import Run, run
+from pipelines.local.run_folder import DATA_REPORT, LOG, REPORT
+from pipelines.local.stack import local_stack, running, take_down
+from pipelines.parameters import DRAWN_FACES, ClassificationConfig
+from pipelines.samples.profiles import draw_sample
+from serving.runtime.errors import InputError
+from serving.runtime.predictor import load_model
+from serving.runtime.storage import Location
+
+TINY = ClassificationConfig(
+    model="base",
+    epochs=2,
+    batch_size=16,
+    image_height=32,
+    image_width=24,
+    val_ratio=0.25,
+    test_ratio=0.25,
+    floors={"accuracy": 0.0},
+    training={"workers": 0},
+)
+TASKS = ["ingest", "curate", "split", "train-classifier", "export-onnx", "predict", "evaluate", "register"]
+REPORTED = {"config.yaml", REPORT, DATA_REPORT, LOG}
+PLANTED = {
+    name: f"planted-{secrets.token_hex(12)}"
+    for name in ("AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABASE_PASSWORD", "KFP_TOKEN", "KFP_COOKIES")
+}
+"""Secrets of the surroundings that no run may write down."""
+
+
+@pytest.mark.parametrize("job", [{"nodes": 2}, {}])
+def test_a_job_of_a_cluster_is_refused_before_anything_starts(tmp_path: Path, job: dict[str, int]) -> None:
+    config = TINY.model_copy(update={"training": {"train_job": job}})
+    with pytest.raises(InputError, match="train_job trains on the nodes of a cluster"):
+        run(config, Settings.from_environment({"FACET_HOME": str(tmp_path / "home")}))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("facet") / ".facet"
+    with patch.dict(os.environ, clean_environment() | PLANTED, clear=True):
+        yield home
+        assert running(home) == {"mlflow": None, "s3": None}
+
+
+def run_tiny(home: Path, config: ClassificationConfig, lines: list[str]) -> Run:
+    settings = Settings.from_environment({"FACET_HOME": str(home)})
+    return run(config, settings, name="tiny.v1", persons=24, show=lines.append)
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(home: Path, said: list[str]) -> Run:
+    before = dict(os.environ)
+    result = run_tiny(home, TINY, said)
+    assert dict(os.environ) == before
+    return result
+
+
+@pytest.fixture(scope="module")
+def stack(home: Path, result: Run) -> Iterator[dict[str, str]]:
+    """The environment of the stack, started again after the run: its data have survived."""
+    with local_stack(home) as stack:
+        os.environ.update(stack.environment)
+        yield stack.environment
+
+
+def mlflow(path: str) -> Any:
+    """MLflow's answer; the server takes a while to start."""
+    deadline = time.monotonic() + 300
+    while True:
+        try:
+            with urllib.request.urlopen(f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/{path}") as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_every_step_has_run(result: Run, home: Path, said: list[str]) -> None:
+    assert (result.failed, result.error) == ("", "")
+    assert [name for name in result.seconds if name != "data-report"] == [*TASKS, "promote"]
+    assert result.folder == home / "runs" / "tiny.v1"
+    assert {path.name for path in result.folder.iterdir()} == {*TASKS, "promote", "data-report"} | REPORTED
+    assert resolve(str(result.folder / "config.yaml"), (), {}) == TINY
+    assert "drew    168 pictures of 24 persons to s3://raw/drawn_faces" in said
+
+
+def test_the_log_is_readable_and_the_whole_of_it_is_kept(result: Run, said: list[str]) -> None:
+    text = "\n".join(said)
+    assert len(said) < 60
+    assert "KFP Executor" not in text
+    assert "\x1b" not in text
+    assert f"{DRAWN_FACES}: 168 images" in text
+    assert "KFP Executor" in (result.folder / LOG).read_text()
+    assert str(result.folder) not in text.split(str(result.folder), 1)[1], "paths are short after the first line"
+
+
+def test_the_summary_says_what_to_do_next(result: Run) -> None:
+    lines = list(summary.success(result, TINY))
+    assert any(line.split()[:3] == ["accuracy", lines[0].split()[1], "floor"] for line in lines)
+    assert "artifacts      s3://pipelines/tiny.v1" in lines
+    assert "model          faces, version 1 (candidate and champion)" in lines
+    assert any(line.startswith("MLflow run     http://127.0.0.1:") for line in lines)
+    assert "next: make serve" in lines
+
+
+def test_artifacts_are_in_s3_as_a_launcher_lays_them_out(result: Run, stack: dict[str, str]) -> None:
+    uploaded = {entry.path for entry in Location("s3://pipelines/tiny.v1").list()}
+    assert uploaded >= {
+        "ingest/annotations",
+        "ingest/images/images-00000.zip",
+        "split/split_annotations",
+        "train-classifier/checkpoints/best.pt",
+        "train-classifier/checkpoints/last.pt",
+        "export-onnx/model/model.onnx",
+        "predict/predictions",
+        "evaluate/report",
+    }
+    for path in uploaded:
+        assert Location(f"s3://pipelines/tiny.v1/{path}").read() == (result.folder / path).read_bytes()
+    assert not any("executor_output" in path or "log" in Path(path).name for path in uploaded)
+
+
+def test_the_registered_model_is_the_exported_one(result: Run, stack: dict[str, str]) -> None:
+    version = mlflow("registered-models/alias?name=faces&alias=champion")["model_version"]
+    assert (version["version"], sorted(version["aliases"])) == ("1", ["candidate", "champion"])
+    exported = (result.folder / "export-onnx/model/model.onnx").read_bytes()
+    served = load_model("models:/faces@champion")
+    assert served.sha256 == hashlib.sha256(exported).hexdigest()
+    batch = np.zeros((2, 32, 24, 3), np.uint8)
+    assert served.probabilities(batch)["mask_gender_age"].shape == (2, 18)
+
+
+def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: dict[str, str]) -> None:
+    run_id = result.mlflow_run.rpartition("/")[2]
+    found = mlflow(f"runs/get?run_id={run_id}")["run"]
+    assert found["info"]["status"] == "FINISHED"
+    assert found["info"]["artifact_uri"].startswith("s3://mlflow/")
+    outputs = json.loads((result.folder / "evaluate/executor_output.json").read_text())
+    metrics = json.loads(outputs["parameterValues"]["metrics_json"])
+    logged = {metric["key"]: metric["value"] for metric in found["data"]["metrics"]}
+    assert logged["Test/macro_f1"] == pytest.approx(metrics["macro_f1"])
+
+
+def test_the_endpoint_answers_what_the_report_judged(home: Path, result: Run, stack: dict[str, str]) -> None:
+    """`facet serve` finds the champion in the running stack and leaves the stack up."""
+    table = read_predictions(result.folder / "predict/predictions")
+    archive = ImageArchive(result.folder / "ingest/images")
+    command = [sys.executable, "-m", "pipelines.command.main", "serve", "--port", "0"]
+    clean = clean_environment() | {"FACET_HOME": str(home)}
+    server = subprocess.Popen(command, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr
+        said = next(line for line in server.stderr if "serving faces version 1 on" in line)
+        url = said.split()[-1] + "/predict"
+        for row in range(0, len(table.faces), 9):
+            request = urllib.request.Request(url, data=archive.read(table.faces[row].path), method="POST")
+            with urllib.request.urlopen(request) as answer:
+                (face,) = json.load(answer)["faces"]
+            got = list(face["heads"]["mask_gender_age"]["probabilities"].values())
+            assert np.abs(got - table.heads["mask_gender_age"][row]).max() < 1e-3
+    finally:
+        server.terminate()
+        server.communicate()
+        assert set(take_down(home)) == {"mlflow", "s3"}, "left up by the server, still used by this test"
+
+
+def test_a_run_that_is_stopped_half_way_leaves_no_champion(home: Path, stack: dict[str, str]) -> None:
+    """Stopped when the model has been judged, all its floors hold, and the registry's turn has come."""
+    (home.parent / ".env").write_text("".join(f"{name}={secret}\n" for name, secret in PLANTED.items()))
+    values = TINY.model_dump(include={"model", "epochs", "image_height", "image_width", "floors", "training"})
+    options = [f"--set={name}={json.dumps(value)}" for name, value in values.items()]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.command.main",
+        "run",
+        "--set",
+        "model_name=stopped",
+        "--name",
+        "stopped",
+        *options,
+    ]
+    clean = clean_environment() | {"FACET_HOME": str(home)}
+    lines = []
+    with subprocess.Popen(
+        command, env=clean, cwd=home.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(line)
+            if line.strip() == "register":
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130, "".join(lines)
+    (home / "runs/stopped/said.txt").write_text("".join(lines))
+    (home.parent / ".env").unlink()
+    assert (home / "runs/stopped/evaluate/executor_output.json").exists()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        mlflow("registered-models/alias?name=stopped&alias=champion")
+
+
+def test_no_run_leaves_a_secret_behind(home: Path, stack: dict[str, str], said: list[str]) -> None:
+    """Neither in its folder, artifacts and log, nor in the S3 and MLflow that it used."""
+    keys = home / "s3-keys.json"
+    hidden = {**PLANTED, "key": stack["AWS_SECRET_ACCESS_KEY"]}
+    files = [path for path in home.rglob("*") if path.is_file() and path != keys]
+    assert {"config.yaml", LOG, "mlflow.db", "best.pt", "model.onnx", REPORT} <= {path.name for path in files}
+    texts = {str(path): path.read_bytes() for path in files} | {"said": "\n".join(said).encode()}
+    leaks = [(name, path) for path, text in texts.items() for name in hidden if hidden[name].encode() in text]
+    assert leaks == []
+
+
+@pytest.mark.slow
+def test_below_a_floor_is_a_candidate_only(home: Path, result: Run, stack: dict[str, str]) -> None:
+    config = TINY.model_copy(update={"floors": {"accuracy": 1.0}, "model_name": "weak"})
+    second = run_tiny(home, config, [])
+    assert second.folder.name == "tiny.v11", "a run never overwrites another one"
+    assert [name for name in second.seconds if name != "data-report"] == TASKS
+    lines = list(summary.success(second, config))
+    assert "model          weak, version 1 (candidate)" in lines
+    assert "               not the champion: below the floor of accuracy" in lines
+    assert "next: make serve MODEL=models:/weak@candidate" in lines
+
+
+def facet(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`facet run` without MLflow, which a run that ends early does not need."""
+    clean = clean_environment() | {"FACET_HOME": str(home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    command = [sys.executable, "-m", "pipelines.command.main", "run", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=clean, stdout=pipe, stderr=pipe, text=True, cwd=home.parent)
+
+
+def commands_with(text: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in command:
+            found.append(command)
+    return found
+
+
+def test_a_failed_step_is_named_with_its_last_words(tmp_path: Path) -> None:
+    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nowhere", "--name", "broken", "--no-upload")
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (1, "")
+    assert "Traceback" not in out
+    assert f"ingest failed: StorageError: {tmp_path}/nowhere: there is no such file or folder" in out
+    log = tmp_path / "home/runs/broken/log.txt"
+    assert f"log            {log}" in out
+    assert "Traceback" in log.read_text()
+    assert "artifacts" not in out
+    assert not commands_with(str(tmp_path))
+
+
+def test_a_wrong_config_starts_nothing(tmp_path: Path) -> None:
+    process = facet(tmp_path / "home", "--set", "epoch=3")
+    out, err = process.communicate(timeout=180)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("facet: --set: epoch = 3: unknown key, did you mean 'epochs'?")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_an_interrupted_run_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    draw_sample(tmp_path / "faces", persons=60)
+    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/faces")
+    assert process.stdout
+    while process.stdout.readline().strip() != "ingest":
+        assert process.poll() is None
+    process.send_signal(number)
+    assert process.wait(timeout=120) == code
+    deadline = time.monotonic() + 60
+    while commands_with(str(tmp_path)):
+        assert time.monotonic() < deadline, commands_with(str(tmp_path))
+        time.sleep(0.05)
+    if number != signal.SIGKILL:
+        assert f"stopped; what there is lies in {tmp_path}/home/runs/classification" in process.stdout.read()
+        for images in (tmp_path / "home/runs").rglob("images"):
+            assert len(ImageArchive(images)) == 420, "a step that was killed left half an output"
+    process.stdout.close()
+    assert process.stderr
+    process.stderr.close()

@@ -1,0 +1,240 @@
+"""The local stack: real servers that start together, are shared, and leave nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pipelines.environment.errors import ServerError
+from pipelines.local import stack as stack_module
+from pipelines.local.processes import Process
+from pipelines.local.stack import Stack, keep_up, local_stack, running, take_down
+from pipelines.local.supervisor import Server, answers, free_port, keep, release, use, wait_until_ready
+from serving.runtime.errors import StorageError
+from serving.runtime.storage import Location, upload
+
+NO_MLFLOW = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+USER = """
+import sys, time
+from pathlib import Path
+from pipelines.local.stack import local_stack
+with local_stack(Path(sys.argv[1]), dict(a.split("=", 1) for a in sys.argv[2:])):
+    print("up", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, no_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "home.with.dots"
+    yield folder
+    left = survivors(folder)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, "processes have outlived the test"
+
+
+def survivors(folder: Path) -> list[int]:
+    """Processes whose command names the folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str(folder).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def gone(folder: Path, seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while left := survivors(folder):
+        if time.monotonic() > deadline:
+            print(left)
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def start_user(home: Path, *settings: str) -> subprocess.Popen[str]:
+    user = subprocess.Popen([sys.executable, "-c", USER, home, *settings], stdout=subprocess.PIPE, text=True)
+    assert user.stdout
+    assert user.stdout.readline() == "up\n"
+    return user
+
+
+def test_data_keys_and_port_survive(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"photo")
+    first: dict[str, str] = {}
+    for _ in range(2):
+        with local_stack(home, NO_MLFLOW) as stack:
+            assert stack.environment == (first or stack.environment)
+            for name, value in stack.environment.items():
+                monkeypatch.setenv(name, value)
+            if not first:
+                upload(tmp_path / "photo.jpg", "s3://raw/faces/photo.jpg")
+            assert Location("s3://raw/faces/photo.jpg").read() == b"photo"
+            assert {bucket for bucket in ("raw", "pipelines", "mlflow") if Location(f"s3://{bucket}").exists()}
+        first = stack.environment
+        assert gone(home, 0)
+    keys = home / "s3-keys.json"
+    assert keys.stat().st_mode & 0o777 == 0o600
+    values = json.loads(keys.read_text())
+    assert [len(values[name]) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")] == [20, 40]
+
+
+def test_keys_are_in_no_command_line_and_needed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with local_stack(home, NO_MLFLOW) as stack:
+        commands = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in survivors(home))
+        assert b"rclone" in commands
+        assert stack.environment["AWS_SECRET_ACCESS_KEY"].encode() not in commands
+        assert b"127.0.0.1:" in commands, "loopback only"
+        for name, value in {**stack.environment, "AWS_SECRET_ACCESS_KEY": "x" * 40}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError):
+            Location("s3://raw").list()
+
+
+def test_a_taken_port_is_no_problem(home: Path) -> None:
+    with local_stack(home, NO_MLFLOW) as before:
+        assert before.s3
+    with socket.create_server(("127.0.0.1", before.s3.port)), local_stack(home, NO_MLFLOW) as after:
+        assert after.s3
+        assert after.s3.port != before.s3.port
+
+
+def test_shared_by_two_and_stopped_by_the_last(home: Path) -> None:
+    with local_stack(home, NO_MLFLOW) as one:
+        with local_stack(home, NO_MLFLOW) as two:
+            assert two == one
+        assert running(home)["s3"] == one.s3
+        assert answers(one.environment["AWS_ENDPOINT_URL"])
+    assert gone(home, 0)
+
+
+def test_two_processes_at_once(home: Path) -> None:
+    users = [
+        subprocess.Popen(
+            [sys.executable, "-c", USER.replace("60", "1"), home, "MLFLOW_TRACKING_URI=http://127.0.0.1:9"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    assert [(user.communicate(timeout=180)[1], user.returncode) for user in users] == [("", 0), ("", 0)]
+    assert gone(home, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_survives_the_user(home: Path, number: signal.Signals) -> None:
+    user = start_user(home)  # with MLflow, which has processes of its own
+    time.sleep(1)
+    assert len(survivors(home)) >= 5
+    user.send_signal(number)
+    user.wait()
+    assert gone(home)
+
+
+def test_orphans_of_a_killed_supervisor_are_ended_at_the_next_start(home: Path) -> None:
+    user = start_user(home, "MLFLOW_TRACKING_URI=http://127.0.0.1:9")
+    state = json.loads((home / "s3.json").read_text())
+    os.kill(state["supervisor"]["pid"], signal.SIGKILL)
+    user.kill()
+    user.wait()
+    while Process(**state["supervisor"]).alive():
+        time.sleep(0.01)  # a kill takes effect a little later
+    assert survivors(home) == [state["server"]["pid"]]
+    with local_stack(home, NO_MLFLOW) as stack:
+        assert stack.s3
+        assert stack.s3.server.pid != state["server"]["pid"]
+        assert state["server"]["pid"] not in survivors(home)
+
+
+def test_left_up_until_taken_down(home: Path) -> None:
+    kept = keep_up(home, NO_MLFLOW)
+    with local_stack(home, NO_MLFLOW) as stack:
+        assert stack.s3 == kept.s3
+    time.sleep(0.6)
+    assert running(home)["s3"] == kept.s3
+    with local_stack(home, NO_MLFLOW):
+        assert take_down(home) == ["s3"], "a run uses it"
+    assert gone(home, 1)
+    assert take_down(home) == []
+    assert running(home) == {"mlflow": None, "s3": None}
+
+
+def test_the_users_own_servers_are_used(home: Path, no_aws: None) -> None:
+    own = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "me", **NO_MLFLOW}
+    with local_stack(home, own) as stack:
+        assert (stack.s3, stack.mlflow) == (None, None)
+        assert own.items() <= stack.environment.items()
+        assert all("yours" in line for line in stack.lines())
+    assert not home.exists()
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    own = {
+        "AWS_ENDPOINT_URL": "http://me:hidden@s3.example:9000",
+        "MLFLOW_TRACKING_URI": "http://me:hidden@ml.example/a",
+    }
+    stack = Stack(None, None, own)
+    assert stack.lines() == ["S3      http://s3.example:9000  (yours)", "MLflow  http://ml.example/a  (yours)"]
+
+
+def test_a_server_that_needs_other_settings_is_started_anew(home: Path) -> None:
+    first = keep(web(home, {"GREETING": "a"}))
+    assert keep(web(home, {"GREETING": "a"})) == first
+    second = keep(web(home, {"GREETING": "b"}))
+    assert second.server != first.server
+    assert not first.server.alive()
+    assert release(web(home))
+
+
+def test_a_server_that_dies_says_where_its_log_is(home: Path) -> None:
+    words = [sys.executable, "-c", f"import sys; sys.exit('no luck in {home}')"]
+    server = Server("web", home, lambda port: words, {})
+    with use(server) as started, pytest.raises(ServerError, match=r"web stopped: no luck.*log: .*logs/web\.log"):
+        wait_until_ready(server, started, seconds=60)
+
+
+def test_what_an_unfinished_start_left_is_removed_but_never_finished_data(home: Path) -> None:
+    database = home / "web.db"
+    server = web(home, unfinished=(database,))
+    home.mkdir()
+    database.write_text("half")
+    with use(server) as started:
+        assert not database.exists()
+        wait_until_ready(server, started, seconds=60)
+        database.write_text("whole")
+        time.sleep(0.5)
+    with use(server):
+        assert database.read_text() == "whole"
+
+
+def test_mlflow_may_be_interrupted_while_it_makes_its_database() -> None:
+    server = stack_module._mlflow(Path("home"), {})
+    assert Path("home/mlflow.db").resolve() in server.unfinished
+
+
+def web(home: Path, environment: dict[str, str] | None = None, *, unfinished: tuple[Path, ...] = ()) -> Server:
+    """A web server that starts in no time."""
+
+    def command(port: int) -> Sequence[str]:
+        return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(home)]
+
+    return Server("web", home, command, environment or {}, unfinished=unfinished)
+
+
+def test_free_port_takes_the_wanted_one_only_if_it_is_free() -> None:
+    port = free_port(None)
+    assert free_port(port) == port
+    with socket.create_server(("127.0.0.1", port)):
+        assert free_port(port) != port
