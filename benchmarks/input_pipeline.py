@@ -38,7 +38,7 @@ Pass = Callable[[], object]
 
 
 def input_pipeline() -> list[Benchmark]:
-    """Photos of 384 x 512 pixels to training pictures of 224 x 224; both sides cut, mirror and recolour them alike.
+    """Photos of 384 x 512 pixels to training pictures of 224 x 224; both sides cut, mirror and recolor them alike.
 
     The rates are per second of CPU time, each side in a process of its own that has one thread. The baseline ends in
     normalized float tensors, ours in uint8 ones, since normalizing is the network's first layer.

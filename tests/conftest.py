@@ -180,7 +180,7 @@ def build_model(
     probabilities: bool = True,
     metadata: dict[str, str] | None = None,
 ) -> bytes:
-    """Build a small real graph: normalise, one convolution, pool, one linear layer and softmax per head."""
+    """Build a small real graph: normalize, one convolution, pool, one linear layer and softmax per head."""
     card = card_facts() if card is None else card
     heads = {head["name"]: len(head["labels"]) for head in card["heads"]} if heads is None else heads
     random = np.random.default_rng(7)
@@ -191,8 +191,8 @@ def build_model(
     }
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["pixels", "mean"], ["centred"]),
-        helper.make_node("Div", ["centred", "std"], ["normal"]),
+        helper.make_node("Sub", ["pixels", "mean"], ["centered"]),
+        helper.make_node("Div", ["centered", "std"], ["normal"]),
         helper.make_node("Transpose", ["normal"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["planes", "filters"], ["maps"], strides=[3, 3]),
         helper.make_node("Relu", ["maps"], ["active"]),

@@ -10,7 +10,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HOUSE = ("components", "pipelines", "serving")
 GRAPHS = {"classification", "cross_validation", "search"}
-PIPELINES_ROOT = GRAPHS | {"__init__", "catalog", "intermediate", "parameters", "parts", "problems", "resources", "search_parameters"}
+PIPELINES_ROOT = GRAPHS | {
+    "__init__",
+    "catalog",
+    "intermediate",
+    "parameters",
+    "parts",
+    "problems",
+    "resources",
+    "search_parameters",
+}
 NOT_STEPS = {"shared", "container_images"}
 FOREIGN_TO_SERVING = {"torch", "torchvision", "kfp", "mlflow", "cv2", "sklearn", "pandas"}
 

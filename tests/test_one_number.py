@@ -110,7 +110,7 @@ def test_a_preset_that_cuts_a_fixed_part_is_trained_judged_and_served_on_the_sam
     client = TestClient(create_app(ServerState(max_body=2**20, model=model)))
     labels = model.card.heads[0].labels
     content = read_annotations(folder / "split")
-    faces = select_faces(content, label_space("mask"), "test").labelled
+    faces = select_faces(content, label_space("mask"), "test").labeled
     shown = FaceDataset(folder / "images", faces, config, augmented=False)
     with (tmp_path / "predictions").open(newline="") as table:
         rows = {int(row["face_id"]): row for row in csv.DictReader(table)}

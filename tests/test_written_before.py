@@ -58,7 +58,6 @@ def test_predictions_are_judged(tmp_path):
 
 
 def test_a_training_continues(tmp_path):
-    """The options are written as they were then."""
     before = tmp_path / "before"
     shutil.copytree(OLD / "plain", before)
     for name in ("best_f1.pt", "best_acc.pt"):
@@ -73,7 +72,7 @@ def test_a_training_continues(tmp_path):
         "image_width": 32,
         "seed": 1,
         "workers": 0,
-        "optimiser": {"name": "SGD", "arguments": {"momentum": 0.9}, "gradient_centralisation": True},
+        "optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}, "gradient_centralization": True},
         "scheduler": "one_cycle",
         "augment": {"rotation": 10},
         "resume": str(before),

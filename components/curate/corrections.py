@@ -56,7 +56,7 @@ def corrections(images: Sequence[Image], options: CorrectionsOptions) -> Outcome
         status, corrected = _judge(row, targets)
         outcome.notes.add(status, f"{row.person} {row.attribute}")
         for target in corrected:
-            curated[target.at] = _relabelled(curated[target.at], row.attribute, target.after)
+            curated[target.at] = _relabeled(curated[target.at], row.attribute, target.after)
             changed.add(target.at)
     for at in sorted(changed):
         outcome.notes.add("images_changed", curated[at].file_name)
@@ -109,6 +109,6 @@ def _label(image: Image, attribute: str) -> str | int | None:
         return str(value)
 
 
-def _relabelled(image: Image, attribute: str, value: str | int) -> Image:
+def _relabeled(image: Image, attribute: str, value: str | int) -> Image:
     face = image.faces[0]
     return replace(image, faces=(replace(face, attributes={**face.attributes, attribute: value}),))

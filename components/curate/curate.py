@@ -1,4 +1,4 @@
-"""Annotations in, annotations out: choosing and relabelling images without touching a pixel."""
+"""Annotations in, annotations out: choosing and relabeling images without touching a pixel."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

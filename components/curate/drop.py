@@ -14,7 +14,7 @@ from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space
 from serving.runtime.errors import InputError
 
-Reason = Literal["no_box", "small_box", "unlabelled", "disagreement", "duplicate", "near_duplicate"]
+Reason = Literal["no_box", "small_box", "unlabeled", "disagreement", "duplicate", "near_duplicate"]
 
 # Of a group of duplicates the copy stays that a score depends on.
 _KEEP_FIRST = ("test", "val", "train", None)
@@ -25,7 +25,7 @@ class DropOptions(Options):
 
     Attributes:
         reasons: what to drop, in this order: faces without a box (`no_box`), with a side below `min_box`
-            (`small_box`), without a class of `label_space` (`unlabelled`), with fewer than `min_agree` annotators'
+            (`small_box`), without a class of `label_space` (`unlabeled`), with fewer than `min_agree` annotators'
             votes for their emotion (`disagreement`); further copies of the same file (`duplicate`), and of pictures
             that look alike (`near_duplicate`).
         min_box: pixels.
@@ -42,7 +42,7 @@ class DropOptions(Options):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        for reason, option in {"small_box": "min_box", "unlabelled": "label_space"}.items():
+        for reason, option in {"small_box": "min_box", "unlabeled": "label_space"}.items():
             if reason in self.reasons and getattr(self, option) is None:
                 raise ValueError(f"reason '{reason}' needs the option '{option}'")
         return self
@@ -52,7 +52,7 @@ def drop(images: Sequence[Image], options: DropOptions) -> Outcome:
     """Drop images for the given reasons; each is counted under the first that concerns it.
 
     The first four reasons look at faces: an image loses the faces that are concerned (counted `<reason>_faces`), and
-    goes when it has none left. An image without faces goes for `no_box` and `unlabelled`. Of duplicates one copy
+    goes when it has none left. An image without faces goes for `no_box` and `unlabeled`. Of duplicates one copy
     stays: the test set's before the val set's before the train set's, so that scores rest on the whole test set and
     training cannot have seen it; then the one with the lowest id. Groups whose copies do not agree about their faces'
     facts are counted as `<reason>_label_conflict`.
@@ -64,7 +64,7 @@ def drop(images: Sequence[Image], options: DropOptions) -> Outcome:
         elif reason == "near_duplicate":
             _drop_copies(outcome, reason, near_duplicates(outcome.images, options.max_distance))
         else:
-            _drop_faces(outcome, reason, _concerned(reason, options), reason in ("no_box", "unlabelled"))
+            _drop_faces(outcome, reason, _concerned(reason, options), reason in ("no_box", "unlabeled"))
     return outcome
 
 

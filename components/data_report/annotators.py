@@ -69,9 +69,9 @@ def count_votes(images: Iterable[Image]) -> Votes | None:
     for (label, votes, uploader), faces in opinions.items():
         row = rows.index(None if label is None else labels[label])
         said = Counter(votes)
-        favourite, most = said.most_common(1)[0]
+        favorite, most = said.most_common(1)[0]
         agree = 0 if label is None else said[label]
-        outvoted = favourite != label and 2 * most > len(votes)
+        outvoted = favorite != label and 2 * most > len(votes)
         asked = uploader is not None
         tallies[:, row] += faces * np.array(
             [1, agree, agree == len(votes), outvoted, asked and uploader == label, asked], dtype=np.int64

@@ -41,13 +41,13 @@ class Classes:
     Attributes:
         labels: the classes of the label space.
         counts: (classes, splits), the splits being those of `Facts.parts`.
-        unlabelled: (splits,), faces that lack an attribute the label space reads.
+        unlabeled: (splits,), faces that lack an attribute the label space reads.
         unreadable: (splits,), faces with a value that it does not know; `examples` names some.
     """
 
     labels: tuple[str, ...]
     counts: Counts
-    unlabelled: Counts
+    unlabeled: Counts
     unreadable: Counts
     examples: tuple[str, ...]
 
@@ -140,7 +140,7 @@ def _classes(
     images: Iterable[Image], space: LabelSpace, column: dict[str | None, int]
 ) -> tuple[Classes, dict[int, int]]:
     counts = np.zeros((len(space.class_labels), len(column)), dtype=np.int64)
-    unlabelled, unreadable = (np.zeros(len(column), dtype=np.int64) for _ in range(2))
+    unlabeled, unreadable = (np.zeros(len(column), dtype=np.int64) for _ in range(2))
     classes_of: dict[int, int] = {}
     examples: list[str] = []
     class_of = FaceClasses(space)
@@ -155,11 +155,11 @@ def _classes(
                     examples.append(f"{image.file_name}: {error}")
                 continue
             if found is None:
-                unlabelled[at] += 1
+                unlabeled[at] += 1
             else:
                 counts[found, at] += 1
                 classes_of[face.id] = found
-    return Classes(space.class_labels, counts, unlabelled, unreadable, tuple(examples)), classes_of
+    return Classes(space.class_labels, counts, unlabeled, unreadable, tuple(examples)), classes_of
 
 
 def _attributes(images: Sequence[Image], column: dict[str | None, int]) -> Iterable[Attribute]:

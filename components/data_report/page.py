@@ -200,7 +200,7 @@ def _sizes(sizes: Sizes) -> str:
         percent = 100 * np.minimum(sizes.shares, 1.0)
         plots.append(("How much of its image a box covers", histogram(percent, "percent of the image", "boxes")))
         sides = (Axis("middle of the box, share of the width", 0, 1), Axis("share of the height", 0, 1))
-        place = heat_map(sizes.centres[:, 0], sizes.centres[:, 1], *sides, "boxes", from_top=True)
+        place = heat_map(sizes.centers[:, 0], sizes.centers[:, 1], *sides, "boxes", from_top=True)
         plots.append(("Where the boxes lie", place))
     drawn = "".join(f"<div><h3>{escape(title)}</h3>{plot}</div>" for title, plot in plots)
     return body + f'<div class="columns">{drawn}</div>'

@@ -23,7 +23,7 @@ class Sizes:
         common: the most frequent (width, height) and how many images have it.
         boxes: (boxes, 2), width and height.
         shares: (boxes,), area of the box over that of its image.
-        centres: (boxes, 2), x and y of the middle in shares of the image.
+        centers: (boxes, 2), x and y of the middle in shares of the image.
         smallest: the boxes with the shortest sides: name of the image, width, height.
         faces_without: faces without a box.
         images_without: images without any box; `examples` names some.
@@ -33,7 +33,7 @@ class Sizes:
     common: tuple[tuple[tuple[int, int], int], ...]
     boxes: Numbers
     shares: Numbers
-    centres: Numbers
+    centers: Numbers
     smallest: tuple[tuple[str, float, float], ...]
     faces_without: int
     images_without: int
@@ -54,7 +54,7 @@ def measure(images: Sequence[Image]) -> Sizes:
         common=tuple(sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:SMALLEST]),
         boxes=boxes,
         shares=boxes.prod(axis=1) / frames[owner].prod(axis=1),
-        centres=(corners + boxes / 2) / frames[owner],
+        centers=(corners + boxes / 2) / frames[owner],
         smallest=tuple((images[owner[at]].file_name, float(boxes[at, 0]), float(boxes[at, 1])) for at in order),
         faces_without=sum(face.box is None for image in images for face in image.faces),
         images_without=len(without),

@@ -76,8 +76,8 @@ def classes_table(classes: Classes, parts: Sequence[Part], space: str) -> str:
             notes.append(f"{len(empty)} of {len(classes.labels)} classes have no face.")
     else:
         notes.append(f"No face has a class of the label space '{space}'.")
-    if classes.unlabelled.any():
-        notes.append(f"{int(classes.unlabelled.sum()):,} faces lack an attribute that the label space reads.")
+    if classes.unlabeled.any():
+        notes.append(f"{int(classes.unlabeled.sum()):,} faces lack an attribute that the label space reads.")
     body = soft(" ".join(notes)) if notes else ""
     if classes.unreadable.any():
         body += (

@@ -20,8 +20,8 @@ BYTES = 1_300_000
 
 _CONTEXT = 1.8
 _QUALITY = 75
-# Half the colour samples would leave little of a thin frame.
-_FULL_COLOUR = 0
+# Half the color samples would leave little of a thin frame.
+_FULL_COLOR = 0
 _FRAME = "#ffd400"
 
 
@@ -71,7 +71,7 @@ class Thumbnails:
         if box is not None:
             _draw(picture, rect, box)
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=_FULL_COLOUR, optimize=True)
+        picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=_FULL_COLOR, optimize=True)
         uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
         self._left -= len(uri)
         return uri if self._left >= 0 else None

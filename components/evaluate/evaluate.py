@@ -99,7 +99,7 @@ def _subject(table: Predictions, annotations: Annotations, joined: Joined, datas
         splits=joined.splits,
         faces=len(joined.rows),
         images=joined.images,
-        unlabelled=joined.unlabelled,
+        unlabeled=joined.unlabeled,
         missing=joined.missing,
         dataset=dataset,
         leaks=bool(annotations.info.get("leaks", False)),

@@ -27,7 +27,7 @@ class Joined:
     truth: NDArray[np.int64]
     splits: tuple[str, ...]
     images: int
-    unlabelled: int
+    unlabeled: int
     missing: int
 
 
@@ -66,7 +66,7 @@ def join(predictions: Predictions, annotations: Annotations, *, max_missing: int
         truth=np.array(truth, np.int64),
         splits=tuple(sorted(split for split in splits if split)),
         images=len({keys[row][0] for row in rows}),
-        unlabelled=len(keys) - len(rows),
+        unlabeled=len(keys) - len(rows),
         missing=len(missing),
     )
 

@@ -32,7 +32,7 @@ class Subject:
     splits: tuple[str, ...]
     faces: int
     images: int
-    unlabelled: int
+    unlabeled: int
     missing: int
     dataset: str
     leaks: bool
@@ -120,7 +120,7 @@ def _facts(subject: Subject) -> str:
             ("Annotations sha256", f"{subject.dataset[:12]}…"),
             ("Split", " + ".join(subject.splits) or "none"),
             ("Faces", f"{subject.faces:,} in {subject.images:,} images"),
-            ("Without a label", f"{subject.unlabelled:,} faces left out" if subject.unlabelled else ""),
+            ("Without a label", f"{subject.unlabeled:,} faces left out" if subject.unlabeled else ""),
             ("Without a prediction", f"{subject.missing:,} faces left out" if subject.missing else ""),
         ]
     )

@@ -10,7 +10,7 @@ SIDE = 8
 def dhash(pixels: NDArray[np.uint8]) -> str:
     """Return the difference hash of an upright picture, uint8 (H, W, 3) RGB, as 32 hex digits.
 
-    The picture is shrunk to 9 x 9 gray cells. A bit says whether a cell is brighter than its left neighbour (64 bits,
+    The picture is shrunk to 9 x 9 gray cells. A bit says whether a cell is brighter than its left neighbor (64 bits,
     the upper 8 rows), then than the one above it (64 bits, the left 8 columns). Scaling and recompression change few
     bits; about half the bits of two unlike pictures differ.
     """

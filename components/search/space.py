@@ -1,7 +1,7 @@
 """The language of search spaces. Imports no Optuna, so that a pipeline can check a space before it starts.
 
     batch_size: [16, 32, 64]
-    optimiser: [Adam, {name: SGD, arguments: {momentum: 0.9}}]
+    optimizer: [Adam, {name: SGD, arguments: {momentum: 0.9}}]
     learning_rate: {loguniform: [0.0001, 0.01]}
     augment.erasing: {uniform: [0, 0.5]}
     accumulate: {int: [1, 4]}

@@ -17,7 +17,7 @@ _FEWEST = 4
 def suggestions(space: Space, past: Sequence[Trial], seed: int) -> Iterator[Changes]:
     """Give endlessly what the tree-structured Parzen estimator would try next, combinations that were tried included.
 
-    All entries are modelled together. What was given but has no score yet counts as bad, so that what is given
+    All entries are modeled together. What was given but has no score yet counts as bad, so that what is given
     differs. A failed trial counts as one with the worst score there is.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -64,7 +64,7 @@ def split_folds(
     Args:
         annotations: COCO JSON file to divide.
         split_annotations: Written: the same annotations with a fold per image.
-        metrics: Written: unlabelled images, and whether the folds leak.
+        metrics: Written: unlabeled images, and whether the folds leak.
         label_space: Name of the label space whose classes are stratified.
         folds: How many folds to make.
         k_index: The fold to judge, from 0 on; -1 for all of them, one after the other.
@@ -86,7 +86,7 @@ def split_folds(
         seed=seed,
         options={"mode": "kfold", "folds": folds, "k_index": max(k_index, 0)},
     )
-    metrics.log_metric("unlabelled", float(report.unlabelled))
+    metrics.log_metric("unlabeled", float(report.unlabeled))
     metrics.log_metric("leaks", float(report.leaks))
     return list(range(folds)) if k_index < 0 else [k_index]
 

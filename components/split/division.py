@@ -19,7 +19,7 @@ class Task:
     Attributes:
         path: the annotations file, for messages.
         images: all images.
-        labelled: the images with a class in the label space; the others get no split.
+        labeled: the images with a class in the label space; the others get no split.
         classes: the classes of the faces of every image, by image id; empty for an image without a label.
         space: the label space.
         ratios: shares asked for val and test.
@@ -29,7 +29,7 @@ class Task:
 
     path: Path
     images: list[Image]
-    labelled: list[Image]
+    labeled: list[Image]
     classes: Mapping[int, list[int]]
     space: LabelSpace
     ratios: Mapping[str, float]
@@ -38,7 +38,7 @@ class Task:
 
     def given(self, *splits: str) -> list[str]:
         """Return which of the splits came with the data, sorted."""
-        return sorted({image.split for image in self.labelled if image.split in splits})
+        return sorted({image.split for image in self.labeled if image.split in splits})
 
 
 @dataclass(slots=True)

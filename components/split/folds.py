@@ -59,7 +59,7 @@ def take_fold(task: Task) -> Division:
     when there is no such fold, or nothing is left to train on.
     """
     wanted = task.options.k_index
-    folds = {image.id: image.fold for image in task.labelled if image.fold is not None}
+    folds = {image.id: image.fold for image in task.labeled if image.fold is not None}
     number = max(folds.values(), default=-1) + 1
     if wanted >= number:
         raise InputError(f"{task.path}: there is no fold {wanted}: its images are in {number} folds, counted from 0")
@@ -75,7 +75,7 @@ def take_fold(task: Task) -> Division:
 
 
 def _pool(task: Task) -> list[Image]:
-    return [image for image in task.labelled if image.split != "test"]
+    return [image for image in task.labeled if image.split != "test"]
 
 
 def _refuse_few(number: int, what: str, task: Task) -> None:
@@ -91,6 +91,6 @@ def _by_age_and_gender(pool: list[Image], task: Task) -> Task:
 
 def _division(task: Task, folds: dict[int, int], facts: dict[str, Any]) -> Division:
     splits = {at: "val" if fold == task.options.k_index else "train" for at, fold in folds.items()}
-    splits.update({image.id: "test" for image in task.labelled if image.split == "test"})
+    splits.update({image.id: "test" for image in task.labeled if image.split == "test"})
     sizes = np.bincount(list(folds.values()), minlength=task.options.folds).tolist()
     return Division(splits, folds, {"given": task.given("test"), "fold_images": sizes, **facts})

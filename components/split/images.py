@@ -20,11 +20,11 @@ def divide_images(task: Task) -> Division:
     given = task.given("val", "test")
     asked = {name: ratio for name, ratio in task.ratios.items() if name not in given}
     shares = {name: Fraction(str(ratio)) for name, ratio in asked.items() if ratio > 0}
-    pool = [image for image in task.labelled if image.split not in given]
+    pool = [image for image in task.labeled if image.split not in given]
     if not pool:
-        raise InputError(f"{task.path}: no image to divide: all that are labelled in '{task.space.name}' have a split")
+        raise InputError(f"{task.path}: no image to divide: all that are labeled in '{task.space.name}' have a split")
     parts = [("train", 1 - sum(shares.values())), *shares.items()]
-    splits = {image.id: image.split for image in task.labelled if image.split in given}
+    splits = {image.id: image.split for image in task.labeled if image.split in given}
     for images in shuffled_by_class(pool, task).values():
         start = 0
         for at, (name, share) in enumerate(parts, start=1):
@@ -36,7 +36,7 @@ def divide_images(task: Task) -> Division:
 
 def divide_not(task: Task) -> Division:
     """Put everything into train but a test set that came with the data."""
-    splits = {image.id: "test" if image.split == "test" else "train" for image in task.labelled}
+    splits = {image.id: "test" if image.split == "test" else "train" for image in task.labeled}
     return Division(splits, facts={"given": task.given("test")})
 
 

@@ -16,13 +16,13 @@ def divide_persons(task: Task) -> Division:
     Raises InputError when nothing is left to divide, or a class has fewer persons than there are splits.
     """
     given = task.given("val", "test")
-    pool = [image for image in task.labelled if image.split not in given]
+    pool = [image for image in task.labeled if image.split not in given]
     if not pool:
-        raise InputError(f"{task.path}: no image to divide: all that are labelled in '{task.space.name}' have a split")
+        raise InputError(f"{task.path}: no image to divide: all that are labeled in '{task.space.name}' have a split")
     asked = {name: ratio for name, ratio in task.ratios.items() if name not in given}
     shares = {name: ratio for name, ratio in asked.items() if ratio > 0}
     splits = _divide(pool, task, {"train": 1 - sum(shares.values()), **shares})
-    splits.update({image.id: image.split for image in task.labelled if image.split in given})
+    splits.update({image.id: image.split for image in task.labeled if image.split in given})
     return Division(splits, facts={"given": given, "asked": asked})
 
 

@@ -42,9 +42,9 @@ class SplitReport:
         persons: persons per split; an image of nobody known counts as one.
         ratios: share of all images that have a split.
         class_counts: faces per split and class label.
-        unlabelled: images without a class in the label space; they have no split.
-        not_trainable: labelled images that were to go to train but are kept out of it; they have no split.
-        unlisted: labelled images that are in no list; they have no split.
+        unlabeled: images without a class in the label space; they have no split.
+        not_trainable: labeled images that were to go to train but are kept out of it; they have no split.
+        unlisted: labeled images that are in no list; they have no split.
         crossing_persons: persons who are in more than one split.
         leaks: whether scores on val or test will be too good.
     """
@@ -53,7 +53,7 @@ class SplitReport:
     persons: dict[str, int]
     ratios: dict[str, float]
     class_counts: dict[str, dict[str, int]]
-    unlabelled: int
+    unlabeled: int
     not_trainable: int
     unlisted: int
     crossing_persons: int
@@ -63,7 +63,7 @@ class SplitReport:
         """The figures by name."""
         figures: dict[str, float] = {
             name: getattr(self, name)
-            for name in ("unlabelled", "not_trainable", "unlisted", "leaks", "crossing_persons")
+            for name in ("unlabeled", "not_trainable", "unlisted", "leaks", "crossing_persons")
         }
         for split in self.images:
             figures[f"{split}_images"] = self.images[split]
@@ -83,7 +83,7 @@ def split(
     seed: int,
     options: Mapping[str, Any] | None = None,
 ) -> SplitReport:
-    """Write annotations in which labelled images are in train, val or test.
+    """Write annotations in which labeled images are in train, val or test.
 
     In the mode `person` a test or val set that came with the data is kept as it is: its ratio is not used, and the
     other ratio counts from the images that are left. A ratio of 0 means that there is no such split. Every class is in
@@ -102,7 +102,7 @@ def split(
         options: see `SplitOptions`: the mode, one of MODES, and what it needs.
 
     Raises:
-        InputError: a wrong ratio, seed, label space or option, no labelled image, or a division that is not possible.
+        InputError: a wrong ratio, seed, label space or option, no labeled image, or a division that is not possible.
         StorageError: a list cannot be reached.
     """
     if annotations.resolve() == output.resolve():
@@ -117,11 +117,11 @@ def split(
     space = label_spaces.label_space(label_space)
     data = read_annotations(annotations)
     classes = classes_of_images(data.images, space, annotations)
-    labelled = [image for image in data.images if classes[image.id]]
-    if not labelled:
-        raise InputError(f"{annotations}: no image to divide is labelled in '{space.name}' ({len(data.images)} images)")
+    labeled = [image for image in data.images if classes[image.id]]
+    if not labeled:
+        raise InputError(f"{annotations}: no image to divide is labeled in '{space.name}' ({len(data.images)} images)")
     ratios = {"val": val_ratio, "test": test_ratio}
-    division = MODES[chosen.mode](Task(annotations, list(data.images), labelled, classes, space, ratios, seed, chosen))
+    division = MODES[chosen.mode](Task(annotations, list(data.images), labeled, classes, space, ratios, seed, chosen))
     images = [_placed(image, division, bool(classes[image.id])) for image in data.images]
     crossing = crossing_persons(images)
     _warn(annotations, chosen.mode, division.leaks, crossing)
@@ -136,21 +136,21 @@ def split(
         "persons": report.persons,
         "ratios": report.ratios,
         "class_counts": report.class_counts,
-        "unlabelled": report.unlabelled,
+        "unlabeled": report.unlabeled,
         "not_trainable": report.not_trainable,
         "crossing_persons": report.crossing_persons,
     }
     write_annotations(Annotations(tuple(images), {**data.info, "leaks": leaks, "split": facts}), output)
     _log.info(
         "%s: images %s, persons %s, %d without a label, %d kept out of train",
-        output, report.images, report.persons, report.unlabelled, report.not_trainable,
+        output, report.images, report.persons, report.unlabeled, report.not_trainable,
     )  # fmt: skip
     return report
 
 
-def _placed(image: Image, division: Division, labelled: bool) -> Image:
+def _placed(image: Image, division: Division, labeled: bool) -> Image:
     """Return the image with its split and fold; none for one without a label, no train for one kept out of it."""
-    if not labelled:
+    if not labeled:
         return replace(image, split=None, fold=None)
     split = division.splits.get(image.id)
     fold = division.folds.get(image.id)
@@ -176,12 +176,12 @@ def _report(
     crossing: int,
 ) -> SplitReport:
     members: dict[str, list[Image]] = {"train": [], "val": [], "test": []}
-    unlabelled = not_trainable = 0
+    unlabeled = not_trainable = 0
     for image in images:
         if image.split is not None:
             members[image.split].append(image)
         elif not classes[image.id]:
-            unlabelled += 1
+            unlabeled += 1
         elif image.id in division.splits:
             not_trainable += 1
     members = {name: group for name, group in members.items() if group}
@@ -194,7 +194,7 @@ def _report(
         class_counts={
             name: {label: counter[at] for at, label in enumerate(space.class_labels)} for name, counter in faces.items()
         },
-        unlabelled=unlabelled,
+        unlabeled=unlabeled,
         not_trainable=not_trainable,
         unlisted=division.facts.get("unlisted_images", 0),
         crossing_persons=crossing,

@@ -48,6 +48,6 @@ def prediction_grid(pictures: Sequence[tuple[NDArray[np.uint8], int, int]], labe
         picture.thumbnail((_CELL - 4, _CELL - 4))
         sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
         text = [(f"is {labels[truth]}", "black"), (f"got {labels[guess]}", "green" if guess == truth else "red")]
-        for row, (title, colour) in enumerate(text):
-            pen.multiline_text((left + 4, top + _CELL + row * _LINE * lines), title.replace("/", "\n  "), fill=colour)
+        for row, (title, color) in enumerate(text):
+            pen.multiline_text((left + 4, top + _CELL + row * _LINE * lines), title.replace("/", "\n  "), fill=color)
     return np.asarray(sheet)

@@ -101,7 +101,7 @@ def new_learner(
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(
-        network, config.optimiser, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+        network, config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
     return Learner(
         network=network,

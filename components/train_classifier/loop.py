@@ -40,7 +40,7 @@ class Part(NamedTuple):
     images: torch.Tensor
     targets: list[torch.Tensor]
     weight: float
-    labelled: bool = True
+    labeled: bool = True
 
 
 def train_epoch(
@@ -53,7 +53,7 @@ def train_epoch(
     log_scalars: LogScalars,
     processes: Processes,
 ) -> tuple[float, float]:
-    """Train on the next `steps` batches and return the epoch's mean loss and accuracy over its labelled faces.
+    """Train on the next `steps` batches and return the epoch's mean loss and accuracy over its labeled faces.
 
     `epoch` counts from 0. Logs Train/loss, Train/accuracy (means since the last report) and Train/learning_rate every
     `log_interval` steps. Raises InputError naming the pictures when a loss or gradient is not finite.
@@ -71,7 +71,7 @@ def train_epoch(
                 learner, split_batch(learner, batch, faces, config, epoch, step, processes), config, processes
             )
         except FloatingPointError as error:
-            names = file_names([*faces.labelled, *faces.unlabelled], batch.indices)
+            names = file_names([*faces.labeled, *faces.unlabeled], batch.indices)
             raise InputError(
                 f"{error} in epoch {epoch + 1}: lower learning_rate, or look at the pictures of this batch: {names}"
             ) from error
@@ -89,19 +89,19 @@ def train_epoch(
 def split_batch(
     learner: Learner, batch: Batch, faces: Faces, config: TrainConfig, epoch: int, step: int, processes: Processes
 ) -> list[Part]:
-    """Return the parts of a step (counted from 1): the labelled faces, mixed, and those with pseudo-labels.
+    """Return the parts of a step (counted from 1): the labeled faces, mixed, and those with pseudo-labels.
 
-    The weights of the parts make one mean over the labelled faces of all processes.
+    The weights of the parts make one mean over the labeled faces of all processes.
     """
     images = batch.images.to(learner.device, non_blocking=True)
-    labelled = sum(index < len(faces.labelled) for index in batch.indices)
-    rows = batch.indices[:labelled]
+    labeled = sum(index < len(faces.labeled) for index in batch.indices)
+    rows = batch.indices[:labeled]
     targets = [torch.from_numpy(target[rows]).to(learner.device) for target in faces.targets]
-    mixed = mix(images[:labelled], targets, config.mixing, mixing_rng(config.seed, epoch, step))
+    mixed = mix(images[:labeled], targets, config.mixing, mixing_rng(config.seed, epoch, step))
     groups = [(mixed.images, mixed.targets, 1.0, True)]
     weight = pseudo_weight(config.pseudo_labels, step - 1)
     if weight > 0:
-        rest = images[labelled:]  # empty where there are more processes than such faces in a batch
+        rest = images[labeled:]  # empty where there are more processes than such faces in a batch
         guesses = pseudo_targets(learner.network, rest, learner.objective.sizes) if len(rest) else targets
         groups.append((rest, [guess[: len(rest)] for guess in guesses], weight, False))
     counts = processes.total(*(len(group[0]) for group in groups))
@@ -117,7 +117,7 @@ def split_batch(
 def take_step(
     learner: Learner, parts: Sequence[Part], config: TrainConfig, processes: Processes
 ) -> tuple[int, float, int]:
-    """Change the weights once. Returns how many faces are labelled, the sum of their losses, how many were right.
+    """Change the weights once. Returns how many faces are labeled, the sum of their losses, how many were right.
 
     With SAM that takes two gradients. Raises FloatingPointError when a loss or gradient is not finite; under float16
     a gradient that overflows is no error: the scaler leaves the step out and scales less from then on.
@@ -155,7 +155,7 @@ def add_gradients(learner: Learner, parts: Sequence[Part]) -> tuple[int, float, 
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value}")
         learner.scaler.scale(loss * part.weight).backward()  # type: ignore[no-untyped-call]
-        if part.labelled:
+        if part.labeled:
             seen += len(part.images)
             losses += value * len(part.images)
             hits += int(correct(logits, part.targets).sum())

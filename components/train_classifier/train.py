@@ -92,15 +92,15 @@ def train(
         history: list[Row] = start.training_state["history"] if start is not None and start.training_state else []
 
         rank, world = processes.rank, processes.world
-        order = TrainOrder(config, data.classes, len(data.train.unlabelled), start=len(history), rank=rank, world=world)
-        samples = data.train.labelled + (data.train.unlabelled if config.pseudo_labels.enabled else [])
-        val_order = FixedOrder(len(data.val.labelled), config.batch_size, rank=rank, world=world)
+        order = TrainOrder(config, data.classes, len(data.train.unlabeled), start=len(history), rank=rank, world=world)
+        samples = data.train.labeled + (data.train.unlabeled if config.pseudo_labels.enabled else [])
+        val_order = FixedOrder(len(data.val.labeled), config.batch_size, rank=rank, world=world)
         workers = min(usable_cpus(), _MOST_WORKERS) if config.workers is None else config.workers
         normalization = start.normalization if start is not None else find_normalization(config, data, images, workers)
         train_set = FaceDataset(images, samples, config, augmented=True, normalization=normalization)
         batches = iter(make_loader(train_set, order, workers))
-        val_loader = make_loader(FaceDataset(images, data.val.labelled, config, augmented=False), val_order, workers)
-        val_classes, shown = data.val.classes(data.space), spread(len(data.val.labelled))
+        val_loader = make_loader(FaceDataset(images, data.val.labeled, config, augmented=False), val_order, workers)
+        val_classes, shown = data.val.classes(data.space), spread(len(data.val.labeled))
 
         counts = [target.sum(axis=0) for target in data.train.targets]
         learner = new_learner(
@@ -133,7 +133,7 @@ def train(
             )
             row = {"epoch": epoch + 1, "train_loss": loss, "train_accuracy": accuracy}
             validation = None
-            if data.val.labelled:
+            if data.val.labeled:
                 validation = validate(learner, val_loader, val_classes, data.space, processes, shown)
                 row |= {f"val_{name}": value for name, value in validation.scores.items()}
             learner.schedule.after_epoch(validation.scores if validation is not None else {})
@@ -152,7 +152,7 @@ def find_normalization(config: TrainConfig, data: Data, images: Path, workers: i
     """Return the normalization that is configured, or compute it from the training faces as validation cuts them."""
     if config.normalization is not None:
         return config.normalization
-    faces = data.train.labelled
+    faces = data.train.labeled
     cut = FaceDataset(images, faces, config, augmented=False).pixels
     return compute_normalization(faces, data.annotations, cut, workers=workers)
 

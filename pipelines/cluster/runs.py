@@ -13,7 +13,7 @@ from pipelines.environment.errors import ClusterError
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 300.0
-"""How long a wait goes on while the cluster does not answer, or a cancelled run does not end."""
+"""How long a wait goes on while the cluster does not answer, or a canceled run does not end."""
 
 _INNER = re.compile(r"root|executor(\(\d+\))?|.*-driver|(condition|for-loop|iteration).*")
 """Names of the nodes with which the cluster runs a task, beside the task itself."""
@@ -71,7 +71,7 @@ def cancel(cluster: Cluster, run_id: str, *, show: Callable[[str], None] = print
         return
     with explained(cluster.settings):
         cluster.runs.run_service_terminate_run(run_id)
-    show("cancelled; its pods are being stopped")
+    show("canceled; its pods are being stopped")
 
 
 def wait_for_run(cluster: Cluster, run_id: str, *, show: Callable[[str], None] = print) -> None:
@@ -93,7 +93,7 @@ def wait_for_run(cluster: Cluster, run_id: str, *, show: Callable[[str], None] =
             if state != "CANCELING":
                 heard = time.monotonic()
             elif time.monotonic() - heard > PATIENCE_SECONDS:
-                raise ClusterError("the run was cancelled and has not ended yet: its pods may hang")
+                raise ClusterError("the run was canceled and has not ended yet: its pods may hang")
             if run.state and run.state != state:
                 state = run.state
                 show(f"        {datetime.now():%H:%M:%S} {state}")

@@ -53,7 +53,7 @@ class Leak:
             yield f"  {name:<{width}}  {value:>10.4f}  {other:>10.4f}  {value - other:>+8.4f}"
         yield f"  {'persons seen':<{width}}  {image.shared_persons:>10}  {person.shared_persons:>10}"
         yield f"  {'test faces':<{width}}  {image.faces:>10}  {person.faces:>10}"
-        yield "by person is what new people will get; the gap is what the model recognised"
+        yield "by person is what new people will get; the gap is what the model recognized"
 
 
 def leak_experiment(

@@ -47,7 +47,7 @@ WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
 class CropRule(_Frozen):
     """What is cut from a photo, and how its JPEG is decoded.
 
-    The cut keeps the face box's centre, takes the input's aspect ratio, is `scale` times as large as the smallest one
+    The cut keeps the face box's center, takes the input's aspect ratio, is `scale` times as large as the smallest one
     around the box, and clipped to the image. With a `frame` it is that part of every photo instead, wherever the
     face is, stretched to the input. A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 and 1 at which the cut
     still measures `min_decode` times the input size on both sides.

@@ -57,7 +57,7 @@ def store(folder, pairs, info=None):
     return folder
 
 
-def labelled(number, attributes, split="train", **more):
+def labeled(number, attributes, split="train", **more):
     """One image with one face, and its bytes."""
     face = Face(number, (1, 1, 9, 9), attributes)
     return Image(number, f"{number}.jpg", 40, 30, (face,), split=split, **more), jpeg(number)

@@ -22,7 +22,7 @@ RATES = [0.00001, 0.0001, 0.001]
 AUGMENTATIONS = ["myAlbumentationAug", "AugForInception"]
 PARTS = {
     "batch_size": [32, 64, 128],
-    "optimiser.name": ["Adam", "AdamW"],
+    "optimizer.name": ["Adam", "AdamW"],
     "objective.loss": ["cross_entropy", "focal", "label_smoothing"],
     "augmentation": AUGMENTATIONS,
     "learning_rate": RATES[:2],
@@ -32,7 +32,7 @@ SPACES: dict[str, tuple[str, dict[str, Any]]] = {
         "mask_gender_age",
         {
             "batch_size": [16, 32, 64, 128],
-            "optimiser.name": ["Adam", "SGD", "AdamW"],
+            "optimizer.name": ["Adam", "SGD", "AdamW"],
             "augmentation": AUGMENTATIONS,
             "learning_rate": RATES,
         },
@@ -79,19 +79,19 @@ def test_the_search_on_the_drawn_faces_is_small() -> None:
             "space.learning_rate = {'uniform': [2, 1]}: a range goes from its",
         ),
         (
-            "space: {optimizer: [SGD]}",
-            "space.optimizer = ['SGD']: is no entry of the training, did you mean 'optimiser'?; known: accumulate,",
+            "space: {optimiser: [SGD]}",
+            "space.optimiser = ['SGD']: is no entry of the training, did you mean 'optimizer'?; known: accumulate,",
         ),
         (
-            "space: {training.optimiser: [SGD]}",
-            "space.training.optimiser = ['SGD']: options of the training are named w",
+            "space: {training.optimizer: [SGD]}",
+            "space.training.optimizer = ['SGD']: options of the training are named w",
         ),
         ("space: {val_ratio: [0.1, 0.2]}", "space.val_ratio = [0.1, 0.2]: is no entry of the training"),
         ("space: {label_space: [mask]}", "space.label_space = ['mask']: label_space is what all trials learn"),
         ("space: {workers: [1, 2]}", "space.workers = [1, 2]: workers changes nothing that is learned"),
         (
-            "space: {optimiser: [Adam, AdamWW]}",
-            "space.optimiser = 'AdamWW': optimiser.name: unknown optimizer 'AdamWW' (did you mean 'AdamW'?)",
+            "space: {optimizer: [Adam, AdamWW]}",
+            "space.optimizer = 'AdamWW': optimizer.name: unknown optimizer 'AdamWW' (did you mean 'AdamW'?)",
         ),
         ("space: {learning_rate: {uniform: [0, 0.1]}}", "space.learning_rate = 0.0: Input should be greater than 0"),
         (
@@ -100,7 +100,7 @@ def test_the_search_on_the_drawn_faces_is_small() -> None:
         ),
         ("space: {epochs.more: [1]}", "space.epochs.more = 1: 'epochs.more': 'epochs' is 30, which has no entries"),
         ("space: {model: [resnet18, resnet19]}", "space.model = 'resnet19': "),
-        ("space: {optimiser: [SGD], optimiser.sam: [null]}", "space.optimiser.sam = [None]: lies within optimiser, wh"),
+        ("space: {optimizer: [SGD], optimizer.sam: [null]}", "space.optimizer.sam = [None]: lies within optimizer, wh"),
         ("method: gird", "method = 'gird': unknown name, did you mean 'grid'?; known: grid, random, tpe"),
         ("method: grid", "method = 'grid': space.learning_rate: a grid needs values it can count"),
         (
@@ -133,13 +133,13 @@ def test_what_cannot_be_searched_is_said_before_anything_starts(tmp_path: Path, 
 
 def test_trials_are_laid_over_what_the_config_says(tmp_path: Path) -> None:
     """A value is checked together with everything else, and what is wrong there is not blamed on the space."""
-    good = ["pipeline=search", "training.optimiser=SGD", "space={optimiser.arguments: [{momentum: 0.9}]}"]
-    assert search_config("", *good).space == {"optimiser.arguments": [{"momentum": 0.9}]}
+    good = ["pipeline=search", "training.optimizer=SGD", "space={optimizer.arguments: [{momentum: 0.9}]}"]
+    assert search_config("", *good).space == {"optimizer.arguments": [{"momentum": 0.9}]}
     with pytest.raises(InputError) as caught:
-        resolve("", ["pipeline=search", "training.optimiser=SGDD", "epochs=0"], {})
+        resolve("", ["pipeline=search", "training.optimizer=SGDD", "epochs=0"], {})
     assert [line.split(" = ")[0] for line in str(caught.value).splitlines()] == [
         "--set: epochs",
-        "--set: training.optimiser.name",
+        "--set: training.optimizer.name",
     ]
 
 

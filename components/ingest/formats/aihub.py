@@ -78,9 +78,9 @@ def read_aihub(source: Source, options: AihubOptions) -> Found:
     files = [path for path in source.paths if path.lower().endswith(".json") and not is_hidden(path)]
     images = _without_doubles(usable(set(source.paths).difference(files), found), found.skipped)
     labels = _read_labels(source, files, options.box_policy, found)
-    labelled = {entry.place.emotion for entries in labels.values() for entry in entries}
+    labeled = {entry.place.emotion for entries in labels.values() for entry in entries}
     for path, place in images:
-        entry = _entry_of(path, place, labels, labelled, found)
+        entry = _entry_of(path, place, labels, labeled, found)
         record = _record(path, place, entry, options, found) if entry else None
         if record is not None:
             found.records.append(record)
@@ -121,7 +121,7 @@ def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, fo
     return labels
 
 
-def _entry_of(path: str, place: Place, labels: _Labels, labelled: set[str | None], found: Found) -> _Entry | None:
+def _entry_of(path: str, place: Place, labels: _Labels, labeled: set[str | None], found: Found) -> _Entry | None:
     """Return the label entry of an image, or None when it is dropped for want of a clear one."""
 
     def distance(entry: _Entry) -> int:
@@ -133,7 +133,7 @@ def _entry_of(path: str, place: Place, labels: _Labels, labelled: set[str | None
 
     entries = labels.get(mended(_name(path)), [])
     if not entries:
-        without_file = place.emotion is not None and not labelled & {place.emotion, None}
+        without_file = place.emotion is not None and not labeled & {place.emotion, None}
         found.dropped.add("no_label_file_of_the_emotion" if without_file else "no_label_record", path)
         return None
     nearest = min(map(distance, entries))

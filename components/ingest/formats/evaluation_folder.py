@@ -1,4 +1,4 @@
-"""Evaluation data: a table `info.csv` that names the pictures in `images/`, without persons and mostly unlabelled."""
+"""Evaluation data: a table `info.csv` that names the pictures in `images/`, without persons and mostly unlabeled."""
 
 import posixpath
 from typing import Any

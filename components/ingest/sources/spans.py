@@ -1,4 +1,4 @@
-"""Many parts of one file, read in parallel and ahead, with neighbours in one request and little in memory."""
+"""Many parts of one file, read in parallel and ahead, with neighbors in one request and little in memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +50,7 @@ def read_spans(location: Location, spans: Iterable[Span], decode: Decode) -> Ite
 
 
 def _batches(spans: Iterable[Span]) -> Iterator[list[Span]]:
-    """Group neighbours; a batch is at most BATCH_BYTES long, before and after decoding, unless it is a single span."""
+    """Group neighbors; a batch is at most BATCH_BYTES long, before and after decoding, unless it is a single span."""
     batch: list[Span] = []
     size = 0
     for span in spans:

@@ -136,7 +136,7 @@ def _link(hashes: Hashes, max_distance: int) -> Indices:
 
 
 def _masks(max_distance: int) -> Iterator[Hashes]:
-    """Give the bits of every choice of three pieces. Neighbouring bits are alike, so each is dealt to another piece."""
+    """Give the bits of every choice of three pieces. Neighboring bits are alike, so each is dealt to another piece."""
     pieces = max_distance + _SPARE
     owner = np.arange(64 * _WORDS) % pieces
     for chosen in combinations(range(pieces), _SPARE):
@@ -165,7 +165,7 @@ def _near_pairs(hashes: Hashes, mask: Hashes, parents: Indices, limit: int) -> t
 def _compare_small(
     hashes: Hashes, parents: Indices, order: Indices, starts: Indices, ends: Indices, limit: int
 ) -> tuple[Indices, Indices]:
-    """Compare all pairs of every bucket order[start:end], all buckets at once: neighbours, then every other one, ..."""
+    """Compare all pairs of every bucket order[start:end], all buckets at once: neighbors, then every other one, ..."""
     left: list[Indices] = [np.zeros(0, np.intp)]
     right: list[Indices] = [np.zeros(0, np.intp)]
     sizes = ends - starts

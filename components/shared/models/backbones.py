@@ -17,10 +17,10 @@ _AUXILIARY = ("inception_v3", "googlenet")
 
 
 def build_backbone(name: str, outputs: int, arguments: Mapping[str, Any], *, imagenet: bool) -> "nn.Module":
-    """Build a backbone with random weights: float (N,3,h,w) normalised RGB -> (N,outputs).
+    """Build a backbone with random weights: float (N,3,h,w) normalized RGB -> (N,outputs).
 
     `imagenet` says that it is to hold torchvision's ImageNet weights; Inception and GoogLeNet then expect pixels that
-    were normalised otherwise, and torchvision's own conversion in front of them is switched on. Their auxiliary heads
+    were normalized otherwise, and torchvision's own conversion in front of them is switched on. Their auxiliary heads
     are left out: no result depends on them.
 
     An own backbone must be a class derived from torch.nn.Module: its name may come out of a checkpoint file, and no

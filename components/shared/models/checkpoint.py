@@ -12,7 +12,12 @@ from components.shared.models.spec.spec import ModelSpec
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_RENAMED_SINCE_2 = {
+    "gradient_centralisation": "gradient_centralization",
+    "initialisation": "initialization",
+    "optimiser": "optimizer",
+}
 
 State = dict[str, Any]
 
@@ -74,7 +79,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU without running any code from it.
 
-    Raises NotFoundError when there is no such file and InputError when it is not a checkpoint of this version.
+    A file of format 2 is read too. Raises NotFoundError when there is no such file and InputError when it is no
+    checkpoint of these formats.
     """
     if not path.is_file():
         raise NotFoundError(f"no checkpoint at {path}")
@@ -83,7 +89,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # torch.load has no common error type for foreign, cut or unsafe files
         raise InputError(f"{path} is not a checkpoint that train_classifier wrote: {error}") from error
     version = values.pop("format_version", None) if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
+    if version == 2:
+        values |= {name: _renamed(values.get(name)) for name in ("config", "model")}
+    elif version != FORMAT_VERSION:
         found = f"it has format {version}" if version else "it is some other file of torch"
         raise InputError(
             f"{path} is not a checkpoint of format {FORMAT_VERSION}: {found}. Train again with this version, or name "
@@ -96,6 +104,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(**values)
     except (KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{path} is not a complete checkpoint: {error}") from error
+
+
+def _renamed(value: Any) -> Any:
+    """Return options of format 2 under the names they have now."""
+    if isinstance(value, dict):
+        return {_RENAMED_SINCE_2.get(name, name): _renamed(item) for name, item in value.items()}
+    return [_renamed(item) for item in value] if isinstance(value, list) else value
 
 
 def find_checkpoint(folder: Path, name: str) -> Path:

@@ -73,15 +73,15 @@ class SideBySide(nn.Module):
 
 
 def _linear(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
-    return new_linear(features, outputs, spec.initialisation)
+    return new_linear(features, outputs, spec.initialization)
 
 
 def _hidden(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
     return nn.Sequential(
-        new_linear(features, spec.hidden, spec.initialisation),
+        new_linear(features, spec.hidden, spec.initialization),
         nn.Dropout(spec.dropout),
         nn.ReLU(),
-        new_linear(spec.hidden, outputs, spec.initialisation),
+        new_linear(spec.hidden, outputs, spec.initialization),
     )
 
 

@@ -23,7 +23,7 @@ def _xavier_constant(layer: nn.Linear) -> None:
     nn.init.constant_(layer.bias, 0.01)
 
 
-INITIALISATIONS: dict[str, Callable[[nn.Linear], None]] = {
+INITIALIZATIONS: dict[str, Callable[[nn.Linear], None]] = {
     "default": _default,
     "xavier": _xavier,
     "xavier_constant": _xavier_constant,
@@ -31,8 +31,8 @@ INITIALISATIONS: dict[str, Callable[[nn.Linear], None]] = {
 """Name -> function that sets a linear layer's weight and bias."""
 
 
-def new_linear(inputs: int, outputs: int, initialisation: str) -> nn.Linear:
-    """Make a linear layer that begins as the initialisation of that name says."""
+def new_linear(inputs: int, outputs: int, initialization: str) -> nn.Linear:
+    """Make a linear layer that begins as the initialization of that name says."""
     layer = nn.Linear(inputs, outputs)
-    INITIALISATIONS[initialisation](layer)
+    INITIALIZATIONS[initialization](layer)
     return layer

@@ -19,7 +19,7 @@ _IMAGENET_CLASSES = 1000
 class Network(nn.Module):
     """A backbone with its head behind its input convention: uint8 (N,h,w,3) RGB -> logits (N,outputs).
 
-    Normalises with the per-channel mean and standard deviation (0..1 scale). The logits of several label heads lie
+    Normalizes with the per-channel mean and standard deviation (0..1 scale). The logits of several label heads lie
     side by side in head order. Modules named in `frozen` stay in evaluation mode, so that training does not move
     their batch-norm statistics.
     """

@@ -94,7 +94,7 @@ def _bin(b: Bin, bottom: int, counts_bottom: int, largest: int) -> str:
     if b.confidence is None or b.accuracy is None:
         return ""
     x, width = _LEFT + b.low * _WIDTH + 1.5, (b.high - b.low) * _WIDTH - 3
-    top, centre = bottom - b.accuracy * _HEIGHT, _LEFT + b.confidence * _WIDTH
+    top, center = bottom - b.accuracy * _HEIGHT, _LEFT + b.confidence * _WIDTH
     ideal = bottom - b.confidence * _HEIGHT
     count = max(1.0, b.count / largest * _COUNTS)
     counts_top = counts_bottom - count
@@ -102,7 +102,7 @@ def _bin(b: Bin, bottom: int, counts_bottom: int, largest: int) -> str:
     return (
         f"<g><title>{title}</title>"
         f'<rect class="bin" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{bottom - top:.1f}"/>'
-        f'<line class="gap" x1="{centre:.1f}" y1="{top:.1f}" x2="{centre:.1f}" y2="{ideal:.1f}"/>'
-        f'<circle class="mark" cx="{centre:.1f}" cy="{top:.1f}" r="3.5"/>'
+        f'<line class="gap" x1="{center:.1f}" y1="{top:.1f}" x2="{center:.1f}" y2="{ideal:.1f}"/>'
+        f'<circle class="mark" cx="{center:.1f}" cy="{top:.1f}" r="3.5"/>'
         f'<rect class="count" x="{x:.1f}" y="{counts_top:.1f}" width="{width:.1f}" height="{count:.1f}"/></g>'
     )

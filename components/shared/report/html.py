@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 TONES = ("tone-a", "tone-b", "tone-c", "tone-d")
-"""Colours that tell apart the parts of a bar."""
+"""Colors that tell apart the parts of a bar."""
 
 _STYLE = """
 :root {
@@ -154,7 +154,7 @@ def parts_bar(parts: Iterable[tuple[str, float]]) -> str:
 
 
 def key(names: Iterable[tuple[str, str]]) -> str:
-    """Say what the colours mean: (one of TONES, its name as text)."""
+    """Say what the colors mean: (one of TONES, its name as text)."""
     entries = "".join(f'<span class="key {tone}"></span>{escape(name)}' for tone, name in names)
     return f'<p class="soft">{entries}</p>'
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from components.shared.by_name import by_name, check_arguments
 from components.shared.options import parse_options
-from components.train_classifier.augmentations.face_color import recolour
+from components.train_classifier.augmentations.face_color import recolor
 from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.augmentations.ranges import Pixels
 from components.train_classifier.augmentations.steps import Change, InTurn, make_steps
@@ -140,7 +140,7 @@ def _face(augment: Augment, input_size: InputSize, normalization: Normalization)
     fill = (red, green, blue)
     return Augmentation(
         input_size,
-        partial(recolour, augment=augment, fill=fill),
+        partial(recolor, augment=augment, fill=fill),
         cut=partial(cut_face, input_size=input_size, augment=augment, fill=fill),
     )
 

@@ -1,4 +1,4 @@
-"""Random changes of a picture's colours, uint8 (h,w,3) RGB."""
+"""Random changes of a picture's colors, uint8 (h,w,3) RGB."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Random colours and holes of training pictures. Every draw comes from the generator that is passed in."""
+"""Random colors and holes of training pictures. Every draw comes from the generator that is passed in."""
 
 import math
 
@@ -14,8 +14,8 @@ _ERASED_AREA = (0.02, 0.2)
 _ERASED_ASPECT = 3.0
 
 
-def recolour(pixels: Pixels, rng: np.random.Generator, *, augment: Augment, fill: Color) -> Pixels:
-    """Return a picture, uint8 (h,w,3) RGB, with other colours and maybe a hole of the colour `fill`."""
+def recolor(pixels: Pixels, rng: np.random.Generator, *, augment: Augment, fill: Color) -> Pixels:
+    """Return a picture, uint8 (h,w,3) RGB, with other colors and maybe a hole of the color `fill`."""
     pixels = jitter_colors(pixels, augment, rng)
     if rng.random() < augment.erasing:
         erase(pixels, fill, rng)
@@ -26,7 +26,7 @@ def jitter_colors(pixels: Pixels, augment: Augment, rng: np.random.Generator) ->
     """Return a new picture with changed brightness, contrast, saturation and hue.
 
     All four together are one affine map of RGB: hue turns it around the gray axis of YIQ, which keeps the luma,
-    saturation pulls each pixel towards its luma, contrast towards the picture's mean luma, brightness scales it.
+    saturation pulls each pixel toward its luma, contrast toward the picture's mean luma, brightness scales it.
     """
     brightness, contrast, saturation = (
         rng.uniform(1 - strength, 1 + strength)

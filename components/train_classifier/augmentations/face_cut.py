@@ -47,7 +47,7 @@ def cut_face(
         rng: where the draws come from.
         input_size: the size of the result.
         augment: the ranges of the draws.
-        fill: the colour beyond the image.
+        fill: the color beyond the image.
 
     Returns:
         uint8 (height, width, 3) RGB.
@@ -152,9 +152,9 @@ def read_once(
         pixels: uint8 (h,w,3).
         x: columns, (H,W); 0.5 is the middle of the first one.
         y: rows, (H,W), likewise.
-        step: about how far two neighbouring places are from each other, across and down.
+        step: about how far two neighboring places are from each other, across and down.
         mode: bilinear is as sharp as serving's resize, bicubic as pictures that serving need not resize.
-        fill: the colour beyond the pixels.
+        fill: the color beyond the pixels.
 
     Returns:
         uint8 (H,W,3).

@@ -1,6 +1,6 @@
 """Random changes of where things are in a picture, uint8 (h,w,3) RGB; the size stays.
 
-What comes in from beyond the border is the picture mirrored there, unless a colour is named.
+What comes in from beyond the border is the picture mirrored there, unless a color is named.
 """
 
 import math
@@ -47,7 +47,7 @@ def shift_scale_rotate(
 def rotate(
     pixels: Pixels, rng: np.random.Generator, *, rotate: Span = (-10.0, 10.0), fill: Color = (0, 0, 0)
 ) -> Pixels:
-    """Turn around the middle by a range of degrees, counterclockwise; the corners get the colour `fill`."""
+    """Turn around the middle by a range of degrees, counterclockwise; the corners get the color `fill`."""
     return _warp(pixels, similarity(pixels.shape[:2], rng.uniform(*rotate), 1.0, (0.0, 0.0)), fill)
 
 
@@ -135,7 +135,7 @@ def perspective(pixels: Pixels, rng: np.random.Generator, *, scale: Positive = (
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
     drawn = np.where(corners == 0, inwards, 1 - inwards)
     matrix = homography(corners * (width, height), drawn * (width, height))
-    # The corners are those of the outer pixels, half a pixel away from their centres.
+    # The corners are those of the outer pixels, half a pixel away from their centers.
     across, down = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
     x, y, depth = (
         (from_x * across).astype(np.float32) + (from_y * down + offset).astype(np.float32)

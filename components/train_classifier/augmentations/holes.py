@@ -41,12 +41,12 @@ def random_erasing(
     area: Shares = (0.02, 0.33),
     aspect: Positive = (0.3, 3.3),
 ) -> Pixels:
-    """Paint one rectangle in the mean colour, which is 0 after normalisation (Zhong et al., 2020).
+    """Paint one rectangle in the mean color, which is 0 after normalization (Zhong et al., 2020).
 
     Args:
         pixels: the picture.
         rng: where the draws come from.
-        normalization: its mean is the colour.
+        normalization: its mean is the color.
         area: range of the rectangle's share of the picture.
         aspect: range of its height divided by its width, drawn evenly on a logarithmic scale.
 

@@ -1,4 +1,4 @@
-"""CLAHE: histogram equalisation in tiles, with limited contrast (Zuiderveld, 1994)."""
+"""CLAHE: histogram equalization in tiles, with limited contrast (Zuiderveld, 1994)."""
 
 from typing import Annotated
 
@@ -16,21 +16,21 @@ Tiles = Annotated[int, Field(ge=1, le=32)]
 def clahe(
     pixels: Pixels, rng: np.random.Generator, *, clip: Positive = (1.0, 4.0), tiles: tuple[Tiles, Tiles] = (8, 8)
 ) -> Pixels:
-    """Equalise the lightness of a picture, uint8 (h,w,3) RGB, in `tiles` (down, across); its colours stay.
+    """Equalize the lightness of a picture, uint8 (h,w,3) RGB, in `tiles` (down, across); its colors stay.
 
     `clip` is the range of the limit, a multiple of a flat histogram's count.
     """
     lab = take_lightness(pixels)
-    return put_lightness(lab, equalise(lab.lightness, rng.uniform(*clip), tiles))
+    return put_lightness(lab, equalize(lab.lightness, rng.uniform(*clip), tiles))
 
 
-def equalise(plane: Pixels, clip: float, tiles: tuple[int, int]) -> Pixels:
-    """Equalise one plane, uint8 (h,w).
+def equalize(plane: Pixels, clip: float, tiles: tuple[int, int]) -> Pixels:
+    """Equalize one plane, uint8 (h,w).
 
     Each tile's histogram is cut off at `clip` times the count that every level would have in a flat one, rounded down
     to a whole count of at least 1; what was cut off is given to all levels alike, its remainder to levels at equal
     distances. The tile's curve is the running sum, scaled to end at 255. A pixel gets the value of the four curves of
-    the nearest tile centres, weighed bilinearly. A picture that the tiles do not divide is mirrored beyond its border.
+    the nearest tile centers, weighed bilinearly. A picture that the tiles do not divide is mirrored beyond its border.
     """
     height, width = plane.shape
     down, across = tiles
@@ -90,7 +90,7 @@ def _curves(padded: Pixels, tiles: tuple[int, int], clip: float) -> NDArray[np.f
 
 
 def _nearest(length: int, tile: int, tiles: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Return for each pixel of a side the tiles whose centres lie before and after it, and the weight of the second."""
+    """Return for each pixel of a side the tiles whose centers lie before and after it, and the weight of the second."""
     place = (np.arange(length) + 0.5) / tile - 0.5
     before = np.floor(place).astype(np.intp)
     weight = (place - before).astype(np.float32)

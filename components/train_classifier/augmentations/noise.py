@@ -26,9 +26,9 @@ def normalized_noise(
     normalization: Normalization,
     deviation: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0,
 ) -> Pixels:
-    """Add normal noise whose `deviation` is meant after normalisation: 255 * std times as much in pixel levels.
+    """Add normal noise whose `deviation` is meant after normalization: 255 * std times as much in pixel levels.
 
-    Other than noise that is added behind the normalisation, the sum is cut off at black and white.
+    Other than noise that is added behind the normalization, the sum is cut off at black and white.
     """
     red, green, blue = (255 * deviation * std for std in normalization.std)
     return _add_noise(pixels, rng, (red, green, blue))

@@ -1,6 +1,6 @@
 """Bilinear reading of a picture at any coordinates.
 
-Coordinates count pixel centres: (0, 0) is the middle of the first pixel. They are rounded to 1/64 pixel, and the rest
+Coordinates count pixel centers: (0, 0) is the middle of the first pixel. They are rounded to 1/64 pixel, and the rest
 is integer arithmetic, so that equal coordinates give equal bytes on every machine.
 """
 
@@ -37,7 +37,7 @@ def read_grid(pixels: Pixels, x: Coordinates, y: Coordinates, fill: Color | None
         pixels: uint8 (h,w,3).
         x: columns, (H,W).
         y: rows, (H,W).
-        fill: the colour beyond the picture; None mirrors it there.
+        fill: the color beyond the picture; None mirrors it there.
 
     Returns:
         uint8 (H,W,3).

@@ -69,8 +69,8 @@ class Augment(_Frozen):
     a factor on its width to height ratio, and it lies anywhere inside the cut or up to `translate` cut sizes
     beyond it. It is mirrored with probability `flip`, turned by up to `rotation` degrees, and 4 x 4 places of it
     move by shares of its width and height that are normal with a deviation of up to `elastic`. Then come changes of
-    brightness, contrast and saturation by up to the given share, of the hue by up to `hue` of the colour
-    circle, and with probability `erasing` a rectangle of 2 to 20 % of the picture is painted in the mean colour.
+    brightness, contrast and saturation by up to the given share, of the hue by up to `hue` of the color
+    circle, and with probability `erasing` a rectangle of 2 to 20 % of the picture is painted in the mean color.
     """
 
     scale: tuple[Annotated[float, Field(gt=0.0, le=2.0)], Annotated[float, Field(gt=0.0, le=2.0)]] = (0.5, 1.0)

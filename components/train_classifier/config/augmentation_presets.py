@@ -1,6 +1,6 @@
 """Augmentations by name: what part of a photo they were made for, and their steps. Plain values.
 
-Every preset ends at the network's input size and leaves the normalisation to the network. Figures in pixels are meant
+Every preset ends at the network's input size and leaves the normalization to the network. Figures in pixels are meant
 for photos of 384 x 512; other photos are stretched to that, or cut at the same shares.
 """
 
@@ -26,7 +26,7 @@ class Preset:
     photo_steps: tuple[StepSpec, ...] = ()
 
 
-def centre(height: int, width: int, *, down: int = 0) -> Frame:
+def center(height: int, width: int, *, down: int = 0) -> Frame:
     """Return the middle `height` x `width` pixels of a 384 x 512 photo, moved down by `down`, as shares."""
     left, top = (PHOTO.width - width) // 2, (PHOTO.height - height) // 2 + down
     return left / PHOTO.width, top / PHOTO.height, (left + width) / PHOTO.width, (top + height) / PHOTO.height
@@ -41,7 +41,7 @@ def _one_of(p: float, *steps: StepSpec) -> StepSpec:
 
 
 _FLIP = _step("HorizontalFlip")
-_LIGHT_AND_COLOUR = tuple(
+_LIGHT_AND_COLOR = tuple(
     map(_step, ("CLAHE", "RandomBrightnessContrast", "RandomGamma", "HueSaturationValue", "RGBShift"))
 )
 
@@ -57,7 +57,7 @@ _FACE_384 = (
 def _bust(shift: float, zoom: float, brightness: float, clahe: float, holes: StepSpec) -> Preset:
     """The photo is moved and made smaller before its middle 360 x 360 pixels are cut."""
     return Preset(
-        frame=centre(360, 360),
+        frame=center(360, 360),
         photo_steps=(_step("ShiftScaleRotate", shift=shift, scale=(-zoom, 0.0), rotate=2),),
         steps=(
             _step("RandomBrightnessContrast", brightness=(0.0, brightness), contrast=(0.1, 0.3)),
@@ -78,23 +78,23 @@ PRESETS: dict[str, Preset] = {
     "none": Preset(frame=None),
     "BaseAugmentation": Preset(),
     "CustomAlbumentationAug": Preset(),
-    "CustomAugmentation": Preset(centre(320, 256), (_step("ColorJitter", 1), _step("NormalizedNoise", 1))),
+    "CustomAugmentation": Preset(center(320, 256), (_step("ColorJitter", 1), _step("NormalizedNoise", 1))),
     "AutoAugmentation": Preset(WHOLE, (_step("AutoAugment", 1),)),
-    "MyAugmentationCenter": Preset(centre(256, 256)),
+    "MyAugmentationCenter": Preset(center(256, 256)),
     # 114 pixels are added left, right and below before the middle is cut: that moves the cut down by 57.
-    "MyAugmentationBust": Preset(centre(360, 360, down=57)),
+    "MyAugmentationBust": Preset(center(360, 360, down=57)),
     "GoodAugmentation": Preset(
-        centre(256, 256),
+        center(256, 256),
         (
             _FLIP,
             _step("ShiftScaleRotate", 0.2, rotate=10),
             _step("GaussNoise", 0.4, variance=(10, 20)),
-            *_LIGHT_AND_COLOUR,
+            *_LIGHT_AND_COLOR,
         ),
     ),
     "AugForInception": Preset(
-        centre(299, 299),
-        (_FLIP, _step("ShiftScaleRotate", rotate=5), _step("GaussNoise"), *_LIGHT_AND_COLOUR[:4]),
+        center(299, 299),
+        (_FLIP, _step("ShiftScaleRotate", rotate=5), _step("GaussNoise"), *_LIGHT_AND_COLOR[:4]),
     ),
     "myAlbumentationAug": _bust(0.625, 0.2, 0.2, 0.5, _step("CoarseDropout")),
     "BestAugForAlbum": _bust(0.075, 0.3, 0.1, 0.6, _step("CoarseDropout", holes=5, height=20, width=40)),
@@ -119,7 +119,7 @@ PRESETS: dict[str, Preset] = {
     "Augmentation_384": Preset(None, _FACE_384),
     "Augmentation_384_384": Preset(None, _FACE_384),
     # The crop and the turn were never written down; these figures are a choice.
-    "CenterCropRotation": Preset(centre(256, 256), (_step("Rotate", 1, rotate=10),)),
+    "CenterCropRotation": Preset(center(256, 256), (_step("Rotate", 1, rotate=10),)),
     "poster_v2_raf_db": _poster(0.5, (0.02, 0.1)),
     "poster_v2_affectnet_7": _poster(1, (0.05, 0.05)),
     "poster_v2_caer_s": _poster(1, (0.05, 0.05)),

@@ -10,8 +10,8 @@ from serving.runtime.errors import InputError
 def lay_over(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return `options` with every entry that `changes` names by its path set to the value there.
 
-        {"optimiser": "SGD"} and {"optimiser.arguments.momentum": 0.9, "epochs": 3}
-        give {"optimiser": {"name": "SGD", "arguments": {"momentum": 0.9}}, "epochs": 3}
+        {"optimizer": "SGD"} and {"optimizer.arguments.momentum": 0.9, "epochs": 3}
+        give {"optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}}, "epochs": 3}
 
     An entry that is a name counts as the mapping `{name: ...}` that it is short for. `options` stay as they are.
 

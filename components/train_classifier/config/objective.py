@@ -1,4 +1,4 @@
-"""What a training minimises and how, as a user writes it. Imports no torch.
+"""What a training minimizes and how, as a user writes it. Imports no torch.
 
 Names that are not in the lists below may be import paths `package.module:name` where the text says so.
 """
@@ -13,7 +13,7 @@ from components.shared.options import whole_numbers
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 LOSS_NAMES = ("bce", "cross_entropy", "f1", "focal", "label_smoothing")
-OPTIMISER_NAMES = (
+OPTIMIZER_NAMES = (
     *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop"),
     *("Rprop", "SGD", "SGDW"),
 )
@@ -42,9 +42,9 @@ def _known_loss(name: str) -> str:
     return name
 
 
-def _known_optimiser(name: str) -> str:
-    if name.removesuffix("_GC") not in OPTIMISER_NAMES and ":" not in name and name not in _REFUSED_WITH_REASON:
-        raise ValueError(unknown_name("optimizer", name, OPTIMISER_NAMES))
+def _known_optimizer(name: str) -> str:
+    if name.removesuffix("_GC") not in OPTIMIZER_NAMES and ":" not in name and name not in _REFUSED_WITH_REASON:
+        raise ValueError(unknown_name("optimizer", name, OPTIMIZER_NAMES))
     return name
 
 
@@ -103,16 +103,16 @@ class GroupSpec(_Frozen):
 
 
 class SamSpec(_Frozen):
-    """Sharpness-aware minimisation. `rho` is the radius of the climb; `adaptive` scales it by each weight's size."""
+    """Sharpness-aware minimization. `rho` is the radius of the climb; `adaptive` scales it by each weight's size."""
 
     rho: float = Field(default=0.05, gt=0.0)
     adaptive: bool = False
 
 
-class OptimiserSpec(_Frozen):
+class OptimizerSpec(_Frozen):
     """The optimizer, apart from the learning rate and the weight decay, which are settings of their own.
 
-        optimiser:
+        optimizer:
           name: SGD
           arguments: {momentum: 0.9, nesterov: true}
           groups:
@@ -120,14 +120,14 @@ class OptimiserSpec(_Frozen):
             backbone.layer4: {learning_rate: 0.0005}
           sam: {rho: 0.05}
 
-    `name` is a class of torch.optim, SGDW, one of these with `_GC` behind it (short for `gradient_centralisation`),
+    `name` is a class of torch.optim, SGDW, one of these with `_GC` behind it (short for `gradient_centralization`),
     or an import path of an optimizer class. A key of `groups` is a prefix of parameter names, in whole parts between
-    dots; the longest that fits counts. Biases and the weights of normalisation layers do not decay unless `decay_all`.
+    dots; the longest that fits counts. Biases and the weights of normalization layers do not decay unless `decay_all`.
     """
 
-    name: Annotated[str, AfterValidator(_known_optimiser)] = "AdamW"
+    name: Annotated[str, AfterValidator(_known_optimizer)] = "AdamW"
     arguments: Arguments = {}
-    gradient_centralisation: bool = False
+    gradient_centralization: bool = False
     decay_all: bool = False
     groups: dict[str, GroupSpec] = {}
     sam: SamSpec | None = None
@@ -217,12 +217,12 @@ class SoftTargetSpec(_Frozen):
 
 
 class PseudoLabelSpec(_Frozen):
-    """Training on unlabelled faces with the labels that the network gives them (Lee, 2013). Off by default.
+    """Training on unlabeled faces with the labels that the network gives them (Lee, 2013). Off by default.
 
         pseudo_labels: {enabled: true, share: 0.5}
         pseudo_labels: {enabled: true, start: 0, end: 0, weight: 1.0}
 
-    `share` of each batch is unlabelled. Their loss has weight 0 until the counter is `start` and rises in a straight
+    `share` of each batch is unlabeled. Their loss has weight 0 until the counter is `start` and rises in a straight
     line to `weight` at `end`; the counter grows by 1 every `every` batches. The second line is a second stage with the
     full weight from the beginning.
     """

@@ -30,7 +30,7 @@ from components.train_classifier.config.objective import (
     Metric,
     MixingSpec,
     ObjectiveSpec,
-    OptimiserSpec,
+    OptimizerSpec,
     PseudoLabelSpec,
     SamplingSpec,
     ScheduleSpec,
@@ -73,7 +73,7 @@ class TrainConfig(_Frozen):
 
     What learns: `model`, with the entries of `network` laid over it.
 
-    How: `objective`, `optimiser` and `scheduler`, with the peak `learning_rate` and the `weight_decay`. `batch_size`
+    How: `objective`, `optimizer` and `scheduler`, with the peak `learning_rate` and the `weight_decay`. `batch_size`
     faces make a step; they go through the network in `accumulate` parts, which saves memory and changes only batch norm
     and which of several members sees a face. `clip_norm` bounds the norm of a step's gradient. `amp` computes in
     bfloat16 or float16 where that is safe.
@@ -99,7 +99,7 @@ class TrainConfig(_Frozen):
     weight_decay: float = Field(default=0.05, ge=0.0)
     clip_norm: float | None = Field(default=None, gt=0.0)
     objective: ObjectiveSpec = ObjectiveSpec(loss=LossSpec(arguments={"label_smoothing": 0.1}))
-    optimiser: Annotated[OptimiserSpec, BeforeValidator(name_alone)] = OptimiserSpec()
+    optimizer: Annotated[OptimizerSpec, BeforeValidator(name_alone)] = OptimizerSpec()
     scheduler: Annotated[ScheduleSpec, BeforeValidator(name_alone)] = ScheduleSpec()
     sampling: Annotated[SamplingSpec, BeforeValidator(name_alone)] = SamplingSpec()
     mixing: Annotated[MixingSpec, BeforeValidator(name_alone)] = MixingSpec()

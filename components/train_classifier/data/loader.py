@@ -16,7 +16,7 @@ from components.train_classifier.config.training import IMAGENET, TrainConfig
 from components.train_classifier.data.memory import keep_freed_memory
 from components.train_classifier.data.samples import Sample
 from components.train_classifier.data.sampling import Indices, epoch_batches, epoch_order
-from components.train_classifier.objective.pseudo_labels import unlabelled_order, unlabelled_share
+from components.train_classifier.objective.pseudo_labels import unlabeled_order, unlabeled_share
 from serving.runtime.card import Normalization
 from serving.runtime.errors import ImageError, InputError
 
@@ -51,7 +51,7 @@ class FaceDataset(Dataset[Item]):
         augmented: bool,
         normalization: Normalization = IMAGENET,
     ) -> None:
-        """Read `samples` from the archive `images`; `normalization` says what the mean colour of holes is."""
+        """Read `samples` from the archive `images`; `normalization` says what the mean color of holes is."""
         self.archive = ImageArchive(images)
         self.samples = samples
         self.config = config
@@ -83,20 +83,20 @@ class TrainOrder(Sampler[list[Key]]):
     """The batches of all epochs in one row, so that workers read ahead across the end of an epoch.
 
     An epoch is cut into batches of nearly equal size: none is so small that its batch-norm statistics mean nothing.
-    With pseudo-labels a share of every batch are unlabelled faces, whose indices come after those of the others.
+    With pseudo-labels a share of every batch are unlabeled faces, whose indices come after those of the others.
     Every process of several gets its part of each batch.
     """
 
     def __init__(
-        self, config: TrainConfig, classes: Indices, unlabelled: int, *, start: int = 0, rank: int = 0, world: int = 1
+        self, config: TrainConfig, classes: Indices, unlabeled: int, *, start: int = 0, rank: int = 0, world: int = 1
     ) -> None:
         """Plan the epochs from `start` on (0-based); `classes` (N,) is what the sampling goes by."""
         self.config = config
         self.classes = classes
-        self.unlabelled = unlabelled
+        self.unlabeled = unlabeled
         self.start = start
         self.rank, self.world = rank, world
-        self.extra = unlabelled_share(config.pseudo_labels, config.batch_size)
+        self.extra = unlabeled_share(config.pseudo_labels, config.batch_size)
         self.per_epoch = -(-len(classes) // (config.batch_size - self.extra))
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -107,7 +107,7 @@ class TrainOrder(Sampler[list[Key]]):
             batches = epoch_batches(order, config.batch_size - self.extra, rank=self.rank, world_size=self.world)
             if self.extra:
                 needed = self.extra * len(batches)
-                added = count + unlabelled_order(self.unlabelled, needed, seed=config.seed, epoch=epoch)
+                added = count + unlabeled_order(self.unlabeled, needed, seed=config.seed, epoch=epoch)
                 mine = [np.array_split(part, self.world)[self.rank] for part in np.split(added, len(batches))]
                 batches = [np.concatenate(pair) for pair in zip(batches, mine, strict=True)]
             for batch in batches:

@@ -1,4 +1,4 @@
-"""The normalisation that a training computes from its own faces."""
+"""The normalization that a training computes from its own faces."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ def _mean_and_std(counts: Counts) -> tuple[float, float]:
 
 def _check_train_only(samples: Sequence[Sample], annotations: Annotations) -> None:
     if not samples:
-        raise InputError("there are no training faces to compute the normalisation from; check label_space and split")
+        raise InputError("there are no training faces to compute the normalization from; check label_space and split")
     used = {sample.file_name for sample in samples}
     persons: set[str | None] = set()
     for image in annotations.images:
@@ -99,15 +99,15 @@ def _check_train_only(samples: Sequence[Sample], annotations: Annotations) -> No
             continue
         if image.split != "train":
             raise InputError(
-                f"{image.file_name} is on the split {image.split}: the normalisation may only see the train split"
+                f"{image.file_name} is on the split {image.split}: the normalization may only see the train split"
             )
         persons.add(image.person)
     if annotations.info.get("leaks", False):
-        log.warning("the annotations leak: people of val or test are also among the faces the normalisation is from")
+        log.warning("the annotations leak: people of val or test are also among the faces the normalization is from")
         return
     for image in annotations.images:
         if image.split in ("val", "test") and image.person is not None and image.person in persons:
             raise InputError(
-                f"person {image.person} is on train and on {image.split}: the normalisation would see "
+                f"person {image.person} is on train and on {image.split}: the normalization would see "
                 f"{image.split}; split by person"
             )

@@ -32,9 +32,9 @@ class Data:
     def counts(self) -> dict[str, int]:
         """Return how many faces there are of each kind."""
         return {
-            "train_faces": len(self.train.labelled),
-            "val_faces": len(self.val.labelled),
-            "unlabelled_faces": len(self.train.unlabelled),
+            "train_faces": len(self.train.labeled),
+            "val_faces": len(self.val.labeled),
+            "unlabeled_faces": len(self.train.unlabeled),
         }
 
 
@@ -48,16 +48,16 @@ def read_data(config: TrainConfig, annotations: Path) -> Data:
     val = select_faces(content, space, "val")
     log.info(
         "%d faces to train on, %d to choose the epoch, %d without a label %s",
-        len(train.labelled),
-        len(val.labelled),
-        len(train.unlabelled),
+        len(train.labeled),
+        len(val.labeled),
+        len(train.unlabeled),
         "to be given one by the network" if config.pseudo_labels.enabled else "left out",
     )
-    if not val.labelled:
-        log.warning("no labelled face in the val split: the last epoch counts as the best one")
+    if not val.labeled:
+        log.warning("no labeled face in the val split: the last epoch counts as the best one")
         if config.early_stopping is not None:
-            raise InputError("early_stopping watches the val split, and that has no labelled face: leave it out")
-    if config.pseudo_labels.enabled and not train.unlabelled:
+            raise InputError("early_stopping watches the val split, and that has no labeled face: leave it out")
+    if config.pseudo_labels.enabled and not train.unlabeled:
         raise InputError(f"pseudo_labels: every face of the train split has a label of '{space.name}': leave it out")
     by = config.sampling.by
     return Data(
@@ -68,7 +68,7 @@ def read_data(config: TrainConfig, annotations: Path) -> Data:
         val=val,
         classes=train.classes(targets)
         if by is None
-        else class_indices([face.attributes for face in train.labelled], label_space(by, config.age_thresholds)),
+        else class_indices([face.attributes for face in train.labeled], label_space(by, config.age_thresholds)),
         digest=digest(annotations),
         leaks=bool(content.info.get("leaks", False)),
     )

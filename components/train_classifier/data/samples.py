@@ -31,12 +31,12 @@ class Sample:
 class Faces:
     """The faces of a split that have labels, `targets` float32 (N,K) per head, and those that have none."""
 
-    labelled: list[Sample]
+    labeled: list[Sample]
     targets: tuple[NDArray[np.float32], ...]
-    unlabelled: list[Sample]
+    unlabeled: list[Sample]
 
     def classes(self, space: LabelSpace) -> NDArray[np.int64]:
-        """Return the most likely class of every labelled face in `space`, int64 (N,)."""
+        """Return the most likely class of every labeled face in `space`, int64 (N,)."""
         heads = np.stack([target.argmax(axis=1) for target in self.targets], axis=1)
         return np.array([space.class_index(row) for row in heads.tolist()], dtype=np.int64)
 
@@ -47,7 +47,7 @@ def select_faces(annotations: Annotations, space: LabelSpace, split: str, soft: 
     Raises InputError naming the picture when an attribute cannot be understood.
     """
     one_hot = [np.eye(len(head.labels), dtype=np.float32) for head in space.heads]
-    labelled, unlabelled = [], []
+    labeled, unlabeled = [], []
     rows: list[tuple[Distribution, ...]] = []
     for image in annotations.images:
         if image.split != split:
@@ -63,23 +63,23 @@ def select_faces(annotations: Annotations, space: LabelSpace, split: str, soft: 
             except InputError as error:
                 raise InputError(f"{image.file_name}, face {face.id}: {error}") from error
             if row is None:
-                unlabelled.append(sample)
+                unlabeled.append(sample)
             else:
-                labelled.append(sample)
+                labeled.append(sample)
                 rows.append(row)
     targets = tuple(
         np.array([row[at] for row in rows], dtype=np.float32).reshape(-1, len(head.labels))
         for at, head in enumerate(space.heads)
     )
-    return Faces(labelled, targets, unlabelled)
+    return Faces(labeled, targets, unlabeled)
 
 
 def check_faces(faces: Faces, space: LabelSpace) -> None:
     """Raise InputError when there is too little to train on; warn of labels that no face has."""
-    if len(faces.labelled) < 2:
+    if len(faces.labeled) < 2:
         raise InputError(
-            f"the train split has {len(faces.labelled)} faces with a label of '{space.name}' and "
-            f"{len(faces.unlabelled)} without: training needs at least 2; check label_space, and that the annotations "
+            f"the train split has {len(faces.labeled)} faces with a label of '{space.name}' and "
+            f"{len(faces.unlabeled)} without: training needs at least 2; check label_space, and that the annotations "
             "went through split"
         )
     for head, target in zip(space.heads, faces.targets, strict=True):

@@ -97,7 +97,7 @@ class NamedLabels(Protocol):
 
 
 class Objective:
-    """What a training minimises: the weighted sum over heads of each head's mean loss.
+    """What a training minimizes: the weighted sum over heads of each head's mean loss.
 
     The mean runs over the samples of the batch, so it does not depend on the batch size. With class weights it is
     divided by the sum of the samples' weights, as torch.nn.CrossEntropyLoss does.

@@ -14,7 +14,7 @@ _PSEUDO_STREAM = 5
 
 
 def pseudo_weight(spec: PseudoLabelSpec, batch: int) -> float:
-    """Return the weight of the unlabelled faces' loss in batch number `batch` of the training, from 0."""
+    """Return the weight of the unlabeled faces' loss in batch number `batch` of the training, from 0."""
     counter = batch // spec.every
     if not spec.enabled or counter < spec.start:
         return 0.0
@@ -23,13 +23,13 @@ def pseudo_weight(spec: PseudoLabelSpec, batch: int) -> float:
     return spec.weight * (counter - spec.start) / (spec.end - spec.start)
 
 
-def unlabelled_share(spec: PseudoLabelSpec, batch_size: int) -> int:
-    """Return how many faces of a batch are unlabelled: at least one, and at least one is not."""
+def unlabeled_share(spec: PseudoLabelSpec, batch_size: int) -> int:
+    """Return how many faces of a batch are unlabeled: at least one, and at least one is not."""
     return min(max(round(spec.share * batch_size), 1), batch_size - 1) if spec.enabled else 0
 
 
-def unlabelled_order(count: int, needed: int, *, seed: int, epoch: int) -> Indices:
-    """Return `needed` of `count` unlabelled faces for an epoch: all of them in turn, in random order."""
+def unlabeled_order(count: int, needed: int, *, seed: int, epoch: int) -> Indices:
+    """Return `needed` of `count` unlabeled faces for an epoch: all of them in turn, in random order."""
     return in_turn(np.arange(count), needed, np.random.default_rng((_PSEUDO_STREAM, seed, epoch)))
 
 

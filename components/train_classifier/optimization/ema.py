@@ -23,7 +23,7 @@ class MovingAverage(Generic[ModelT]):
 
     @torch.no_grad()
     def update(self, model: ModelT) -> None:
-        """Move the average towards the weights of `model`."""
+        """Move the average toward the weights of `model`."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         average, source = self.model.state_dict(), model.state_dict()

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from components.shared.by_name import by_name, check_arguments
-from components.train_classifier.config.objective import GroupSpec, OptimiserSpec
-from components.train_classifier.optimization.gradient_centralization import centralise_before_steps
+from components.train_classifier.config.objective import GroupSpec, OptimizerSpec
+from components.train_classifier.optimization.gradient_centralization import centralize_before_steps
 from components.train_classifier.optimization.sam import SharpnessAware
 from serving.runtime.errors import InputError
 
@@ -53,11 +53,11 @@ def _torch_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
 
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {**_torch_optimizers(), "SGDW": SGDW}
-"""Name -> class. `_GC` behind a name adds gradient centralisation."""
+"""Name -> class. `_GC` behind a name adds gradient centralization."""
 
 
 def make_optimizer(
-    module: nn.Module, spec: OptimiserSpec, *, learning_rate: float, weight_decay: float | None = None
+    module: nn.Module, spec: OptimizerSpec, *, learning_rate: float, weight_decay: float | None = None
 ) -> torch.optim.Optimizer | SharpnessAware:
     """Return the optimizer of the parameters of `module` that are not frozen.
 
@@ -96,12 +96,12 @@ def make_optimizer(
         optimizer = make(groups, lr=learning_rate, **arguments)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{what} with {arguments}: {error}") from error
-    if spec.gradient_centralisation or short != spec.name:
-        centralise_before_steps(optimizer)
+    if spec.gradient_centralization or short != spec.name:
+        centralize_before_steps(optimizer)
     return optimizer if spec.sam is None else SharpnessAware(optimizer, spec.sam.rho, adaptive=spec.sam.adaptive)
 
 
-def _parameter_groups(module: nn.Module, spec: OptimiserSpec, weight_decay: float | None) -> Iterator[dict[str, Any]]:
+def _parameter_groups(module: nn.Module, spec: OptimizerSpec, weight_decay: float | None) -> Iterator[dict[str, Any]]:
     """Yield the groups: parameters without a prefix, then prefix by prefix; each first with, then without decay."""
     members: dict[str, list[nn.Parameter]] = {"": [], **{prefix: [] for prefix in spec.groups}}
     names = []

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation (Foret et al., 2021; adaptive form: Kwon et al., 2021)."""
+"""Sharpness-aware minimization (Foret et al., 2021; adaptive form: Kwon et al., 2021)."""
 
 from typing import Any
 

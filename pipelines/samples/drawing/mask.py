@@ -14,7 +14,7 @@ MASKS: tuple[tuple[Color, Color], ...] = (
     ((244, 166, 184), (206, 114, 140)),
     ((94, 128, 84), (226, 204, 110)),
 )
-"""Cloth and fold colour of each mask style: black, blue pleated, white folded, pink, patterned."""
+"""Cloth and fold color of each mask style: black, blue pleated, white folded, pink, patterned."""
 
 # Heights of the upper edge beside the nose and on it, and how far the mask is pulled down.
 _EDGES = {"worn": (75.0, 69.5, 0.0), "nose out": (86.0, 83.5, 1.5), "chin": (94.0, 93.0, 5.0)}

@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 
 class Pen:
-    """Draws filled shapes and strokes in picture coordinates, tilted about the face's centre, then shifted."""
+    """Draws filled shapes and strokes in picture coordinates, tilted about the face's center, then shifted."""
 
     def __init__(
         self, wall: Color, *, tilt: float, zoom: float, shift: Point, size: tuple[int, int] = (WIDTH, HEIGHT)
@@ -24,7 +24,7 @@ class Pen:
         self.image = Image.new("RGB", (size[0] * SCALE, size[1] * SCALE), wall)
         self.canvas = ImageDraw.Draw(self.image)
         self.zoom = zoom
-        # (x, y) lands at origin + (cos x - sin y, sin x + cos y): tilt and zoom leave the face's centre in place.
+        # (x, y) lands at origin + (cos x - sin y, sin x + cos y): tilt and zoom leave the face's center in place.
         self.cos, self.sin = zoom * SCALE * math.cos(math.radians(tilt)), zoom * SCALE * math.sin(math.radians(tilt))
         center_x, center_y = 48, 68
         self.origin = (
@@ -53,7 +53,7 @@ class Pen:
 
 
 def mix(a: Color, b: Color, share: float) -> Color:
-    """Colour between `a` and `b`; `share` 0 is `a`, 1 is `b`."""
+    """Color between `a` and `b`; `share` 0 is `a`, 1 is `b`."""
     red, green, blue = (round(left + (right - left) * share) for left, right in zip(a, b, strict=True))
     return red, green, blue
 

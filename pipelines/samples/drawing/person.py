@@ -62,7 +62,7 @@ def draw_person(female: bool, band: int, rng: np.random.Generator) -> Person:
 
 
 def lip_color(person: Person) -> Color:
-    """The colour of a person's lips; women wear lipstick."""
+    """The color of a person's lips; women wear lipstick."""
     if person.female:
         return mix((206, 44, 72), person.skin, 0.10 + 0.18 * person.band)
     return mix(person.skin, (150, 70, 60), 0.50)

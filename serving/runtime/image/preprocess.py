@@ -26,7 +26,7 @@ def decode(
     """Decode an image to upright RGB, uint8 (H, W, 3).
 
     The content decides the format: JPEG, PNG, BMP, WebP, GIF (first frame), PPM and TIFF are read. Gray and palette
-    images become RGB, 16-bit samples keep their high byte, transparency is laid on white, colour profiles are ignored.
+    images become RGB, 16-bit samples keep their high byte, transparency is laid on white, color profiles are ignored.
     With `min_height` or `min_width` above 0 a JPEG is decoded at the smallest of the REDUCTIONS whose upright size is
     at least that large on both sides (in full when the image itself is smaller); other formats are decoded in full.
 
@@ -48,7 +48,7 @@ def decode(
 def crop_rect(size: tuple[int, int], box: Box | None, card_crop: CropRule, input_size: InputSize) -> Rect:
     """Turn a face box into the rectangle that is cut out for a model.
 
-    The smallest rectangle of the input's aspect ratio around the box is scaled about its centre by `card_crop.scale`
+    The smallest rectangle of the input's aspect ratio around the box is scaled about its center by `card_crop.scale`
     and clipped to the image. A scale below 1 can leave nothing of a box that stands out of the image: that one is not
     scaled. Without a box it is the whole image. A rule with a frame cuts that, whatever the box.
 
@@ -173,10 +173,10 @@ def cut_resize(data: bytes, header: Header, rect: Rect, input_size: InputSize, m
 
 
 def _scaled(around: tuple[float, float, float, float], scale: float) -> Rect:
-    """From centre x, centre y, width and height."""
-    centre_x, centre_y, width, height = around
+    """From center x, center y, width and height."""
+    center_x, center_y, width, height = around
     half_width, half_height = width * scale / 2, height * scale / 2
-    return centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
+    return center_x - half_width, center_y - half_height, center_x + half_width, center_y + half_height
 
 
 def _outside(rect: Rect, size: tuple[int, int]) -> bool:

@@ -36,9 +36,9 @@ def test_small_boxes(run, min_box, expected):
 
 def test_images_without_a_label(run):
     images = [image(1, Face(1, None, {"mask": "worn"})), image(2, Face(2, None, {"age": 3})), image(3)]
-    report, data = run(images, {"drop": {"reasons": ["unlabelled"], "label_space": "mask"}})
+    report, data = run(images, {"drop": {"reasons": ["unlabeled"], "label_space": "mask"}})
     assert left(data) == [1]
-    assert report.dropped == {"unlabelled": 2}
+    assert report.dropped == {"unlabeled": 2}
 
 
 @pytest.mark.parametrize(("min_agree", "expected"), [(1, [1, 2, 3, 5]), (2, [1, 2, 5]), (3, [1, 5])])
@@ -90,9 +90,9 @@ def test_an_image_counts_under_the_first_reason_that_concerns_it(run):
         image(2, Face(2, BOX, {}), sha256="a"),
         image(3, Face(3, BOX, {"mask": "worn"}), sha256="a"),
     ]
-    options = {"reasons": ["no_box", "unlabelled", "duplicate"], "label_space": "mask"}
+    options = {"reasons": ["no_box", "unlabeled", "duplicate"], "label_space": "mask"}
     report, data = run(images, {"drop": options})
-    assert report.dropped == {"no_box": 1, "unlabelled": 1}
+    assert report.dropped == {"no_box": 1, "unlabeled": 1}
     assert left(data) == [3]
 
 
@@ -103,11 +103,11 @@ def test_an_image_counts_under_the_first_reason_that_concerns_it(run):
         ({}, "'reasons' is missing"),
         (
             {"reasons": ["blurry"]},
-            "'no_box', 'small_box', 'unlabelled', 'disagreement', 'duplicate' or 'near_duplicate'",
+            "'no_box', 'small_box', 'unlabeled', 'disagreement', 'duplicate' or 'near_duplicate'",
         ),
         ({"reasons": ["small_box"]}, "reason 'small_box' needs the option 'min_box'"),
-        ({"reasons": ["unlabelled"]}, "reason 'unlabelled' needs the option 'label_space'"),
-        ({"reasons": ["unlabelled"], "label_space": "masks"}, "unknown label space 'masks'"),
+        ({"reasons": ["unlabeled"]}, "reason 'unlabeled' needs the option 'label_space'"),
+        ({"reasons": ["unlabeled"], "label_space": "masks"}, "unknown label space 'masks'"),
     ],
 )
 def test_options_that_do_not_fit(run, options, message):

@@ -29,7 +29,7 @@ def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
         {"name": None, "images": 1, "faces": 0, "persons": 1},
     ]
     assert facts.classes.counts.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
-    assert facts.classes.unlabelled.tolist() == [1, 0, 0] and facts.classes.imbalance == 1.5
+    assert facts.classes.unlabeled.tolist() == [1, 0, 0] and facts.classes.imbalance == 1.5
     attributes = {a.name: (a.values, a.counts.sum(axis=1).tolist(), int(a.absent.sum())) for a in facts.attributes}
     assert attributes == {
         "mask": (("worn", "incorrect"), [3, 2], 1),
@@ -48,7 +48,7 @@ def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
     assert (len(sizes.boxes), sizes.faces_without, sizes.images_without) == (5, 1, 2)
     assert sizes.examples == ("deep.er/005.PNG", "bare") and sizes.common == (((30, 40), 7),)
     assert sizes.shares.tolist() == [0.25, 0.25, 0.25, 0.25, 1.0]
-    assert sizes.centres[0].tolist() == [12.5 / 30, 0.5] and sizes.smallest[0] == ("001.jpg", 15.0, 20.0)
+    assert sizes.centers[0].tolist() == [12.5 / 30, 0.5] and sizes.smallest[0] == ("001.jpg", 15.0, 20.0)
 
     copies = find_copies(images, facts.classes_of)
     assert [[one.id for one in group] for group in copies.exact] == [[2, 4]]

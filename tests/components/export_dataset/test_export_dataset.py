@@ -3,7 +3,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from export_samples import contents, export, jpeg, labelled, mapper, originals, store
+from export_samples import contents, export, jpeg, labeled, mapper, originals, store
 from kfp import dsl
 
 from components.export_dataset.component import export_dataset as export_component
@@ -29,11 +29,11 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
     both = Image(8, "8.jpg", 40, 30, (Face(80, (1, 1, 9, 9), happy), Face(81, (9, 9, 9, 9), sad)), split="val")
     half = Image(9, "9.jpg", 40, 30, (Face(90, (1, 1, 9, 9), {}), Face(91, (9, 9, 9, 9), sad)), split="val")
     pairs = [
-        labelled(1, happy),
-        labelled(2, {}),
-        labelled(3, {"emotion": "bored"}),
-        labelled(4, sad, split=None),
-        labelled(5, sad, split=None, trainable=False),
+        labeled(1, happy),
+        labeled(2, {}),
+        labeled(3, {"emotion": "bored"}),
+        labeled(4, sad, split=None),
+        labeled(5, sad, split=None, trainable=False),
         (Image(6, "6.jpg", 40, 30, (), split="test"), jpeg(6)),
         (Image(7, "7.jpg", 40, 30, (Face(70, None, happy),), split="test"), jpeg(7)),
         (both, jpeg(8)),
@@ -43,12 +43,12 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
     coco = export(data, tmp_path / "coco")
     assert coco.images == {"train": 2, "val": 2, "test": 1}
     assert coco.faces == 6
-    assert coco.left_out == {"no_face": 1, "not_trainable": 1, "unlabelled": 2}
-    assert coco.notes == {"class_without_images": 16, "several_classes": 1, "unlabelled_face": 1, "unsplit_to_train": 1}
+    assert coco.left_out == {"no_face": 1, "not_trainable": 1, "unlabeled": 2}
+    assert coco.notes == {"class_without_images": 16, "several_classes": 1, "unlabeled_face": 1, "unsplit_to_train": 1}
     assert mapper(tmp_path / "coco")["left_out"] == {
         "no_face": ["6.jpg"],
         "not_trainable": ["5.jpg"],
-        "unlabelled": ["2.jpg", "3.jpg"],
+        "unlabeled": ["2.jpg", "3.jpg"],
     }
     skipped = export(data, tmp_path / "skipped", options={"unsplit": "skip"})
     assert skipped.left_out == coco.left_out | {"unsplit": 1}
@@ -67,12 +67,12 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
 
 def test_profile_lists(tmp_path):
     pairs = [
-        labelled(1, {}, "train", person="b"),
-        labelled(2, {}, "train", person="a-1"),
-        labelled(3, {}, "val", person="a"),
-        labelled(4, {}, None, person="a"),
-        labelled(5, {}, None, person="c"),
-        labelled(6, {}, "test"),
+        labeled(1, {}, "train", person="b"),
+        labeled(2, {}, "train", person="a-1"),
+        labeled(3, {}, "val", person="a"),
+        labeled(4, {}, None, person="a"),
+        labeled(5, {}, None, person="c"),
+        labeled(6, {}, "test"),
     ]
     report = export(store(tmp_path / "data", pairs), tmp_path / "lists", layout="profile_lists")
     assert {name: text.decode() for name, text in contents(tmp_path / "lists").items()} == {
@@ -85,11 +85,11 @@ def test_profile_lists(tmp_path):
 
 
 def test_lists_are_disjoint_or_refused(tmp_path):
-    pairs = [labelled(1, {}, "train", person="x"), labelled(2, {}, "val", person="x")]
+    pairs = [labeled(1, {}, "train", person="x"), labeled(2, {}, "val", person="x")]
     data = store(tmp_path / "data", pairs)
     with pytest.raises(InputError, match=r"1 persons have images in more than one split \(x\)"):
         export(data, tmp_path / "lists", layout="profile_lists")
-    nobody = store(tmp_path / "nobody", [labelled(1, {}, "train")])
+    nobody = store(tmp_path / "nobody", [labeled(1, {}, "train")])
     with pytest.raises(InputError, match="no image has a person"):
         export(nobody, tmp_path / "lists", layout="profile_lists")
     assert not (tmp_path / "lists").exists()
@@ -102,7 +102,7 @@ def test_lists_are_disjoint_or_refused(tmp_path):
         ({"label_space": "hats"}, "unknown label space 'hats'"),
         ({"options": {"unsplit": "val"}}, "'unsplit'"),
         ({"options": {"unplit": "skip"}}, "'unplit'.*Known options: unsplit"),
-        ({"label_space": "mask"}, "no image to export as coco.*'unlabelled': 21"),
+        ({"label_space": "mask"}, "no image to export as coco.*'unlabeled': 21"),
     ],
 )
 def test_wrong_arguments_are_named_and_leave_nothing(data, tmp_path, arguments, message):
@@ -122,7 +122,7 @@ def test_an_output_in_the_input_or_in_use_is_refused_and_nothing_is_deleted(data
 
 def test_an_image_that_is_not_in_the_archive_leaves_no_tree(data, tmp_path):
     shutil.copytree(data, tmp_path / "data")
-    images = (*originals(data).values(), replace(labelled(500, {"emotion": "sad"})[0], sha256="0" * 64))
+    images = (*originals(data).values(), replace(labeled(500, {"emotion": "sad"})[0], sha256="0" * 64))
     write_annotations(Annotations(images, {}), tmp_path / "data/annotations.json")
     with pytest.raises(InputError, match=r"no image '500.jpg' in the archive"):
         export(tmp_path / "data", tmp_path / "tree")
@@ -131,7 +131,8 @@ def test_an_image_that_is_not_in_the_archive_leaves_no_tree(data, tmp_path):
 
 def test_a_killed_export_leaves_no_tree(data, tmp_path, kill_when_ready):
     program = (
-        "import sys, time; from pathlib import Path; from components.shared.dataset.export import class_tree as module\n"
+        "import sys, time; from pathlib import Path; from components.shared.dataset.export import class_tree as module"
+        "\n"
         "from components.export_dataset.export_dataset import export_dataset\n"
         "write = module.write_images\n"
         "def slow(*arguments):\n"

@@ -15,7 +15,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.image.preprocess import decode
 
 GRAY = np.random.default_rng(0).integers(0, 256, (24, 36), dtype=np.uint8)
-COLOUR = np.random.default_rng(1).integers(0, 256, (24, 36, 3), dtype=np.uint8)
+COLOR = np.random.default_rng(1).integers(0, 256, (24, 36, 3), dtype=np.uint8)
 
 
 def encode(image, kind, **options):
@@ -32,7 +32,7 @@ def bomb(side):
     return bytes(data)
 
 
-PHOTO = Image.fromarray(COLOUR)
+PHOTO = Image.fromarray(COLOR)
 KEPT = {
     "16_bit.png": encode(GRAY.astype(np.uint16) * 257, "PNG"),
     "16_bit.tif": encode(GRAY.astype(np.uint16) * 257, "TIFF"),
@@ -43,21 +43,21 @@ KEPT = {
     "one_bit.png": encode(PHOTO.convert("1"), "PNG"),
     "palette.gif": encode(PHOTO.quantize(8), "GIF"),
     "palette.png": encode(PHOTO.quantize(8), "PNG"),
-    "plain.JPG": encode(COLOUR, "JPEG"),
-    "plain.bmp": encode(COLOUR, "BMP"),
-    "plain.ppm": encode(COLOUR, "PPM"),
-    "plain.webp": encode(COLOUR, "WEBP"),
+    "plain.JPG": encode(COLOR, "JPEG"),
+    "plain.bmp": encode(COLOR, "BMP"),
+    "plain.ppm": encode(COLOR, "PPM"),
+    "plain.webp": encode(COLOR, "WEBP"),
 }
 OTHER_TYPE = {
-    "is_bmp.webp": encode(COLOUR, "BMP"),
-    "is_jpeg.png": encode(COLOUR, "JPEG"),
-    "is_png.jpg": encode(COLOUR, "PNG"),
+    "is_bmp.webp": encode(COLOR, "BMP"),
+    "is_jpeg.png": encode(COLOR, "JPEG"),
+    "is_png.jpg": encode(COLOR, "PNG"),
 }
 DROPPED = {
     "bomb.png": (bomb(60_000), "too_large"),
     "giant.png": (bomb(2**31 - 1), "too_large"),
-    "cut.jpg": (encode(COLOUR, "JPEG")[:-60], "truncated"),
-    "cut.png": (encode(COLOUR, "PNG")[:-60], "truncated"),
+    "cut.jpg": (encode(COLOR, "JPEG")[:-60], "truncated"),
+    "cut.png": (encode(COLOR, "PNG")[:-60], "truncated"),
     "float.tif": (encode(GRAY.astype(np.float32), "TIFF"), "unsupported"),
     "nothing.jpg": (b"", "empty"),
     "page.jpg": (b"<html><body>404</body></html>", "not_an_image"),

@@ -50,7 +50,7 @@ def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def write_model(folder: Path, seed: int = 0) -> Path:
-    """A model that looks at the mean colour: uint8 (N, 16, 12, 3) to three mask states."""
+    """A model that looks at the mean color: uint8 (N, 16, 12, 3) to three mask states."""
     space = label_space("mask")
     card = ModelCard(
         name="tiny",
@@ -67,8 +67,8 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["pixels", "axes"], ["colour"], keepdims=0),
-            helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
+            helper.make_node("ReduceMean", ["pixels", "axes"], ["color"], keepdims=0),
+            helper.make_node("MatMul", ["color", "weights"], ["logits"]),
             helper.make_node("Softmax", ["logits"], ["mask"], axis=1),
         ],
         "tiny",
@@ -79,7 +79,7 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     helper.set_model_props(model, {METADATA_KEY: card.model_dump_json()})
     folder.mkdir(parents=True)
-    # Field order that no serialiser would choose: metadata first, the rest after it.
+    # Field order that no serializer would choose: metadata first, the rest after it.
     first = onnx.ModelProto(metadata_props=model.metadata_props)
     model.ClearField("metadata_props")
     (folder / "model.onnx").write_bytes(first.SerializeToString() + model.SerializeToString())

@@ -9,7 +9,7 @@ from components.search.space import combinations, planned, read_space, size
 from serving.runtime.errors import InputError
 
 WHOLE: dict[str, Any] = {
-    "optimiser": ["Adam", {"name": "SGD", "arguments": {"momentum": 0.9}}],
+    "optimizer": ["Adam", {"name": "SGD", "arguments": {"momentum": 0.9}}],
     "accumulate": {"int": [1, 4]},
     "batch_size": {"choice": [16, 32]},
 }
@@ -65,7 +65,7 @@ def test_what_is_not_in_the_language_is_refused(space: dict[str, Any], message: 
 
 def test_the_order_of_the_keys_has_no_effect() -> None:
     turned = dict(reversed(WHOLE.items()))
-    assert list(read_space(WHOLE)) == list(read_space(turned)) == ["accumulate", "batch_size", "optimiser"]
+    assert list(read_space(WHOLE)) == list(read_space(turned)) == ["accumulate", "batch_size", "optimizer"]
     assert list(combinations(read_space(WHOLE))) == list(combinations(read_space(turned)))
 
 
@@ -73,7 +73,7 @@ def test_combinations_are_counted_and_listed() -> None:
     space = read_space(WHOLE)
     listed = list(combinations(space))
     assert size(space) == len(listed) == len({str(one) for one in listed}) == 16
-    assert listed[0] == {"accumulate": 1, "batch_size": 16, "optimiser": "Adam"}
+    assert listed[0] == {"accumulate": 1, "batch_size": 16, "optimizer": "Adam"}
     assert all(one.keys() == space.keys() for one in listed)
     assert size(read_space({**WHOLE, "x": {"uniform": [0, 1]}})) == math.inf
 

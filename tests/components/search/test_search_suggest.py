@@ -16,7 +16,7 @@ from serving.runtime.errors import InputError
 METHODS = ("grid", "random", "tpe")
 COUNTABLE: dict[str, Any] = {
     "batch_size": [16, 32, 64, 128],
-    "optimiser": ["Adam", {"name": "SGD", "arguments": {"momentum": 0.9}}, "AdamW"],
+    "optimizer": ["Adam", {"name": "SGD", "arguments": {"momentum": 0.9}}, "AdamW"],
     "augmentation": ["myAlbumentationAug", "AugForInception"],
     "learning_rate": [0.00001, 0.0001, 0.001],
 }
@@ -24,7 +24,7 @@ RANGES: dict[str, Any] = {
     "learning_rate": {"loguniform": [1e-5, 1e-1]},
     "augment.erasing": {"uniform": [0, 1]},
     "accumulate": {"int": [1, 8]},
-    "optimiser": ["SGD", "Adam", "AdamW"],
+    "optimizer": ["SGD", "Adam", "AdamW"],
 }
 Score = Callable[[Mapping[str, Any]], float | None]
 
@@ -32,8 +32,8 @@ Score = Callable[[Mapping[str, Any]], float | None]
 def hill(changes: Mapping[str, Any]) -> float:
     """Highest at learning rate 0.001, erasing 0.3, AdamW."""
     rate, erasing = math.log10(changes["learning_rate"]) + 3, changes["augment.erasing"] - 0.3
-    optimiser = {"SGD": 0.5, "Adam": 0.8, "AdamW": 1.0}[changes["optimiser"]]
-    return optimiser * math.exp(-((rate / 0.8) ** 2)) * math.exp(-((erasing / 0.3) ** 2))
+    optimizer = {"SGD": 0.5, "Adam": 0.8, "AdamW": 1.0}[changes["optimizer"]]
+    return optimizer * math.exp(-((rate / 0.8) ** 2)) * math.exp(-((erasing / 0.3) ** 2))
 
 
 def as_kfp(value: Any) -> Any:
@@ -114,7 +114,7 @@ def test_values_are_within_their_ranges_and_of_their_kinds(method: str) -> None:
     assert all(1e-5 <= rate <= 1e-1 for rate in rates)
     assert all(0 <= changes["augment.erasing"] <= 1 for changes in made)
     assert all(type(changes["accumulate"]) is int and 1 <= changes["accumulate"] <= 8 for changes in made)
-    assert {changes["optimiser"] for changes in made} == {"SGD", "Adam", "AdamW"}
+    assert {changes["optimizer"] for changes in made} == {"SGD", "Adam", "AdamW"}
     if method == "random":
         assert 1e-4 < statistics.median(rates) < 1e-2, "all orders of magnitude are equally likely"
 

@@ -186,7 +186,7 @@ def test_a_ratio_of_zero_means_no_such_split(run, val, test, names):
 def test_images_without_a_label_get_no_split(run):
     data = make([[{"mask": "worn"}], [{"mask": "absent"}]] * 10 + [[{"gender": "male"}], [{}]])
     report, after = run(data, space="mask:worn,absent")
-    assert report.unlabelled == 2
+    assert report.unlabeled == 2
     assert [image.split for image in after.images[-2:]] == [None, None]
     assert all(image.split for image in after.images[:-2])
 
@@ -266,7 +266,7 @@ def test_a_class_nobody_has_is_an_error(run):
         ({"test_ratio": float("nan")}, "test_ratio nan"),
         ({"seed": -1}, "seed"),
         ({"space": "masks"}, "unknown label space 'masks'"),
-        ({"space": "emotion"}, "no image to divide is labelled in 'emotion'"),
+        ({"space": "emotion"}, "no image to divide is labeled in 'emotion'"),
         ({"space": "mask:worn,absent"}, "image '6.jpg': attribute 'mask'"),
     ],
 )
@@ -313,7 +313,7 @@ def test_the_door(tmp_path):
     assert metrics.metadata["train_images"] == pytest.approx(420, abs=7)
     assert metrics.metadata["val_ratio"] == pytest.approx(0.2, abs=0.011)
     assert metrics.metadata["test_persons"] == metrics.metadata["test_images"] / 7
-    assert metrics.metadata["unlabelled"] == 0.0
+    assert metrics.metadata["unlabeled"] == 0.0
     assert metrics.metadata["test_faces/worn/female/<30"] >= 5
     assert all(type(value) is float for value in metrics.metadata.values())
     json.dumps(metrics.metadata, allow_nan=False)

@@ -125,7 +125,7 @@ def test_listed_images_without_a_label_or_kept_out_of_training_get_no_split(divi
     images = [replace(image, trainable=image.person != "000001") for image in person_images(PERSONS)]
     images[10] = replace(images[10], faces=())
     report, data = divide(images, **lists(train=["000001", "000002"], val=["000003"]))
-    assert (report.not_trainable, report.unlabelled) == (7, 1)
+    assert (report.not_trainable, report.unlabeled) == (7, 1)
     assert report.images == {"train": 6, "val": 7}
     assert data.info["split"]["unlisted_persons"] == 17
     assert data.info["split"]["unknown_names"] == 0

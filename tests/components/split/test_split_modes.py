@@ -53,7 +53,7 @@ def test_all_for_training(divide, person_images):
     images[1] = replace(images[1], trainable=False)
     report, _ = divide(images, mode="all")
     assert report.images == {"train": 90 * 7 - 2, "test": 70}
-    assert (report.unlabelled, report.not_trainable) == (1, 1)
+    assert (report.unlabeled, report.not_trainable) == (1, 1)
     assert report.leaks is False
     report, _ = divide(person_images(PERSONS), mode="all")
     assert report.images == {"train": 700}

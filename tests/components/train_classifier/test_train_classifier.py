@@ -44,7 +44,7 @@ def test_learns_and_leaves_a_complete_folder(run: Run) -> None:
     assert result.metrics["val_f1"] == max(row["val_f1"] for row in history) > 0.6
     assert result.run_id == ""
     facts = json.loads((folder / "config.json").read_text())
-    assert (facts["train_faces"], facts["val_faces"], facts["unlabelled_faces"]) == (24, 9, 1)
+    assert (facts["train_faces"], facts["val_faces"], facts["unlabeled_faces"]) == (24, 9, 1)
     assert facts["best_epoch"] == result.best_epoch and facts["best_chosen_by"] == "f1 on val"
     best, last = load_checkpoint(folder / "best.pt"), load_checkpoint(folder / "last.pt")
     assert (best.epoch, last.epoch) == (result.best_epoch, 14)
@@ -114,7 +114,7 @@ def test_without_val_the_last_epoch_is_the_best(
     write_annotations(Annotations(images, {"leaks": True}), tmp_path / "annotations.json")
     with caplog.at_level(logging.WARNING):
         result = train(config(), dataset / "images", tmp_path / "annotations.json", tmp_path / "out")
-    assert "no labelled face in the val split" in caplog.text
+    assert "no labeled face in the val split" in caplog.text
     assert result.best_epoch == 2 and result.metrics.keys() == {"train_loss", "train_accuracy"}
     best, last = load_checkpoint(tmp_path / "out" / "best.pt"), load_checkpoint(tmp_path / "out" / "last.pt")
     assert same_weights(best, last) and best.leaks

@@ -48,7 +48,7 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         },
         8,
     ),
-    "mask 12: centralised Adam": ({"optimiser": "Adam_GC", "weight_decay": 5e-4}, 3),
+    "mask 12: centralized Adam": ({"optimizer": "Adam_GC", "weight_decay": 5e-4}, 3),
     "mask 34: multi-sample dropout": (
         {"network": {"head": {"kind": "multi_sample_dropout", "dropout": 0.5, "samples": 3}}},
         3,
@@ -61,7 +61,7 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         {
             "network": {"head": {"kind": "arcface"}},
             "objective": {"loss": {"name": "focal", "arguments": {"gamma": 2}}},
-            "optimiser": {"name": "SGD", "arguments": {"momentum": 0.9}},
+            "optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}},
         },
         3,
     ),
@@ -79,7 +79,7 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         3,
     ),
     "float16, SAM, accumulation, clipping": (
-        {"amp": "fp16", "optimiser": {"sam": {"rho": 0.05}}, "accumulate": 3, "clip_norm": 0.5},
+        {"amp": "fp16", "optimizer": {"sam": {"rho": 0.05}}, "accumulate": 3, "clip_norm": 0.5},
         3,
     ),
     "mask 11: an augmentation by name": ({"augmentation": "Augmentation_384"}, 3),
@@ -91,7 +91,7 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         {
             "mixing": "cutmix",
             "channels_last": False,
-            "optimiser": {"groups": {"backbone.fc": {"learning_rate": 0.1, "weight_decay": 0.0}}},
+            "optimizer": {"groups": {"backbone.fc": {"learning_rate": 0.1, "weight_decay": 0.0}}},
         },
         3,
     ),
@@ -123,7 +123,7 @@ def judged(dataset: Path, file: Path) -> tuple[dict[str, float], NDArray[np.int6
     """The scores of a checkpoint's network on the 9 faces of val, their classes, and those that it gives them."""
     saved = load_checkpoint(file)
     settings = TrainConfig.model_validate(saved.config)
-    faces = read_data(settings, dataset / "annotations.json").val.labelled
+    faces = read_data(settings, dataset / "annotations.json").val.labeled
     labels = labels_of(faces)
     labels["gender_age"] = 3 * labels["gender"] + labels["age"]
     labels["mask_gender_age"] = 6 * labels["mask"] + labels["gender_age"]
@@ -197,7 +197,7 @@ def test_scores_are_over_the_whole_set_with_its_last_partial_batch(
 @pytest.mark.parametrize("objective", [{}, {"loss": "focal"}])
 def test_the_mean_loss_does_not_depend_on_how_faces_are_batched(run: Run, objective: dict[str, Any]) -> None:
     """mask 76, 50."""
-    still = {"model": PLAIN, "learning_rate": 1e-30, "optimiser": "SGD", "epochs": 1, "objective": objective}
+    still = {"model": PLAIN, "learning_rate": 1e-30, "optimizer": "SGD", "epochs": 1, "objective": objective}
     losses = [
         history(run(f"{size} {parts}", batch_size=size, accumulate=parts, **still))[0]["train_loss"]
         for size, parts in [(24, 1), (24, 5), (7, 1), (10, 3)]
@@ -225,7 +225,7 @@ def test_the_rate_of_a_schedule_reaches_the_steps(run: Run) -> None:
 
 
 def test_pseudo_labels_are_off_by_default_and_recorded(run: Run, dataset: Path) -> None:
-    """mask 69: the one unlabelled face is in every batch, and changes what is learned."""
+    """mask 69: the one unlabeled face is in every batch, and changes what is learned."""
     entries = {"enabled": True, "share": 0.2, "every": 1, "start": 0, "end": 0}
     plain, pseudo = (
         load_checkpoint(run(n, **e) / "last.pt") for n, e in [("a", {}), ("b", {"pseudo_labels": entries})]
@@ -258,8 +258,8 @@ def test_a_computed_normalization_is_that_of_the_training_faces_and_is_kept(run:
     folder = run(normalization="computed", epochs=1)
     saved = load_checkpoint(folder / "best.pt")
     data = read_data(config(), dataset / "annotations.json")
-    pictures = FaceDataset(dataset / "images", data.train.labelled, config(), augmented=False)
-    pixels = np.stack([pictures[0, at][0] for at in range(len(data.train.labelled))]) / 255
+    pictures = FaceDataset(dataset / "images", data.train.labeled, config(), augmented=False)
+    pixels = np.stack([pictures[0, at][0] for at in range(len(data.train.labeled))]) / 255
     np.testing.assert_allclose(saved.normalization.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-3)
     np.testing.assert_allclose(saved.normalization.std, pixels.std(axis=(0, 1, 2)), atol=1e-3)
     assert saved.config["normalization"] == "computed"
@@ -290,8 +290,8 @@ def test_the_pictures_of_a_validation_are_those_of_their_faces(dataset: Path) ->
     settings = config(model=PLAIN)
     learner = learner_of(dataset, model=PLAIN)
     data = read_data(settings, dataset / "annotations.json")
-    faces = FaceDataset(dataset / "images", data.val.labelled, settings, augmented=False)
-    truth, shown = labels_of(data.val.labelled)["mask"], (1, 5, 8)
+    faces = FaceDataset(dataset / "images", data.val.labeled, settings, augmented=False)
+    truth, shown = labels_of(data.val.labeled)["mask"], (1, 5, 8)
     loader = make_loader(faces, FixedOrder(9, 4), 0)
     found = validate(learner, loader, truth, data.space, Processes(), shown).pictures
     for (pixels, true, guess), index in zip(found, shown, strict=True):

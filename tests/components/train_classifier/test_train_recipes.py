@@ -26,18 +26,18 @@ PLAIN = {"loss.name": "cross_entropy", "loss.label_smoothing": None}
 UNSCALED = {"normalization": ([0, 0, 0], [1, 1, 1])}
 B3 = FOCAL | {
     "backbone": "efficientnet_b3", "keep_classes": True, "pretrained": "imagenet", "freeze": "none",
-    "head.kind": "multi_sample_dropout", "head.samples": 5, "head.dropout": 0.5, "head.initialisation": "xavier",
+    "head.kind": "multi_sample_dropout", "head.samples": 5, "head.dropout": 0.5, "head.initialization": "xavier",
     "size": (300, 300), "epochs": 30, "batch": 64, "seed": 42,
     "augmentation": "BestAugForAlbum", "frame": (12 / 384, 76 / 512, 372 / 384, 436 / 512),
     "normalization": ([0.548, 0.504, 0.479], [0.237, 0.247, 0.246]),
-    "optimiser": "AdamW", "lr": 1e-4, "weight_decay": 5e-4, "rates": [1e-4] * 20 + [5e-5] * 10,
+    "optimizer": "AdamW", "lr": 1e-4, "weight_decay": 5e-4, "rates": [1e-4] * 20 + [5e-5] * 10,
 }
 B0 = {
     "backbone": "efficientnet_b0", "pretrained": "imagenet",
     "head.kind": "hidden", "head.hidden": 512, "head.dropout": 0.5,
     "size": (256, 192), "epochs": 25, "batch": 64, "seed": 815,
     "augmentation": "Aug0", "frame": (0, 0, 1, 1), "normalization": "computed",
-    "optimiser": "Adam", "centralised": True, "lr": 1e-3, "weight_decay": 5e-4,
+    "optimizer": "Adam", "centralized": True, "lr": 1e-3, "weight_decay": 5e-4,
     "rates": [1e-3 * (0.05 + 0.95 * epoch / 2) for epoch in range(2)]
     + [1e-3 * (0.05 + 0.95 * (1 + math.cos(math.pi * (epoch - 2) / 23)) / 2) for epoch in range(2, 25)],
 }
@@ -46,13 +46,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "emotion_resnet50_probe": EMOTION | PLAIN | UNSCALED | {
         "backbone": "resnet50", "pretrained": "imagenet", "freeze": "backbone",
         "head.kind": "dropout", "head.dropout": 0.3, "epochs": 20, "batch": 16, "seed": 2024, "augmentation": "none",
-        "optimiser": "AdamW", "lr": 1e-3, "weight_decay": 0.01,
+        "optimizer": "AdamW", "lr": 1e-3, "weight_decay": 0.01,
         "rates": [1e-6 + (1e-3 - 1e-6) * (1 + math.cos(math.pi * epoch / 10)) / 2 for epoch in range(20)],
     },
     "emotion_poster_v2": EMOTION | PLAIN | {
         "backbone": "poster_v2", "epochs": 50, "batch": 144,
         "augmentation": "poster_v2_kfe_db", "normalization": "imagenet",
-        "optimiser": "Adam", "sam": 0.05, "lr": 3.5e-5, "weight_decay": 0,
+        "optimizer": "Adam", "sam": 0.05, "lr": 3.5e-5, "weight_decay": 0,
         "rates": [3.5e-5 * 0.98**epoch for epoch in range(50)],
     },
     "mask_arcface_resnet18": FOCAL | {
@@ -60,7 +60,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "head.kind": "arcface", "head.scale": 30, "head.margin": 0.4,
         "size": (384, 288), "crop_scale": 1.2, "frame": None, "epochs": 40, "batch": 128, "seed": 1997,
         "augmentation": "Augmentation_384", "normalization": "imagenet",
-        "optimiser": "SGD", "momentum": 0.9, "lr": 3e-3, "weight_decay": 5e-4,
+        "optimizer": "SGD", "momentum": 0.9, "lr": 3e-3, "weight_decay": 5e-4,
         "plateau": {"mode": "min", "factor": 0.5, "patience": 10, "threshold": 0.002, "min_lrs": [1e-4]},
     },
     "mask_efficientnet_b3_msd": B3 | {"label_space": "mask_gender_age"},
@@ -70,7 +70,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "all_efficientnet_b0": B0 | FOCAL | {"label_space": "all", "head.one_logit": False},
     "diary_resnet18": PLAIN | UNSCALED | {
         "label_space": "mask_gender_age", "backbone": "resnet18", "pretrained": "imagenet",
-        "head.initialisation": "xavier_constant", "epochs": 20, "seed": 42,
+        "head.initialization": "xavier_constant", "epochs": 20, "seed": 42,
         "augmentation": "CenterCropRotation", "frame": (64 / 384, 128 / 512, 320 / 384, 384 / 512),
     },
 }
@@ -119,8 +119,8 @@ def facts(config: TrainConfig, dataset: Path) -> dict[str, Any]:
         "freeze": spec.freeze,
         "loss.name": loss.name,
         "loss.label_smoothing": None,
-        "optimiser": type(optimizer).__name__,
-        "centralised": config.optimiser.name.endswith("_GC"),
+        "optimizer": type(optimizer).__name__,
+        "centralized": config.optimizer.name.endswith("_GC"),
         "sam": getattr(learner.optimizer, "rho", None),
         "momentum": optimizer.defaults.get("momentum"),
         "lr": config.learning_rate,

@@ -32,7 +32,7 @@ STATEFUL: dict[str, Any] = {
     "epochs": 9,
     "ema_decay": 0.0,
     "learning_rate": 0.02,
-    "optimiser": {"name": "SGD_GC", "arguments": {"momentum": 0.9}, "sam": {"rho": 0.05}},
+    "optimizer": {"name": "SGD_GC", "arguments": {"momentum": 0.9}, "sam": {"rho": 0.05}},
     "weight_decay": 0.001,
     "scheduler": {"name": "ReduceLROnPlateau", "arguments": {"patience": 0, "factor": 0.5}},
     "accumulate": 3,

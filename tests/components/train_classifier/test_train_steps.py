@@ -72,13 +72,13 @@ def test_the_loss_of_an_epoch_is_the_configured_one(dataset: Path, run: Run, nam
     entries, losses = LOSSES[name]
     entries = {
         "model": PLAIN, "augmentation": "none", "batch_size": 32, "epochs": 1,
-        "optimiser": "SGD", "learning_rate": 1e-30, "weight_decay": 0, **entries,
+        "optimizer": "SGD", "learning_rate": 1e-30, "weight_decay": 0, **entries,
     }  # fmt: skip
     settings = config(**entries)
     data = read_data(settings, dataset / "annotations.json")
-    pictures = FaceDataset(dataset / "images", data.train.labelled, settings, augmented=True)
+    pictures = FaceDataset(dataset / "images", data.train.labeled, settings, augmented=True)
     (batch,) = make_loader(pictures, TrainOrder(settings, data.classes, 0), 0)
-    labels = labels_of([data.train.labelled[index] for index in batch.indices])
+    labels = labels_of([data.train.labeled[index] for index in batch.indices])
     sizes = [2 if head == "gender" else 3 for head in losses]
     targets = [one_hot(torch.from_numpy(labels[head]), size).float() for head, size in zip(losses, sizes, strict=True)]
     mixed = mix(batch.images, targets, settings.mixing, mixing_rng(settings.seed, 0, 1))
@@ -105,7 +105,7 @@ def batch_of(learner: Learner, weight: float = 1.0) -> list[Part]:
 
 @pytest.mark.parametrize("sam", [None, {"rho": 0.05}])
 def test_clipping_bounds_a_step(dataset: Path, sam: dict[str, float] | None) -> None:
-    entries = {"model": PLAIN, "optimiser": {"name": "SGD", "sam": sam}, "weight_decay": 0, "learning_rate": 1.0}
+    entries = {"model": PLAIN, "optimizer": {"name": "SGD", "sam": sam}, "weight_decay": 0, "learning_rate": 1.0}
     moves = []
     for clip in (None, 0.01):
         settings = config(**entries, clip_norm=clip, scheduler="constant")
@@ -119,7 +119,7 @@ def test_clipping_bounds_a_step(dataset: Path, sam: dict[str, float] | None) -> 
 
 def test_a_step_with_sam_takes_the_gradient_at_the_worst_point_near(dataset: Path) -> None:
     """emotion 45: against the two passes written out."""
-    entries = {"model": PLAIN, "optimiser": {"name": "SGD", "sam": {"rho": 0.5}}, "weight_decay": 0}
+    entries = {"model": PLAIN, "optimizer": {"name": "SGD", "sam": {"rho": 0.5}}, "weight_decay": 0}
     entries |= {"learning_rate": 0.1, "scheduler": "constant", "objective": {}}
     learner = learner_of(dataset, **entries)
     network = learner_of(dataset, **entries).network
@@ -144,7 +144,7 @@ def test_a_step_with_sam_takes_the_gradient_at_the_worst_point_near(dataset: Pat
 
 @pytest.mark.parametrize("sam", [None, {"rho": 0.05}])
 def test_an_overflow_under_float16_leaves_the_step_out_and_scales_less(dataset: Path, sam: Any) -> None:
-    entries = {"model": PLAIN, "amp": "fp16", "optimiser": {"name": "AdamW", "sam": sam}}
+    entries = {"model": PLAIN, "amp": "fp16", "optimizer": {"name": "AdamW", "sam": sam}}
     learner = learner_of(dataset, **entries)
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**40})
     before = [parameter.detach().clone() for parameter in learner.network.parameters()]
@@ -157,7 +157,7 @@ def test_an_overflow_under_float16_leaves_the_step_out_and_scales_less(dataset: 
 
 
 @pytest.mark.parametrize(
-    "entries", [{"amp": "bf16"}, {"amp": "fp16"}, {"optimiser": {"sam": {}}}, {"accumulate": 2}], ids=str
+    "entries", [{"amp": "bf16"}, {"amp": "fp16"}, {"optimizer": {"sam": {}}}, {"accumulate": 2}], ids=str
 )
 def test_what_is_not_finite_names_its_pictures_on_every_path(run: Run, tmp_path: Path, entries: Any) -> None:
     with pytest.raises(InputError, match=r"(loss|gradient) is (nan|inf) in epoch \d: lower learning_rate.*\d+\.jpg"):

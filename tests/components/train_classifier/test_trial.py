@@ -59,7 +59,7 @@ def test_a_path_through_a_number_is_refused() -> None:
 
 
 def test_a_trial_is_the_training_with_its_changes_and_tells_its_score(try_: Try, dataset: Path, tmp_path: Path) -> None:
-    changes = {"learning_rate": 0.02, "optimiser": {"name": "SGD", "arguments": {"momentum": 0.5}}, "augment.flip": 0.0}
+    changes = {"learning_rate": 0.02, "optimizer": {"name": "SGD", "arguments": {"momentum": 0.5}}, "augment.flip": 0.0}
     made = try_(3.0, changes)
     assert made.result is not None
     assert made.outcome == {
@@ -70,7 +70,7 @@ def test_a_trial_is_the_training_with_its_changes_and_tells_its_score(try_: Try,
         "run_id": "",
     }
     same = resolve_config(
-        TINY, learning_rate=0.02, optimiser={"name": "SGD", "arguments": {"momentum": 0.5}}, augment={"flip": 0}
+        TINY, learning_rate=0.02, optimizer={"name": "SGD", "arguments": {"momentum": 0.5}}, augment={"flip": 0}
     )
     assert load_checkpoint(tmp_path / "out" / "best.pt").config == same.model_dump(mode="json")
 
@@ -88,9 +88,9 @@ def test_a_trial_that_is_not_made_leaves_nothing(try_: Try, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"learning_rate": 1e30, "optimiser": "SGD", "epochs": 4.0}, "loss"),  # not a number before the end
-        ({"optimiser": "Adamm"}, "unknown optimizer 'Adamm'"),
-        ({"optimiser": {"name": "Adam", "arguments": {"momentum": 0.9}}}, "has no argument 'momentum'"),
+        ({"learning_rate": 1e30, "optimizer": "SGD", "epochs": 4.0}, "loss"),  # not a number before the end
+        ({"optimizer": "Adamm"}, "unknown optimizer 'Adamm'"),
+        ({"optimizer": {"name": "Adam", "arguments": {"momentum": 0.9}}}, "has no argument 'momentum'"),
         ({"model": "inception_v3"}, "inception_v3"),  # too small a picture
         ({"epochs.more": 1}, "has no entries"),
     ],

@@ -89,7 +89,7 @@ def config(**entries: Any) -> TrainConfig:
 
 
 class Plain(torch.nn.Module):
-    """A network without batch norm and dropout: what a face gives does not depend on its neighbours."""
+    """A network without batch norm and dropout: what a face gives does not depend on its neighbors."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()

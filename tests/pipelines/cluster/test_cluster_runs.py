@@ -146,7 +146,7 @@ def test_patience_ends(cluster: Cluster, stand_in: StandIn, monkeypatch: pytest.
     with pytest.raises(ClusterError, match=r"refused \(503\)"):
         wait(cluster)
     stand_in.refuse, stand_in.states = {}, ["RUNNING", "CANCELING"]
-    with pytest.raises(ClusterError, match="was cancelled and has not ended yet"):
+    with pytest.raises(ClusterError, match="was canceled and has not ended yet"):
         wait(cluster)
 
 
@@ -158,7 +158,7 @@ def test_cancelling(cluster: Cluster, stand_in: StandIn) -> None:
     with pytest.raises(ClusterError, match="ended as CANCELED"):
         wait(cluster)
     cancel(cluster, "run-1", show=said.append)
-    assert said == ["cancelled; its pods are being stopped", "the run has already ended as CANCELED"]
+    assert said == ["canceled; its pods are being stopped", "the run has already ended as CANCELED"]
     with pytest.raises(ClusterError, match="there is no run 'run-9'"):
         cancel(cluster, "run-9")
 

@@ -217,7 +217,7 @@ def test_the_pipeline_is_launched_with_arguments(
     stand_in.states = ["RUNNING"]
     assert "state   RUNNING" in facet("status", "run-1")[1]
     assert "state   RUNNING" in facet("logs", "run-1")[1]
-    assert facet("cancel", "run-1") == (0, "cancelled; its pods are being stopped\n", "")
+    assert facet("cancel", "run-1") == (0, "canceled; its pods are being stopped\n", "")
     code, _, err = facet("wait", f"{stand_in.url}/#/runs/details/run-1")
     assert (code, err) == (1, "facet: the run ended as CANCELED\n")
     assert facet("schedule", "add", "nightly")[0] == 2

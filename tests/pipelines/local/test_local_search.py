@@ -18,7 +18,7 @@ from pipelines.search_parameters import SearchConfig
 pytestmark = pytest.mark.slow
 
 TINY = SearchConfig(
-    space={"learning_rate": [0.01, 1e30], "optimiser": ["SGD", "AdamW"]},
+    space={"learning_rate": [0.01, 1e30], "optimizer": ["SGD", "AdamW"]},
     method="grid",
     label_space="mask",
     model="base",

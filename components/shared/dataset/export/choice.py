@@ -76,15 +76,15 @@ def _class_or_none(face: Face, class_of: FaceClasses) -> int | None:
         return None
 
 
-def labelled(chosen: list[Choice], remarks: Remarks) -> list[Choice]:
+def labeled(chosen: list[Choice], remarks: Remarks) -> list[Choice]:
     """Return the images with a class; their faces without one are left out and counted."""
     kept = []
     for choice in chosen:
         faces = tuple((face, index) for face, index in choice.faces if index is not None)
         if not faces:
-            remarks.left_out["unlabelled" if choice.faces else "no_face"].append(choice.image.file_name)
+            remarks.left_out["unlabeled" if choice.faces else "no_face"].append(choice.image.file_name)
             continue
         if len(faces) < len(choice.faces):
-            remarks.notes["unlabelled_face"].append(choice.image.file_name)
+            remarks.notes["unlabeled_face"].append(choice.image.file_name)
         kept.append(Choice(choice.image, choice.split, faces))
     return kept

@@ -5,7 +5,7 @@ from typing import Any
 
 from components.shared.dataset.annotations import Face, Image
 from components.shared.dataset.archive import ImageArchive
-from components.shared.dataset.export.choice import Choice, Remarks, labelled
+from components.shared.dataset.export.choice import Choice, Remarks, labeled
 from components.shared.dataset.export.class_tree import write_class_tree
 from components.shared.dataset.export.files import by_split, write_json
 from components.shared.dataset.label_spaces import LabelSpace
@@ -26,7 +26,7 @@ def export_coco(
     `attributes` of an annotation, and `info.category_attribute` says which attribute the categories are values of.
     An image of faces of several classes is in the folder of its first face.
     """
-    kept = labelled(chosen, remarks)
+    kept = labeled(chosen, remarks)
     for choice in kept:
         if len({index for _, index in choice.faces}) > 1:
             remarks.notes["several_classes"].append(choice.image.file_name)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.archive import ImageArchive
-from components.shared.dataset.export.choice import SPLITS, Choice, Remarks, labelled
+from components.shared.dataset.export.choice import SPLITS, Choice, Remarks, labeled
 from components.shared.dataset.export.class_tree import write_class_tree
 from components.shared.dataset.export.files import write_images
 from components.shared.dataset.export.names import ascii_names
@@ -73,7 +73,7 @@ def export_yolo_classification(
     the folder names, which is the order of the label space for emotions only.
     """
     kept = []
-    for choice in labelled(chosen, remarks):
+    for choice in labeled(chosen, remarks):
         if len({index for _, index in choice.faces}) > 1:
             remarks.left_out["several_classes"].append(choice.image.file_name)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 Values = Mapping[str, Any]
 
-_XAVIER: Values = {"initialisation": "xavier"}
+_XAVIER: Values = {"initialization": "xavier"}
 _ARCFACE: Values = {"kind": "arcface", "scale": 30.0, "margin": 0.4}
 _FIVE_DROPOUTS: Values = {"kind": "multi_sample_dropout", "samples": 5, "dropout": 0.5, **_XAVIER}
 _ONE_LOGIT_GENDER: Values = {"gender": {"one_logit": True}}
@@ -57,7 +57,7 @@ PRESETS: dict[str, Values] = {
     "VITModel": {**_VIT_384, "heads": _ONE_LOGIT_GENDER},
     "BAM_ResNet": {"backbone": "bam_resnet"},
     "CBAM_ResNet": {"backbone": "cbam_resnet"},
-    "resnet_18": _imagenet("resnet18", {"initialisation": "xavier_constant"}),
+    "resnet_18": _imagenet("resnet18", {"initialization": "xavier_constant"}),
     "resnet50_linear_probe": _probe("resnet50"),
     "resnet101_linear_probe": _probe("resnet101"),
     "resnet152_linear_probe": _probe("resnet152"),

@@ -27,7 +27,7 @@ _KINDS_WITH: dict[str, tuple[str, ...]] = {
     "scale": ("arcface",),
     "margin": ("arcface",),
     "easy_margin": ("arcface",),
-    "initialisation": ("linear", "hidden", "dropout", "multi_sample_dropout"),
+    "initialization": ("linear", "hidden", "dropout", "multi_sample_dropout"),
     "one_logit": ("linear", "hidden", "dropout", "multi_sample_dropout"),
 }
 
@@ -45,7 +45,7 @@ class HeadSpec(_Frozen):
             grows by `margin` radians (Deng et al., 2019, arXiv 1801.07698), with `easy_margin` only where its cosine
             is positive.
 
-    `initialisation` is that of the layers: `default` is torch's own, `xavier` a Xavier-uniform weight with the bias
+    `initialization` is that of the layers: `default` is torch's own, `xavier` a Xavier-uniform weight with the bias
     uniform in +-1/sqrt(inputs), `xavier_constant` the same weight with a bias of 0.01. With `one_logit` a head of two
     labels computes one logit z and gives [0, z]: its softmax is the sigmoid of z, its cross entropy the binary one.
     """
@@ -57,7 +57,7 @@ class HeadSpec(_Frozen):
     scale: float = Field(default=30.0, gt=0.0)
     margin: float = Field(default=0.4, ge=0.0, lt=math.pi)
     easy_margin: bool = False
-    initialisation: Literal["default", "xavier", "xavier_constant"] = "default"
+    initialization: Literal["default", "xavier", "xavier_constant"] = "default"
     one_logit: bool = False
 
     @model_validator(mode="after")

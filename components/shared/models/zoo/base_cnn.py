@@ -32,6 +32,6 @@ class BaseCnn(nn.Module):
         self.fc = nn.Linear(128, outputs)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Float (N,3,h,w) normalised RGB -> logits (N,outputs)."""
+        """Float (N,3,h,w) normalized RGB -> logits (N,outputs)."""
         logits: torch.Tensor = self.fc(self.features(images).mean(dim=(2, 3)))
         return logits

@@ -17,7 +17,7 @@ _LEAST_CONTRAST = 0.05
 
 
 class GaborEnergies(nn.Module):
-    """Oriented contrast of the luma at several scales, and the colours, at 1/`stride` of the size. Learns nothing.
+    """Oriented contrast of the luma at several scales, and the colors, at 1/`stride` of the size. Learns nothing.
 
     At the full size, a half of it and so on down to 1/`stride`, each in its turn, a quadrature pair of Gabor filters
     for every one of 8 orientations gives the local energy sqrt(even^2 + odd^2) (Adelson and Bergen, 1985), which says

@@ -139,7 +139,7 @@ class SmallResNet(nn.Module):
         self.fc = nn.Linear(channels, outputs)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Float (N,3,h,w) normalised RGB -> logits (N,outputs)."""
+        """Float (N,3,h,w) normalized RGB -> logits (N,outputs)."""
         logits: torch.Tensor = self.fc(_pooled(self.features(self.standardise(images))).flatten(1))
         return logits
 

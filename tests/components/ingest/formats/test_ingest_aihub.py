@@ -70,12 +70,12 @@ def test_one_record_a_file(aihub):
 
 
 def test_items_12_and_13_images_and_records_without_each_other(aihub):
-    files = {"sad/here.jpg": None, "sad/alone.jpg": None, "pain/unlabelled.jpg": None}
+    files = {"sad/here.jpg": None, "sad/alone.jpg": None, "pain/unlabeled.jpg": None}
     files["sad.json"] = [record("here.jpg", "sad"), record("gone.jpg", "sad"), {"age": 3}, "text"]
     result = aihub(files)
     assert emotions(result) == {"sad/here.jpg": "sad"}
     assert dropped(result) == {"no_label_record": 1, "no_label_file_of_the_emotion": 1}
-    assert result.dropped.examples["no_label_file_of_the_emotion"] == ["pain/unlabelled.jpg"]
+    assert result.dropped.examples["no_label_file_of_the_emotion"] == ["pain/unlabeled.jpg"]
     assert result.notes.counts["record_without_an_image"] == 1
     assert result.notes.examples["record_without_an_image"] == ["gone.jpg"]
     assert result.notes.counts["record_without_a_file_name"] == 2

@@ -78,7 +78,7 @@ def count_reads(monkeypatch):
     return reads
 
 
-def test_a_zip_is_read_at_random_and_neighbours_together(tmp_path, monkeypatch):
+def test_a_zip_is_read_at_random_and_neighbors_together(tmp_path, monkeypatch):
     files = {f"{number:04}.jpg": os.urandom(20000) for number in range(1000)}
     file = write_zip(tmp_path / "a.zip", files)
     reads = count_reads(monkeypatch)

@@ -26,9 +26,9 @@ def ids(groups: list[list[Image]]) -> list[list[int]]:
     return [[image.id for image in group] for group in groups]
 
 
-def crowd(rng: np.random.Generator, count: int, centres: int, flips: int) -> np.ndarray:
-    """Fingerprints (count, 16) uint8: random centres with up to `flips` bits turned, so chains of near ones arise."""
-    bits = rng.integers(0, 2, (centres, 128), dtype=np.uint8)[rng.integers(centres, size=count)]
+def crowd(rng: np.random.Generator, count: int, centers: int, flips: int) -> np.ndarray:
+    """Fingerprints (count, 16) uint8: random centers with up to `flips` bits turned, so chains of near ones arise."""
+    bits = rng.integers(0, 2, (centers, 128), dtype=np.uint8)[rng.integers(centers, size=count)]
     for row in bits:
         row[rng.choice(128, rng.integers(flips + 1), replace=False)] ^= 1
     return np.packbits(bits, axis=1)
@@ -48,10 +48,10 @@ def brute_force(hashes: np.ndarray, limit: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, NEAR, 8, 11, MAX_DISTANCE])
-@pytest.mark.parametrize("centres", [1, 7, 60])
-def test_banded_search_finds_what_brute_force_finds(limit: int, centres: int) -> None:
+@pytest.mark.parametrize("centers", [1, 7, 60])
+def test_banded_search_finds_what_brute_force_finds(limit: int, centers: int) -> None:
     # Flips around the limit: many pairs lie just inside and just outside, and chains link the ends of a group.
-    hashes = crowd(np.random.default_rng([limit, centres]), 150, centres, limit)
+    hashes = crowd(np.random.default_rng([limit, centers]), 150, centers, limit)
     expected = brute_force(hashes, limit)
     assert ids(near_duplicates(images(hashes), limit)) == expected
     assert limit == 0 or any(len(group) > 2 for group in expected)

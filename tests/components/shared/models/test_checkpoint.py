@@ -82,7 +82,7 @@ def test_foreign_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytes
 def test_a_file_of_an_older_format_says_what_to_do(tmp_path: Path) -> None:
     torch.save({"format_version": 1, "model": "base", "heads": []}, tmp_path / "old.pt")
     with pytest.raises(
-        InputError, match=r"not a checkpoint of format 2: it has format 1\. Train again .* 'pretrained'"
+        InputError, match=r"not a checkpoint of format 3: it has format 1\. Train again .* 'pretrained'"
     ):
         load_checkpoint(tmp_path / "old.pt")
 

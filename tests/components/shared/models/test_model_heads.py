@@ -205,9 +205,9 @@ def test_hidden_head_is_linear_dropout_relu_linear() -> None:
 
 @pytest.mark.parametrize("kind", [{}, {"kind": "hidden", "hidden": 300}])
 @pytest.mark.parametrize("name", ["default", "xavier", "xavier_constant"])
-def test_initialisations(name: str, kind: dict[str, Any]) -> None:
+def test_initializations(name: str, kind: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    head = make_head(1280, [HeadSpec(initialisation=name, **kind)], [18])
+    head = make_head(1280, [HeadSpec(initialization=name, **kind)], [18])
     for layer in [module for module in head.modules() if isinstance(module, torch.nn.Linear)]:
         inputs, outputs = layer.in_features, layer.out_features
         bound = 1 / math.sqrt(inputs) if name == "default" else math.sqrt(6 / (inputs + outputs))

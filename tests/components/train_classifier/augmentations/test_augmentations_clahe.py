@@ -5,7 +5,7 @@ import pytest
 from augmentation_pictures import made, noise, smooth
 
 from components.train_classifier.augmentations.lightness import put_lightness, take_lightness
-from components.train_classifier.augmentations.local_contrast import equalise
+from components.train_classifier.augmentations.local_contrast import equalize
 from components.train_classifier.augmentations.ranges import STRIP
 
 
@@ -59,10 +59,10 @@ def plain_clahe(plane: np.ndarray, clip: float, down: int, across: int) -> np.nd
 @pytest.mark.parametrize(
     ("size", "tiles"), [((32, 40), (4, 5)), ((37, 29), (4, 3)), ((16, 24), (8, 8)), ((20, 20), (1, 1))]
 )
-def test_equalise_agrees_with_the_plain_algorithm(clip: float, size: tuple[int, int], tiles: tuple[int, int]) -> None:
+def test_equalize_agrees_with_the_plain_algorithm(clip: float, size: tuple[int, int], tiles: tuple[int, int]) -> None:
     for plane in (smooth(*size)[..., 1] // 3 + 60, noise(*size)[..., 0]):
         expected = plain_clahe(plane, clip, *tiles)
-        difference = np.abs(equalise(plane, clip, tiles).astype(int) - expected)
+        difference = np.abs(equalize(plane, clip, tiles).astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.05  # float32 against float64 at a half
 
 
@@ -70,12 +70,12 @@ def test_strips_of_a_large_plane_do_not_show() -> None:
     plane = smooth(130, 128)[..., 0]  # two strips
     assert plane.size > STRIP
     expected = plain_clahe(plane, 3.0, 8, 8)
-    assert np.abs(equalise(plane, 3.0, (8, 8)).astype(int) - expected).max() <= 1
+    assert np.abs(equalize(plane, 3.0, (8, 8)).astype(int) - expected).max() <= 1
 
 
-def test_lightness_of_known_colours() -> None:
-    colours = np.array([[[0, 0, 0], [255, 255, 255], [119, 119, 119], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
-    lightness = take_lightness(colours).lightness[0] / 2.55
+def test_lightness_of_known_colors() -> None:
+    colors = np.array([[[0, 0, 0], [255, 255, 255], [119, 119, 119], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    lightness = take_lightness(colors).lightness[0] / 2.55
     assert lightness == pytest.approx([0, 100, 50.03, 53.24, 87.73, 32.30], abs=0.4)
 
 
@@ -87,7 +87,7 @@ def test_lightness_out_and_in_again() -> None:
     raised = np.minimum(lab.lightness.astype(int) + 20, 255).astype(np.uint8)
     again = take_lightness(put_lightness(lab, raised))
     inside = (lab.lightness > 40) & (lab.lightness < 200)
-    gray = np.ptp(pixels.astype(int), axis=2) < 60  # strong colours leave sRGB when they get lighter
+    gray = np.ptp(pixels.astype(int), axis=2) < 60  # strong colors leave sRGB when they get lighter
     assert np.abs(again.lightness.astype(int) - raised)[inside & gray].max() <= 2
 
 

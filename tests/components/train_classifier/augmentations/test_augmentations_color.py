@@ -1,4 +1,4 @@
-"""What the colour, noise, blur and hole transforms do, against plain formulas and other libraries."""
+"""What the color, noise, blur and hole transforms do, against plain formulas and other libraries."""
 
 import colorsys
 
@@ -88,7 +88,7 @@ def test_noise_has_the_stated_spread() -> None:
     assert 8 < min(spreads) < 14 and 45 < max(spreads) < 54
 
 
-def test_noise_behind_the_normalisation_is_added_at_its_equal_place() -> None:
+def test_noise_behind_the_normalization_is_added_at_its_equal_place() -> None:
     middle = np.full((300, 300, 3), 128, np.uint8)
     added = normalized_noise(middle, np.random.default_rng(0), normalization=NORMALIZATION, deviation=0.5) / 255.0
     normal = (added - 128 / 255) / np.array(NORMALIZATION.std)
@@ -129,7 +129,7 @@ def test_dropout_paints_its_holes() -> None:
     assert max(default) == 8 * 64 and min(default) > 4 * 64, "eight holes, which may overlap"
 
 
-def test_erasing_takes_the_stated_area_in_the_mean_colour() -> None:
+def test_erasing_takes_the_stated_area_in_the_mean_color() -> None:
     white = np.full((112, 112, 3), 255, np.uint8)
     mean = [round(255 * value) for value in NORMALIZATION.mean]
     for area, low, high in (((0.05, 0.05), 0.047, 0.053), ((0.02, 0.1), 0.018, 0.102)):

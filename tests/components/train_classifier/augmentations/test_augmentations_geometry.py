@@ -30,8 +30,8 @@ def marked(row: float, column: float) -> np.ndarray:
     return np.repeat(np.rint(spot).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def centre_of(pixels: np.ndarray, near: tuple[float, float] | None = None) -> tuple[float, float]:
-    """The spot's centre; `near` leaves out what is mirrored elsewhere."""
+def center_of(pixels: np.ndarray, near: tuple[float, float] | None = None) -> tuple[float, float]:
+    """The spot's center; `near` leaves out what is mirrored elsewhere."""
     weights = pixels[..., 0].astype(float)
     rows, columns = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
     if near is not None:
@@ -61,7 +61,7 @@ def test_shift_scale_rotate_moves_a_point_where_the_formula_says(angle: float, s
         scale=fixed(scale),
         rotate=fixed(angle),
     )
-    assert centre_of(changed, near=expected) == pytest.approx(expected, abs=0.1)
+    assert center_of(changed, near=expected) == pytest.approx(expected, abs=0.1)
 
 
 def test_right_angles_and_whole_pixels_are_exact() -> None:
@@ -78,7 +78,7 @@ def test_right_angles_and_whole_pixels_are_exact() -> None:
 def test_draws_cover_their_ranges() -> None:
     rows, columns = zip(
         *(
-            centre_of(
+            center_of(
                 shift_scale_rotate(
                     marked(60, 45), np.random.default_rng(s), shift=(-0.1, 0.1), scale=(0, 0), rotate=(0, 0)
                 )
@@ -161,17 +161,17 @@ def test_grid_distortion_stretches_its_parts() -> None:
     assert (changed == changed[:1]).all(), "columns stay straight"
 
 
-def test_optical_distortion_pulls_towards_the_middle_with_positive_k() -> None:
+def test_optical_distortion_pulls_toward_the_middle_with_positive_k() -> None:
     row, column = 20.0, 15.0
     changed = optical_distortion(marked(row, column), np.random.default_rng(0), limit=fixed(0.3), shift=fixed(0))
-    found = centre_of(changed)
+    found = center_of(changed)
     # Where the spot is seen now, the formula must point back to where it was.
     u, v = (found[1] - 44.5) / 90, (found[0] - 59.5) / 120
     bend = 1 + 0.3 * (u * u + v * v) + 0.3 * (u * u + v * v) ** 2
     assert (59.5 + v * bend * 120, 44.5 + u * bend * 90) == pytest.approx((row, column), abs=0.2)
     assert found[0] > row + 1 and found[1] > column + 1
     middle = optical_distortion(marked(59.5, 44.5), np.random.default_rng(0), limit=fixed(-0.3), shift=fixed(0))
-    assert centre_of(middle) == pytest.approx((59.5, 44.5), abs=0.05)
+    assert center_of(middle) == pytest.approx((59.5, 44.5), abs=0.05)
 
 
 def test_homography_maps_its_points() -> None:

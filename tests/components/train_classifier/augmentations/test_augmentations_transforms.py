@@ -15,7 +15,7 @@ from serving.runtime.errors import InputError
 
 SIZES = [(1, 1), (1, 7), (9, 1), (2, 2), (8, 700), (700, 8), (31, 45)]
 
-# What moves nothing and changes no colour, for the transforms that have such arguments.
+# What moves nothing and changes no color, for the transforms that have such arguments.
 NEUTRAL: dict[str, dict[str, Any]] = {
     "ColorJitter": {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0},
     "GridDistortion": {"limit": 0},

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.train_classifier.augmentations.face_color import erase, jitter_colors, recolour
+from components.train_classifier.augmentations.face_color import erase, jitter_colors, recolor
 from components.train_classifier.augmentations.face_cut import cut_face, random_rect
 from components.train_classifier.augmentations.ranges import Pixels
 from components.train_classifier.config.augmentation import Augment
@@ -79,7 +79,7 @@ def test_rects_cover_the_range_of_areas_and_places() -> None:
 def test_everything_off_changes_nothing() -> None:
     pixels = picture()
     rng = np.random.default_rng(0)
-    np.testing.assert_array_equal(recolour(pixels, rng, augment=OFF, fill=FILL), pixels)
+    np.testing.assert_array_equal(recolor(pixels, rng, augment=OFF, fill=FILL), pixels)
     np.testing.assert_array_equal(cut(pixels, (3, 4, 13, 14), (10, 10), OFF), pixels[4:14, 3:13])
     barely = OFF.model_copy(update={"rotation": 1e-9})
     np.testing.assert_array_equal(cut(pixels, (3, 4, 13, 14), (10, 10), barely), pixels[4:14, 3:13])

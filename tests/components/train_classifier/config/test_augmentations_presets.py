@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from components.train_classifier.augmentations.build import Augmentation, make_augmentation
-from components.train_classifier.augmentations.face_color import recolour
+from components.train_classifier.augmentations.face_color import recolor
 from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.config.augmentation import AUGMENTATION_NAMES, Augment, AugmentationSpec
 from components.train_classifier.config.augmentation_presets import PRESETS, frame_of
@@ -125,7 +125,7 @@ def test_whole_image_presets_cut_nothing() -> None:
         np.testing.assert_array_equal(named(name).eval_pixels(PNG, BOX, rule(name)), expected)
 
 
-CENTRES = {
+CENTERS = {
     "CustomAugmentation": (320, 256),
     "MyAugmentationCenter": (256, 256),
     "GoodAugmentation": (256, 256),
@@ -136,14 +136,14 @@ CENTRES = {
 }
 
 
-@pytest.mark.parametrize("name", [*CENTRES, "MyAugmentationBust"])
-def test_frames_are_the_centre_crops_of_a_photo(name: str) -> None:
+@pytest.mark.parametrize("name", [*CENTERS, "MyAugmentationBust"])
+def test_frames_are_the_center_crops_of_a_photo(name: str) -> None:
     picture = torch.from_numpy(PHOTO).permute(2, 0, 1)
     if name == "MyAugmentationBust":
         expected = functional.center_crop(functional.pad(picture, [114, 0, 114, 114]), [360, 360])
     else:
         # The half pixel of an odd difference is left to the one side or the other.
-        height, width = CENTRES[name]
+        height, width = CENTERS[name]
         expected = functional.crop(picture, (512 - height) // 2, (384 - width) // 2, height, width)
     pixels = named(name, *expected.shape[1:]).eval_pixels(PNG, BOX, rule(name))
     np.testing.assert_array_equal(pixels, expected.permute(1, 2, 0).numpy())
@@ -158,7 +158,7 @@ def test_the_face_preset_is_what_augment_says() -> None:
         rng = np.random.default_rng(seed)
         rect = crop_rect((512, 384), BOX, CROP, size)
         pixels = cut_face(PNG, header, rect, CROP.min_decode, rng, input_size=size, augment=augment, fill=fill)
-        expected = recolour(pixels, rng, augment=augment, fill=fill)
+        expected = recolor(pixels, rng, augment=augment, fill=fill)
         found = augmentation.train_pixels(PNG, BOX, CROP, np.random.default_rng(seed))
         np.testing.assert_array_equal(found, expected)
 

@@ -14,7 +14,7 @@ from components.train_classifier.config.objective import (
     LossSpec,
     MixingSpec,
     ObjectiveSpec,
-    OptimiserSpec,
+    OptimizerSpec,
     PseudoLabelSpec,
     SamplingSpec,
     ScheduleSpec,
@@ -24,7 +24,7 @@ from components.train_classifier.config.objective import (
 EXAMPLES: dict[type[BaseModel], int] = {
     LossSpec: 1,
     ObjectiveSpec: 1,
-    OptimiserSpec: 1,
+    OptimizerSpec: 1,
     ScheduleSpec: 3,
     SamplingSpec: 1,
     MixingSpec: 1,
@@ -68,7 +68,7 @@ def test_specs_are_frozen_and_closed(model: type[BaseModel]) -> None:
 def test_whole_floats_are_numbers_of_things() -> None:
     spec = ScheduleSpec(name="MultiStepLR", arguments={"milestones": [2.0, 4.0], "gamma": 0.5})
     assert repr(spec.arguments) == "{'milestones': [2, 4], 'gamma': 0.5}"
-    assert OptimiserSpec(arguments={"nesterov": True}).arguments["nesterov"] is True
+    assert OptimizerSpec(arguments={"nesterov": True}).arguments["nesterov"] is True
 
 
 def test_it_needs_no_torch() -> None:

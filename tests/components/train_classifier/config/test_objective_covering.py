@@ -18,7 +18,7 @@ from components.shared.options import parse_options
 from components.train_classifier.config.objective import (
     MixingSpec,
     ObjectiveSpec,
-    OptimiserSpec,
+    OptimizerSpec,
     SoftTargetSpec,
 )
 from components.train_classifier.config.training import IMAGENET
@@ -32,7 +32,7 @@ from serving.runtime.errors import InputError
 
 LOSSES = ("cross_entropy", "focal", "label_smoothing", "f1", "bce")
 SPACES = ("gender", "mask", "gender_age", "mask_gender_age", "all")
-OPTIMISERS: tuple[dict[str, Any], ...] = (
+OPTIMIZERS: tuple[dict[str, Any], ...] = (
     {"name": "SGD", "arguments": {"momentum": 0.9}},
     {"name": "Adam_GC"},
     {"name": "AdamW"},
@@ -102,7 +102,7 @@ def test_two_steps(row: tuple[int, ...]) -> None:
         return
     network = build_network(model, named, IMAGENET)
     optimizer = make_optimizer(
-        network, parse_options(OptimiserSpec, OPTIMISERS[row[2]], "optimiser"), learning_rate=0.01, weight_decay=5e-4
+        network, parse_options(OptimizerSpec, OPTIMIZERS[row[2]], "optimizer"), learning_rate=0.01, weight_decay=5e-4
     )
     images = torch.from_numpy(np.random.default_rng(0).integers(256, size=(len(PEOPLE), 16, 12, 3), dtype=np.uint8))
     before = [weight.detach().clone() for weight in network.parameters()]

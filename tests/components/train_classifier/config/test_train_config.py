@@ -38,7 +38,7 @@ def test_a_truth_value_may_be_text(text: str, meant: bool) -> None:
         ({"objective": {"loss": "focl"}}, ["'objective.loss.name' ", "did you mean 'focal'", "label_smoothing"]),
         ({"network": {"head": {"kind": "arcfaec"}}}, ["'network' ", "arcface"]),
         ({"scheduler": "step"}, ["'scheduler.name' ", "did you mean 'StepLR'", "one_cycle"]),
-        ({"optimiser": {"name": "AdamX"}}, ["'optimiser.name' ", "did you mean 'Adam", "SGDW"]),
+        ({"optimizer": {"name": "AdamX"}}, ["'optimizer.name' ", "did you mean 'Adam", "SGDW"]),
         ({"normalization": "imagnet"}, ["'normalization' ", "imagenet, computed, or values"]),
         ({"augmentation": "Augmentation384"}, ["'augmentation", "did you mean 'Augmentation_384'"]),
         ({"augmentation": {"frame": [0.5, 0, 0.5, 1]}}, ["'augmentation", "left < right"]),
@@ -97,9 +97,9 @@ def test_importing_the_config_loads_no_torch() -> None:
 
 
 def test_the_names_that_a_config_knows_are_those_that_there_are() -> None:
-    from components.train_classifier.config.objective import OPTIMISER_NAMES, SCHEDULER_NAMES
+    from components.train_classifier.config.objective import OPTIMIZER_NAMES, SCHEDULER_NAMES
     from components.train_classifier.optimization.optimizers import OPTIMIZERS
     from components.train_classifier.optimization.schedules import FACTORS, TORCH_SCHEDULERS
 
-    assert set(OPTIMISER_NAMES) == set(OPTIMIZERS)
+    assert set(OPTIMIZER_NAMES) == set(OPTIMIZERS)
     assert set(SCHEDULER_NAMES) == set(FACTORS | TORCH_SCHEDULERS)

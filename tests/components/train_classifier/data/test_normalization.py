@@ -1,4 +1,4 @@
-"""The normalisation computed from the training faces (item 10: equal to a brute-force reference)."""
+"""The normalization computed from the training faces (item 10: equal to a brute-force reference)."""
 
 import threading
 import weakref

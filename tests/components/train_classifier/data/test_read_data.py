@@ -14,10 +14,10 @@ def test_certainty_and_uncertain_persons_are_for_training_alone(dataset: Path, t
     soft = {"certainty": {"gender": 0.95}, "uncertain": {"gender": str(tmp_path / "persons.csv")}}
     data = read_data(config(label_space="gender", soft_targets=soft), dataset / "annotations.json")
     rows = {"male": [0.95, 0.05], "female": [0.05, 0.95]}
-    wanted = [rows[face.attributes["gender"]] for face in data.train.labelled]
-    wanted[[face.file_name for face in data.train.labelled].index("3.jpg")] = [0.5, 0.5]
+    wanted = [rows[face.attributes["gender"]] for face in data.train.labeled]
+    wanted[[face.file_name for face in data.train.labeled].index("3.jpg")] = [0.5, 0.5]
     np.testing.assert_allclose(data.train.targets[0], wanted, atol=1e-6)
-    assert [face.file_name for face in data.val.labelled] == [f"{number}.jpg" for number in range(24, 33)]
+    assert [face.file_name for face in data.val.labeled] == [f"{number}.jpg" for number in range(24, 33)]
     np.testing.assert_array_equal(data.val.targets[0], np.eye(2)[[number % 2 for number in range(24, 33)]])
 
 

@@ -53,7 +53,7 @@ def test_class_balanced_draws_all_classes_equally_often(counts: tuple[int, ...])
             assert times.max() - times.min() <= 1, "every face of a class has its turn"
 
 
-def test_class_balanced_favours_no_class_over_the_epochs() -> None:
+def test_class_balanced_favors_no_class_over_the_epochs() -> None:
     labels = classes(50, 3)
     extra = [np.bincount(labels[epoch_order(BALANCED, labels, seed=1, epoch=epoch)])[0] for epoch in range(64)]
     assert set(extra) == {26, 27} and 16 <= extra.count(27) <= 48

@@ -1,4 +1,4 @@
-"""Pseudo-labelling (mask 69): the ramp, the share of a batch, labels in evaluation mode."""
+"""Pseudo-labeling (mask 69): the ramp, the share of a batch, labels in evaluation mode."""
 
 import copy
 
@@ -12,8 +12,8 @@ from components.train_classifier.config.objective import PseudoLabelSpec
 from components.train_classifier.objective.pseudo_labels import (
     pseudo_targets,
     pseudo_weight,
-    unlabelled_order,
-    unlabelled_share,
+    unlabeled_order,
+    unlabeled_share,
 )
 from serving.runtime.errors import InputError
 
@@ -23,7 +23,7 @@ ON = PseudoLabelSpec(enabled=True)
 def test_off_by_default() -> None:
     assert not PseudoLabelSpec().enabled
     assert pseudo_weight(PseudoLabelSpec(), 10**6) == 0
-    assert unlabelled_share(PseudoLabelSpec(), 64) == 0
+    assert unlabeled_share(PseudoLabelSpec(), 64) == 0
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_the_second_stage_has_full_weight_at_once() -> None:
 
 @pytest.mark.parametrize(("share", "size", "expected"), [(0.5, 64, 32), (0.5, 2, 1), (0.01, 8, 1), (0.99, 8, 7)])
 def test_a_batch_always_has_both_kinds(share: float, size: int, expected: int) -> None:
-    assert unlabelled_share(PseudoLabelSpec(enabled=True, share=share), size) == expected
+    assert unlabeled_share(PseudoLabelSpec(enabled=True, share=share), size) == expected
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    first = unlabelled_order(10, 25, seed=1, epoch=2)
+    first = unlabeled_order(10, 25, seed=1, epoch=2)
     assert len(first) == 25 and np.bincount(first).min() == 2
-    np.testing.assert_array_equal(first, unlabelled_order(10, 25, seed=1, epoch=2))
-    assert not np.array_equal(first, unlabelled_order(10, 25, seed=1, epoch=3))
+    np.testing.assert_array_equal(first, unlabeled_order(10, 25, seed=1, epoch=2))
+    assert not np.array_equal(first, unlabeled_order(10, 25, seed=1, epoch=3))
 
 
 def test_labels_come_from_evaluation_mode_and_move_nothing() -> None:

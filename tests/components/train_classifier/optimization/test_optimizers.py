@@ -1,4 +1,4 @@
-"""Optimizers by name (mask 12, 60; emotion 46): all of torch's, gradient centralisation, groups."""
+"""Optimizers by name (mask 12, 60; emotion 46): all of torch's, gradient centralization, groups."""
 
 import copy
 import io
@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from components.shared.options import parse_options
-from components.train_classifier.config.objective import OptimiserSpec
-from components.train_classifier.optimization.gradient_centralization import centralise
+from components.train_classifier.config.objective import OptimizerSpec
+from components.train_classifier.optimization.gradient_centralization import centralize
 from components.train_classifier.optimization.optimizers import OPTIMIZERS, make_optimizer
 from components.train_classifier.optimization.sam import SharpnessAware
 from serving.runtime.errors import InputError
 
 
 class Net(nn.Module):
-    """A stem, a middle and a head; `matrices_only` leaves biases and normalisation out."""
+    """A stem, a middle and a head; `matrices_only` leaves biases and normalization out."""
 
     def __init__(self, *, matrices_only: bool = False) -> None:
         super().__init__()
@@ -36,8 +36,8 @@ def net_for(name: str) -> Net:
     return Net(matrices_only=name.startswith("Muon"))
 
 
-def spec(**values: Any) -> OptimiserSpec:
-    return parse_options(OptimiserSpec, values, "optimiser")
+def spec(**values: Any) -> OptimizerSpec:
+    return parse_options(OptimizerSpec, values, "optimizer")
 
 
 def plain(optimizer: torch.optim.Optimizer | SharpnessAware) -> torch.optim.Optimizer:
@@ -128,10 +128,10 @@ def test_sgdw_shrinks_the_weights_beside_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (8, 3, 5, 5)])
-def test_centralisation_against_its_formula(shape: tuple[int, ...]) -> None:
+def test_centralization_against_its_formula(shape: tuple[int, ...]) -> None:
     gradient = torch.randn(shape, dtype=torch.float64)
     found = gradient.clone()
-    centralise(found)
+    centralize(found)
     if len(shape) == 1:
         assert torch.equal(found, gradient)
         return
@@ -140,8 +140,8 @@ def test_centralisation_against_its_formula(shape: tuple[int, ...]) -> None:
     assert found.flatten(1).mean(dim=1).abs().max() < 1e-15
 
 
-@pytest.mark.parametrize("values", [{"name": "SGD_GC"}, {"name": "SGD", "gradient_centralisation": True}])
-def test_steps_use_centralised_gradients(values: dict[str, Any]) -> None:
+@pytest.mark.parametrize("values", [{"name": "SGD_GC"}, {"name": "SGD", "gradient_centralization": True}])
+def test_steps_use_centralized_gradients(values: dict[str, Any]) -> None:
     model = Net()
     optimizer = plain(make_optimizer(model, spec(**values), learning_rate=0.1, weight_decay=0.0))
     before = copy.deepcopy(model.state_dict())

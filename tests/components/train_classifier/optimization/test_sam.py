@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation against a step written out by hand (emotion 45)."""
+"""Sharpness-aware minimization against a step written out by hand (emotion 45)."""
 
 import io
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.train_classifier.config.objective import OptimiserSpec, SamSpec
+from components.train_classifier.config.objective import OptimizerSpec, SamSpec
 from components.train_classifier.optimization.optimizers import make_optimizer
 from components.train_classifier.optimization.sam import SharpnessAware
 
@@ -104,7 +104,7 @@ def test_the_climb_does_not_depend_on_the_scale_of_the_loss() -> None:
 
 
 def test_its_state_holds_the_moments_and_goes_on_exactly() -> None:
-    spec = OptimiserSpec(name="Adam", sam=SamSpec())
+    spec = OptimizerSpec(name="Adam", sam=SamSpec())
     whole, broken = net(), net()
     optimizer = make_optimizer(whole, spec, learning_rate=0.01)
     assert isinstance(optimizer, SharpnessAware) and optimizer.rho == 0.05

@@ -66,11 +66,11 @@ def card(height: int = 32, width: int = 24, **crop: float) -> ModelCard:
 
 
 RAMP = np.tile(np.linspace(0, 255, 48).astype(np.uint8), (32, 1))
-COLOUR = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)], axis=2)
+COLOR = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)], axis=2)
 
 
 def half_transparent(mode: str) -> Image.Image:
-    image = Image.fromarray(COLOUR).convert("L" if mode == "LA" else "RGB")
+    image = Image.fromarray(COLOR).convert("L" if mode == "LA" else "RGB")
     image.putalpha(Image.fromarray(np.repeat(np.uint8([[0], [255]]), 16, axis=0).repeat(48, axis=1)))
     return image
 
@@ -82,46 +82,46 @@ def laid_on_white(opaque: np.ndarray) -> np.ndarray:
 
 
 GRAY = np.stack([RAMP] * 3, axis=2)
-PALETTE = Image.fromarray(COLOUR).quantize(16, dither=Image.Dither.NONE)
+PALETTE = Image.fromarray(COLOR).quantize(16, dither=Image.Dither.NONE)
 TABLE = {
-    "jpeg": (encode(COLOUR), COLOUR, 3),
-    "jpeg 4:2:0": (encode(COLOUR, subsampling=2), COLOUR, 6),
-    "jpeg progressive": (encode(COLOUR, progressive=True), COLOUR, 3),
+    "jpeg": (encode(COLOR), COLOR, 3),
+    "jpeg 4:2:0": (encode(COLOR, subsampling=2), COLOR, 6),
+    "jpeg progressive": (encode(COLOR, progressive=True), COLOR, 3),
     "jpeg gray": (encode(RAMP), GRAY, 1),
-    "jpeg cmyk": (encode(Image.fromarray(COLOUR).convert("CMYK")), COLOUR, 4),
-    "jpeg rgb": (encode(COLOUR, keep_rgb=True), COLOUR, 2),
-    "png rgb": (encode(COLOUR, "PNG"), COLOUR, 0),
+    "jpeg cmyk": (encode(Image.fromarray(COLOR).convert("CMYK")), COLOR, 4),
+    "jpeg rgb": (encode(COLOR, keep_rgb=True), COLOR, 2),
+    "png rgb": (encode(COLOR, "PNG"), COLOR, 0),
     "png gray": (encode(RAMP, "PNG"), GRAY, 0),
     "png 1 bit": (encode(Image.fromarray(RAMP > 127), "PNG"), np.where(GRAY > 127, 255, 0), 0),
     "png 16 bit gray": (encode(RAMP.astype(np.uint16) * 256 + 77, "PNG"), GRAY, 0),
     "png palette": (encode(PALETTE, "PNG"), np.asarray(PALETTE.convert("RGB")), 0),
-    "png rgba": (encode(half_transparent("RGBA"), "PNG"), laid_on_white(COLOUR), 0),
+    "png rgba": (encode(half_transparent("RGBA"), "PNG"), laid_on_white(COLOR), 0),
     "png la": (
         encode(half_transparent("LA"), "PNG"),
-        laid_on_white(np.stack([np.asarray(Image.fromarray(COLOUR).convert("L"))] * 3, axis=2)),
+        laid_on_white(np.stack([np.asarray(Image.fromarray(COLOR).convert("L"))] * 3, axis=2)),
         0,
     ),
-    "png colour key": (
+    "png color key": (
         encode(np.zeros((4, 4, 3), np.uint8), "PNG", transparency=(0, 0, 0)),
         np.full((4, 4, 3), 255, np.uint8),
         0,
     ),
-    "bmp": (encode(COLOUR, "BMP"), COLOUR, 0),
+    "bmp": (encode(COLOR, "BMP"), COLOR, 0),
     "bmp gray": (encode(RAMP, "BMP"), GRAY, 0),
-    "webp lossless": (encode(COLOUR, "WEBP", lossless=True), COLOUR, 0),
-    "webp": (encode(COLOUR, "WEBP", quality=95), COLOUR, 6),
-    "webp rgba": (encode(half_transparent("RGBA"), "WEBP", lossless=True), laid_on_white(COLOUR), 0),
+    "webp lossless": (encode(COLOR, "WEBP", lossless=True), COLOR, 0),
+    "webp": (encode(COLOR, "WEBP", quality=95), COLOR, 6),
+    "webp rgba": (encode(half_transparent("RGBA"), "WEBP", lossless=True), laid_on_white(COLOR), 0),
     "gif": (encode(PALETTE, "GIF"), np.asarray(PALETTE.convert("RGB")), 0),
     "gif, first frame": (
         encode(PALETTE, "GIF", save_all=True, append_images=[Image.new("RGB", PALETTE.size, "red")]),
         np.asarray(PALETTE.convert("RGB")),
         0,
     ),
-    "ppm": (encode(COLOUR, "PPM"), COLOUR, 0),
+    "ppm": (encode(COLOR, "PPM"), COLOR, 0),
     "pgm": (encode(RAMP, "PPM"), GRAY, 0),
     "pgm 16 bit": (encode(RAMP.astype(np.uint16) * 256 + 77, "PPM"), GRAY, 0),
-    "tiff": (encode(COLOUR, "TIFF"), COLOUR, 0),
-    "tiff lzw": (encode(COLOUR, "TIFF", compression="tiff_lzw"), COLOUR, 0),
+    "tiff": (encode(COLOR, "TIFF"), COLOR, 0),
+    "tiff lzw": (encode(COLOR, "TIFF", compression="tiff_lzw"), COLOR, 0),
     "tiff 16 bit gray": (encode(RAMP.astype(np.uint16) * 256 + 77, "TIFF"), GRAY, 0),
-    "tiff cmyk": (encode(Image.fromarray(COLOUR).convert("CMYK"), "TIFF"), COLOUR, 1),
+    "tiff cmyk": (encode(Image.fromarray(COLOR).convert("CMYK"), "TIFF"), COLOR, 1),
 }

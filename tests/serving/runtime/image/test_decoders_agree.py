@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding 
 
 
 def drawn(height: int, width: int) -> np.ndarray:
-    """A face-like drawing: soft shading, hard coloured edges and some grain."""
+    """A face-like drawing: soft shading, hard colored edges and some grain."""
     picture = Image.fromarray(smooth(height, width))
     draw = ImageDraw.Draw(picture)
     draw.ellipse((width * 0.2, height * 0.1, width * 0.8, height * 0.9), fill=(224, 180, 150), outline=(60, 30, 20))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from encoded_pictures import COLOUR, PALETTE, TABLE, card, encode, smooth
+from encoded_pictures import COLOR, PALETTE, TABLE, card, encode, smooth
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -29,10 +29,10 @@ def test_reasons() -> None:
     assert reason(b"") == "empty"
     assert reason(b"hello") == "not_an_image"
     assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n") == "not_an_image"
-    assert reason(encode(COLOUR)[:-40]) == "truncated"
-    assert reason(encode(COLOUR, "PNG")[:-40]) == "truncated"
-    assert reason(encode(COLOUR), max_pixels=48 * 32 - 1) == "too_large"
-    assert decode(encode(COLOUR), max_pixels=48 * 32).shape == (32, 48, 3)
+    assert reason(encode(COLOR)[:-40]) == "truncated"
+    assert reason(encode(COLOR, "PNG")[:-40]) == "truncated"
+    assert reason(encode(COLOR), max_pixels=48 * 32 - 1) == "too_large"
+    assert decode(encode(COLOR), max_pixels=48 * 32).shape == (32, 48, 3)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:

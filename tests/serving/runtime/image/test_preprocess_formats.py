@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from encoded_pictures import COLOUR, ORIENTATION, SHOWN, TABLE, card, difference, encode, smooth
+from encoded_pictures import COLOR, ORIENTATION, SHOWN, TABLE, card, difference, encode, smooth
 from PIL import Image
 
 from serving.runtime.errors import ImageError
@@ -25,13 +25,13 @@ def test_every_format_and_mode_becomes_rgb(name: str) -> None:
 
 
 def test_16_bit_rgb_keeps_the_high_byte() -> None:
-    wide = (COLOUR.astype(np.uint16) * 256 + 77).astype(">u2")
+    wide = (COLOR.astype(np.uint16) * 256 + 77).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in wide)
     data = b"\x89PNG\r\n\x1a\n"
     header = struct.pack(">IIBBBBB", 48, 32, 16, 2, 0, 0, 0)
     for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
         data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    assert np.array_equal(decode(data), COLOUR)
+    assert np.array_equal(decode(data), COLOR)
 
 
 @pytest.mark.parametrize(

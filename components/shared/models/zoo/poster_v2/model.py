@@ -15,7 +15,7 @@ from components.shared.models.zoo.poster_v2.ir50 import CHANNELS, Ir50
 from components.shared.models.zoo.poster_v2.mobilefacenet import MobileFaceNet
 from components.shared.models.zoo.poster_v2.unused import add_unused
 from components.shared.models.zoo.poster_v2.vision_transformer import DIM, VisionTransformer
-from components.shared.models.zoo.poster_v2.window_attention import FeedForward, NormalisedTokens, WindowAttention
+from components.shared.models.zoo.poster_v2.window_attention import FeedForward, NormalizedTokens, WindowAttention
 
 FACE_SIZE = 112
 WINDOWS = (28, 14, 7)
@@ -41,7 +41,7 @@ class PosterV2(nn.Module):
         self.last_face_conv = nn.Conv2d(512, CHANNELS[2], 3, padding=1)
         self.ir_back = Ir50()
         self.conv1, self.conv2, self.conv3 = (_halving(channels, channels) for channels in CHANNELS)
-        self.window1, self.window2, self.window3 = map(NormalisedTokens, CHANNELS)
+        self.window1, self.window2, self.window3 = map(NormalizedTokens, CHANNELS)
         self.attn1, self.attn2, self.attn3 = map(WindowAttention, CHANNELS, WINDOWS)
         self.ffn1, self.ffn2, self.ffn3 = map(FeedForward, CHANNELS, DROP_PATHS)
         self.embed_q = nn.Sequential(_halving(CHANNELS[0], DIM), _halving(DIM, DIM))
@@ -58,12 +58,12 @@ class PosterV2(nn.Module):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Float (N,3,h,w) normalised RGB, 224x224 in the paper -> logits (N,outputs)."""
+        """Float (N,3,h,w) normalized RGB, 224x224 in the paper -> logits (N,outputs)."""
         logits: torch.Tensor = self.VIT.head(self.features(images))
         return logits
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Float (N,3,h,w) normalised RGB -> what the head reads, (N,768)."""
+        """Float (N,3,h,w) normalized RGB -> what the head reads, (N,768)."""
         faces = functional.interpolate(images, size=(FACE_SIZE, FACE_SIZE), mode="nearest")
         return self.VIT.features(self._tokens(faces))
 
@@ -83,13 +83,13 @@ def _halving(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def _attend(
-    window: NormalisedTokens,
+    window: NormalizedTokens,
     attention: WindowAttention,
     feed_forward: FeedForward,
     image: torch.Tensor,
     landmarks: torch.Tensor,
 ) -> torch.Tensor:
-    """One level: image and landmark maps (N,C,w,w) -> (N,C,w,w). The residual starts at the normalised image."""
+    """One level: image and landmark maps (N,C,w,w) -> (N,C,w,w). The residual starts at the normalized image."""
     tokens = window(image)
     mixed = feed_forward(tokens, attention(tokens, landmarks))
     return torch.unflatten(mixed.transpose(1, 2), 2, image.shape[2:])

@@ -31,7 +31,7 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each on normalised tokens and added to them."""
+    """Attention and MLP, each on normalized tokens and added to them."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ def relative_position_index(window: int) -> torch.Tensor:
     return offsets[..., 0] * (2 * window - 1) + offsets[..., 1]
 
 
-class NormalisedTokens(nn.Module):
+class NormalizedTokens(nn.Module):
     """Layer norm of every cell of a map: float (N,dim,h,w) -> tokens (N,h*w,dim), row by row."""
 
     def __init__(self, dim: int) -> None:
@@ -78,7 +78,7 @@ class FeedForward(nn.Module):
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
     def forward(self, tokens: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-        """Normalised image tokens and what attention made of them, both (N,T,dim) -> (N,T,dim)."""
+        """Normalized image tokens and what attention made of them, both (N,T,dim) -> (N,T,dim)."""
         tokens = tokens + self.drop_path(self.gamma1 * attended)
         out: torch.Tensor = tokens + self.drop_path(self.gamma2 * self.mlp(self.norm(tokens)))
         return out

@@ -15,7 +15,7 @@ from export_samples import (
     data_sets,
     export,
     jpeg,
-    labelled,
+    labeled,
     mapper,
     originals,
     store,
@@ -157,7 +157,7 @@ def test_item_28_the_coco_file_of_a_split_lists_exactly_the_images_on_disk(data,
 @settings(max_examples=60, deadline=None)
 @given(pairs=data_sets())
 def test_the_coco_round_trip_is_exact(pairs, tmp_path_factory):
-    """Label, box, split, person and all other facts of a labelled face come back; what is left out is counted."""
+    """Label, box, split, person and all other facts of a labeled face come back; what is left out is counted."""
     folder = tmp_path_factory.mktemp("round")
     data = store(folder / "data", pairs)
     wanted = {
@@ -190,7 +190,7 @@ def test_other_label_spaces_come_back_exactly_too(tmp_path, space):
         {"mask": "worn", "gender": "male", "age": 18, "mood": "좋음"},
         {"mask": "absent", "gender": "female", "age": 60, "mood": "나쁨"},
     ]
-    data = store(tmp_path / "data", [labelled(number + 1, attributes) for number, attributes in enumerate(facts)])
+    data = store(tmp_path / "data", [labeled(number + 1, attributes) for number, attributes in enumerate(facts)])
     export(data, tmp_path / "tree", label_space=space)
     document = json.loads((tmp_path / "tree/labels/train/annotation.json").read_text())
     assert [category["name"] for category in document["categories"]] == list(label_space(space).class_labels)

@@ -44,8 +44,8 @@ def as_a_trainer_reads(tree, split):
         assert (values >= 0).all() and (values[:, 1:] <= 1).all()
         assert (values[:, 0] < len(facts["names"])).all()
         assert len(np.unique(values, axis=0)) == len(values)
-        centre, size = values[:, 1:3] * (width, height), values[:, 3:] * (width, height)
-        found[str(picture.relative_to(tree))] = np.concatenate([centre - size / 2, size], axis=1)
+        center, size = values[:, 1:3] * (width, height), values[:, 3:] * (width, height)
+        found[str(picture.relative_to(tree))] = np.concatenate([center - size / 2, size], axis=1)
     return found
 
 
@@ -170,15 +170,15 @@ def test_the_yolo_round_trip_is_within_a_pixel(pairs, tmp_path_factory):
 
 @st.composite
 def label_files(draw):
-    """Rows of normalised boxes of emotions inside the picture, for a few pictures of given sizes."""
+    """Rows of normalized boxes of emotions inside the picture, for a few pictures of given sizes."""
     pictures = []
     for _ in range(draw(st.integers(1, 4))):
         rows = []
         for _ in range(draw(st.integers(1, 3))):
             (left, right), (top, bottom) = draw(sides), draw(sides)
             width, height = max(right - left, 1e-3), max(bottom - top, 1e-3)
-            centre = min(left + width / 2, 1 - width / 2), min(top + height / 2, 1 - height / 2)
-            rows.append((draw(st.integers(0, 6)), *centre, width, height))
+            center = min(left + width / 2, 1 - width / 2), min(top + height / 2, 1 - height / 2)
+            rows.append((draw(st.integers(0, 6)), *center, width, height))
         pictures.append((draw(st.sampled_from([(40, 30), (30, 40), (7, 64)])), rows))
     return pictures
 

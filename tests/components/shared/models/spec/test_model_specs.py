@@ -113,7 +113,7 @@ def test_compositions_of_the_rows() -> None:
 def test_changes_are_laid_over_entry_by_entry() -> None:
     changes = {"head": {"dropout": 0.1}, "pretrained": "s3://b/w.pt", "arguments": {"depth": 34.0}, "freeze": 2.0}
     spec = resolve_model("ResNet18MSD", changes)
-    assert (spec.head.dropout, spec.head.samples, spec.head.initialisation) == (0.1, 5, "xavier")
+    assert (spec.head.dropout, spec.head.samples, spec.head.initialization) == (0.1, 5, "xavier")
     assert (spec.pretrained, spec.freeze, spec.keep_classes) == ("s3://b/w.pt", 2, True)
     assert spec.arguments == {"depth": 34} and type(spec.arguments["depth"]) is int
     assert PRESETS["ResNet18MSD"]["head"]["dropout"] == 0.5

@@ -31,7 +31,7 @@ def test_base_is_the_network_of_the_description() -> None:
     assert shapes == [(32, 3, 7, 7), (64, 32, 3, 3), (128, 64, 3, 3), (8, 128)]
 
 
-def test_the_network_normalises_its_pixels() -> None:
+def test_the_network_normalizes_its_pixels() -> None:
     torch.manual_seed(0)
     network = build_network("base", HEADS, NORMALIZATION).eval()
     images = torch.randint(0, 256, (2, 24, 20, 3), dtype=torch.uint8)

@@ -42,7 +42,7 @@ def test_the_coarser_scales_are_those_of_the_halved_picture(stride: int) -> None
 
 
 @pytest.mark.parametrize("size", [(48, 40), (45, 51), (1, 2)])
-def test_colours_are_those_of_the_picture_halved_with_its_last_row_and_column(size: tuple[int, int]) -> None:
+def test_colors_are_those_of_the_picture_halved_with_its_last_row_and_column(size: tuple[int, int]) -> None:
     images = torch.randn(2, 3, *size)
     halved = torch.nn.functional.avg_pool2d(images, 2, ceil_mode=True)
     torch.testing.assert_close(GaborEnergies(2)(images)[:, -3:], halved)
@@ -71,7 +71,7 @@ def test_contrast_brightness_and_phase_do_not_matter() -> None:
         torch.testing.assert_close(by_scale(bank(changed), 1), reference, rtol=0.1, atol=0.02)
 
 
-def test_a_flat_picture_has_colours_and_nearly_no_energy() -> None:
+def test_a_flat_picture_has_colors_and_nearly_no_energy() -> None:
     color = torch.tensor([0.5, -1.0, 2.0]).view(1, 3, 1, 1)
     maps = GaborEnergies(4)(color.expand(2, 3, 20, 24))
     grated = by_scale(GaborEnergies(4)(grating(0.0, 1.7)), 3)

@@ -10,7 +10,7 @@ from components.shared.models.zoo.poster_v2.ir50 import IrUnit
 from components.shared.models.zoo.poster_v2.vision_transformer import VisionTransformer
 from components.shared.models.zoo.poster_v2.window_attention import (
     FeedForward,
-    NormalisedTokens,
+    NormalizedTokens,
     WindowAttention,
     relative_position_index,
 )
@@ -62,9 +62,9 @@ def test_relative_position_index_tells_offsets_apart_and_nothing_else(window: in
     assert pairs[:, 2].tolist() == list(range((2 * window - 1) ** 2))
 
 
-def test_tokens_are_the_cells_row_by_row_normalised_over_channels() -> None:
+def test_tokens_are_the_cells_row_by_row_normalized_over_channels() -> None:
     maps = torch.randn(2, 64, 2, 3)
-    tokens = NormalisedTokens(64)(maps)
+    tokens = NormalizedTokens(64)(maps)
     cell = maps[1, :, 1, 0]
     expected = (cell - cell.mean()) / torch.sqrt(cell.var(correction=0) + 1e-5)
     torch.testing.assert_close(tokens[1, 3], expected)
