@@ -1,0 +1,79 @@
+"""What is wrong with values that a person wrote: pydantic's errors and unknown names, in words."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A value that cannot be used: its path, itself, and what is wrong with it."""
+
+    path: tuple[str, ...]
+    value: Any
+    message: str
+
+    def __str__(self) -> str:
+        """`path = value: message`."""
+        return f"{'.'.join(self.path)} = {self.value!r}: {self.message}" if self.path else self.message
+
+
+def problems_of(
+    model: type[BaseModel], values: Any, *, path: tuple[str, ...] = (), hidden: Collection[str] = ()
+) -> Iterator[Problem]:
+    """Yield what keeps `values`, found at `path`, from being a `model`.
+
+    `hidden` fields are not suggested for an unknown key.
+    """
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors():
+            inner = tuple(str(part) for part in item["loc"])
+            yield Problem(path + inner, item["input"], _message(dict(item), inner, model, hidden))
+
+
+def _message(item: Mapping[str, Any], path: tuple[str, ...], model: type[BaseModel], hidden: Collection[str]) -> str:
+    if item["type"] == "extra_forbidden":
+        fields = set(known_fields(model, path[:-1])) - (set(hidden) if len(path) == 1 else set())
+        return f"unknown key{known(path[-1], fields) if fields else ''}"
+    if item["type"] == "literal_error":
+        choices = re.findall("'([^']+)'", item["ctx"]["expected"])
+        return f"unknown name{known(item['input'], choices)}"
+    if item["type"] == "missing":
+        fields = known_fields(model, path[:-1])
+        return "is missing" + (f"; known: {', '.join(fields)}" if fields else "")
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def known(name: object, names: Collection[str]) -> str:
+    """Return the end of a message about a name that is none of `names`: the nearest one, and all of them."""
+    return f"{nearest(name, names)}; known: {', '.join(sorted(names))}"
+
+
+def nearest(name: object, names: Collection[str]) -> str:
+    """Return `, did you mean 'x'?` for the most similar of `names`, in any case; nothing where none is similar."""
+    folded = {entry.lower(): entry for entry in names}
+    near = difflib.get_close_matches(str(name).lower(), folded, n=1)
+    return f", did you mean '{folded[near[0]]}'?" if near else ""
+
+
+def known_fields(model: type[BaseModel], path: Iterable[str]) -> list[str]:
+    """Return the field names of the model at `path` within `model`; none behind a list or a mapping."""
+    inner: Any = model
+    for part in path:
+        field = inner.model_fields.get(part)
+        annotation = None if field is None else field.annotation
+        models = [one for one in (annotation, *get_args(annotation)) if _is_model(one)]
+        if len(models) != 1:
+            return []
+        (inner,) = models
+    return list(inner.model_fields)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
