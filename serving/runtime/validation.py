@@ -39,8 +39,8 @@ def problems_of(
 
 def _message(item: Mapping[str, Any], path: tuple[str, ...], model: type[BaseModel], hidden: Collection[str]) -> str:
     if item["type"] == "extra_forbidden":
-        fields = set(known_fields(model, path[:-1])) - (set(hidden) if len(path) == 1 else set())
-        return f"unknown key{known(path[-1], fields) if fields else ''}"
+        offered = set(known_fields(model, path[:-1])) - (set(hidden) if len(path) == 1 else set())
+        return f"unknown key{known(path[-1], offered) if offered else ''}"
     if item["type"] == "literal_error":
         choices = re.findall("'([^']+)'", item["ctx"]["expected"])
         return f"unknown name{known(item['input'], choices)}"
