@@ -114,8 +114,8 @@ def _model_file(model: Path) -> Path:
 
 def _label_space(card: ModelCard) -> LabelSpace:
     space = label_space(card.label_space)
-    ours, theirs = [(h.name, h.labels) for h in space.heads], [(h.name, h.labels) for h in card.heads]
-    if ours != theirs:
+    if space.heads != card.heads:
+        ours, theirs = ([(head.name, head.labels) for head in heads] for heads in (space.heads, card.heads))
         raise InputError(f"model '{card.name}': its heads {theirs} are not those of label space '{space.name}': {ours}")
     return space
 

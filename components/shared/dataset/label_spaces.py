@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.shared.dataset.text import composed
+from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 
 AGE_THRESHOLDS = (30, 60)
@@ -48,14 +49,6 @@ _EMOTION_VALUES = {alias: value for value, aliases in _EMOTION_ALIASES.items() f
 
 
 @dataclass(frozen=True, slots=True)
-class LabelHead:
-    """One output of a classifier and its class labels, in index order."""
-
-    name: str
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class LabelSpace:
     """What a classifier predicts.
 
@@ -68,7 +61,7 @@ class LabelSpace:
     """
 
     name: str
-    heads: tuple[LabelHead, ...]
+    heads: tuple[Head, ...]
     class_labels: tuple[str, ...]
     attributes: tuple[str, ...]
     age_thresholds: tuple[int, int] = AGE_THRESHOLDS
@@ -200,7 +193,7 @@ def label_space(name: str, age_thresholds: tuple[int, int] = AGE_THRESHOLDS) -> 
     if name in _COMBINATIONS:
         attributes = _COMBINATIONS[name]
         classes = _joint_labels(attributes)
-        heads = _heads(attributes) if name == "all" else (LabelHead(name, classes),)
+        heads = _heads(attributes) if name == "all" else (Head(name=name, labels=classes),)
         return LabelSpace(name, heads, classes, attributes, age_thresholds)
     if "+" in name and ":" not in name:
         attributes = tuple(part.strip() for part in name.split("+"))
@@ -214,8 +207,8 @@ def label_space(name: str, age_thresholds: tuple[int, int] = AGE_THRESHOLDS) -> 
     return _named_list(name)
 
 
-def _heads(attributes: Sequence[str]) -> tuple[LabelHead, ...]:
-    return tuple(LabelHead(attribute, _LABELS[attribute]) for attribute in attributes)
+def _heads(attributes: Sequence[str]) -> tuple[Head, ...]:
+    return tuple(Head(name=attribute, labels=_LABELS[attribute]) for attribute in attributes)
 
 
 def _named_list(name: str) -> LabelSpace:
@@ -233,4 +226,5 @@ def _named_list(name: str) -> LabelSpace:
     classes = tuple(str(canonical_value(attribute, text)) for text in listed.split(",") if text.strip())
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise InputError(f"label space '{name}' needs at least two different classes after the colon")
-    return LabelSpace(f"{attribute}:{','.join(classes)}", (LabelHead(attribute, classes),), classes, (attribute,))
+    heads = (Head(name=attribute, labels=classes),)
+    return LabelSpace(f"{attribute}:{','.join(classes)}", heads, classes, (attribute,))

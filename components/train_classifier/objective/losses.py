@@ -6,7 +6,6 @@ targets is the mixture of the losses, except for f1.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from components.shared.by_name import by_name, check_arguments, unknown_name
 from components.train_classifier.config.objective import LossSpec, ObjectiveSpec
+from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 
 _F1_EPSILON = 1e-7
@@ -84,18 +84,6 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
 """Name -> loss of one head."""
 
 
-class NamedLabels(Protocol):
-    """A head: its name and its labels in index order."""
-
-    @property
-    def name(self) -> str:
-        """The head's name."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, in index order."""
-
-
 class Objective:
     """What a training minimizes: the weighted sum over heads of each head's mean loss.
 
@@ -106,7 +94,7 @@ class Objective:
     def __init__(
         self,
         spec: ObjectiveSpec,
-        heads: Sequence[NamedLabels],
+        heads: Sequence[Head],
         counts: Sequence[NDArray[np.floating]],
         device: torch.device | str = "cpu",
     ) -> None:
@@ -156,7 +144,7 @@ class Objective:
         return total
 
 
-def class_weights(loss: LossSpec, head: NamedLabels, counts: NDArray[np.floating]) -> NDArray[np.float64] | None:
+def class_weights(loss: LossSpec, head: Head, counts: NDArray[np.floating]) -> NDArray[np.float64] | None:
     """Return a weight per class (K,) or None; `counts` is how often each class occurs in training.
 
     A class that does not occur has weight 0 unless weights are given in numbers.

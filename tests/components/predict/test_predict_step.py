@@ -25,7 +25,7 @@ HEIGHT, WIDTH = 16, 12
 def write_model(folder: Path, space_name: str, **changes: object) -> Path:
     """A model that looks at the colors of the four quarters of its input."""
     space = label_space(space_name)
-    heads = tuple(Head(name=head.name, labels=head.labels) for head in space.heads)
+    heads = space.heads
     facts = {
         "name": "tiny",
         "label_space": space.name,

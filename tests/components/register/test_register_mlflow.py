@@ -27,7 +27,7 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.tracking import runs
 from components.shared.tracking.runs import open_run, resume_run
-from serving.runtime.card import METADATA_KEY, Head, InputSize, ModelCard, Normalization
+from serving.runtime.card import METADATA_KEY, InputSize, ModelCard, Normalization
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.predictor import load_model
 from serving.runtime.storage import make_bucket
@@ -55,7 +55,7 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     card = ModelCard(
         name="tiny",
         label_space="mask",
-        heads=tuple(Head(name=head.name, labels=head.labels) for head in space.heads),
+        heads=space.heads,
         input=InputSize(height=16, width=12),
         normalization=Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
         leaks=False,

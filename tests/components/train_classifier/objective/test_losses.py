@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-from components.shared.dataset.label_spaces import LabelHead, label_space
+from components.shared.dataset.label_spaces import label_space
 from components.shared.options import parse_options
 from components.train_classifier.config.objective import LOSS_NAMES, LossSpec, ObjectiveSpec
 from components.train_classifier.objective.losses import LOSSES, Objective, class_weights
+from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 
 SIZES = [2, 3, 6, 18]
@@ -30,13 +31,13 @@ def soft(targets: torch.Tensor) -> torch.Tensor:
     return 0.7 * targets + 0.3 * targets[torch.from_numpy(rng.permutation(len(targets)))]
 
 
-def objective(spec: object, heads: tuple[LabelHead, ...], counts: list[NDArray[np.float64]] | None = None) -> Objective:
+def objective(spec: object, heads: tuple[Head, ...], counts: list[NDArray[np.float64]] | None = None) -> Objective:
     parsed = parse_options(ObjectiveSpec, spec, "objective")  # type: ignore[arg-type]
     return Objective(parsed, heads, counts or [np.ones(len(head.labels)) for head in heads])
 
 
-def head(size: int, name: str = "head") -> LabelHead:
-    return LabelHead(name, tuple(f"class {index}" for index in range(size)))
+def head(size: int, name: str = "head") -> Head:
+    return Head(name=name, labels=tuple(f"class {index}" for index in range(size)))
 
 
 def numpy_softmax(logits: torch.Tensor) -> NDArray[np.float64]:
