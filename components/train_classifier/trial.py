@@ -1,5 +1,6 @@
 """A training as a step of a pipeline: one that must go well, or a trial of a search, which may fail."""
 
+import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -7,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.train_classifier.cluster.train_job import train_on_nodes
+from components.shared.training.train_job import train_on_nodes
 from components.train_classifier.config.changes import lay_over
 from components.train_classifier.config.training import TrainConfig, resolve_config
+from components.train_classifier.record import best_row
 from components.train_classifier.train import TrainResult, train
 from serving.runtime.errors import InputError
 
@@ -89,7 +91,20 @@ def attempt(
     return Attempt(result, outcome)
 
 
-def _train(config: TrainConfig, images: Path, annotations: Path, checkpoints: Path, **names: str) -> TrainResult:
+def _train(
+    config: TrainConfig, images: Path, annotations: Path, checkpoints: Path, *, experiment: str, run_name: str
+) -> TrainResult:
     """Train here, or on the nodes of a cluster where the configuration asks for them."""
-    where = train if config.train_job is None else train_on_nodes
-    return where(config, images, annotations, checkpoints, **names)
+    if config.train_job is None:
+        return train(config, images, annotations, checkpoints, experiment=experiment, run_name=run_name)
+    train_on_nodes(
+        config.train_job,
+        "components.train_classifier",
+        config.model_dump(mode="json", exclude={"train_job"}),
+        inputs={"images": images, "annotations": annotations},
+        output=("checkpoints", checkpoints),
+        arguments={"experiment": experiment, "run-name": run_name},
+    )
+    run_id = json.loads((checkpoints / "config.json").read_text(encoding="utf-8"))["run_id"]
+    best = best_row(json.loads((checkpoints / "history.json").read_text(encoding="utf-8")), config.criterion)
+    return TrainResult(run_id, int(best["epoch"]), {name: value for name, value in best.items() if name != "epoch"})

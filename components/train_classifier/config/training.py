@@ -21,7 +21,7 @@ from components.shared.models.spec.backbone_names import check_input
 from components.shared.models.spec.classifiers import check_classifier
 from components.shared.models.spec.spec import ModelSpec, resolve_model
 from components.shared.options import parse_options
-from components.train_classifier.cluster.train_job_config import TrainJobSpec
+from components.shared.training.train_job_config import TrainJobSpec
 from components.train_classifier.config.augmentation import Augment, AugmentationSpec
 from components.train_classifier.config.augmentation_presets import frame_of
 from components.train_classifier.config.objective import (

@@ -1,7 +1,7 @@
 """A stand-in for the Kubernetes API of a cluster with Kubeflow Trainer, on the loopback address.
 
-It knows TrainJobs and pods of the namespace `team`, refuses a TrainJob that the definition of the resource refuses, and
-tells the states in `states` one after the other. `faults` are statuses that it answers first, instead.
+It serves TrainJobs and pods of the namespace `team`, rejects a TrainJob that the definition of the resource rejects,
+and reports the conditions in `states` one after the other. `faults` are statuses that it answers first, instead.
 """
 
 import json
@@ -11,15 +11,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import jsonschema
 import kubernetes_validate
+import pytest
+from kubernetes import client
+from urllib3 import Retry
+
+from components.shared.training import kubernetes_api, train_job
+from components.shared.training.kubernetes_api import TrainJobApi
+from serving.runtime.storage import make_bucket
 
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
 PODS = "/api/v1/namespaces/team/pods"
 IMAGE = f"registry.example.org/facet/train@sha256:{64 * 'a'}"
+FAILED = {"type": "Failed", "reason": "JobsFailed", "message": "jobset failed due to one or more job failures"}
 
 # What Kubeflow Trainer 2.0 to 2.3 agree on, of the fields that may be used here.
 TEXTS = {"type": "array", "maxItems": 128, "items": {"type": "string", "maxLength": 65536}}
@@ -176,6 +185,35 @@ def serve(cluster: Cluster) -> Iterator[Cluster]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def step_on_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster, and this process in the pod `step-1` of it, with little patience."""
+    monkeypatch.setenv("KFP_POD_NAME", "step-1")
+    monkeypatch.setattr(train_job, "POLL_S", 0.01)
+    quick = Retry(
+        total=5,
+        backoff_factor=0.001,
+        status_forcelist=kubernetes_api.RETRIES.status_forcelist,
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+    monkeypatch.setattr(kubernetes_api, "RETRIES", quick)
+    with serve(Cluster()) as state:
+        configuration = client.Configuration(host=state.url)
+        monkeypatch.setattr(train_job, "connect", lambda: TrainJobApi(configuration, "team"))
+        yield state
+
+
+def artifact_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
+    """Where KFP's launcher puts the artifacts of a step whose pipeline root is in S3, and its address there."""
+    monkeypatch.setattr(train_job, "_MOUNTS", (f"{folder}/s3/",))
+    bucket = folder.name.replace("_", "-").lower()
+    make_bucket(bucket)
+    artifacts = folder / "s3" / bucket / "run"
+    artifacts.mkdir(parents=True)
+    return artifacts, f"s3://{bucket}/run"
 
 
 def until(holds: Callable[[], bool], seconds: float = 20) -> None:

@@ -1,4 +1,4 @@
-"""How a training spreads over the nodes of a cluster, as a user writes it."""
+"""Options of a training on several nodes of a cluster."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,10 +16,9 @@ class TrainJobSpec(BaseModel):
 
         train_job: {nodes: 2, processes: 4, resources: {cpu: 16, memory: 64Gi, nvidia.com/gpu: 4}}
 
-    `batch_size` counts the faces of all processes together. `resources` are what each node gets, request and limit; by
-    default what the runtime says. `runtime` is the name of the runtime and `runtime_kind` where it is found: in the
-    whole cluster or in the step's namespace. `secret` has the addresses and keys of S3 and MLflow. `image` is by
-    default the one of the training step.
+    `batch_size` is the total of all processes. `resources` are request and limit of each node, by default those of the
+    runtime. `runtime` is the name of the training runtime and `runtime_kind` its scope: the cluster or the step's
+    namespace. `secret` holds the addresses and keys of S3 and MLflow. `image` defaults to that of the training step.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

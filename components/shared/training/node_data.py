@@ -1,4 +1,4 @@
-"""Data of a training that lies in S3: fetched once for all processes of a node."""
+"""Inputs of a training that lie in S3: downloaded once for all processes of a node."""
 
 import fcntl
 import hashlib
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from serving.runtime.output import whole_folder
 from serving.runtime.storage import Location, download, is_s3
 
 
@@ -16,10 +17,10 @@ from serving.runtime.storage import Location, download, is_s3
 def node_folder() -> Iterator[Path]:
     """Give a folder that all processes of `torch.distributed.run` on this node share, until the block ends.
 
-    The first of them removes it, when all have trained to the end.
+    The first of them removes it.
     """
-    together = "LOCAL_RANK" in os.environ
-    folder = Path(tempfile.gettempdir(), f"facet-node-{os.getppid() if together else os.getpid()}")
+    distributed = "LOCAL_RANK" in os.environ
+    folder = Path(tempfile.gettempdir(), f"facet-node-{os.getppid() if distributed else os.getpid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
         yield folder
@@ -29,7 +30,7 @@ def node_folder() -> Iterator[Path]:
 
 
 def local_copy(address: str, folder: Path) -> Path:
-    """Return the path of a file or folder; what is at an `s3://` address is first copied into `folder`, a node's.
+    """Return the path of a file or folder; an `s3://` address is first downloaded into `folder`, a node's.
 
     Raises StorageError when it cannot be read.
     """
@@ -40,9 +41,7 @@ def local_copy(address: str, folder: Path) -> Path:
     with (folder / f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            partial = target.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            single = source.list()[0].path == ""
-            download(address, partial if single else partial / source.name)
-            partial.replace(target)
+            with whole_folder(target) as partial:
+                single = source.list()[0].path == ""
+                download(address, partial if single else partial / source.name)
     return target / source.name
