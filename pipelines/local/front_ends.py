@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.environment.settings import Settings
-from pipelines.local.stack import keep_up, shown
+from pipelines.local.stack import keep_up, public_address
 from pipelines.local.supervisor import free_port
 
 TENSORBOARD_PORT = 6006
@@ -37,7 +37,7 @@ def open_pages(settings: Settings, *, show: Callable[[str], None] = print) -> No
     stack = keep_up(settings.home)
     port = free_port(TENSORBOARD_PORT)
     settings.runs.mkdir(parents=True, exist_ok=True)
-    show(f"MLflow       {shown(stack.environment['MLFLOW_TRACKING_URI'])}")
+    show(f"MLflow       {public_address(stack.environment['MLFLOW_TRACKING_URI'])}")
     show(f"TensorBoard  http://127.0.0.1:{port}   (Ctrl-C ends it; `facet stack down` ends MLflow and S3)")
     log = settings.home / "logs" / "tensorboard.log"
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,61 +1,46 @@
-"""Which process is which, after its number may have been given to another one."""
+"""Processes identified by number and start time, and the end of process groups."""
 
 import contextlib
 import os
 import signal
-import subprocess
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+
+import psutil
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process that leads its own group; `started` tells it from a later one with the same number."""
-
-    pid: int
-    started: str
-
-    @classmethod
-    def of(cls, pid: int) -> "Process":
-        """The process that has this number now."""
-        return cls(pid, _started(pid) or "")
-
-    def alive(self) -> bool:
-        """Whether this very process runs (a zombie does not)."""
-        return self.started != "" and _started(self.pid) == self.started
+def find_process(pid: int, created: float) -> psutil.Process | None:
+    """The running process of that number and start time; None when it has ended, even if its number is in use again."""
+    try:
+        process = psutil.Process(pid)
+        # An adjustment of the system's clock moves the start times of all processes a little.
+        same = abs(process.create_time() - created) < 2.0
+    except psutil.NoSuchProcess:
+        return None
+    return process if same and alive(process) else None
 
 
-def stop_group(leader: Process, *, first: signal.Signals = signal.SIGTERM, patience: float = 8.0) -> None:
-    """Ends a process group: asks with `first`, kills what is left after `patience` seconds."""
-    if leader.alive():
-        _signal_group(leader.pid, first)
-        deadline = time.monotonic() + patience
-        while leader.alive() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        kill_group(leader.pid)
+def alive(process: psutil.Process) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
-def kill_group(group: int) -> None:
-    """Kills what is left of a process group whose number cannot have been given away: its leader is our child."""
-    _signal_group(group, signal.SIGKILL)
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
+def stop_group(leader: psutil.Process, *, first: signal.Signals = signal.SIGTERM, patience: float = 8.0) -> None:
+    """Sends `first` to the process group of `leader`, and kills what is left of it after `patience` seconds."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
+        os.killpg(leader.pid, first)
+        until(lambda: not alive(leader), seconds=patience)
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
-def _started(pid: int) -> str | None:
-    """When the process started, in the system's own words; None when there is no such process."""
-    proc = Path(f"/proc/{pid}/stat")
-    if Path("/proc/self/stat").exists():
-        try:
-            # The name in parentheses may hold spaces; the state is field 3 and the start time field 22.
-            fields = proc.read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else fields[19]
-    listing = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, started = listing.stdout.strip().partition(" ")
-    return None if not started or state.startswith("Z") else started.strip()
+def until(condition: Callable[[], bool], *, seconds: float) -> bool:
+    """Waits until a condition holds; returns whether it did within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import yaml
 
 from components import container_images
 from pipelines.environment.settings import Settings
 from pipelines.local.kfp_docker import check_images, own_folder, remove_containers
 from pipelines.local.kfp_log import KfpLog
-from pipelines.local.processes import Process, kill_group, stop_group
+from pipelines.local.processes import stop_group
 from pipelines.local.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
-from pipelines.local.stack import local_stack, shown
+from pipelines.local.stack import local_stack, public_address
 from pipelines.parameters import PipelineConfig
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import InputError, StorageError
@@ -136,7 +137,7 @@ def _execute(
     config: PipelineConfig, folder: Path, runner: str, persons: int | None, show: Callable[[str], None]
 ) -> KfpLog:
     """Runs KFP in a process group of its own; draws the sample data while that process imports KFP."""
-    worker = subprocess.Popen(
+    worker = psutil.Popen(
         [sys.executable, "-u", "-m", "pipelines.local.worker", config.pipeline, str(folder), runner],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -145,7 +146,6 @@ def _execute(
         errors="replace",
         start_new_session=True,
     )
-    leader = Process.of(worker.pid)
     assert worker.stdin and worker.stdout
     log = KfpLog()
     try:
@@ -165,9 +165,8 @@ def _execute(
         return log
     finally:
         if worker.returncode is None:
-            # SIGINT first: a training step then marks its MLflow run as killed.
-            stop_group(leader, first=signal.SIGINT)
-            kill_group(worker.pid)
+            # On SIGINT a training step marks its MLflow run as killed.
+            stop_group(worker, first=signal.SIGINT)
             worker.wait()
         if runner == "docker":
             remove_containers(folder)
@@ -198,5 +197,5 @@ def _mlflow_page(folder: Path) -> str:
             query = f"{tracking_uri}/api/2.0/mlflow/runs/get?run_id={run_id}"
             with urllib.request.urlopen(query, timeout=5) as answer:
                 experiment = json.load(answer)["run"]["info"]["experiment_id"]
-            return f"{shown(tracking_uri)}/#/experiments/{experiment}/runs/{run_id}"
+            return f"{public_address(tracking_uri)}/#/experiments/{experiment}/runs/{run_id}"
     return run_id

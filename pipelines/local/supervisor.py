@@ -1,9 +1,11 @@
-"""Keeps one server of a folder running for as long as somebody uses it.
+"""Servers of the local stack, shared by all runs of a folder and stopped with the last of them.
 
-Users hold a shared lock on `<name>.users`. The supervisor is a process of its own that starts the server in a process
-group and ends it when it can have that lock for itself (the kernel drops the locks of a killed user too), unless
-`<name>.keep` exists. What runs where is in `<name>.json`; the port stays there for the next time. `<name>.ready` says
-that the server has answered once, so that its data are whole.
+A user holds a shared lock on `<name>.users`, which the kernel drops when it is killed. Whoever holds `<name>.lock` may
+start or stop the server. The last user to leave stops it, unless `<name>.keep` exists. A supervisor, a process of its
+own, does the same for users that were killed: without it a run that ends by SIGKILL would leave S3 and MLflow running.
+
+`<name>.json` holds both processes and the port, which is used again at the next start. `<name>.ready` exists once the
+server has answered, so that its data are complete.
 """
 
 import contextlib
@@ -16,16 +18,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+import psutil
 
 from pipelines.environment.errors import ServerError
-from pipelines.local.processes import Process, stop_group
+from pipelines.local.processes import alive, find_process, stop_group, until
+from serving.runtime.output import write_text
 
 POLL_SECONDS = 0.2
 PORTS = range(20_000, 30_000)
@@ -34,10 +39,10 @@ PORTS = range(20_000, 30_000)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What to run: `command(port)` with `environment` added to ours, files below `folder`.
+    """A server to run: `command(port)` with `environment` added to ours, files below `folder`.
 
-    Any answer at the path `health` counts as ready. `unfinished` are files that are worthless when the server was
-    ended before it was ever ready: the next start removes them.
+    Any response at the path `health` counts as ready. `incomplete` are files that cannot be used when the server was
+    stopped before it was ever ready: the next start removes them.
     """
 
     name: str
@@ -45,18 +50,17 @@ class Server:
     command: Callable[[int], Sequence[str]]
     environment: Mapping[str, str]
     health: str = "/"
-    unfinished: tuple[Path, ...] = ()
+    incomplete: tuple[Path, ...] = ()
 
     @property
     def log(self) -> Path:
-        """Where the server's output goes."""
+        """The file with the server's output."""
         return self.folder / "logs" / f"{self.name}.log"
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the running server would have to be started differently."""
-        wanted = [list(self.command(0)), sorted(self.environment.items())]
-        return hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
+        """A digest of command and environment: a running server with another one is restarted."""
+        return hashlib.sha256(json.dumps([self.command(0), sorted(self.environment.items())]).encode()).hexdigest()
 
     def file(self, suffix: str) -> Path:
         """`<name>.<suffix>` in the folder."""
@@ -65,170 +69,92 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that has been started, not necessarily one that answers already."""
+    """A server that was started; it may not answer yet."""
 
-    server: Process
-    supervisor: Process
+    server: psutil.Process
+    supervisor: psutil.Process
     port: int
     fingerprint: str
 
     @property
     def url(self) -> str:
-        """Where it listens: this machine only."""
+        """Its address, on the loopback interface."""
         return f"http://127.0.0.1:{self.port}"
 
 
 def find(server: Server) -> Running | None:
-    """The running server of this folder, or None; a server whose supervisor was killed is ended here."""
+    """The running server of this folder, or None; a server whose supervisor was killed is stopped here."""
     state = _read(server)
-    if "server" not in state:
+    if not state:
         return None
-    running = Running(Process(**state["server"]), Process(**state["supervisor"]), state["port"], state["fingerprint"])
-    if running.supervisor.alive() and running.server.alive():
-        return running
-    if not running.supervisor.alive():
-        stop_group(running.server)
+    supervisor, process = find_process(*state["supervisor"]), find_process(*state["server"])
+    if supervisor and process:
+        return Running(process, supervisor, state["port"], state["fingerprint"])
+    if process:
+        stop_group(process)
     return None
 
 
 @contextlib.contextmanager
 def use(server: Server) -> Iterator[Running]:
-    """Starts the server, or joins those who use it; the last one to leave waits until it is gone."""
+    """Starts the server or shares the running one; the last user waits until it has stopped."""
     server.folder.mkdir(parents=True, exist_ok=True)
     with server.file("users").open("a") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
-        running = _find_or_start(server)
+        with _locked(server):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            running = _find_or_start(server)
         try:
             yield running
         finally:
-            _leave(server, running, users)
+            with _locked(server):
+                fcntl.flock(users, fcntl.LOCK_UN)
+                _stop_if_unused(server)
 
 
 def keep(server: Server) -> Running:
-    """Starts the server, or finds it, and leaves it running until `release`."""
+    """Starts the server or finds the running one, and leaves it running until `release`."""
     server.folder.mkdir(parents=True, exist_ok=True)
-    with server.file("users").open("a") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
+    with _locked(server):
         server.file("keep").touch()
         return _find_or_start(server)
 
 
 def release(server: Server) -> bool:
     """Undoes `keep`; returns whether the server is down, which it is not while a run uses it."""
-    server.file("keep").unlink(missing_ok=True)
-    running = find(server)
-    if running is None:
+    if not server.folder.exists():
         return True
-    with server.file("users").open("a") as users:
-        _leave(server, running, users)
-    return not running.supervisor.alive()
+    with _locked(server):
+        server.file("keep").unlink(missing_ok=True)
+        _stop_if_unused(server)
+        return find(server) is None
 
 
 def wait_until_ready(server: Server, running: Running, *, seconds: float) -> None:
-    """Waits for the server's first answer.
+    """Waits for the server's first response.
 
     Raises:
-        ServerError: when the server dies or does not answer in time.
+        ServerError: the server died or did not answer in time.
     """
-    if not _until(lambda: answers(running.url + server.health) or not running.server.alive(), seconds=seconds):
+    if not until(lambda: answers(running.url + server.health) or not alive(running.server), seconds=seconds):
         raise ServerError(f"{server.name} does not answer after {seconds:.0f} seconds (log: {server.log})")
-    check_alive(server, running)
+    if not alive(running.server):
+        raise _stopped(server)
 
 
 def answers(url: str) -> bool:
-    """Whether an HTTP server answers there, with whatever status."""
+    """Whether an HTTP server answers there, with any status."""
     try:
         urllib.request.urlopen(url, timeout=5).close()
-    except urllib.error.HTTPError as refusal:
-        refusal.close()
+    except urllib.error.HTTPError as response:
+        response.close()
     except OSError:
         return False
     return True
 
 
-def check_alive(server: Server, running: Running) -> None:
-    """Raises ServerError with the end of its log when the server has died."""
-    if not running.server.alive():
-        lines = server.log.read_text(errors="replace").strip().splitlines()[-1:] if server.log.exists() else []
-        raise ServerError(f"{server.name} stopped: {''.join(lines) or 'it said nothing'} (log: {server.log})")
-
-
-def _find_or_start(server: Server) -> Running:
-    with server.file("lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        running = find(server)
-        if running is not None and running.fingerprint == server.fingerprint:
-            return running
-        if running is not None:
-            os.kill(running.supervisor.pid, signal.SIGTERM)
-            _until(lambda: not running.supervisor.alive(), seconds=15)
-        return _start(server)
-
-
-def _start(server: Server) -> Running:
-    port = free_port(_read(server).get("port"))
-    server.log.parent.mkdir(parents=True, exist_ok=True)
-    if not server.file("ready").exists():
-        for path in server.unfinished:
-            path.unlink(missing_ok=True)
-    description = {
-        "folder": str(server.folder.resolve()),
-        "name": server.name,
-        "port": port,
-        "health": server.health,
-        "fingerprint": server.fingerprint,
-        "command": list(server.command(port)),
-    }
-    before = _read(server)
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.local.supervisor", json.dumps(description)],
-        env={**os.environ, **server.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=server.log.open("ab"),
-        start_new_session=True,
-    )
-    if not _until(lambda: _read(server) not in ({}, before) or supervisor.poll() is not None, seconds=60):
-        raise ServerError(f"{server.name} was not started within 60 seconds (log: {server.log})")
-    state = _read(server)
-    if state in ({}, before):
-        raise ServerError(f"{server.name} could not be started (log: {server.log})")
-    return Running(Process(**state["server"]), Process(**state["supervisor"]), port, server.fingerprint)
-
-
-def _leave(server: Server, running: Running, users: IO[str]) -> None:
-    """Gives up the lock; when nobody else uses the server, waits until its supervisor has ended it."""
-    fcntl.flock(users, fcntl.LOCK_UN)
-    _until(lambda: not running.supervisor.alive() or server.file("keep").exists() or _used(users), seconds=15)
-
-
-def _used(users: IO[str]) -> bool:
-    """Whether somebody else uses the server; a supervisor that is ending it holds the lock for itself."""
-    try:
-        fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        fcntl.flock(users, fcntl.LOCK_UN)
-    return False
-
-
-def _until(done: Callable[[], bool], *, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def free_port(wanted: int | None) -> int:
-    """The wanted port when nobody has it, else any free one of `PORTS`."""
-    for port in [wanted, *(random.choice(PORTS) for _ in range(200))]:
+def free_port(preferred: int | None) -> int:
+    """The preferred port when it is free, otherwise any free one of `PORTS`."""
+    for port in [preferred, *(random.choice(PORTS) for _ in range(200))]:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if port is not None:
@@ -237,53 +163,102 @@ def free_port(wanted: int | None) -> int:
     raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
+@contextlib.contextmanager
+def _locked(server: Server) -> Iterator[None]:
+    with server.file("lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _find_or_start(server: Server) -> Running:
+    running = find(server)
+    if running is not None and running.fingerprint == server.fingerprint:
+        return running
+    if running is not None:
+        _stop(running.supervisor)
+    port = free_port(_read(server).get("port"))
+    server.log.parent.mkdir(parents=True, exist_ok=True)
+    if not server.file("ready").exists():
+        for path in server.incomplete:
+            path.unlink(missing_ok=True)
+    arguments = [server.folder.resolve(), server.name, port, server.health, server.fingerprint, *server.command(port)]
+    with server.log.open("ab") as log:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", __name__, *(str(argument) for argument in arguments)],
+            env={**os.environ, **server.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert supervisor.stdout
+    with supervisor.stdout as started:
+        started.readline()
+    running = find(server)
+    if running is None:
+        until(lambda: supervisor.poll() is not None, seconds=15)
+        raise _stopped(server)
+    return running
+
+
+def _stopped(server: Server) -> ServerError:
+    message = server.log.read_text(errors="replace").strip().rpartition("\n")[2]
+    return ServerError(f"{server.name} stopped: {message or 'no message'} (log: {server.log})")
+
+
+def _stop_if_unused(server: Server) -> None:
+    state = _read(server)
+    supervisor = find_process(*state["supervisor"]) if state else None
+    if supervisor and _unused(server.folder, server.name):
+        _stop(supervisor)
+
+
+def _unused(folder: Path, name: str) -> bool:
+    """Whether a server has no user and is not kept; asked while `<name>.lock` is held."""
+    if (folder / f"{name}.keep").exists():
+        return False
+    with (folder / f"{name}.users").open("a") as users, contextlib.suppress(BlockingIOError):
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _stop(supervisor: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        supervisor.terminate()
+    until(lambda: not alive(supervisor), seconds=15)
+
+
 def _read(server: Server) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads(server.file("json").read_text())
     except (OSError, ValueError):
         return {}
-    return state
+    return state if isinstance(state.get("supervisor"), list) else {}  # older versions wrote another form
 
 
-def _write(path: Path, state: dict[str, Any]) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(state, indent=2, sort_keys=True) + "\n")
-    scratch.replace(path)
-
-
-def _supervise(folder: Path, name: str, port: int, health: str, fingerprint: str, command: list[str]) -> None:
-    """The supervisor's own life; it inherits its log as standard error."""
-    asked_to_stop = False
-
-    def stop(*_: object) -> None:
-        nonlocal asked_to_stop
-        asked_to_stop = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    with (folder / f"{name}.users").open("a") as users:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
-        leader = Process.of(server.pid)
-        state = {"port": port, "fingerprint": fingerprint}
-        running = {"server": {"pid": leader.pid, "started": leader.started}}
-        supervisor = Process.of(os.getpid())
-        running["supervisor"] = {"pid": supervisor.pid, "started": supervisor.started}
-        _write(folder / f"{name}.json", {**state, **running})
-        ready = folder / f"{name}.ready"
-        while not asked_to_stop and server.poll() is None:
+def _supervise(folder: Path, name: str, port: int, health: str, fingerprint: str, command: Sequence[str]) -> None:
+    """Runs the server until it ends, nobody uses it or SIGTERM comes; standard error is the server's log."""
+    asked_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked_to_stop.set())
+    server = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+    processes = {"server": server, "supervisor": psutil.Process()}
+    state = {role: [process.pid, process.create_time()] for role, process in processes.items()}
+    write_text(folder / f"{name}.json", json.dumps({**state, "port": port, "fingerprint": fingerprint}) + "\n")
+    print("started", flush=True)
+    ready = folder / f"{name}.ready"
+    with (folder / f"{name}.lock").open("a") as lock:
+        while server.poll() is None and not asked_to_stop.wait(POLL_SECONDS):
             if not ready.exists() and answers(f"http://127.0.0.1:{port}{health}"):
                 ready.touch()
-            if not (folder / f"{name}.keep").exists():
-                # Held until this process ends, so that a new user waits for the end and starts afresh.
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-            time.sleep(POLL_SECONDS)
-        stop_group(leader)
-        server.wait()
-        _write(folder / f"{name}.json", state)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _unused(folder, name):
+                    break  # with the lock: whoever wants to start the server waits for the end of this process
+                fcntl.flock(lock, fcntl.LOCK_UN)
+        stop_group(server)
 
 
 if __name__ == "__main__":
-    description = json.loads(sys.argv[1])
-    _supervise(Path(description.pop("folder")), **description)
+    _supervise(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5], sys.argv[6:])

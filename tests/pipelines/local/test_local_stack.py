@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.environment.errors import ServerError
 from pipelines.local import stack as stack_module
-from pipelines.local.processes import Process
+from pipelines.local.processes import alive, find_process
 from pipelines.local.stack import Stack, keep_up, local_stack, running, take_down
 from pipelines.local.supervisor import Server, answers, free_port, keep, release, use, wait_until_ready
 from serving.runtime.errors import StorageError
@@ -146,16 +146,17 @@ def test_nothing_survives_the_user(home: Path, number: signal.Signals) -> None:
 def test_orphans_of_a_killed_supervisor_are_ended_at_the_next_start(home: Path) -> None:
     user = start_user(home, "MLFLOW_TRACKING_URI=http://127.0.0.1:9")
     state = json.loads((home / "s3.json").read_text())
-    os.kill(state["supervisor"]["pid"], signal.SIGKILL)
+    (server, _), (supervisor, _) = state["server"], state["supervisor"]
+    os.kill(supervisor, signal.SIGKILL)
     user.kill()
     user.wait()
-    while Process(**state["supervisor"]).alive():
+    while find_process(*state["supervisor"]):
         time.sleep(0.01)  # a kill takes effect a little later
-    assert survivors(home) == [state["server"]["pid"]]
+    assert survivors(home) == [server]
     with local_stack(home, NO_MLFLOW) as stack:
         assert stack.s3
-        assert stack.s3.server.pid != state["server"]["pid"]
-        assert state["server"]["pid"] not in survivors(home)
+        assert stack.s3.server.pid != server
+        assert server not in survivors(home)
 
 
 def test_left_up_until_taken_down(home: Path) -> None:
@@ -194,20 +195,20 @@ def test_a_server_that_needs_other_settings_is_started_anew(home: Path) -> None:
     assert keep(web(home, {"GREETING": "a"})) == first
     second = keep(web(home, {"GREETING": "b"}))
     assert second.server != first.server
-    assert not first.server.alive()
+    assert not alive(first.server)
     assert release(web(home))
 
 
 def test_a_server_that_dies_says_where_its_log_is(home: Path) -> None:
     words = [sys.executable, "-c", f"import sys; sys.exit('no luck in {home}')"]
     server = Server("web", home, lambda port: words, {})
-    with use(server) as started, pytest.raises(ServerError, match=r"web stopped: no luck.*log: .*logs/web\.log"):
+    with pytest.raises(ServerError, match=r"web stopped: no luck.*log: .*logs/web\.log"), use(server) as started:
         wait_until_ready(server, started, seconds=60)
 
 
 def test_what_an_unfinished_start_left_is_removed_but_never_finished_data(home: Path) -> None:
     database = home / "web.db"
-    server = web(home, unfinished=(database,))
+    server = web(home, incomplete=(database,))
     home.mkdir()
     database.write_text("half")
     with use(server) as started:
@@ -221,16 +222,16 @@ def test_what_an_unfinished_start_left_is_removed_but_never_finished_data(home: 
 
 def test_mlflow_may_be_interrupted_while_it_makes_its_database() -> None:
     server = stack_module._mlflow(Path("home"), {})
-    assert Path("home/mlflow.db").resolve() in server.unfinished
+    assert Path("home/mlflow.db").resolve() in server.incomplete
 
 
-def web(home: Path, environment: dict[str, str] | None = None, *, unfinished: tuple[Path, ...] = ()) -> Server:
+def web(home: Path, environment: dict[str, str] | None = None, *, incomplete: tuple[Path, ...] = ()) -> Server:
     """A web server that starts in no time."""
 
     def command(port: int) -> Sequence[str]:
         return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(home)]
 
-    return Server("web", home, command, environment or {}, unfinished=unfinished)
+    return Server("web", home, command, environment or {}, incomplete=incomplete)
 
 
 def test_free_port_takes_the_wanted_one_only_if_it_is_free() -> None:
