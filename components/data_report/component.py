@@ -1,4 +1,4 @@
-"""The KFP door of the data report."""
+"""KFP component of the data report."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Output
@@ -14,13 +14,13 @@ def data_report(
     metrics: Output[Metrics],
     label_space: str = "mask_gender_age",
 ) -> None:
-    """Show what is in a data set: counts, sizes, duplicates, leaks, disagreement and example faces.
+    """Report on a data set: counts, sizes, duplicates, leaks, agreement of annotators and example faces.
 
     Args:
         images: Folder of image archives.
         annotations: COCO JSON file about them.
-        report: Written: self-contained HTML page.
-        metrics: Written: images, faces, persons, classes, imbalance, duplicates, crossing persons, dropped, missing.
+        report: Self-contained HTML page.
+        metrics: Images, faces, persons, classes, imbalance, duplicates, crossing persons, dropped, missing.
         label_space: Name of the label space whose classes are counted and shown.
     """
     from dataclasses import asdict
@@ -28,6 +28,6 @@ def data_report(
 
     from components.data_report.data_report import data_report as run
 
-    found = run(Path(images.path), Path(annotations.path), Path(report.path), label_space=label_space)
-    for name, value in asdict(found).items():
+    result = run(Path(images.path), Path(annotations.path), Path(report.path), label_space=label_space)
+    for name, value in asdict(result).items():
         metrics.log_metric(name, float(value))

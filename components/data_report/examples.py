@@ -1,4 +1,4 @@
-"""Which faces are shown."""
+"""The choice of example faces."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 PER_CLASS = 8
 FACES = 144
-"""How many faces are shown at most, of all classes together."""
+"""The largest number of example faces of all classes together."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,12 @@ def choose_examples(
     for image in images:
         for face in image.faces:
             members.setdefault(classes_of.get(face.id), []).append((image, face))
-    shown = [at for at in [*range(len(labels)), None] if at in members][:FACES]
-    each = min(PER_CLASS, FACES // max(1, len(shown)))
-    return [ClassExamples(None if at is None else labels[at], tuple(_spread(members[at], each))) for at in shown]
+    chosen = [index for index in [*range(len(labels)), None] if index in members][:FACES]
+    each = min(PER_CLASS, FACES // max(1, len(chosen)))
+    return [
+        ClassExamples(None if index is None else labels[index], tuple(_spread(members[index], each)))
+        for index in chosen
+    ]
 
 
 def _spread(faces: Sequence[tuple[Image, Face]], count: int) -> list[tuple[Image, Face]]:
@@ -53,4 +56,4 @@ def _spread(faces: Sequence[tuple[Image, Face]], count: int) -> list[tuple[Image
 
 def _evenly(items: Sequence[T], count: int) -> list[T]:
     count = min(count, len(items))
-    return [items[at * len(items) // count] for at in range(count)]
+    return [items[index * len(items) // count] for index in range(count)]

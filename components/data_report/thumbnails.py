@@ -1,4 +1,4 @@
-"""Small pictures for a page, as JPEG data URIs."""
+"""Thumbnails for a page, as JPEG data URIs."""
 
 import base64
 import io
@@ -16,19 +16,19 @@ SIDE = 120
 """Longest side in pixels."""
 
 BYTES = 1_300_000
-"""How many characters of data URIs a page gets at most."""
+"""Most characters of data URIs on a page."""
 
 _CONTEXT = 1.8
 _QUALITY = 75
-# Half the color samples would leave little of a thin frame.
-_FULL_COLOR = 0
+# Subsampled chroma would blur the thin frame.
+_NO_SUBSAMPLING = 0
 _FRAME = "#ffd400"
 
 
 class Thumbnails:
-    """Makes thumbnails of the pictures of an archive, upright, until the page is full.
+    """Makes upright thumbnails of the images of an archive until the page is full.
 
-    `failed` lists the pictures that could not be shown: their name and why.
+    `failed` lists the images that could not be shown, with the error.
     """
 
     def __init__(self, archive: ImageArchive, max_bytes: int = BYTES) -> None:
@@ -37,11 +37,11 @@ class Thumbnails:
         self.failed: list[tuple[str, str]] = []
 
     def whole(self, image: Image) -> str | None:
-        """Return the whole picture as a data URI; None when it cannot be shown or the page is full."""
+        """Return the whole image as a data URI; None when it cannot be shown or the page is full."""
         return self._cut(image, (0.0, 0.0, float(image.width), float(image.height)), None)
 
     def face(self, image: Image, box: Box | None) -> str | None:
-        """Return a face and what is around it, its box drawn, as a data URI; without a box the whole picture."""
+        """Return a face with its surroundings and its box drawn, as a data URI; without a box the whole image."""
         if box is None:
             return self.whole(image)
         x, y, width, height = box
@@ -71,14 +71,14 @@ class Thumbnails:
         if box is not None:
             _draw(picture, rect, box)
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=_FULL_COLOR, optimize=True)
+        picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=_NO_SUBSAMPLING, optimize=True)
         uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
         self._left -= len(uri)
         return uri if self._left >= 0 else None
 
 
 def _draw(picture: Picture.Image, rect: Rect, box: Box) -> None:
-    """Draw the box, thin enough to leave the face alone and with a dark edge for bright pictures."""
+    """Draw the box one pixel wide, with a dark edge that shows on bright images."""
     left, top, right, bottom = rect
     across, down = picture.width / (right - left), picture.height / (bottom - top)
     x, y, width, height = box

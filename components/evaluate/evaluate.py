@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.evaluate.figures import figures_of
 from components.evaluate.join import Joined, join
-from components.evaluate.report import Subject, render
+from components.evaluate.report import EvaluationReport, render_report
+from components.evaluate.scores import Scores, score_predictions
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
 from components.shared.output_file import write_whole
@@ -67,16 +67,15 @@ def evaluate(
         raise InputError(f"{report}: the report would replace an input; name another file")
     table, truth_file = read_predictions(predictions), read_annotations(annotations)
     joined = join(table, truth_file, max_missing=max_missing)
-    figures = figures_of(table, joined)
-    metrics = figures.scalars()
+    scores = score_predictions(table, joined)
+    metrics = scores.scalars()
     limits = _checked_floors(floors or {}, metrics)
     missed = tuple(FloorMiss(name, metrics[name], floor) for name, floor in limits.items() if metrics[name] < floor)
 
-    subject = _subject(table, truth_file, joined, digest(annotations))
-    text = render(subject, metrics, limits, figures)
+    text = render_report(_report(table, truth_file, joined, digest(annotations), limits, scores))
     write_whole(report, text)
     _log(run_id, joined.splits, metrics, text)
-    return Evaluation(metrics, table.space.class_labels, figures.scores.confusion.tolist(), not missed, missed)
+    return Evaluation(metrics, table.space.class_labels, scores.classes.confusion.tolist(), not missed, missed)
 
 
 def _checked_floors(floors: Mapping[str, float], metrics: Mapping[str, float]) -> dict[str, float]:
@@ -91,8 +90,15 @@ def _checked_floors(floors: Mapping[str, float], metrics: Mapping[str, float]) -
     return checked
 
 
-def _subject(table: Predictions, annotations: Annotations, joined: Joined, dataset: str) -> Subject:
-    return Subject(
+def _report(
+    table: Predictions,
+    annotations: Annotations,
+    joined: Joined,
+    dataset: str,
+    floors: Mapping[str, float],
+    scores: Scores,
+) -> EvaluationReport:
+    return EvaluationReport(
         model=table.model,
         version=table.version,
         space=table.space,
@@ -103,6 +109,8 @@ def _subject(table: Predictions, annotations: Annotations, joined: Joined, datas
         missing=joined.missing,
         dataset=dataset,
         leaks=bool(annotations.info.get("leaks", False)),
+        floors=floors,
+        scores=scores,
     )
 
 

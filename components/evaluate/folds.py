@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evaluate.figures import Figures, figures_of
-from components.evaluate.folds_report import Fold, Subject, render
+from components.evaluate.folds_report import Fold, FoldsReport, render_folds_report
 from components.evaluate.join import join
+from components.evaluate.scores import Scores, score_predictions
 from components.evaluate.spread import Spread, spread_of
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
@@ -74,34 +74,38 @@ def evaluate_folds(
         if fold in tables:
             raise InputError(f"{path}: there are predictions of fold {fold} already; name each fold's once")
         tables[fold] = table
-    folds = [
-        Fold(number, len(table.faces), figures_of(table, join(table, _judged(data, [number]), max_missing=0)).scalars())
-        for number, table in tables.items()
-    ]
+    folds = [_evaluated(number, table, data) for number, table in tables.items()]
     together = _together(list(tables.values()))
     joined = join(together, _judged(data, list(tables)), max_missing=0)
-    figures = figures_of(together, joined)
+    scores = score_predictions(together, joined)
     found = CrossValidation(
         spreads={name: spread_of([fold.metrics[name] for fold in folds]) for name in folds[0].metrics},
-        out_of_fold=figures.scalars(),
-        class_f1=_class_f1(together, figures),
+        out_of_fold=scores.scalars(),
+        class_f1=_class_f1(together, scores),
         labels=together.space.class_labels,
-        confusion=figures.scores.confusion.tolist(),
+        confusion=scores.classes.confusion.tolist(),
         run_id="",
     )
-    subject = Subject(
+    page = FoldsReport(
         model=together.model,
         space=together.space,
-        made=len({image.fold for image in data.images} - {None}),
+        total=len({image.fold for image in data.images} - {None}),
         folds=folds,
         faces=len(joined.rows),
         images=joined.images,
         dataset=digest(annotations),
         leaks=bool(data.info.get("leaks", False)),
+        spreads=found.spreads,
+        scores=scores,
     )
-    text = render(subject, found.spreads, figures)
+    text = render_folds_report(page)
     write_whole(report, text)
-    return replace(found, run_id=_log(subject, found, text, run_ids))
+    return replace(found, run_id=_log(page, found, text, run_ids))
+
+
+def _evaluated(number: int, table: Predictions, data: Annotations) -> Fold:
+    joined = join(table, _judged(data, [number]), max_missing=0)
+    return Fold(number, len(table.faces), score_predictions(table, joined).scalars())
 
 
 def _fold_of(table: Predictions, data: Annotations, path: Path) -> int:
@@ -133,20 +137,20 @@ def _together(tables: Sequence[Predictions]) -> Predictions:
     return Predictions(faces, heads, tables[0].space, tables[0].model, "")
 
 
-def _class_f1(table: Predictions, figures: Figures) -> dict[str, float]:
-    scores = zip(table.space.class_labels, figures.scores.classes, strict=True)
-    return {label: score.f1 for label, score in scores if not score.absent}
+def _class_f1(table: Predictions, scores: Scores) -> dict[str, float]:
+    classes = zip(table.space.class_labels, scores.classes.classes, strict=True)
+    return {label: score.f1 for label, score in classes if not score.absent}
 
 
-def _log(subject: Subject, found: CrossValidation, text: str, run_ids: Sequence[str]) -> str:
+def _log(report: FoldsReport, found: CrossValidation, text: str, run_ids: Sequence[str]) -> str:
     """Write the whole down in MLflow and return its run."""
-    experiment = f"{DEFAULT_EXPERIMENT}-{subject.space.name}"
+    experiment = f"{DEFAULT_EXPERIMENT}-{report.space.name}"
     params = {
-        "folds": subject.made,
-        "judged": [fold.number for fold in subject.folds],
-        "dataset_digest": subject.dataset,
+        "folds": report.total,
+        "judged": [fold.number for fold in report.folds],
+        "dataset_digest": report.dataset,
     }
-    with open_run(experiment, run_name=f"cross-validation {subject.model}", params=params, tolerant=True) as run:
+    with open_run(experiment, run_name=f"cross-validation {report.model}", params=params, tolerant=True) as run:
         run.adopt(run_ids)
         scalars = {name: value for name, value in found.metrics().items() if "/" not in name}
         run.metrics({f"Test/{name}": value for name, value in scalars.items()})

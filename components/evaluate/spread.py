@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """`deviation` is that of a sample, with n - 1 below the sum of squares; None for a single value."""
+    """Mean, sample standard deviation (n - 1; None for a single value), minimum and maximum."""
 
     mean: float
     deviation: float | None
@@ -16,7 +16,7 @@ class Spread:
     highest: float
 
     def named(self, metric: str) -> Iterator[tuple[str, float]]:
-        """The figures as metrics; a deviation that does not exist is absent."""
+        """Yield the values as metrics by name, without the deviation where there is none."""
         yield f"{metric}_mean", self.mean
         if self.deviation is not None:
             yield f"{metric}_std", self.deviation
@@ -25,6 +25,6 @@ class Spread:
 
 
 def spread_of(values: Sequence[float]) -> Spread:
-    """Mean and spread of one value or more."""
+    """Return the mean and spread of at least one value."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Spread(float(np.mean(values)), deviation, float(np.min(values)), float(np.max(values)))

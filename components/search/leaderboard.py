@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.search.page import Subject, render
+from components.search.page import SearchSettings, render_leaderboard
 from components.search.space import read_space
 from components.search.study import importances
 from components.search.trial import Trial, ranked, read_trials
@@ -68,23 +68,23 @@ def leaderboard(
         raise InputError(f"all {len(failed)} trials have failed{reason}")
     dimensions = read_space(space)
     result = Leaderboard(best_first[0].score, tuple(best_first), tuple(failed), importances(dimensions, tried))
-    subject = Subject(label_spaces.label_space(label_space).name, method, seed, dimensions)
-    text = render(subject, tried, result.trials, result.importances)
+    settings = SearchSettings(label_spaces.label_space(label_space).name, method, seed, dimensions)
+    text = render_leaderboard(settings, tried, result.trials, result.importances)
     write_whole(report, text)
-    return replace(result, run_id=_log(subject, result, text))
+    return replace(result, run_id=_log(settings, result, text))
 
 
-def _log(subject: Subject, result: Leaderboard, text: str) -> str:
+def _log(settings: SearchSettings, result: Leaderboard, text: str) -> str:
     """Write the whole down in MLflow and return its run."""
-    experiment = f"{DEFAULT_EXPERIMENT}-{subject.label_space}"
+    experiment = f"{DEFAULT_EXPERIMENT}-{settings.label_space}"
     best = result.trials[0]
     params = {
-        "method": subject.method,
-        "seed": subject.seed,
-        "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in subject.space.items()},
+        "method": settings.method,
+        "seed": settings.seed,
+        "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in settings.space.items()},
         "best": {"trial": best.number, **best.changes},
     }
-    with open_run(experiment, run_name=f"search {subject.method}", params=params, tolerant=True) as run:
+    with open_run(experiment, run_name=f"search {settings.method}", params=params, tolerant=True) as run:
         run.adopt(trial.run_id for trial in result.trials)
         run.metrics({"Val/f1": result.best_score, "trials": len(result.trials), "failed_trials": len(result.failed)})
         with tempfile.TemporaryDirectory() as folder:

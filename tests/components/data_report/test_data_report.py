@@ -8,10 +8,10 @@ from kfp import dsl
 from report_pages import cells, hand_made, image, report, write
 
 from components.data_report.component import data_report as door
-from components.data_report.copies import find_copies
 from components.data_report.data_report import DataReport, data_report
-from components.data_report.facts import collect
-from components.data_report.sizes import measure
+from components.data_report.duplicates import find_duplicates
+from components.data_report.sizes import measure_sizes
+from components.data_report.statistics import statistics_of
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import Annotations, Face, write_annotations
 from components.shared.dataset.label_spaces import label_space
@@ -22,8 +22,8 @@ from serving.runtime.errors import InputError, NotFoundError
 
 def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
     images = hand_made()
-    facts = collect(images, label_space("mask"))
-    assert [asdict(part) for part in facts.parts] == [
+    facts = statistics_of(images, label_space("mask"))
+    assert [asdict(part) for part in facts.splits] == [
         {"name": "train", "images": 4, "faces": 4, "persons": 4},
         {"name": "val", "images": 2, "faces": 2, "persons": 2},
         {"name": None, "images": 1, "faces": 0, "persons": 1},
@@ -44,13 +44,13 @@ def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
     assert (facts.persons.images_without, facts.not_trainable, facts.folds) == (1, 1, {1: 1})
     assert facts.extensions == {".jpg": 5, "": 1, ".png": 1}
 
-    sizes = measure(images)
+    sizes = measure_sizes(images)
     assert (len(sizes.boxes), sizes.faces_without, sizes.images_without) == (5, 1, 2)
     assert sizes.examples == ("deep.er/005.PNG", "bare") and sizes.common == (((30, 40), 7),)
-    assert sizes.shares.tolist() == [0.25, 0.25, 0.25, 0.25, 1.0]
+    assert sizes.areas.tolist() == [0.25, 0.25, 0.25, 0.25, 1.0]
     assert sizes.centers[0].tolist() == [12.5 / 30, 0.5] and sizes.smallest[0] == ("001.jpg", 15.0, 20.0)
 
-    copies = find_copies(images, facts.classes_of)
+    copies = find_duplicates(images, facts.classes_of)
     assert [[one.id for one in group] for group in copies.exact] == [[2, 4]]
     assert [[one.id for one in group] for group in copies.near] == [[1, 3]]
     assert len(copies.crossing) == 2 and not copies.contradicting
@@ -68,14 +68,14 @@ LOUD = {
     "no split yet": ([image(1, None, person="p"), image(2, None, person="p", sha256=f"{1:064x}")], {}, []),
     "one split": ([image(1, person="p"), image(2, person="p", sha256=f"{1:064x}")], {}, []),
     "person": ([image(1, person="p"), image(2, "val", person="p")], {}, ["Persons cross splits."]),
-    "equal": ([image(1), image(2, "test", sha256=f"{1:064x}")], {}, ["The same picture is in several splits."]),
-    "alike": ([image(1), image(2, "test", dhash=image(1).dhash)], {}, ["The same picture is in several splits."]),
+    "equal": ([image(1), image(2, "test", sha256=f"{1:064x}")], {}, ["Duplicates cross splits."]),
+    "alike": ([image(1), image(2, "test", dhash=image(1).dhash)], {}, ["Duplicates cross splits."]),
     "plain": ([image(1, dhash="0" * 32), image(2, "test", dhash="0" * 32)], {}, []),
     "leaks": ([image(1), image(2, "val")], {"leaks": True}, ["This data leaks."]),
     "both": (
         [image(1, person="p"), image(2, "val", person="p", sha256=f"{1:064x}")],
         {"leaks": True},
-        ["Persons cross splits.", "The same picture is in several splits.", "This data leaks."],
+        ["Persons cross splits.", "Duplicates cross splits.", "This data leaks."],
     ),
 }
 
@@ -91,9 +91,9 @@ def test_pictures_that_are_missing_or_broken_are_said(tmp_path: Path) -> None:
     images = [image(1), image(2), image(3, width=31)]
     write(tmp_path, images, contents={"001.jpg": b"", "002.jpg": b"no picture"})
     figures, page = report(tmp_path)
-    assert figures.missing == 1 and page.notices == ["Pictures are missing."]
+    assert figures.missing == 1 and page.notices == ["Images are missing."]
     assert "1 image of the annotations is not in the archive, such as 001.jpg" in cells(page)
-    assert "3 pictures could not be shown: 001.jpg: " in cells(page)
+    assert "3 images could not be shown: 001.jpg: " in cells(page)
     assert "002.jpg: the data is not an image" in cells(page) and "003.jpg: the image is 30 x 40 pixels" in cells(page)
     assert page.text.count("not shown") == 3 and page.sources == []
 
@@ -111,14 +111,14 @@ def test_missing_facts_are_said_plainly(tmp_path: Path) -> None:
         "No face has a class of the label space 'mask'.",
         "3 faces lack an attribute that the label space reads.",
         "No face has an attribute.",
-        "Nothing tells which images show one person",
+        "No image has a person id, so each counts as one person.",
         "Nothing was dropped, skipped or noted.",
         "no face has one: the whole image counts as the face",
         "3 images, not compared",
         "without a class",
     ):
         assert said in text, said
-    assert "Annotators" not in text and "Curated" not in text and len(page.sources) == 3
+    assert "Annotators" not in text and "Curation" not in text and len(page.sources) == 3
 
 
 def test_what_was_left_out_and_curated_is_listed(tmp_path: Path) -> None:
@@ -149,13 +149,13 @@ def test_a_class_that_a_split_lacks_and_a_value_nobody_knows_are_named(tmp_path:
     write(tmp_path, images)
     text = cells(report(tmp_path)[1])
     assert "val lacks 1 of the 2 classes." in text and "train lacks" not in text
-    assert "1 faces have a value that is not understood, such as 004.jpg: attribute 'mask': '?!'" in text
+    assert "1 face has an invalid value, such as 004.jpg: attribute 'mask': '?!'" in text
 
 
 def test_equal_files_of_different_classes_are_named(tmp_path: Path) -> None:
     images = [image(1), image(2, sha256=f"{1:064x}", attributes={"mask": "absent"}), image(3), image(4, sha256="3")]
     write(tmp_path, images)
-    assert "1 groups of equal files have different classes, such as 001.jpg" in cells(report(tmp_path)[1])
+    assert "1 group of equal files has different classes, such as 001.jpg" in cells(report(tmp_path)[1])
 
 
 def test_the_drawn_sample_from_ingest_to_page(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_inputs_are_kept_and_named_in_errors(tmp_path: Path) -> None:
     write(tmp_path, [image(1)])
     before = (tmp_path / "a.json").read_bytes()
     for target in (tmp_path / "a.json", tmp_path / "images" / "report"):
-        with pytest.raises(InputError, match="would replace an input or lie in it"):
+        with pytest.raises(InputError, match="would overwrite the input"):
             data_report(tmp_path / "images", tmp_path / "a.json", target, label_space="mask")
     with pytest.raises(InputError, match="unknown label space 'masks'"):
         data_report(tmp_path / "images", tmp_path / "a.json", tmp_path / "r", label_space="masks")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from report_pages import cells, image, report, write
 
-from components.data_report.annotators import OTHERS, WORDS, count_votes
+from components.data_report.annotators import MAX_VALUES, OTHERS, count_votes
 from components.shared.dataset.annotations import Image
 
 
@@ -39,7 +39,7 @@ def test_votes_are_counted_against_the_label() -> None:
 def test_many_words_become_others() -> None:
     votes = count_votes([voted(i, f"word{i:03d}", [f"word{i:03d}", f"word{i + 1:03d}"]) for i in range(1, 200)])
     assert votes is not None
-    assert len(votes.labels) == len(votes.values) == WORDS + 1 and votes.values[-1] == OTHERS
+    assert len(votes.labels) == len(votes.values) == MAX_VALUES + 1 and votes.values[-1] == OTHERS
     assert votes.matrix.sum() == 398 and votes.agreeing.sum() == 199
 
 

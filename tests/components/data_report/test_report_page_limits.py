@@ -3,7 +3,6 @@
 import re
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,26 +11,6 @@ from report_pages import MASKS, image, jpeg, report, write
 from components.shared.dataset.annotations import Annotations, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.label_spaces import label_space
-
-
-@pytest.mark.parametrize(
-    "info",
-    [
-        {
-            "dropped": 5,
-            "dropped_examples": 3,
-            "notes": {"a": "b", "c": True},
-            "skipped": {"x": 1},
-            "skipped_examples": [],
-        },
-        {"curation": "yes", "split": 7, "source": None},
-        {"curation": [None, 3, {"counts": 5, "examples": 5, "before": 1, "after": {"images": "x"}}]},
-    ],
-)
-def test_facts_of_other_shapes_do_no_harm(info: dict[str, Any], tmp_path: Path) -> None:
-    write(tmp_path, [image(1)], info)
-    report(tmp_path)
-
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -10,7 +10,7 @@ from PIL import Image as Picture
 from report_pages import MASKS, image, write
 
 from components.data_report.examples import FACES, PER_CLASS, choose_examples
-from components.data_report.facts import collect
+from components.data_report.statistics import statistics_of
 from components.data_report.thumbnails import SIDE, Thumbnails
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import label_space
@@ -72,7 +72,7 @@ def test_examples_show_different_persons_of_every_class() -> None:
     space = label_space("mask")
     images = [image(i, person=f"p{i // 7}", attributes={"mask": MASKS[i % 3]}) for i in range(1, 300)]
     images.append(image(300, attributes={}))
-    classes_of = collect(images, space).classes_of
+    classes_of = statistics_of(images, space).classes_of
     chosen = choose_examples(images, classes_of, space.class_labels)
     assert [group.label for group in chosen] == [*MASKS, None]
     for group in chosen[:3]:

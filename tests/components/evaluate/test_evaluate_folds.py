@@ -141,7 +141,7 @@ def test_the_page(tmp_path: Path) -> None:
     found = case.run()
     page = case.page()
     assert "Cross-validation of drawn &lt;model&gt;" in page and "<model>" not in page
-    assert "4 folds · 120 faces in 120 images, each judged once" in page
+    assert "4 folds · 120 faces in 120 images, each evaluated once" in page
     macro = found.spreads["macro_f1"]
     assert f"{macro.mean:.4f}" in page
     assert f"± {macro.deviation:.4f}, {macro.lowest:.4f} to {macro.highest:.4f}" in page
@@ -157,7 +157,7 @@ def test_the_page(tmp_path: Path) -> None:
 def test_folds_that_leak_say_so(tmp_path: Path) -> None:
     case = Folds(tmp_path, leaks=True)
     case.run()
-    assert "These figures leak." in case.page()
+    assert "These metrics leak." in case.page()
 
 
 def test_what_does_not_belong_together(case: Folds, tmp_path: Path) -> None:

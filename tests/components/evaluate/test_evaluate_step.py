@@ -237,7 +237,7 @@ def test_leaking_splits_are_shouted_about_before_any_figure(tmp_path: Path) -> N
     case = Case(tmp_path, "mask")
     evaluate(*case.write(leaks=True))
     page = (tmp_path / "report").read_text()
-    assert page.index("These figures leak.") < page.index('class="tile"')
+    assert page.index("These metrics leak.") < page.index('class="tile"')
 
 
 def test_same_input_same_bytes_and_inputs_stay(tmp_path: Path) -> None:

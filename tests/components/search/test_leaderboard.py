@@ -103,9 +103,9 @@ def test_the_page_shows_every_trial_and_needs_nothing_else(tmp_path: Path) -> No
         ["3", "16", "0.004", "cross_entropy", "1.0000", "0.3750", "0.7500"],
         ["0", "16", "0.001", "cross_entropy", "1.0000", "0.3050", "0.6100"],
     ]
-    failed = text.rows.index(["trial", "batch_size", "learning_rate", "objective.loss", "why"])
+    failed = text.rows.index(["trial", "batch_size", "learning_rate", "objective.loss", "error"])
     assert text.rows[failed + 1] == ["1", "32", "0.002", "cross_entropy", "the loss is nan at <step 3>"]
-    assert "0.0001 to 0.1, all orders of magnitude" in said and f"cross_entropy | {focal}" in said
+    assert "0.0001 to 0.1, log-uniform" in said and f"cross_entropy | {focal}" in said
 
 
 def test_the_chart_has_every_trial_in_order_and_the_best_so_far(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_mattered_is_told_from_the_scores(tmp_path: Path) -> None:
     shares = found.importances
     assert next(iter(shares)) == "learning_rate" and shares["learning_rate"] > 0.8
     assert sum(shares.values()) == pytest.approx(1)
-    assert "with few trials it is a guess" in page
+    assert "With few trials it is a rough estimate" in page
     assert rank(tmp_path, outcomes)[1] == page, "the same trials give the same page"
 
 
@@ -141,7 +141,7 @@ def test_what_mattered_is_told_from_the_scores(tmp_path: Path) -> None:
 def test_too_few_or_too_equal_trials_tell_nothing(tmp_path: Path, scores: list[float]) -> None:
     found, page = rank(tmp_path, [outcome(at, score) for at, score in enumerate(scores)])
     assert found.importances == {}
-    assert "Too few trials, or too equal ones, to tell." in page
+    assert "Unknown: there are too few trials, or all scores are equal." in page
 
 
 def test_a_search_without_a_single_score_is_an_error(tmp_path: Path) -> None:
@@ -165,3 +165,10 @@ def test_the_door_gives_out_the_best_trial(tmp_path: Path) -> None:
     best, run_id = result
     assert (best["number"], best["changes"]["batch_size"], run_id) == (4, 16, "")
     assert metrics.metadata == {"best_val_f1": 0.92, "trials": 6.0, "failed_trials": 1.0}
+
+
+def test_hostile_names_are_text_on_the_page(tmp_path: Path) -> None:
+    hostile = '<script>alert("1")</script>\'가'
+    outcomes = [outcome(0, 0.5, **{hostile: hostile}), outcome(1, None, **{hostile: "b"}) | {"error": hostile}]
+    _, page = rank(tmp_path, outcomes, SPACE | {hostile: [hostile, "b"]})
+    assert "<script" not in page and page.count("&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&#39;가") >= 5

@@ -35,8 +35,8 @@ def test_a_split_by_image_pretends_more_than_new_people_get(tmp_path: Path) -> N
     assert "by image" in table
     assert f"{image.metrics['macro_f1'] - person.metrics['macro_f1']:+.4f}" in table
     assert json.loads((result.folder / RESULT).read_text())["person"]["shared_persons"] == 0
-    assert "These figures leak" in (result.folder / "image" / "report.html").read_text()
-    assert "These figures leak" not in (result.folder / "person" / "report.html").read_text()
+    assert "These metrics leak" in (result.folder / "image" / "report.html").read_text()
+    assert "These metrics leak" not in (result.folder / "person" / "report.html").read_text()
 
 
 def test_nothing_to_compare_without_persons(tmp_path: Path) -> None:

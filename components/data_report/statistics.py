@@ -1,4 +1,4 @@
-"""What a data set consists of: counts of images, faces, classes, attributes, persons and files."""
+"""Statistics of a data set: images, faces, classes, attributes, persons and files, per split."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,18 +15,21 @@ from components.shared.dataset.persons import by_person, splits_of_persons
 from serving.runtime.errors import InputError
 
 SPLITS = ("train", "val", "test", None)
-EXAMPLES = 3
 
-# Known attributes come first; votes have a section of their own.
+_EXAMPLES = 3
 _ORDER = ("mask", "gender", "age", "emotion", "label", "uploader", "background")
+"""Attributes that come first. Votes have a section of their own."""
 _NOT_COUNTED = frozenset({"votes"})
 
 Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Part:
-    """A split, or the images without one (`name` is None). An image of nobody known counts as a person."""
+class SplitCounts:
+    """Counts of one split, or of the images without one (`name` is None).
+
+    Images without a person id count as one person each.
+    """
 
     name: str | None
     images: int
@@ -35,20 +38,20 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassCounts:
     """Faces per class and split.
 
     Attributes:
         labels: the classes of the label space.
-        counts: (classes, splits), the splits being those of `Facts.parts`.
+        counts: (classes, splits), the splits being those of `Statistics.splits`.
         unlabeled: (splits,), faces that lack an attribute the label space reads.
-        unreadable: (splits,), faces with a value that it does not know; `examples` names some.
+        invalid: (splits,), faces with a value outside the label space; `examples` has the errors of some.
     """
 
     labels: tuple[str, ...]
     counts: Counts
     unlabeled: Counts
-    unreadable: Counts
+    invalid: Counts
     examples: tuple[str, ...]
 
     @property
@@ -58,14 +61,24 @@ class Classes:
         return totals
 
     @property
+    def present(self) -> Counts:
+        """Faces of the classes that have any."""
+        return self.totals[self.totals > 0]
+
+    @property
     def imbalance(self) -> float:
         """Largest class over the smallest one that has a face; 0 when no face has a class."""
-        present = self.totals[self.totals > 0]
-        return float(present.max() / present.min()) if len(present) else 0.0
+        return float(self.present.max() / self.present.min()) if len(self.present) else 0.0
+
+    @property
+    def missing_per_split(self) -> Counts:
+        """(splits,), how many of the classes that have faces have none in the split."""
+        missing: Counts = (self.counts[self.totals > 0] == 0).sum(axis=0)
+        return missing
 
 
 @dataclass(frozen=True)
-class Attribute:
+class AttributeCounts:
     """Faces per value of an attribute and split; `absent` (splits,) counts the faces without it."""
 
     name: str
@@ -73,57 +86,72 @@ class Attribute:
     counts: Counts
     absent: Counts
 
+    def rows(self, limit: int) -> tuple[list[str], Counts]:
+        """Return the values and their counts: rare values beyond the limit as one row, then the faces without any."""
+        values, counts = list(self.values), self.counts
+        if len(values) > limit:
+            counts = np.concatenate([counts[: limit - 1], counts[limit - 1 :].sum(axis=0, keepdims=True)])
+            values[limit - 1 :] = [f"{len(values) - limit + 1:,} other values"]
+        if self.absent.any():
+            values, counts = [*values, "(unknown)"], np.concatenate([counts, self.absent[None]])
+        return values, counts
+
 
 @dataclass(frozen=True)
-class Persons:
-    """Images per person, most first, and the persons that are in several splits."""
+class PersonCounts:
+    """Images per person, most first, and the persons with images in several splits."""
 
     names: tuple[str, ...]
     images: Counts
     images_without: int
     crossing: tuple[tuple[str, tuple[str, ...]], ...]
 
+    @property
+    def median(self) -> float:
+        """Median of the images per person."""
+        return float(np.median(self.images))
+
 
 @dataclass(frozen=True)
-class Facts:
-    """Everything about a data set that its annotations tell.
+class Statistics:
+    """The statistics of a data set that follow from its annotations.
 
     Attributes:
         classes_of: the class of every face that has one, by face id.
         several_faces: images with more than one face.
-        not_trainable: images kept out of training.
+        not_trainable: images excluded from training.
         folds: images per fold, when there are folds.
         extensions: images per file extension, lower case, most first.
     """
 
     images: int
     faces: int
-    parts: tuple[Part, ...]
-    classes: Classes
+    splits: tuple[SplitCounts, ...]
+    classes: ClassCounts
     classes_of: dict[int, int]
-    attributes: tuple[Attribute, ...]
+    attributes: tuple[AttributeCounts, ...]
     ages: Counts
-    persons: Persons
+    persons: PersonCounts
     several_faces: int
     not_trainable: int
     folds: dict[int, int]
     extensions: dict[str, int]
 
 
-def collect(images: Sequence[Image], space: LabelSpace) -> Facts:
-    """Count. The order of the images changes nothing but which examples are named."""
+def statistics_of(images: Sequence[Image], space: LabelSpace) -> Statistics:
+    """Compute the statistics. The order of the images changes only which examples are named."""
     groups = {name: [image for image in images if image.split == name] for name in SPLITS}
-    parts = tuple(
-        Part(name, len(group), sum(len(image.faces) for image in group), len(by_person(group)))
+    splits = tuple(
+        SplitCounts(name, len(group), sum(len(image.faces) for image in group), len(by_person(group)))
         for name, group in groups.items()
         if group
     )
-    column = {part.name: at for at, part in enumerate(parts)}
+    column = {split.name: index for index, split in enumerate(splits)}
     classes, classes_of = _classes(images, space, column)
-    return Facts(
+    return Statistics(
         images=len(images),
-        faces=sum(part.faces for part in parts),
-        parts=parts,
+        faces=sum(split.faces for split in splits),
+        splits=splits,
         classes=classes,
         classes_of=classes_of,
         attributes=tuple(_attributes(images, column)),
@@ -138,79 +166,79 @@ def collect(images: Sequence[Image], space: LabelSpace) -> Facts:
 
 def _classes(
     images: Iterable[Image], space: LabelSpace, column: dict[str | None, int]
-) -> tuple[Classes, dict[int, int]]:
+) -> tuple[ClassCounts, dict[int, int]]:
     counts = np.zeros((len(space.class_labels), len(column)), dtype=np.int64)
-    unlabeled, unreadable = (np.zeros(len(column), dtype=np.int64) for _ in range(2))
+    unlabeled, invalid = (np.zeros(len(column), dtype=np.int64) for _ in range(2))
     classes_of: dict[int, int] = {}
     examples: list[str] = []
     class_of = FaceClasses(space)
     for image in images:
-        at = column[image.split]
+        split = column[image.split]
         for face in image.faces:
             try:
-                found = class_of(face)
+                index = class_of(face)
             except InputError as error:
-                unreadable[at] += 1
-                if len(examples) < EXAMPLES:
+                invalid[split] += 1
+                if len(examples) < _EXAMPLES:
                     examples.append(f"{image.file_name}: {error}")
                 continue
-            if found is None:
-                unlabeled[at] += 1
+            if index is None:
+                unlabeled[split] += 1
             else:
-                counts[found, at] += 1
-                classes_of[face.id] = found
-    return Classes(space.class_labels, counts, unlabeled, unreadable, tuple(examples)), classes_of
+                counts[index, split] += 1
+                classes_of[face.id] = index
+    return ClassCounts(space.class_labels, counts, unlabeled, invalid, tuple(examples)), classes_of
 
 
-def _attributes(images: Sequence[Image], column: dict[str | None, int]) -> Iterable[Attribute]:
-    seen: dict[str, Counter[tuple[str, int]]] = {}
+def _attributes(images: Sequence[Image], column: dict[str | None, int]) -> Iterable[AttributeCounts]:
+    counters: dict[str, Counter[tuple[str, int]]] = {}
     faces = np.zeros(len(column), dtype=np.int64)
-    spellings: dict[tuple[str, str], str] = {}
+    canonical: dict[tuple[str, str], str] = {}
     for image in images:
-        at = column[image.split]
-        faces[at] += len(image.faces)
+        split = column[image.split]
+        faces[split] += len(image.faces)
         for face in image.faces:
             for name, value in face.attributes.items():
                 if value is not None and name not in _NOT_COUNTED:
                     key = (name, repr(value))
-                    if key not in spellings:
-                        spellings[key] = _spelling(name, value)
-                    seen.setdefault(name, Counter())[spellings[key], at] += 1
-    for name in sorted(seen, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
+                    if key not in canonical:
+                        canonical[key] = _canonical(name, value)
+                    counters.setdefault(name, Counter())[canonical[key], split] += 1
+    for name in sorted(counters, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
         totals: Counter[str] = Counter()
-        for (value, _), count in seen[name].items():
+        for (value, _), count in counters[name].items():
             totals[value] += count
         values = _ordered(name, totals)
-        row = {value: at for at, value in enumerate(values)}
+        row = {value: index for index, value in enumerate(values)}
         counts = np.zeros((len(values), len(column)), dtype=np.int64)
-        for (value, at), count in seen[name].items():
-            counts[row[value], at] = count
-        yield Attribute(name, tuple(values), counts, faces - counts.sum(axis=0))
+        for (value, split), count in counters[name].items():
+            counts[row[value], split] = count
+        yield AttributeCounts(name, tuple(values), counts, faces - counts.sum(axis=0))
 
 
-def _spelling(name: str, value: Any) -> str:
-    """Return the value as it is counted: an age as its band, a known value in its one spelling."""
+def _canonical(name: str, value: Any) -> str:
+    """Return the value under which a face is counted: an age as its class, a known value in its one spelling."""
     try:
         if name == "age":
             space = label_space("age")
             indices = space.encode({"age": value})
             assert indices is not None
             return space.class_labels[indices[0]]
-        return str(canonical_value(_kind(name), value))
+        return str(canonical_value(_base(name), value))
     except InputError:
         return str(value)
 
 
-def _kind(name: str) -> str:
-    """Return the attribute whose values this one has: an uploader tells an emotion."""
+def _base(name: str) -> str:
+    """Return the attribute that has the same values: an uploader's answer is an emotion."""
     return "emotion" if name == "uploader" else name
 
 
 def _ordered(name: str, totals: Counter[str]) -> list[str]:
     """Return the classes of a known attribute in their order, then other values, most first."""
-    kind = _kind(name)
-    known = label_space(kind).class_labels if kind in ("mask", "gender", "age", "emotion") else ()
-    return [*(value for value in known if totals[value]), *(v for v in _most_first(totals) if v not in known)]
+    base = _base(name)
+    classes = label_space(base).class_labels if base in ("mask", "gender", "age", "emotion") else ()
+    return [*(value for value in classes if totals[value]), *(v for v in _most_first(totals) if v not in classes)]
 
 
 def _extension(name: str) -> str:
@@ -234,10 +262,10 @@ def _ages(images: Iterable[Image]) -> list[int]:
     return ages
 
 
-def _persons(images: Sequence[Image]) -> Persons:
+def _persons(images: Sequence[Image]) -> PersonCounts:
     counter = _most_first(Counter(image.person for image in images if image.person is not None))
     splits = splits_of_persons(images)
-    return Persons(
+    return PersonCounts(
         names=tuple(counter),
         images=np.array(list(counter.values()), dtype=np.int64),
         images_without=sum(image.person is None for image in images),

@@ -1,4 +1,4 @@
-"""Pictures that are in a data set more than once."""
+"""Exact and near duplicates of a data set, and those that cross splits or contradict each other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ Group = Sequence[Image]
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Groups of pictures that are the same.
+class Duplicates:
+    """Groups of images of the same picture.
 
     Attributes:
         exact: groups of equal files.
         near: groups that look alike and are not all one file.
-        crossing: those of both that have images in several splits, each picture once.
-        contradicting: those of `exact` whose copies differ in their classes.
-        flat: nearly plain pictures, which are not compared.
-        unmarked: images without digest and fingerprint, which are not compared.
+        crossing: groups of both kinds with images in several splits, each picture once.
+        contradicting: groups of `exact` whose images differ in their classes.
+        flat: almost uniform images, which are not compared.
+        without_hash: images without digest and fingerprint, which are not compared.
     """
 
     exact: tuple[Group, ...]
@@ -27,10 +27,10 @@ class Copies:
     crossing: tuple[Group, ...]
     contradicting: tuple[Group, ...]
     flat: tuple[Image, ...]
-    unmarked: int
+    without_hash: int
 
-    def to_show(self) -> list[tuple[str, Group]]:
-        """Return every group once with its kind, `exact` or `near`: the crossing ones first, then the largest."""
+    def groups(self) -> list[tuple[str, Group]]:
+        """Return every group once with its kind, `exact` or `near`: crossing ones first, then the largest."""
         crossing = {group[0].id for group in self.crossing}
         inside = {image.id for group in self.near for image in group}
         groups = [("exact", group) for group in self.exact if group[0].id not in inside]
@@ -38,8 +38,8 @@ class Copies:
         return sorted(groups, key=lambda item: (item[1][0].id not in crossing, -len(item[1]), item[1][0].id))
 
 
-def find_copies(images: Sequence[Image], classes_of: Mapping[int, int]) -> Copies:
-    """Compare all pictures by their digests and fingerprints.
+def find_duplicates(images: Sequence[Image], classes_of: Mapping[int, int]) -> Duplicates:
+    """Compare all images by their digests and fingerprints.
 
     Args:
         images: all images.
@@ -52,13 +52,13 @@ def find_copies(images: Sequence[Image], classes_of: Mapping[int, int]) -> Copie
     near = [group for group in near_duplicates(images) if len({image.sha256 or image.id for image in group}) > 1]
     inside = {image.id for group in near for image in group}
     crossing = across_splits([*near, *(group for group in exact if group[0].id not in inside)])
-    return Copies(
+    return Duplicates(
         exact=tuple(exact),
         near=tuple(near),
         crossing=tuple(crossing),
         contradicting=tuple(group for group in exact if len({_classes(image, classes_of) for image in group}) > 1),
         flat=tuple(flat_images(images)),
-        unmarked=sum(image.sha256 is None and image.dhash is None for image in images),
+        without_hash=sum(image.sha256 is None and image.dhash is None for image in images),
     )
 
 

@@ -1,4 +1,4 @@
-"""What joined predictions amount to, in figures."""
+"""All scores of predictions: of classes, of the attributes that make up a class, and of calibration."""
 
 from dataclasses import dataclass
 
@@ -15,23 +15,23 @@ from components.shared.metrics.classification import (
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Scores of the classes, of each attribute where a class is composed of several, and how honest confidences are."""
+class Scores:
+    """Scores of the classes, of each attribute where several make up a class, and of calibration."""
 
-    scores: ClassificationScores
+    classes: ClassificationScores
     attributes: list[AttributeScores]
-    reliability: Calibration
+    calibration: Calibration
 
     def scalars(self) -> dict[str, float]:
-        """The scalar metrics by name."""
-        values = {**self.scores.scalars(), "calibration_error": self.reliability.error}
+        """Return the scalar metrics by name."""
+        values = {**self.classes.scalars(), "calibration_error": self.calibration.error}
         for attribute in self.attributes:
             values[f"{attribute.name}_accuracy"] = attribute.scores.accuracy
             values[f"{attribute.name}_macro_f1"] = attribute.scores.macro_f1
         return values
 
 
-def figures_of(table: Predictions, joined: Joined) -> Figures:
+def score_predictions(table: Predictions, joined: Joined) -> Scores:
     """Score the rows of `table` that have a label."""
     space, probabilities = table.space, table.class_probabilities()[joined.rows]
     attributes = (
@@ -39,6 +39,6 @@ def figures_of(table: Predictions, joined: Joined) -> Figures:
         if len(space.attributes) > 1
         else []
     )
-    return Figures(
+    return Scores(
         classification_metrics(joined.truth, probabilities), attributes, calibration(joined.truth, probabilities)
     )

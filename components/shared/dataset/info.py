@@ -1,0 +1,95 @@
+"""What the data steps record about a data set: the `info` object of an annotations file."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Tallies = dict[str, int]
+Examples = dict[str, list[str]]
+
+
+class _Part(BaseModel):
+    """Keys of other programs and versions are kept; a part that was not set is not written."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def record(self) -> dict[str, Any]:
+        """Return the JSON object: what was set or read, and nothing else."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Counts(_Part):
+    """Sizes of a data set; `persons` is 0 when no image has a person."""
+
+    images: int = 0
+    faces: int = 0
+    persons: int = 0
+    images_without_person: int = 0
+
+
+class Snapshot(Counts):
+    """Sizes of a data set, and its faces per label space and class."""
+
+    class_counts: dict[str, Tallies] = {}
+
+
+class CurationStep(_Part):
+    """One operation of `curate`: its options, what it did, with examples, and the data before and after it."""
+
+    operation: str
+    options: dict[str, Any] = {}
+    counts: Tallies = {}
+    examples: Examples = {}
+    before: Snapshot | None = None
+    after: Snapshot | None = None
+
+
+class SplitInfo(_Part):
+    """How `split` divided the images, and the result by split. Keys that only some modes have are extra ones."""
+
+    mode: str | None = None
+    label_space: str | None = None
+    seed: int | None = None
+    images: Tallies = {}
+    persons: Tallies = {}
+    ratios: dict[str, float] = {}
+    class_counts: dict[str, Tallies] = {}
+    unlabeled: int = 0
+    not_trainable: int = 0
+    crossing_persons: int = 0
+
+
+class DatasetInfo(_Part):
+    """Where a data set comes from and what the steps did to it.
+
+    Attributes:
+        format: the layout that `ingest` read.
+        source: the address of the raw data; of a local folder only its name.
+        source_digest: the digest of the source's listing.
+        leaks: whether one person or picture is known to be in several splits.
+        persons_known: whether any image has a person.
+        counts: sizes of the data set.
+        dropped: images that should have been usable, by reason, with the first names of each in `dropped_examples`;
+            likewise `skipped`, files that do not belong to the data, and `notes`, all else.
+        curation: the operations of `curate`, in order.
+        split: the last division by `split`.
+    """
+
+    format: str | None = None
+    source: str | None = None
+    source_digest: str | None = None
+    leaks: bool = False
+    persons_known: bool = False
+    counts: Counts | None = None
+    dropped: Tallies = {}
+    dropped_examples: Examples = {}
+    skipped: Tallies = {}
+    skipped_examples: Examples = {}
+    notes: Tallies = {}
+    notes_examples: Examples = {}
+    curation: tuple[CurationStep, ...] = ()
+    split: SplitInfo | None = None
+
+    def changed(self, **parts: Any) -> "DatasetInfo":
+        """Return a copy with other parts. Raises ValidationError when one has another type."""
+        return DatasetInfo.model_validate({**self.record(), **parts})

@@ -1,0 +1,69 @@
+"""The evaluation and cross-validation pages on hostile names, and the largest confusions."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from components.evaluate.folds_report import Fold, FoldsReport, render_folds_report
+from components.evaluate.join import Joined
+from components.evaluate.report import Confusion, EvaluationReport, metric_name, most_confused, render_report
+from components.evaluate.scores import Scores, score_predictions
+from components.evaluate.spread import spread_of
+from components.shared.dataset.label_spaces import LabelSpace, label_space
+from components.shared.dataset.predictions import PredictedFace, Predictions
+
+HOSTILE = '<script>alert("1")</script>\'가'
+SPACE = label_space(f"label:{HOSTILE},\"><img src=x onerror='2'>,가나다")
+
+
+def scores(space: LabelSpace) -> Scores:
+    rng = np.random.default_rng(0)
+    faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(60))
+    heads = {head.name: rng.dirichlet(np.ones(len(head.labels)), 60).astype(np.float32) for head in space.heads}
+    joined = Joined(np.arange(60), rng.integers(0, len(space.class_labels), 60), ("test",), 60, 0, 0)
+    return score_predictions(Predictions(faces, heads, space, HOSTILE, HOSTILE), joined)
+
+
+def check(page: str) -> None:
+    assert "<script" not in page and "<img" not in page and "가나다" in page
+    assert page.count("&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&#39;가") > 5
+    assert not re.search(r"url\(|@import|https?:", page)
+
+
+def evaluation(space: LabelSpace, splits: Sequence[str] = ("test",)) -> EvaluationReport:
+    return EvaluationReport(HOSTILE, HOSTILE, space, tuple(splits), 60, 60, 1, 2, "0" * 64, True, {}, scores(space))
+
+
+def test_hostile_names_are_text_on_the_evaluation_page() -> None:
+    check(render_report(evaluation(SPACE, [HOSTILE])))
+
+
+def test_hostile_names_are_text_on_the_cross_validation_page() -> None:
+    found = scores(SPACE)
+    folds = [Fold(number, 30, found.scalars()) for number in range(2)]
+    spreads = {HOSTILE: spread_of([0.1, 0.2])} | {name: spread_of([0.1]) for name in found.scalars()}
+    check(render_folds_report(FoldsReport(HOSTILE, SPACE, 2, folds, 60, 60, "0" * 64, True, spreads, found)))
+
+
+def test_images_without_a_split_are_named() -> None:
+    page = render_report(evaluation(label_space("gender_age"), []))
+    assert "images without a split · 60 faces in 60 images" in page
+    assert "1 face left out" in page and "2 faces left out" in page
+
+
+def test_the_largest_confusions_come_first_and_ties_keep_the_order_of_the_classes() -> None:
+    matrix = np.array([[9, 1, 0], [3, 5, 1], [0, 3, 4]])
+    assert most_confused("abc", matrix) == [
+        Confusion("b", "a", 3, 9), Confusion("c", "b", 3, 7), Confusion("a", "b", 1, 10), Confusion("b", "c", 1, 9)
+    ]  # fmt: skip
+    assert most_confused("abc", np.diag([1, 2, 3])) == []
+    assert len(most_confused("abcde", np.ones((5, 5), int))) == 10
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"), [("macro_f1", "Macro F1"), ("log_loss", "Log loss"), ("gender_macro_f1", "Gender macro F1")]
+)
+def test_names_of_metrics(metric: str, name: str) -> None:
+    assert metric_name(metric) == name
