@@ -21,7 +21,7 @@ MASKS = ("worn", "incorrect", "absent")
 
 
 class Page(HTMLParser):
-    """Checks that every tag is closed in its place, and collects what a page shows, loads and shouts."""
+    """Checks that every tag is closed in its place, and collects the text, sources and notices of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -67,20 +67,20 @@ def jpeg(height: int = 40, width: int = 30, seed: int = 0, exif: bytes = b"") ->
     return buffer.getvalue()
 
 
-def image(number: int, split: str | None = "train", **facts: Any) -> Image:
+def image(number: int, split: str | None = "train", **fields: Any) -> Image:
     """An image of its own person with one face that wears a mask, unlike every other image."""
-    attributes = facts.pop("attributes", {"mask": "worn"})
+    attributes = fields.pop("attributes", {"mask": "worn"})
     print_ = np.random.default_rng(number).integers(0, 256, 16, dtype=np.uint8).tobytes().hex()
     defaults: dict[str, Any] = {
         "file_name": f"{number:03d}.jpg",
         "width": 30,
         "height": 40,
-        "faces": (Face(number, facts.pop("box", (5.0, 10.0, 15.0, 20.0)), attributes),),
+        "faces": (Face(number, fields.pop("box", (5.0, 10.0, 15.0, 20.0)), attributes),),
         "person": f"p{number}",
         "sha256": f"{number:064x}",
         "dhash": print_,
     }
-    return Image(id=number, split=split, **(defaults | facts))
+    return Image(id=number, split=split, **(defaults | fields))
 
 
 def write(

@@ -7,7 +7,7 @@ import pytest
 from kfp import dsl
 from report_pages import cells, hand_made, image, report, write
 
-from components.data_report.component import data_report as door
+from components.data_report.component import data_report as component
 from components.data_report.data_report import DataReport, data_report
 from components.data_report.duplicates import find_duplicates
 from components.data_report.sizes import measure_sizes
@@ -22,15 +22,15 @@ from serving.runtime.errors import InputError, NotFoundError
 
 def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
     images = hand_made()
-    facts = statistics_of(images, label_space("mask"))
-    assert [asdict(part) for part in facts.splits] == [
+    statistics = statistics_of(images, label_space("mask"))
+    assert [asdict(part) for part in statistics.splits] == [
         {"name": "train", "images": 4, "faces": 4, "persons": 4},
         {"name": "val", "images": 2, "faces": 2, "persons": 2},
         {"name": None, "images": 1, "faces": 0, "persons": 1},
     ]
-    assert facts.classes.counts.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
-    assert facts.classes.unlabeled.tolist() == [1, 0, 0] and facts.classes.imbalance == 1.5
-    attributes = {a.name: (a.values, a.counts.sum(axis=1).tolist(), int(a.absent.sum())) for a in facts.attributes}
+    assert statistics.classes.counts.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert statistics.classes.unlabeled.tolist() == [1, 0, 0] and statistics.classes.imbalance == 1.5
+    attributes = {a.name: (a.values, a.counts.sum(axis=1).tolist(), int(a.absent.sum())) for a in statistics.attributes}
     assert attributes == {
         "mask": (("worn", "incorrect"), [3, 2], 1),
         "gender": (("male",), [1], 5),
@@ -38,11 +38,17 @@ def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
         "place": (("here", "there"), [1, 1], 4),
     }
     assert list(attributes) == ["mask", "gender", "age", "place"]
-    assert facts.ages.tolist() == [20, 60, 29, 31]
-    assert facts.persons.crossing == (("p1", ("train", "val")),)
-    assert facts.persons.names == ("p1", "p3", "p4", "p6", "p7") and facts.persons.images.tolist() == [2, 1, 1, 1, 1]
-    assert (facts.persons.images_without, facts.not_trainable, facts.folds) == (1, 1, {1: 1})
-    assert facts.extensions == {".jpg": 5, "": 1, ".png": 1}
+    assert statistics.ages.tolist() == [20, 60, 29, 31]
+    assert statistics.persons.crossing == (("p1", ("train", "val")),)
+    assert statistics.persons.names == ("p1", "p3", "p4", "p6", "p7") and statistics.persons.images.tolist() == [
+        2,
+        1,
+        1,
+        1,
+        1,
+    ]
+    assert (statistics.persons.images_without, statistics.not_trainable, statistics.folds) == (1, 1, {1: 1})
+    assert statistics.extensions == {".jpg": 5, "": 1, ".png": 1}
 
     sizes = measure_sizes(images)
     assert (len(sizes.boxes), sizes.faces_without, sizes.images_without) == (5, 1, 2)
@@ -50,7 +56,7 @@ def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
     assert sizes.areas.tolist() == [0.25, 0.25, 0.25, 0.25, 1.0]
     assert sizes.centers[0].tolist() == [12.5 / 30, 0.5] and sizes.smallest[0] == ("001.jpg", 15.0, 20.0)
 
-    copies = find_duplicates(images, facts.classes_of)
+    copies = find_duplicates(images, statistics.classes_of)
     assert [[one.id for one in group] for group in copies.exact] == [[2, 4]]
     assert [[one.id for one in group] for group in copies.near] == [[1, 3]]
     assert len(copies.crossing) == 2 and not copies.contradicting
@@ -63,7 +69,7 @@ def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-LOUD = {
+NOTICES = {
     "clean": ([image(1), image(2, "val")], {}, []),
     "no split yet": ([image(1, None, person="p"), image(2, None, person="p", sha256=f"{1:064x}")], {}, []),
     "one split": ([image(1, person="p"), image(2, person="p", sha256=f"{1:064x}")], {}, []),
@@ -80,14 +86,14 @@ LOUD = {
 }
 
 
-@pytest.mark.parametrize("case", LOUD)
-def test_it_is_loud_exactly_when_it_should_be(case: str, tmp_path: Path) -> None:
-    images, info, expected = LOUD[case]
+@pytest.mark.parametrize("case", NOTICES)
+def test_notices_are_shown_exactly_for_their_problems(case: str, tmp_path: Path) -> None:
+    images, info, expected = NOTICES[case]
     write(tmp_path, images, info)
     assert report(tmp_path)[1].notices == expected
 
 
-def test_pictures_that_are_missing_or_broken_are_said(tmp_path: Path) -> None:
+def test_missing_and_broken_images_are_reported(tmp_path: Path) -> None:
     images = [image(1), image(2), image(3, width=31)]
     write(tmp_path, images, contents={"001.jpg": b"", "002.jpg": b"no picture"})
     figures, page = report(tmp_path)
@@ -98,7 +104,7 @@ def test_pictures_that_are_missing_or_broken_are_said(tmp_path: Path) -> None:
     assert page.text.count("not shown") == 3 and page.sources == []
 
 
-def test_missing_facts_are_said_plainly(tmp_path: Path) -> None:
+def test_missing_attributes_and_splits_are_reported(tmp_path: Path) -> None:
     bare = [
         replace(image(i, None), person=None, sha256=None, dhash=None, faces=(Face(i, None, {}),)) for i in range(1, 4)
     ]
@@ -121,7 +127,7 @@ def test_missing_facts_are_said_plainly(tmp_path: Path) -> None:
     assert "Annotators" not in text and "Curation" not in text and len(page.sources) == 3
 
 
-def test_what_was_left_out_and_curated_is_listed(tmp_path: Path) -> None:
+def test_dropped_images_and_curation_are_listed(tmp_path: Path) -> None:
     step = {
         "operation": "drop",
         "options": {"reasons": ["no_box"]},
@@ -144,7 +150,7 @@ def test_what_was_left_out_and_curated_is_listed(tmp_path: Path) -> None:
     assert '{"reasons": ["no_box"]}' in text and "5,000 → 3,766" in text
 
 
-def test_a_class_that_a_split_lacks_and_a_value_nobody_knows_are_named(tmp_path: Path) -> None:
+def test_missing_classes_and_invalid_values_are_reported(tmp_path: Path) -> None:
     images = [image(1), image(2, "val"), image(3, attributes={"mask": "absent"}), image(4, attributes={"mask": "?!"})]
     write(tmp_path, images)
     text = cells(report(tmp_path)[1])
@@ -152,13 +158,13 @@ def test_a_class_that_a_split_lacks_and_a_value_nobody_knows_are_named(tmp_path:
     assert "1 face has an invalid value, such as 004.jpg: attribute 'mask': '?!'" in text
 
 
-def test_equal_files_of_different_classes_are_named(tmp_path: Path) -> None:
+def test_equal_files_of_different_classes_are_reported(tmp_path: Path) -> None:
     images = [image(1), image(2, sha256=f"{1:064x}", attributes={"mask": "absent"}), image(3), image(4, sha256="3")]
     write(tmp_path, images)
     assert "1 group of equal files has different classes, such as 001.jpg" in cells(report(tmp_path)[1])
 
 
-def test_the_drawn_sample_from_ingest_to_page(tmp_path: Path) -> None:
+def test_the_drawn_sample_from_ingest_to_report(tmp_path: Path) -> None:
     draw_sample(tmp_path / "raw", persons=18)
     ingest(str(tmp_path / "raw"), tmp_path / "images", tmp_path / "all.json")
     options = {"label_space": "gender_age", "val_ratio": 0.34, "test_ratio": 0.0, "seed": 0}
@@ -174,8 +180,7 @@ def test_the_drawn_sample_from_ingest_to_page(tmp_path: Path) -> None:
     assert (tmp_path / "report").read_bytes() == first
 
 
-def test_the_page_tells_persons_attributes_classes_imbalance_and_extensions(tmp_path: Path) -> None:
-    """mask 72"""
+def test_persons_attributes_classes_imbalance_and_extensions_are_shown(tmp_path: Path) -> None:
     people = [("male", 20), ("male", 45), ("female", 20), ("female", 60), ("female", 60)]
     masks = ["worn"] * 5 + ["incorrect", "absent"]
     images = [
@@ -206,7 +211,7 @@ def test_the_page_tells_persons_attributes_classes_imbalance_and_extensions(tmp_
         assert f" {said}" in text, said
 
 
-def test_the_order_of_the_annotations_changes_nothing_but_their_digest(tmp_path: Path) -> None:
+def test_the_order_of_the_annotations_changes_only_their_digest(tmp_path: Path) -> None:
     images = hand_made()
     write(tmp_path, images)
     report(tmp_path)
@@ -218,7 +223,7 @@ def test_the_order_of_the_annotations_changes_nothing_but_their_digest(tmp_path:
     assert digest.sub("", first) == digest.sub("", second) and first != second
 
 
-def test_inputs_are_kept_and_named_in_errors(tmp_path: Path) -> None:
+def test_inputs_are_never_overwritten_and_named_in_errors(tmp_path: Path) -> None:
     write(tmp_path, [image(1)])
     before = (tmp_path / "a.json").read_bytes()
     for target in (tmp_path / "a.json", tmp_path / "images" / "report"):
@@ -235,10 +240,10 @@ def test_inputs_are_kept_and_named_in_errors(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "images", "none.json"]
 
 
-def test_the_door(tmp_path: Path) -> None:
+def test_the_component(tmp_path: Path) -> None:
     write(tmp_path, hand_made())
     metrics = dsl.Metrics(uri=str(tmp_path / "m"))
-    door.python_func(
+    component.python_func(
         images=dsl.Dataset(uri=str(tmp_path / "images")),
         annotations=dsl.Dataset(uri=str(tmp_path / "a.json")),
         report=dsl.HTML(uri=str(tmp_path / "report")),

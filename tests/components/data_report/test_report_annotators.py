@@ -1,4 +1,4 @@
-"""What annotators say against the label."""
+"""Votes of annotators against the label."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from components.shared.dataset.annotations import Image
 
 
 def voted(number: int, emotion: str | None, votes: object, uploader: str | None = None) -> Image:
-    facts = {"emotion": emotion, "votes": votes, "uploader": uploader}
-    return image(number, attributes={name: value for name, value in facts.items() if value is not None})
+    attributes = {"emotion": emotion, "votes": votes, "uploader": uploader}
+    return image(number, attributes={name: value for name, value in attributes.items() if value is not None})
 
 
 def test_votes_are_counted_against_the_label() -> None:
@@ -36,8 +36,8 @@ def test_votes_are_counted_against_the_label() -> None:
     assert count_votes([image(1)]) is None
 
 
-def test_many_words_become_others() -> None:
-    votes = count_votes([voted(i, f"word{i:03d}", [f"word{i:03d}", f"word{i + 1:03d}"]) for i in range(1, 200)])
+def test_rare_values_are_counted_together() -> None:
+    votes = count_votes([voted(i, f"value{i:03d}", [f"value{i:03d}", f"value{i + 1:03d}"]) for i in range(1, 200)])
     assert votes is not None
     assert len(votes.labels) == len(votes.values) == MAX_VALUES + 1 and votes.values[-1] == OTHERS
     assert votes.matrix.sum() == 398 and votes.agreeing.sum() == 199

@@ -1,4 +1,4 @@
-"""Hostile names and large data sets: a page stays text, and small."""
+"""Hostile names are escaped, and the page of a large data set stays small."""
 
 import re
 from html import unescape
@@ -23,7 +23,7 @@ HOSTILE = (
 )
 
 
-def test_hostile_names_are_only_text(tmp_path: Path) -> None:
+def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     images = []
     for number, bad in enumerate(HOSTILE, start=1):
         attributes = {"label": bad, bad[:50]: bad, "mask": "worn", "votes": [bad, "sad"], "emotion": bad}
@@ -62,7 +62,7 @@ def test_the_page_stays_small(space: str, tmp_path: Path) -> None:
     images = []
     for number in range(1, 5001):
         name = f"{'folder-' * 25}{number % 50}/{'name with words ' * 8}{number}.jpg"
-        facts = {"person": f"{'person ' * 20}{number % 700}", "sha256": f"{number // 4:064x}"}
+        fields = {"person": f"{'person ' * 20}{number % 700}", "sha256": f"{number // 4:064x}"}
         attributes = {
             "mask": MASKS[number % 3],
             "label": labels[number % len(labels)],
@@ -73,7 +73,7 @@ def test_the_page_stays_small(space: str, tmp_path: Path) -> None:
         box = (1.0, 2.0, float(rng.integers(5, 299)), float(rng.integers(5, 398)))
         images.append(
             image(number, ("train", "val", "test")[number % 3], file_name=name, width=300, height=400, box=box,
-                  attributes=attributes, **facts)
+                  attributes=attributes, **fields)
         )  # fmt: skip
     info = {
         "dropped": {f"{'reason ' * 30}{i}": i for i in range(500)},

@@ -1,4 +1,4 @@
-"""The pictures of a page: upright, cut to the face, few enough."""
+"""Thumbnails and example faces: upright, cropped to the face, limited in number."""
 
 import base64
 import io

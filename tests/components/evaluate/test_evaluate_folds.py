@@ -136,7 +136,7 @@ def test_spreads(values: list[float]) -> None:
         assert spread.deviation == pytest.approx(np.std(values, ddof=1))
 
 
-def test_the_page(tmp_path: Path) -> None:
+def test_the_page_shows_folds_spread_and_all_faces(tmp_path: Path) -> None:
     case = Folds(tmp_path)
     found = case.run()
     page = case.page()

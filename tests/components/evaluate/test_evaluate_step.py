@@ -218,7 +218,7 @@ def test_the_confusion_table_of_the_report_has_the_truth_in_its_rows(space: str,
 
 
 @pytest.mark.parametrize("space", ["mask", "mask_gender_age"])
-def test_the_report_stands_alone_and_escapes(space: str, tmp_path: Path) -> None:
+def test_the_report_is_self_contained_and_escaped(space: str, tmp_path: Path) -> None:
     Case(tmp_path, space, count=300).run()
     page = (tmp_path / "report").read_text(encoding="utf-8")
     parser = Outside()
@@ -233,7 +233,7 @@ def test_the_report_stands_alone_and_escapes(space: str, tmp_path: Path) -> None
         assert label == escape(label) or label not in page
 
 
-def test_leaking_splits_are_shouted_about_before_any_figure(tmp_path: Path) -> None:
+def test_leaking_splits_are_announced_before_any_metric(tmp_path: Path) -> None:
     case = Case(tmp_path, "mask")
     evaluate(*case.write(leaks=True))
     page = (tmp_path / "report").read_text()
