@@ -24,7 +24,7 @@ class EvaluationReport:
         space: the label space.
         splits: the splits that were evaluated; none for images without a split.
         faces: the faces that were scored, and `images` that they are in.
-        unlabeled: the faces left out for want of a label, and likewise `missing` of a prediction.
+        unlabeled: the faces left out without a label, and likewise `missing` those without a prediction.
         dataset: the digest of the annotations.
         leaks: the splits do not keep persons apart.
         floors: the lowest accepted value by metric.

@@ -39,15 +39,10 @@ def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
     }
     assert list(attributes) == ["mask", "gender", "age", "place"]
     assert statistics.ages.tolist() == [20, 60, 29, 31]
-    assert statistics.persons.crossing == (("p1", ("train", "val")),)
-    assert statistics.persons.names == ("p1", "p3", "p4", "p6", "p7") and statistics.persons.images.tolist() == [
-        2,
-        1,
-        1,
-        1,
-        1,
-    ]
-    assert (statistics.persons.images_without, statistics.not_trainable, statistics.folds) == (1, 1, {1: 1})
+    persons = statistics.persons
+    assert persons.crossing == (("p1", ("train", "val")),)
+    assert persons.names == ("p1", "p3", "p4", "p6", "p7") and persons.images.tolist() == [2, 1, 1, 1, 1]
+    assert (persons.images_without, statistics.not_trainable, statistics.folds) == (1, 1, {1: 1})
     assert statistics.extensions == {".jpg": 5, "": 1, ".png": 1}
 
     sizes = measure_sizes(images)

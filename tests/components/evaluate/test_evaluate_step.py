@@ -202,7 +202,6 @@ class Confusion(HTMLParser):
 
 @pytest.mark.parametrize("space", ["mask", "mask_gender_age"])
 def test_the_confusion_table_of_the_report_has_the_truth_in_its_rows(space: str, tmp_path: Path) -> None:
-    """mask 16."""
     case = Case(tmp_path, space)
     result = case.run()
     truth, guess = case.truth, case.predictions().class_probabilities().argmax(axis=1)
