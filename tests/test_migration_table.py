@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.shared.models.spec.presets import PRESETS
+from components.shared.models.spec.recipes import RECIPES
 from components.train_classifier.config.augmentation import AUGMENTATION_NAMES
 from components.train_classifier.config.objective import LOSS_NAMES
 from components.train_classifier.config.training import TrainConfig
@@ -72,7 +72,7 @@ def test_every_model_loss_and_augmentation_is_named() -> None:
     settings = [value for span in OURS if isinstance(value := yaml.safe_load(span), dict)]
     # Models of our own beside those that people had.
     own = {"resnet101_linear_probe", "resnet152_linear_probe"}
-    assert {setting.get("model") for setting in settings} >= set(PRESETS) - own
+    assert {setting.get("model") for setting in settings} >= set(RECIPES) - own
     trainings = [setting.get("training", {}) for setting in settings]
     assert {training.get("augmentation") for training in trainings} >= set(AUGMENTATION_NAMES) - {"face", "none"}
     losses = [training.get("objective", {}).get("loss", {}) for training in trainings]

@@ -1,66 +1,88 @@
-"""Backbones by name, and the place in them where a head goes. Imports no torch until one is built."""
+"""Backbones by name: how they are built, their stages, and where the head is attached."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
+from torchvision.models import MaxVit, RegNet, SqueezeNet, VisionTransformer, get_model_builder
 
 from components.shared.by_name import imported
 from components.shared.models.spec.backbone_names import OWN_BACKBONES, TORCHVISION
 from serving.runtime.errors import InputError
 
-if TYPE_CHECKING:
-    from torch import nn
+_WITH_AUXILIARY_HEADS = ("inception_v3", "googlenet")
+_STAGES_OF_TORCHVISION = {
+    VisionTransformer: ("conv_proj", "encoder.layers"),
+    RegNet: ("stem", "trunk_output"),
+    MaxVit: ("stem", "blocks"),
+}
+"""Family -> the first stage and the container of the others, where it is not `features` or `layers`."""
 
-Builder = Callable[..., "nn.Module"]
 
-_AUXILIARY = ("inception_v3", "googlenet")
-
-
-def build_backbone(name: str, outputs: int, arguments: Mapping[str, Any], *, imagenet: bool) -> "nn.Module":
+def build_backbone(name: str, outputs: int, arguments: Mapping[str, Any], *, imagenet: bool) -> nn.Module:
     """Build a backbone with random weights: float (N,3,h,w) normalized RGB -> (N,outputs).
 
-    `imagenet` says that it is to hold torchvision's ImageNet weights; Inception and GoogLeNet then expect pixels that
-    were normalized otherwise, and torchvision's own conversion in front of them is switched on. Their auxiliary heads
-    are left out: no result depends on them.
+    `imagenet` says that it is to hold torchvision's ImageNet weights; Inception and GoogLeNet were trained on pixels
+    with another normalization, and torchvision's own conversion is switched on. Their auxiliary heads are left out:
+    no result depends on them.
 
-    An own backbone must be a class derived from torch.nn.Module: its name may come out of a checkpoint file, and no
-    other object is called for that.
+    A backbone by import path must be a class derived from torch.nn.Module: the path may come from a checkpoint file,
+    and nothing else is called for that.
 
-    Raises InputError for an own name that is no such class, or arguments that do not fit.
+    Raises InputError for an import path of anything else, or arguments that do not fit.
     """
+    builder: Callable[..., nn.Module]
     if name in TORCHVISION:
-        from torchvision.models import get_model_builder
-
-        builder: Builder = get_model_builder(name)
-        given: dict[str, Any] = {"weights": None, "num_classes": outputs, **arguments}
-        if name in _AUXILIARY:
-            given = {"transform_input": imagenet, "aux_logits": False, "init_weights": True, **given}
+        builder = get_model_builder(name)
+        keywords: dict[str, Any] = {"weights": None, "num_classes": outputs, **arguments}
+        if name in _WITH_AUXILIARY_HEADS:
+            keywords = {"transform_input": imagenet, "aux_logits": False, "init_weights": True, **keywords}
         positional: tuple[int, ...] = ()
     else:
         builder = imported("backbone", OWN_BACKBONES.get(name, name))
-        given, positional = dict(arguments), (outputs,)
-        if name not in OWN_BACKBONES:
-            _check_own(name, builder)
+        if name not in OWN_BACKBONES and not (isinstance(builder, type) and issubclass(builder, nn.Module)):
+            raise InputError(f"backbone '{name}' must be a class derived from torch.nn.Module, got {builder!r}")
+        keywords, positional = dict(arguments), (outputs,)
     try:
-        return builder(*positional, **given)
+        return builder(*positional, **keywords)
     except (TypeError, ValueError, AssertionError) as error:
-        shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "no arguments"
-        raise InputError(f"backbone '{name}' cannot be built with {shown}: {error}") from error
+        listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "no arguments"
+        raise InputError(f"backbone '{name}' cannot be built with {listed}: {error}") from error
 
 
-def _check_own(name: str, found: object) -> None:
-    from torch import nn
+def stage_names(backbone: nn.Module) -> list[str]:
+    """Return the names of a backbone's stages, from the input on.
 
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"backbone '{name}' must be a class derived from torch.nn.Module, got {found!r}")
+    A backbone with a method `stage_names()` is asked. Otherwise they are the children of `features` (EfficientNet,
+    VGG, DenseNet, MobileNet, ConvNeXt, Swin, SqueezeNet, AlexNet) or `layers` (MNASNet); the patch embedding and the
+    encoder's layers of a ViT; the stem and the blocks of RegNet and MaxViT; and the children of any other, so that
+    the first six of a ResNet reach from its stem to `layer2`.
+
+    Raises InputError when the backbone has no one row of stages.
+    """
+    own: Callable[[], list[str]] | None = getattr(backbone, "stage_names", None)
+    if own is not None:
+        return own()
+    for family, (stem, container) in _STAGES_OF_TORCHVISION.items():
+        if isinstance(backbone, family):
+            return [stem, *_children(backbone, container)]
+    for container in ("features", "layers"):
+        if isinstance(getattr(backbone, container, None), nn.Sequential):
+            return _children(backbone, container)
+    return [name for name, _ in backbone.named_children()]
+
+
+def _children(backbone: nn.Module, container: str) -> list[str]:
+    return [f"{container}.{name}" for name, _ in backbone.get_submodule(container).named_children()]
 
 
 @dataclass(frozen=True, slots=True)
-class Classifier:
-    """Where things are in a backbone that was given a head.
+class HeadLocation:
+    """Module names in a backbone with a head.
 
-    `head` is the name of the head's module, `kept` that of the backbone's own last layer ("" where the head
-    replaced it), and `original` the name this layer has in the backbone's published weights.
+    `head` is the head, `kept` the backbone's own last layer ("" where the head replaced it), and `original` the name
+    of this layer in the backbone's published weights.
     """
 
     head: str
@@ -68,54 +90,55 @@ class Classifier:
     original: str
 
 
-def place_head(
-    backbone: "nn.Module", outputs: int, make_head: "Callable[[int], nn.Module]", *, keep_classes: bool, plain: bool
-) -> Classifier:
-    """Put a head where the backbone's last layer is, or behind that layer.
+def attach_head(
+    backbone: nn.Module, outputs: int, make_head: Callable[[int], nn.Module], *, keep_classes: bool, plain: bool
+) -> HeadLocation:
+    """Replace the backbone's last layer by a head, or put the head behind that layer.
 
     Args:
         backbone: changed in place. Its last layer is its last linear one, in the order of definition, and must have
             `outputs` outputs; SqueezeNet's is a convolution.
         outputs: what the backbone was built with.
-        make_head: gets the number of features the head reads.
+        make_head: from the number of features to the head.
         keep_classes: the head reads the `outputs` numbers of the last layer, which stays.
-        plain: the head is one linear layer that starts as the backbone starts its own; then that one serves.
+        plain: the head is one linear layer with the backbone's own initialization: the last layer stays as the head.
 
     Raises:
         InputError: the backbone does not end in such a layer.
     """
-    from torch import nn
-    from torchvision.models import SqueezeNet
-
     if isinstance(backbone, SqueezeNet):
-        classifier = backbone.get_submodule("classifier")
-        assert isinstance(classifier, nn.Sequential)
-        dropout, convolution = classifier[0], classifier[1]
-        assert isinstance(convolution, nn.Conv2d)
-        if keep_classes:
-            layers = [*classifier, nn.Flatten(), make_head(outputs)]
-        else:
-            layers = [dropout, nn.AdaptiveAvgPool2d(1), nn.Flatten(), make_head(convolution.in_channels)]
-        backbone.add_module("classifier", nn.Sequential(*layers))
-        kept = "classifier.1" if keep_classes else ""
-        return Classifier(f"classifier.{len(layers) - 1}", kept, "classifier.1")
+        return _attach_to_squeezenet(backbone, outputs, make_head, keep_classes=keep_classes)
     path, last = _last_linear(backbone, outputs)
     if keep_classes:
         backbone.set_submodule(path, nn.Sequential(last, make_head(outputs)))
-        return Classifier(f"{path}.1", f"{path}.0", path)
+        return HeadLocation(f"{path}.1", f"{path}.0", path)
     if not plain:
         backbone.set_submodule(path, make_head(last.in_features))
-    return Classifier(path, "", path)
+    return HeadLocation(path, "", path)
 
 
-def _last_linear(backbone: "nn.Module", outputs: int) -> "tuple[str, nn.Linear]":
-    from torch import nn
+def _attach_to_squeezenet(
+    backbone: nn.Module, outputs: int, make_head: Callable[[int], nn.Module], *, keep_classes: bool
+) -> HeadLocation:
+    classifier = backbone.get_submodule("classifier")
+    assert isinstance(classifier, nn.Sequential)
+    dropout, convolution = classifier[0], classifier[1]
+    assert isinstance(convolution, nn.Conv2d)
+    if keep_classes:
+        layers = [*classifier, nn.Flatten(), make_head(outputs)]
+    else:
+        layers = [dropout, nn.AdaptiveAvgPool2d(1), nn.Flatten(), make_head(convolution.in_channels)]
+    backbone.add_module("classifier", nn.Sequential(*layers))
+    kept = "classifier.1" if keep_classes else ""
+    return HeadLocation(f"classifier.{len(layers) - 1}", kept, "classifier.1")
 
+
+def _last_linear(backbone: nn.Module, outputs: int) -> tuple[str, nn.Linear]:
     layers = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
     if not layers or layers[-1][1].out_features != outputs or not layers[-1][0]:
-        found = f"its last one is {layers[-1][1]}" if layers else "it has none"
+        actual = f"its last one is {layers[-1][1]}" if layers else "it has none"
         raise InputError(
             f"backbone {type(backbone).__name__} must end in a linear layer of the {outputs} outputs it was asked for, "
-            f"which the head replaces; {found}"
+            f"which the head replaces; {actual}"
         )
     return layers[-1]

@@ -1,4 +1,4 @@
-"""The checkpoint format: weights, training state and every fact that export and serving need, in one file."""
+"""The checkpoint format: weights, training state and the metadata that export and serving need, in one file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,29 +7,26 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
+from components.shared.models import format_2
 from components.shared.models.network import Network, build_network
 from components.shared.models.spec.spec import ModelSpec
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.output import whole_file
 
 FORMAT_VERSION = 3
-_RENAMED_SINCE_2 = {
-    "gradient_centralisation": "gradient_centralization",
-    "initialisation": "initialization",
-    "optimiser": "optimizer",
-}
 
 State = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One saved moment of a training.
+    """A training after an epoch.
 
-    `model_state` holds the trained weights and `ema_state` their moving average, absent when it is off;
-    what is evaluated and exported is the average where there is one. `training_state` is only in `last.pt`: the
-    states of optimizer, schedule, scaler and average, and the history of all epochs. All random draws follow from
-    `epoch`, which counts from 1, and `config`, the resolved training configuration as plain values.
+    `model_state` holds the trained weights and `ema_state` their moving average, absent when it is off; the average
+    is evaluated and exported where there is one. `training_state` is only in `last.pt`: the states of optimizer,
+    schedule, scaler and average, and the history of all epochs. All random draws follow from `epoch`, which counts
+    from 1, and `config`, the resolved training configuration as plain values.
     """
 
     model: ModelSpec
@@ -57,7 +54,7 @@ class Checkpoint:
         return network.eval()
 
 
-_FACTS: dict[str, type[BaseModel]] = {
+_MODELS: dict[str, type[BaseModel]] = {
     "model": ModelSpec,
     "input": InputSize,
     "crop": CropRule,
@@ -66,20 +63,19 @@ _FACTS: dict[str, type[BaseModel]] = {
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `checkpoint` to `path` in one move; a killed write leaves no file of that name."""
+    """Write `checkpoint` to `path`, whole or not at all."""
     values: dict[str, Any] = dict(vars(checkpoint))
     values["heads"] = [head.model_dump(mode="json") for head in checkpoint.heads]
-    for name in _FACTS:
+    for name in _MODELS:
         values[name] = values[name].model_dump(mode="json")
-    temporary = path.with_name(f".{path.name}.partial")
-    torch.save({"format_version": FORMAT_VERSION, **values}, temporary)
-    temporary.replace(path)
+    with whole_file(path) as partial:
+        torch.save({"format_version": FORMAT_VERSION, **values}, partial)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU without running any code from it.
 
-    A file of format 2 is read too. Raises NotFoundError when there is no such file and InputError when it is no
+    Files of format 2 are read too. Raises NotFoundError when there is no such file and InputError when it is not a
     checkpoint of these formats.
     """
     if not path.is_file():
@@ -90,36 +86,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(f"{path} is not a checkpoint that train_classifier wrote: {error}") from error
     version = values.pop("format_version", None) if isinstance(values, dict) else None
     if version == 2:
-        values |= {name: _renamed(values.get(name)) for name in ("config", "model")}
+        values = format_2.upgraded(values)
     elif version != FORMAT_VERSION:
-        found = f"it has format {version}" if version else "it is some other file of torch"
+        actual = f"it has format {version}" if version else "it is another file of torch"
         raise InputError(
-            f"{path} is not a checkpoint of format {FORMAT_VERSION}: {found}. Train again with this version, or name "
+            f"{path} is not a checkpoint of format {FORMAT_VERSION}: {actual}. Train again with this version, or name "
             "the file as 'pretrained' weights of a training"
         )
     try:
         values["heads"] = tuple(Head.model_validate(head) for head in values["heads"])
-        for name, fact in _FACTS.items():
-            values[name] = fact.model_validate(values[name])
+        for name, model in _MODELS.items():
+            values[name] = model.model_validate(values[name])
         return Checkpoint(**values)
     except (KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{path} is not a complete checkpoint: {error}") from error
 
 
-def _renamed(value: Any) -> Any:
-    """Return options of format 2 under the names they have now."""
-    if isinstance(value, dict):
-        return {_RENAMED_SINCE_2.get(name, name): _renamed(item) for name, item in value.items()}
-    return [_renamed(item) for item in value] if isinstance(value, list) else value
-
-
 def find_checkpoint(folder: Path, name: str) -> Path:
     """Return the file of the checkpoint called `name` in a checkpoints artifact.
 
-    Raises NotFoundError listing the names that are there.
+    Raises NotFoundError listing the names in it.
     """
-    present = sorted(path.stem for path in folder.glob("*.pt"))
-    if name not in present:
-        known = ", ".join(present) or "none"
-        raise NotFoundError(f"no checkpoint '{name}' in {folder}; present: {known}")
+    names = sorted(path.stem for path in folder.glob("*.pt"))
+    if name not in names:
+        raise NotFoundError(f"no checkpoint '{name}' in {folder}; present: {', '.join(names) or 'none'}")
     return folder / f"{name}.pt"

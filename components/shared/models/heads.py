@@ -1,4 +1,4 @@
-"""Heads: modules from features (N,F) to the logits of all label heads side by side, (N,sum K)."""
+"""Heads: modules from features (N,F) to the concatenated logits of all label heads, (N,sum K)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,10 +7,34 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from components.shared.models.initialization import new_linear
 from components.shared.models.spec.spec import HeadSpec
 
 _SMALLEST = 1e-12
+
+
+def _default(layer: nn.Linear) -> None:
+    """Torch's own: weight and bias uniform in +-1/sqrt(inputs)."""
+
+
+def _xavier(layer: nn.Linear) -> None:
+    """Weight Xavier-uniform (Glorot and Bengio, 2010), bias uniform in +-1/sqrt(inputs)."""
+    bound = 1 / math.sqrt(layer.in_features)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.uniform_(layer.bias, -bound, bound)
+
+
+def _xavier_constant(layer: nn.Linear) -> None:
+    """Weight Xavier-uniform, bias 0.01."""
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.constant_(layer.bias, 0.01)
+
+
+INITIALIZATIONS: dict[str, Callable[[nn.Linear], None]] = {
+    "default": _default,
+    "xavier": _xavier,
+    "xavier_constant": _xavier_constant,
+}
+"""Name -> function that sets a linear layer's weight and bias."""
 
 
 class MultiSampleDropout(nn.Module):
@@ -60,8 +84,8 @@ class OneLogit(nn.Module):
         return torch.cat([torch.zeros_like(logit), logit], dim=1)
 
 
-class SideBySide(nn.Module):
-    """Several heads on the same features."""
+class ConcatenatedHeads(nn.Module):
+    """Several heads on the same features, their logits concatenated."""
 
     def __init__(self, heads: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -73,16 +97,14 @@ class SideBySide(nn.Module):
 
 
 def _linear(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
-    return new_linear(features, outputs, spec.initialization)
+    layer = nn.Linear(features, outputs)
+    INITIALIZATIONS[spec.initialization](layer)
+    return layer
 
 
 def _hidden(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
-    return nn.Sequential(
-        new_linear(features, spec.hidden, spec.initialization),
-        nn.Dropout(spec.dropout),
-        nn.ReLU(),
-        new_linear(spec.hidden, outputs, spec.initialization),
-    )
+    first, last = _linear(features, spec.hidden, spec), _linear(spec.hidden, outputs, spec)
+    return nn.Sequential(first, nn.Dropout(spec.dropout), nn.ReLU(), last)
 
 
 def _dropout(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
@@ -104,13 +126,13 @@ HEADS: dict[str, Callable[[int, int, HeadSpec], nn.Module]] = {
     "multi_sample_dropout": _multi_sample_dropout,
     "arcface": _arcface,
 }
-"""Kind -> function from the numbers of features and outputs and the head's entries to a module."""
+"""Kind -> function from the numbers of features and outputs and the specification to a module."""
 
 
 def make_head(features: int, specs: Sequence[HeadSpec], sizes: Sequence[int]) -> nn.Module:
-    """Make the head of all label heads, `sizes` the numbers of their labels.
+    """Make the module of all label heads, `sizes` being the numbers of their labels.
 
-    Label heads that are all alike share their layers; otherwise each has its own.
+    Label heads with equal specifications share their layers; otherwise each has its own.
     """
     if len(set(specs)) == 1 and not specs[0].one_logit:
         return HEADS[specs[0].kind](features, sum(sizes), specs[0])
@@ -118,11 +140,11 @@ def make_head(features: int, specs: Sequence[HeadSpec], sizes: Sequence[int]) ->
         OneLogit(HEADS[spec.kind](features, 1, spec)) if spec.one_logit else HEADS[spec.kind](features, size, spec)
         for spec, size in zip(specs, sizes, strict=True)
     ]
-    return heads[0] if len(heads) == 1 else SideBySide(heads)
+    return heads[0] if len(heads) == 1 else ConcatenatedHeads(heads)
 
 
 def with_margin(logits: torch.Tensor, targets: torch.Tensor, spec: HeadSpec) -> torch.Tensor:
-    """Turn the scaled cosines of an ArcFace head into what it trains on: the true class at a larger angle.
+    """Add the angular margin of ArcFace to the true class, for the loss of a training step.
 
     With cos = logits / scale and t the target: scale * (t * phi + (1 - t) * cos), where phi = cos(theta + margin) as
     long as theta + margin stays below pi and cos - sin(pi - margin) * margin beyond; with `easy_margin` phi is

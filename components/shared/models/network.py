@@ -1,4 +1,4 @@
-"""The part that training, evaluation and export share: pixels in, logits or probabilities out."""
+"""The network of training, evaluation and export: from uint8 images to logits or probabilities."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import nn
 
-from components.shared.models.backbones import build_backbone, place_head
+from components.shared.models.backbones import attach_head, build_backbone
 from components.shared.models.freeze import freeze
 from components.shared.models.heads import make_head, with_margin
 from components.shared.models.pretrained import load_pretrained as load_weights
@@ -17,11 +17,11 @@ _IMAGENET_CLASSES = 1000
 
 
 class Network(nn.Module):
-    """A backbone with its head behind its input convention: uint8 (N,h,w,3) RGB -> logits (N,outputs).
+    """Normalization, backbone and head: uint8 (N,h,w,3) RGB -> logits (N,outputs).
 
-    Normalizes with the per-channel mean and standard deviation (0..1 scale). The logits of several label heads lie
-    side by side in head order. Modules named in `frozen` stay in evaluation mode, so that training does not move
-    their batch-norm statistics.
+    Normalizes with the per-channel mean and standard deviation (0..1 scale). The logits of several label heads are
+    concatenated in head order. Modules named in `frozen` stay in evaluation mode, so that training does not change
+    their batch norm statistics.
     """
 
     mean: torch.Tensor
@@ -43,7 +43,7 @@ class Network(nn.Module):
         self.sizes = tuple(sizes)
         self.head_path = f"backbone.{head_path}"
         self.frozen = tuple(f"backbone.{name}" for name in frozen)
-        # Constants of the model, restored from the facts in the checkpoint and not from its weights.
+        # Not persistent: restored from the checkpoint's metadata, not from its weights.
         self.register_buffer("mean", 255 * torch.tensor(normalization.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(normalization.std).view(3, 1, 1), persistent=False)
 
@@ -61,10 +61,10 @@ class Network(nn.Module):
         return logits
 
     def margin_logits(self, logits: torch.Tensor, targets: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the logits that the loss of a training step is made of: ArcFace heads get their margin.
+        """Return the logits for the loss of a training step: ArcFace heads get their margin.
 
         Args:
-            logits: what `forward` gave, (N,outputs).
+            logits: the output of `forward`, (N,outputs).
             targets: one float (N,K) per head, rows summing to 1.
 
         Returns:
@@ -83,7 +83,7 @@ class Network(nn.Module):
 
 
 class HeadProbabilities(nn.Module):
-    """What is exported: uint8 (N,h,w,3) RGB -> one softmax (N,K) per head, in head order."""
+    """The exported module: uint8 (N,h,w,3) RGB -> one softmax (N,K) per head, in head order."""
 
     def __init__(self, network: Network, sizes: Sequence[int]) -> None:
         super().__init__()
@@ -105,8 +105,7 @@ def build_network(
 ) -> Network:
     """Build the network of a model, with one logit per label of all heads, in training mode.
 
-    `load_pretrained` false leaves out what `pretrained` asks for, for weights that are loaded afterwards. Whatever is
-    not loaded begins with random weights.
+    Without `load_pretrained` all weights are random, for a state dict that is loaded afterwards.
 
     Raises:
         InputError: an unknown name or argument, a head that does not fit the label space, a freeze policy that does
@@ -117,7 +116,7 @@ def build_network(
     specs, sizes = head_specs(spec, heads), [len(head.labels) for head in heads]
     outputs = _IMAGENET_CLASSES if spec.keep_classes else sum(sizes)
     backbone = build_backbone(spec.backbone, outputs, spec.arguments, imagenet=spec.pretrained == IMAGENET)
-    place = place_head(
+    location = attach_head(
         backbone,
         outputs,
         lambda features: make_head(features, specs, sizes),
@@ -125,6 +124,6 @@ def build_network(
         plain=all(head == HeadSpec() for head in specs),
     )
     if load_pretrained:
-        load_weights(backbone, spec, place, heads)
-    frozen = freeze(backbone, spec.freeze, place.head)
-    return Network(backbone, normalization, specs=specs, sizes=sizes, head_path=place.head, frozen=frozen)
+        load_weights(backbone, spec, location, heads)
+    frozen = freeze(backbone, spec.freeze, location.head)
+    return Network(backbone, normalization, specs=specs, sizes=sizes, head_path=location.head, frozen=frozen)

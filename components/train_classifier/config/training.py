@@ -18,7 +18,7 @@ from pydantic import (
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
 from components.shared.models.spec.backbone_names import check_input
-from components.shared.models.spec.classifiers import check_classifier
+from components.shared.models.spec.recipes import check_model
 from components.shared.models.spec.spec import ModelSpec, resolve_model
 from components.shared.options import parse_options
 from components.shared.training.train_job_config import TrainJobSpec
@@ -90,7 +90,7 @@ class TrainConfig(_Frozen):
     """
 
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
-    model: Annotated[str, AfterValidator(check_classifier)] = "resnet18"
+    model: Annotated[str, AfterValidator(check_model)] = "resnet18"
     network: dict[str, Any] = {}
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=32, ge=2)

@@ -1,4 +1,4 @@
-"""Backbones by name, and the picture sizes that they take. Imports no torch."""
+"""Names of the backbones and the image sizes that they accept. Imports no torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,28 +31,29 @@ TORCHVISION: tuple[str, ...] = (
     *("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14"),
     *("wide_resnet50_2", "wide_resnet101_2"),
 )
-"""All classifiers of torchvision, by its names for them."""
+"""All classifiers of torchvision by its names; a test compares them with the installed torchvision."""
 
 OWN_BACKBONES: dict[str, str] = {
     "base": "components.shared.models.zoo.base_cnn:BaseCnn",
     "small_resnet": "components.shared.models.zoo.small_resnet:SmallResNet",
+    "gabor_ensemble": "components.shared.models.zoo.gabor_ensemble:GaborEnsemble",
     "vit_scratch": "components.shared.models.zoo.vit_scratch:vit_scratch",
     "bam_resnet": "components.shared.models.zoo.attention_resnet:bam_resnet",
     "cbam_resnet": "components.shared.models.zoo.attention_resnet:cbam_resnet",
     "poster_v2": "components.shared.models.zoo.poster_v2.model:PosterV2",
 }
-"""Our own backbones: name -> import path of a function from the number of outputs, and arguments, to a module."""
+"""Our own backbones: name -> import path of a callable that gets the number of outputs and the arguments."""
 
+# By the beginning of the name: the smallest side, the only side (pixels), and the argument that sets the only side.
 _LEAST_SIDE = {"alexnet": 63, "convnext": 32, "densenet": 29, "googlenet": 15, "squeezenet": 21, "vgg": 32}
 _ONLY_SIDE = {"inception_v3": 299, "poster_v2": 224}
 _SIDE_ARGUMENT = {"vit_scratch": ("image_size", 256), "maxvit": ("input_size", 224), "vit": ("image_size", 224)}
 
 
-def check_backbone(name: str) -> str:
-    """Return `name` if it is a known backbone or has the form of an import path, else raise InputError."""
+def check_backbone(name: str, *, kind: str = "backbone") -> str:
+    """Return `name` if it is a backbone or has the form of an import path, else raise InputError about the `kind`."""
     if name not in OWN_BACKBONES and name not in TORCHVISION and not is_import_path(name):
-        known = (*OWN_BACKBONES, *TORCHVISION)
-        raise InputError(unknown_name("backbone", name, known))
+        raise InputError(unknown_name(kind, name, (*OWN_BACKBONES, *TORCHVISION)))
     return name
 
 
@@ -64,24 +65,24 @@ def is_import_path(name: str) -> bool:
 
 
 def check_input(backbone: str, arguments: Mapping[str, Any], size: InputSize) -> InputSize:
-    """Return `size` if the backbone takes pictures of it; InputError says which ones it takes otherwise.
+    """Return `size` if the backbone accepts images of that size; InputError says which sizes it accepts otherwise.
 
-    Nothing is known of own backbones.
+    A backbone by import path is not checked.
     """
     if is_import_path(backbone):
         return size
-    what = f"backbone '{backbone}' cannot take pictures of {size.height}x{size.width} pixels"
+    refusal = f"backbone '{backbone}' does not accept images of {size.height}x{size.width} pixels"
     only = _only_size(backbone, arguments)
     if only is not None and only != (size.height, size.width):
-        raise InputError(f"{what}: set image_height to {only[0]} and image_width to {only[1]}")
+        raise InputError(f"{refusal}: set image_height to {only[0]} and image_width to {only[1]}")
     least = next((side for family, side in _LEAST_SIDE.items() if backbone.startswith(family)), 1)
     if min(size.height, size.width) < least:
-        raise InputError(f"{what}: set image_height and image_width to at least {least}")
+        raise InputError(f"{refusal}: set image_height and image_width to at least {least}")
     return size
 
 
 def _only_size(backbone: str, arguments: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The height and width that a backbone is bound to, if it is."""
+    """The only height and width that a backbone accepts, if there is only one."""
     if backbone in _ONLY_SIDE:
         return _ONLY_SIDE[backbone], _ONLY_SIDE[backbone]
     for family, (argument, default) in _SIDE_ARGUMENT.items():

@@ -1,4 +1,4 @@
-"""What a network is composed of: backbone, freeze policy, head and first weights. Imports no torch."""
+"""Specification of a network: backbone, head, freeze policy and pretrained weights. Imports no torch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from components.shared.models.spec.backbone_names import check_backbone
-from components.shared.models.spec.classifiers import check_classifier
-from components.shared.models.spec.presets import PRESETS
-from components.shared.options import parse_options
+from components.shared.models.spec.recipes import RECIPES, check_model
+from components.shared.options import parse_options, whole_numbers
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 
@@ -33,7 +32,7 @@ _KINDS_WITH: dict[str, tuple[str, ...]] = {
 
 
 class HeadSpec(_Frozen):
-    """What turns features into logits.
+    """How one head is built: the layers from features to logits. `serving.runtime.card.Head` is what it predicts.
 
     `kind`:
         linear: one layer.
@@ -45,9 +44,9 @@ class HeadSpec(_Frozen):
             grows by `margin` radians (Deng et al., 2019, arXiv 1801.07698), with `easy_margin` only where its cosine
             is positive.
 
-    `initialization` is that of the layers: `default` is torch's own, `xavier` a Xavier-uniform weight with the bias
+    `initialization` of the linear layers: `default` is torch's own, `xavier` a Xavier-uniform weight with the bias
     uniform in +-1/sqrt(inputs), `xavier_constant` the same weight with a bias of 0.01. With `one_logit` a head of two
-    labels computes one logit z and gives [0, z]: its softmax is the sigmoid of z, its cross entropy the binary one.
+    labels computes one logit z and returns [0, z]: its softmax is the sigmoid of z, its cross entropy the binary one.
     """
 
     kind: Literal["linear", "hidden", "dropout", "multi_sample_dropout", "arcface"] = "linear"
@@ -61,24 +60,24 @@ class HeadSpec(_Frozen):
     one_logit: bool = False
 
     @model_validator(mode="after")
-    def _of_use(self) -> Self:
-        """Refuse entries without an effect: a dropout that is written down must happen."""
+    def _no_entry_without_effect(self) -> Self:
+        """Refuse entries that a head of this kind ignores, such as a dropout in a linear head."""
         for name, kinds in _KINDS_WITH.items():
             if self.kind not in kinds and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"'{name}' does nothing in a head of kind {self.kind}; it needs {' or '.join(kinds)}")
+                raise ValueError(f"'{name}' has no effect in a head of kind {self.kind}; it needs {' or '.join(kinds)}")
         if self.kind in ("dropout", "multi_sample_dropout") and self.dropout == 0:
             raise ValueError(f"a head of kind {self.kind} needs a 'dropout' above 0")
         return self
 
 
 class ModelSpec(_Frozen):
-    """A network: `backbone` and its `arguments`, the `head`, what is frozen, and where the weights begin.
+    """A network: `backbone` and its `arguments`, the `head`, the freeze policy and the pretrained weights.
 
-    `heads` are those of single label heads, by name, where they differ from `head`. With `keep_classes` the
-    backbone keeps its own 1000 outputs and the head reads these. `freeze` is `none`, `backbone` (all but the
-    head), the number of stages from the input that are frozen, or names of modules of the backbone. `pretrained` is
-    `none`, `imagenet`, a path or an `s3://` address of a weights file; `parts` are such files for single parts of a
-    backbone that is published in parts (`ir50` and `mobilefacenet` of `poster_v2`).
+    `heads` has, by name, the label heads that differ from `head`. With `keep_classes` the backbone keeps its own 1000
+    outputs and the head reads these. `freeze` is `none`, `backbone` (all but the head), the number of stages from the
+    input that are frozen, or names of modules of the backbone. `pretrained` is `none`, `imagenet`, a path or an
+    `s3://` address of a weights file; `parts` are such files for single parts of a backbone that is published in
+    parts (`ir50` and `mobilefacenet` of `poster_v2`).
     """
 
     backbone: str
@@ -98,11 +97,11 @@ class ModelSpec(_Frozen):
     @field_validator("arguments")
     @classmethod
     def _whole_numbers(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Make 384.0 the integer that was meant: Kubeflow knows no integers inside mappings."""
+        """Turn 384.0 into the integer: Kubeflow passes numbers inside mappings as floats."""
         for name in ("weights", "num_classes", "outputs", "progress", "aux_logits"):
             if name in value:
                 raise ValueError(f"'{name}' follows from the label space and from 'pretrained'; leave it out")
-        whole: dict[str, Any] = _whole(value)
+        whole: dict[str, Any] = whole_numbers(value)
         return whole
 
     @field_validator("freeze", mode="before")
@@ -118,32 +117,31 @@ class ModelSpec(_Frozen):
 
 
 def resolve_model(model: str | Mapping[str, Any] | ModelSpec, changes: Mapping[str, Any] | None = None) -> ModelSpec:
-    """Return the composition that `model` names, with `changes` laid over it.
+    """Return the specification that `model` names, with `changes` applied.
 
     Args:
-        model: name of a preset; a backbone by its name (torchvision's, or one of ours) with a plain linear head and
-            random weights; an own backbone as `package.module:name`; or the entries of a ModelSpec.
-        changes: entries that win, laid over entry by entry inside `head`, `heads` and `arguments` too. A head of
-            another kind starts from the defaults of that kind. An entry of `heads` is laid over `head`.
+        model: name of a recipe; a backbone by its name (torchvision's, or one of ours) with a plain linear head and
+            random weights; a backbone by import path, `package.module:name`; or the entries of a ModelSpec.
+        changes: entries that override, one by one inside `head`, `heads` and `arguments` too. A head of another kind
+            starts from the defaults of that kind. An entry of `heads` overrides `head`.
 
     Raises:
-        InputError: an unknown name, with the known ones; or an entry that is wrong.
+        InputError: an unknown name, with the valid ones; or a wrong entry.
     """
     if isinstance(model, ModelSpec):
         base, subject = model.model_dump(), "the model"
     elif isinstance(model, Mapping):
         base, subject = dict(model), "the model"
     else:
-        check_classifier(model)
-        base, subject = dict(PRESETS.get(model, {"backbone": model})), f"model '{model}'"
+        base, subject = dict(RECIPES.get(check_model(model), {"backbone": model})), f"model '{model}'"
     return _parse(base, _mapping(changes or {}, f"changes of {subject}"), subject)
 
 
 def head_specs(spec: ModelSpec, heads: Sequence[Head]) -> list[HeadSpec]:
-    """Return the head of each label head, in order.
+    """Return how each label head is built, in order.
 
-    Raises InputError when `heads` names a label head that is not there, or one logit is asked to tell more than two
-    labels apart.
+    Raises InputError when the specification names a label head that `heads` lacks, or one logit for a head of more
+    than two labels.
     """
     names = [head.name for head in heads]
     if unknown := sorted(spec.heads.keys() - set(names)):
@@ -154,7 +152,7 @@ def head_specs(spec: ModelSpec, heads: Sequence[Head]) -> list[HeadSpec]:
     specs = [spec.heads.get(name, spec.head) for name in names]
     for head, head_spec in zip(heads, specs, strict=True):
         if head_spec.one_logit and len(head.labels) != 2:
-            raise InputError(f"one_logit: head '{head.name}' has {len(head.labels)} labels, one logit tells two apart")
+            raise InputError(f"one_logit: head '{head.name}' has {len(head.labels)} labels, not 2")
     return specs
 
 
@@ -164,20 +162,20 @@ def _parse(base: Mapping[str, Any], changes: Mapping[str, Any], subject: str) ->
         for entries in (base, changes):
             _mapping(entries.get(name, {}), f"{name} of {subject}")
     merged["arguments"] = {**base.get("arguments", {}), **changes.get("arguments", {})}
-    head = _head_over(base.get("head", {}), changes.get("head", {}))
+    head = _override_head(base.get("head", {}), changes.get("head", {}))
     merged["head"] = parse_options(HeadSpec, head, f"head of {subject}")
     own_heads = dict(base.get("heads", {}))
     for name, entries in changes.get("heads", {}).items():
-        own_heads[name] = _head_over(own_heads.get(name, {}), _mapping(entries, f"head '{name}' of {subject}"))
+        own_heads[name] = _override_head(own_heads.get(name, {}), _mapping(entries, f"head '{name}' of {subject}"))
     merged["heads"] = {
-        name: parse_options(HeadSpec, _head_over(head, _mapping(entries, subject)), f"head '{name}' of {subject}")
+        name: parse_options(HeadSpec, _override_head(head, _mapping(entries, subject)), f"head '{name}' of {subject}")
         for name, entries in own_heads.items()
     }
     return parse_options(ModelSpec, merged, subject)
 
 
-def _head_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay the entries of one head over another's, which count only if both are of one kind."""
+def _override_head(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Override a head entry by entry; changes to another kind start from the defaults of that kind."""
     default = HeadSpec.model_fields["kind"].default
     kind = base.get("kind", default)
     return {**base, **changes} if changes.get("kind", kind) == kind else dict(changes)
@@ -188,14 +186,4 @@ def _mapping(value: Any, subject: str) -> Mapping[str, Any]:
         return value.model_dump()
     if not isinstance(value, Mapping):
         raise InputError(f"{subject}: expected a mapping, got {value!r}")
-    return value
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {name: _whole(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(entry) for entry in value]
     return value

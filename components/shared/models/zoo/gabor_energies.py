@@ -1,4 +1,4 @@
-"""Fixed oriented filters: how strongly a picture varies, in which direction and how finely."""
+"""A fixed filter bank: local contrast of an image by orientation and scale."""
 
 import math
 
@@ -6,27 +6,30 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+# Chosen without ablation, except where a reason is given.
 ORIENTATIONS = 8
-_SIDE = 7
-_SIGMA_ACROSS, _SIGMA_ALONG = 1.2, 1.7
-_FREQUENCY = 0.55 * math.pi  # radians per pixel
+_SIDE = 7  # at the border the envelope is down to 0.21 along the wave front and to 0.04 across it
+_SIGMA_ACROSS, _SIGMA_ALONG = 1.2, 1.7  # pixels
+_FREQUENCY = (
+    0.55 * math.pi
+)  # radians per pixel, in the upper half of the band; lower frequencies are seen in the halved images
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_NOISE = 1e-4
-_WINDOW = 9
-_LEAST_CONTRAST = 0.05
+_NOISE = 1e-4  # added to the squared energy: contrast below 0.01 is treated as noise
+_WINDOW = 9  # pixels of the output
+_LEAST_CONTRAST = 0.05  # below this mean energy a region counts as flat and is not amplified to full contrast
 
 
 class GaborEnergies(nn.Module):
-    """Oriented contrast of the luma at several scales, and the colors, at 1/`stride` of the size. Learns nothing.
+    """Oriented contrast of the luma at several scales, and the colors, at 1/`stride` of the size. No trainable weights.
 
-    At the full size, a half of it and so on down to 1/`stride`, each in its turn, a quadrature pair of Gabor filters
-    for every one of 8 orientations gives the local energy sqrt(even^2 + odd^2) (Adelson and Bergen, 1985), which says
-    that there is an edge or a line and not where exactly. Average pooling brings it to 1/`stride`. There the energies
-    of a scale are divided by their mean over the orientations and 9x9 places, as the blocks of HOG are (Dalal and
-    Triggs, 2005): what is left is the pattern, without the contrast it is seen with.
+    At the full size, a half of it and so on down to 1/`stride`, a quadrature pair of Gabor filters for each of 8
+    orientations gives the local energy sqrt(even^2 + odd^2) (Adelson and Bergen, 1985), which responds to an edge or a
+    line whatever its phase. Average pooling brings it to 1/`stride`. There the energies of a scale are divided by
+    their mean over the orientations and a 9x9 window, as the blocks of HOG are (Dalal and Triggs, 2005), which removes
+    the local contrast.
 
-    With few pictures to learn from, a network that begins with these does not have to learn from them what an edge
-    is. `channels` is how many maps come out: 8 for each scale, then red, green and blue.
+    A network on these filters does not have to learn edge detectors from few images. `channels` is the number of
+    output channels: 8 for each scale, then red, green and blue.
     Float (N,3,h,w) -> (N,channels,h/stride,w/stride), rounded up.
     """
 
@@ -44,7 +47,7 @@ class GaborEnergies(nn.Module):
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Float (N,3,h,w) RGB, around 0 and about 1 in spread -> (N,channels,h/stride,w/stride)."""
+        """Float (N,3,h,w) RGB of mean about 0 and standard deviation about 1 -> (N,channels,h/stride,w/stride)."""
         with torch.no_grad():
             energies = []
             for scale in range(self.scales):
@@ -65,7 +68,7 @@ class GaborEnergies(nn.Module):
 
 
 def _filters() -> torch.Tensor:
-    """The even and then the odd filters, (2 * ORIENTATIONS, 1, 7, 7): without a mean, absolute values sum to 4."""
+    """The even and then the odd filters, (2 * ORIENTATIONS, 1, 7, 7): zero mean, absolute values sum to 4."""
     offsets = torch.arange(_SIDE, dtype=torch.float64) - _SIDE // 2
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     filters = []
@@ -82,7 +85,7 @@ def _filters() -> torch.Tensor:
 
 
 def _halved(maps: torch.Tensor) -> torch.Tensor:
-    """As avg_pool2d(maps, 2, ceil_mode=True), in a fifth of its time on a CPU."""
+    """avg_pool2d(maps, 2, ceil_mode=True), in a fifth of its time on a CPU."""
     height, width = maps.shape[-2:]
     even = functional.pad(maps, (0, width % 2, 0, height % 2), mode="replicate")
     rows = even[..., ::2, :] + even[..., 1::2, :]
@@ -90,7 +93,7 @@ def _halved(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _without_contrast(energy: torch.Tensor) -> torch.Tensor:
-    # The mean of a window is that of its rows' means, which takes 18 additions a place and not 81.
+    # The mean of a window is that of its rows' means, which takes 18 additions a pixel and not 81.
     around, margin = energy.mean(dim=1, keepdim=True), _WINDOW // 2
     for size, padding in (((_WINDOW, 1), (margin, 0)), ((1, _WINDOW), (0, margin))):
         around = functional.avg_pool2d(around, size, 1, padding, count_include_pad=False)

@@ -13,7 +13,7 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import save_checkpoint
 from components.shared.models.network import build_network
 from components.shared.models.spec.spec import resolve_model
-from serving.runtime.card import Head, Normalization
+from serving.runtime.card import Normalization
 
 NORMALIZATION = Normalization(mean=(0.5, 0.45, 0.4), std=(0.25, 0.22, 0.2))
 SMALL_VIT = {"arguments": {"image_size": 64, "dim": 32, "depth": 2, "heads": 2, "mlp_dim": 64}}
@@ -40,9 +40,9 @@ SMALL_VIT = {"arguments": {"image_size": 64, "dim": 32, "depth": 2, "heads": 2, 
             marks=pytest.mark.slow,
         ),
         pytest.param("base", {"head": {"kind": "hidden", "dropout": 0.4}}, "all", marks=pytest.mark.slow),
-        ("small_resnet", {"arguments": {"width": 8, "depth": 1, "standardise": True}}, "gender_age"),
-        ("small_resnet", {"arguments": {"width": 8, "stem": "gabor", "stem_stride": 4, "members": 2}}, "mask"),
-        ("small_resnet", {"arguments": {"width": 8, "depth": 1, "linear_member": True}}, "mask"),
+        ("small_resnet", {"arguments": {"width": 8, "depth": 1}}, "gender_age"),
+        ("gabor_ensemble", {"arguments": {"width": 8, "stem_stride": 4, "standardize": True, "members": 2}}, "mask"),
+        ("gabor_ensemble", {"arguments": {"width": 8, "depth": 1, "linear_member": True}}, "mask"),
         pytest.param("bam_resnet", {}, "gender_age", marks=pytest.mark.slow),
         pytest.param("cbam_resnet", {}, "gender_age", marks=pytest.mark.slow),
         pytest.param("vit_scratch", SMALL_VIT, "mask", marks=pytest.mark.slow),
@@ -56,7 +56,7 @@ def test_the_graph_gives_the_probabilities_of_the_network(
 ) -> None:
     spec = resolve_model(model, changes)
     torch.manual_seed(0)
-    heads = tuple(Head(name=head.name, labels=head.labels) for head in label_space(space).heads)
+    heads = label_space(space).heads
     network = build_network(spec, heads, NORMALIZATION).train()
     with torch.no_grad():
         network(torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from components.shared.models.heads import OneLogit, ScaledCosine, SideBySide, make_head, with_margin
+from components.shared.models.heads import ConcatenatedHeads, OneLogit, ScaledCosine, make_head, with_margin
 from components.shared.models.network import build_network, head_probabilities
 from components.shared.models.spec.spec import HeadSpec, resolve_model
 from serving.runtime.card import Head, Normalization
@@ -160,7 +160,7 @@ def test_three_one_three() -> None:
     spec = resolve_model("base", {"heads": {"gender": {"one_logit": True}}})
     network = build_network(spec, heads_of("all"), NORMALIZATION)
     head = network.get_submodule(network.head_path)
-    assert isinstance(head, SideBySide)
+    assert isinstance(head, ConcatenatedHeads)
     assert [value.shape[0] for name, value in head.named_parameters() if "weight" in name] == [3, 1, 3]
     logits = network(torch.zeros((2, 16, 16, 3), dtype=torch.uint8))
     assert logits.shape == (2, 8) and not logits[:, 3].any()

@@ -16,7 +16,7 @@ from first_weights import MASK, NORMALIZATION, State, build, loaded
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from components.shared.models.imagenet import _fetch
+from components.shared.models.imagenet import _download
 from components.shared.models.network import build_network
 from components.shared.models.spec.spec import resolve_model
 from serving.runtime.errors import InputError
@@ -148,10 +148,10 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 def test_a_download_is_checked_and_appears_whole(server: str, tmp_path: Path) -> None:
     name = f"net-{hashlib.sha256(b'weights' * 1000).hexdigest()[:8]}.pth"
-    _fetch(f"{server}/{name}", tmp_path / "hub" / name)
+    _download(f"{server}/{name}", tmp_path / "hub" / name)
     assert (tmp_path / "hub" / name).read_bytes() == b"weights" * 1000
     with pytest.raises(OSError, match="not one that begins with 00000000"):
-        _fetch(f"{server}/net-00000000.pth", tmp_path / "hub" / "net-00000000.pth")
+        _download(f"{server}/net-00000000.pth", tmp_path / "hub" / "net-00000000.pth")
     with pytest.raises(OSError, match="404"):
-        _fetch(f"{server}/absent.pth", tmp_path / "hub" / "absent.pth")
+        _download(f"{server}/absent.pth", tmp_path / "hub" / "absent.pth")
     assert [path.name for path in (tmp_path / "hub").iterdir()] == [name]

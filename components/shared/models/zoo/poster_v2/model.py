@@ -1,8 +1,8 @@
-"""POSTER V2, also called POSTER++ (Mao et al., arXiv 2301.12149): where a face's landmarks look in its image.
+"""POSTER V2, also called POSTER++ (Mao et al., arXiv 2301.12149): cross-attention from landmark to image features.
 
-Two streams see the face at 112x112: IR-50, which is trained, and MobileFaceNet, which is not. At three scales the
-landmark maps attend to the image maps; the results become 3 x 49 tokens of a small vision transformer. Modules and
-parameters carry the names of the published weights.
+Two streams get the face at 112x112: IR-50, which is trained, and MobileFaceNet, which is frozen. At three scales the
+landmark maps attend to the image maps; the results are 3 x 49 tokens of a small vision transformer. Modules and
+parameters have the names of the published weights.
 """
 
 from typing import Self
@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from components.shared.models.zoo.poster_v2.ir50 import CHANNELS, Ir50
 from components.shared.models.zoo.poster_v2.mobilefacenet import MobileFaceNet
-from components.shared.models.zoo.poster_v2.unused import add_unused
 from components.shared.models.zoo.poster_v2.vision_transformer import DIM, VisionTransformer
 from components.shared.models.zoo.poster_v2.window_attention import FeedForward, NormalizedTokens, WindowAttention
 
@@ -27,15 +26,12 @@ class PosterV2(nn.Module):
 
     MobileFaceNet is frozen as a whole: its parameters take no gradient and it stays in evaluation mode, so that its
     batch norm statistics are those of its weights. (The authors' code freezes the parameters only; there the
-    statistics follow every training batch.) It is of use with trained weights: see `weights`.
-
-    `keep_unused` adds the tensors of the published weights that no result depends on (see `unused`), for files that
-    the authors' code is to read; they take part in nothing.
+    statistics follow every training batch.) Load trained weights into it.
     """
 
     num_features = DIM
 
-    def __init__(self, outputs: int, *, keep_unused: bool = False) -> None:
+    def __init__(self, outputs: int) -> None:
         super().__init__()
         self.face_landback = MobileFaceNet().requires_grad_(False).eval()
         self.last_face_conv = nn.Conv2d(512, CHANNELS[2], 3, padding=1)
@@ -48,8 +44,6 @@ class PosterV2(nn.Module):
         self.embed_k = nn.Sequential(_halving(CHANNELS[1], DIM))
         self.embed_v = nn.ModuleDict({"proj": nn.Conv2d(CHANNELS[2], DIM, 1)})
         self.VIT = VisionTransformer(len(WINDOWS) * WINDOWS[-1] ** 2, outputs)
-        if keep_unused:
-            add_unused(self)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of everything but the frozen landmark stream."""

@@ -1,7 +1,9 @@
-"""Weights of other projects: what loads, what is refused, that nothing in a file runs (emotion 49, 51)."""
+"""Published weights of POSTER V2: what loads, what is refused, that nothing in a file runs."""
 
 import builtins
+import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +12,51 @@ import pytest
 import torch
 from torch.serialization import get_safe_globals
 
+from components.shared.models.poster_v2_weights import NOT_READ, load_ir50, load_mobilefacenet, load_official
+from components.shared.models.weights_file import read_weights, state_dict
 from components.shared.models.zoo.poster_v2.model import PosterV2
-from components.shared.models.zoo.poster_v2.unused import UNUSED
-from components.shared.models.zoo.poster_v2.weights import load_ir50, load_mobilefacenet, load_official
-from components.shared.models.zoo.poster_v2.weights_file import read_weights
-from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.errors import InputError
 
 State = dict[str, torch.Tensor]
+
+# Of the sorted lines "name<tab>shape<tab>dtype" of a published 7-class checkpoint's tensors.
+OFFICIAL_DIGEST = "d14da1051503155db8edbe9cc4c3bf0c1634fe79fcffa24a6da103a2865e5238"
+TENSORS = {
+    "face_landback": 333,
+    "ir_back": 304,
+    "VIT": 46,
+    **{f"attn{level}": 6 for level in (1, 2, 3)},
+    **{f"ffn{level}": 8 for level in (1, 2, 3)},
+    **{f"window{level}": 2 for level in (1, 2, 3)},
+    **{f"conv{level}": 2 for level in (1, 2, 3)},
+    "last_face_conv": 2,
+    "embed_q": 4,
+    "embed_k": 2,
+    "embed_v": 2,
+}
+SHAPES_NOT_READ: dict[str, tuple[int, ...]] = {
+    **{
+        f"ir_back.output_layer.{layer}.{name}": (512,)
+        for layer in (0, 4)
+        for name in ("weight", "bias", "running_mean", "running_var")
+    },
+    "ir_back.output_layer.0.num_batches_tracked": (),
+    "ir_back.output_layer.4.num_batches_tracked": (),
+    "ir_back.output_layer.3.weight": (512, 25088),
+    "ir_back.output_layer.3.bias": (512,),
+    "VIT.patch_embed.proj.weight": (768, 256, 1, 1),
+    "VIT.patch_embed.proj.bias": (768,),
+    "VIT.eca_block.conv.weight": (1, 1, 5),
+    "VIT.CON1.weight": (768, 256, 1, 1),
+    "VIT.IRLinear1.weight": (768, 1024),
+    "VIT.IRLinear1.bias": (768,),
+    "VIT.IRLinear2.weight": (512, 768),
+    "VIT.IRLinear2.bias": (512,),
+    "VIT.blocks.0.conv.weight": (148, 148, 1),
+    "VIT.blocks.0.conv.bias": (148,),
+    "VIT.blocks.1.conv.weight": (148, 148, 1),
+    "VIT.blocks.1.conv.bias": (148,),
+}
 
 
 class Recorder:
@@ -40,10 +80,10 @@ class Command:
         return self.call
 
 
-def empty(outputs: int = 7, *, keep_unused: bool = False) -> PosterV2:
+def empty(outputs: int = 7) -> PosterV2:
     """A model without initial values, which cost a second."""
     with torch.device("meta"):
-        return PosterV2(outputs, keep_unused=keep_unused).to_empty(device="cpu")
+        return PosterV2(outputs).to_empty(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +95,9 @@ def model() -> PosterV2:
 def official() -> State:
     """All 747 tensors, the n-th of them full of n's (one number in memory and in the file)."""
     with torch.device("meta"):
-        shapes = PosterV2(7, keep_unused=True).state_dict()
+        shapes = PosterV2(7).state_dict()
+        for name, shape in SHAPES_NOT_READ.items():
+            shapes[name] = torch.empty(shape, dtype=torch.long if name.endswith("tracked") else torch.float32)
     return {name: torch.tensor(n, dtype=t.dtype).expand(t.shape) for n, (name, t) in enumerate(shapes.items())}
 
 
@@ -78,6 +120,17 @@ def assert_loaded(model: PosterV2, expected: State, *, but: str = "nothing") -> 
             assert torch.equal(tensor, expected[name]), name
 
 
+def test_network_and_ignored_tensors_are_the_published_ones(official: State) -> None:
+    lines = sorted(f"{name}\t{tuple(tensor.shape)}\t{tensor.dtype}" for name, tensor in official.items())
+    assert len(lines) == 747
+    assert Counter(name.split(".")[0] for name in official) == TENSORS
+    assert sum(name.endswith("num_batches_tracked") for name in official) == 97
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == OFFICIAL_DIGEST
+    assert SHAPES_NOT_READ.keys() == NOT_READ and len(NOT_READ) == 24
+    parameters = [official[name].numel() for name in NOT_READ if not name.endswith(("_mean", "_var", "_tracked"))]
+    assert sum(parameters) == 14_466_637
+
+
 def test_an_official_checkpoint_loads_whole(model: PosterV2, official: State, tmp_path: Path) -> None:
     clear(model)
     path = tmp_path / "raf-db-model_best.pth"
@@ -85,19 +138,18 @@ def test_an_official_checkpoint_loads_whole(model: PosterV2, official: State, tm
     recorders = {"recorder": Recorder(), "recorder1": Recorder()}
     torch.save({"state_dict": prefixed(official, "module."), **extras, **recorders}, path)
     allowed = set(get_safe_globals())
-    load_official(model, path, head="keep")
+    load_official(model, read_weights(path, str(path)), str(path), head="keep")
     assert_loaded(model, official)
     assert set(get_safe_globals()) == allowed
     assert not any(parameter.requires_grad for parameter in model.face_landback.parameters())
 
 
-def test_unused_tensors_may_be_absent_and_are_loaded_where_there_is_a_place_for_them(official: State) -> None:
-    model = empty(keep_unused=True)
-    load_official(model, {name: tensor for name, tensor in official.items() if name not in UNUSED}, head="keep")
-    load_official(model, official, head="keep")
+def test_tensors_that_nothing_reads_are_all_there_or_none(model: PosterV2, official: State) -> None:
+    clear(model)
+    load_official(model, {name: tensor for name, tensor in official.items() if name not in NOT_READ}, head="keep")
     assert_loaded(model, official)
-    with pytest.raises(InputError, match=r"1 of another shape: VIT\.CON1\.weight"):
-        load_official(model, {**official, "VIT.CON1.weight": torch.ones(1)}, head="keep")
+    with pytest.raises(InputError, match=r"1 missing: VIT\.CON1\.weight$"):
+        load_official(model, {name: tensor for name, tensor in official.items() if name != "VIT.CON1.weight"})
 
 
 def test_reset_begins_the_head_anew_whatever_the_files_classes(model: PosterV2, official: State) -> None:
@@ -130,7 +182,7 @@ WRONG: dict[str, tuple[Callable[[State], State], str]] = {
     ),
     "another network": (lambda s: {"fc.weight": torch.ones(7, 512)}, r"missing: .*; 1 unknown: fc\.weight"),
     "no tensors": (lambda s: {**s, "epoch": 3}, r"'epoch': <class 'int'>"),
-    "empty": (lambda s: {}, "expected a state dict"),
+    "empty": (lambda s: {}, "holds no state_dict"),
 }
 
 
@@ -157,7 +209,7 @@ def test_mobilefacenet_loads_whole_or_not_at_all(
     path = tmp_path / "mobilefacenet_model_best.pth.tar"
     landmarks = part(official, "face_landback.")
     torch.save(wrap(landmarks), path)
-    load_mobilefacenet(model, path)
+    load_mobilefacenet(model, read_weights(path, str(path)), str(path))
     assert_loaded(model.face_landback, landmarks)
     assert not model.ir_back.body1[0].res_layer[1].weight.any()
     landmarks.pop("conv1.bn.running_mean")
@@ -180,47 +232,45 @@ def test_ir50_reports_what_did_not_match(
     weights["input_layer.2.weight"] = torch.ones(3)
     weights["body4.0.weight"] = torch.ones(3)
     torch.save(wrap(weights), path)
-    result = load_ir50(model, path)
-    assert set(result.kept) == {"body3.13.res_layer.1.weight", "input_layer.2.weight"}
-    unused = {name.removeprefix("ir_back.") for name in UNUSED if name.startswith("ir_back.")}
-    assert set(result.ignored) == unused | {"input_layer.2.weight", "body4.0.weight"}
-    own = model.ir_back.state_dict()
-    assert result.kept == tuple(name for name in own if name not in result.loaded)
-    assert all(torch.equal(own[name], weights[name]) for name in result.loaded)
-    assert not any(own[name].any() for name in result.kept)
+    with caplog.at_level("INFO"):
+        load_ir50(model, read_weights(path, str(path)), str(path))
+    own, kept = model.ir_back.state_dict(), {"body3.13.res_layer.1.weight", "input_layer.2.weight"}
+    assert all(torch.equal(own[name], weights[name]) for name in own.keys() - kept)
+    assert not any(own[name].any() for name in kept)
+    not_read = sum(name.startswith("ir_back.") for name in NOT_READ)
+    assert f"loaded {len(own) - 2} of {len(own)} tensors of IR-50" in caplog.text
+    assert f"{not_read + 2} tensors are not used: " in caplog.text
     assert "2 tensors of IR-50 keep their values: input_layer.2.weight, body3.13.res_layer.1.weight" in caplog.text
 
 
 def test_ir50_without_any_match_is_refused(model: PosterV2, official: State) -> None:
-    with pytest.raises(InputError, match=r"expected names like input_layer\.0\.weight.* found face_landback"):
+    with pytest.raises(InputError, match=r"expected names like input_layer\.0\.weight.* got face_landback"):
         load_ir50(model, official)
 
 
 def test_calls_in_a_file_are_not_made(tmp_path: Path) -> None:
     marker, path = tmp_path / "ran", tmp_path / "weights.pth"
     torch.save({"state_dict": {"a": torch.ones(1)}, "b": Command(builtins.exec, f"open({str(marker)!r}, 'w')")}, path)
-    assert read_weights(path).keys() == {"a"}
+    assert state_dict(read_weights(path, "file"), "file").keys() == {"a"}
     torch.save({"state_dict": {"a": torch.ones(1)}, "b": Command(os.system, f"touch {marker}")}, path)
     with pytest.raises(InputError, match="save its state_dict alone"):
-        read_weights(path)
+        read_weights(path, "file")
     assert not marker.exists()
 
 
 def test_files_of_before_torch_1_6(tmp_path: Path) -> None:
     path = tmp_path / "old.pth.tar"
     torch.save({"module.a": torch.arange(3)}, path, _use_new_zipfile_serialization=False)
-    assert torch.equal(read_weights(path)["a"], torch.arange(3))
+    assert torch.equal(state_dict(read_weights(path, "file"), "file")["a"], torch.arange(3))
     torch.save({"state_dict": {}, "recorder": Recorder()}, path, _use_new_zipfile_serialization=False)
     with pytest.raises(InputError, match="save its state_dict alone"):
-        read_weights(path)
+        read_weights(path, "file")
 
 
 def test_what_is_no_weights_file(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"no weights at .*absent\.pth"):
-        read_weights(tmp_path / "absent.pth")
     (tmp_path / "page.pth").write_text("<html>sign in</html>")
     with pytest.raises(InputError, match=r"page\.pth: torch cannot read"):
-        read_weights(tmp_path / "page.pth")
+        read_weights(tmp_path / "page.pth", "page.pth")
     torch.save(Recorder(), tmp_path / "object.pth")
-    with pytest.raises(InputError, match=r"object\.pth: expected a state dict"):
-        read_weights(tmp_path / "object.pth")
+    with pytest.raises(InputError, match=r"object\.pth holds no state_dict"):
+        state_dict(read_weights(tmp_path / "object.pth", "object.pth"), "object.pth")

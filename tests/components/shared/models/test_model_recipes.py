@@ -1,4 +1,4 @@
-"""Every preset: what it consists of, what it trains, that frozen parts do not move (mask 33, 35; emotion 44)."""
+"""Every recipe: its parameters, what it trains, that frozen parts do not change."""
 
 import copy
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from components.shared.models.freeze import stages
+from components.shared.models.backbones import stage_names
 from components.shared.models.network import Network, build_network
 from components.shared.models.spec.backbone_names import check_input
-from components.shared.models.spec.presets import PRESETS
+from components.shared.models.spec.recipes import RECIPES
 from components.shared.models.spec.spec import resolve_model
 from serving.runtime.card import Head, InputSize, Normalization
 from serving.runtime.errors import InputError
@@ -86,8 +86,8 @@ def build(name: str, space: str = "", changes: Mapping[str, Any] = RANDOM) -> Ne
     return build_network(spec, heads_of(space or ("all" if spec.heads else "mask_gender_age")), NORMALIZATION)
 
 
-def test_the_table_has_every_preset() -> None:
-    assert TABLE.keys() == PRESETS.keys()
+def test_the_table_has_every_recipe() -> None:
+    assert TABLE.keys() == RECIPES.keys()
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -109,7 +109,7 @@ def test_parameters(name: str) -> None:
         assert parts == {"conv1", "bn1", "layer1", "layer2"}
 
 
-SMALL = [name for name in TABLE if PRESETS[name]["backbone"] in ("base", "resnet18", "bam_resnet", "cbam_resnet")]
+SMALL = [name for name in TABLE if RECIPES[name]["backbone"] in ("base", "resnet18", "bam_resnet", "cbam_resnet")]
 
 
 SIDES = {"Inception": 299, "Vit": 256, "ViTPretrainedFreeze": 384, "VITModel": 384}
@@ -143,7 +143,7 @@ STATED = {
 
 @pytest.mark.parametrize("name", STATED)
 def test_stated_sizes(name: str) -> None:
-    """mask 33; Inception, and the ViTs that are bound to one size, are among all models below."""
+    """Inception and the ViTs, which accept one size only, are among all models below."""
     height, width = STATED[name]
     spec = resolve_model(name)
     check_input(spec.backbone, spec.arguments, InputSize(height=height, width=width))
@@ -160,7 +160,7 @@ def test_logits_of_every_model_and_label_space(name: str, space: str) -> None:
 
 
 def two_steps(network: Network, side: int) -> dict[str, torch.Tensor]:
-    """Train twice with everything that moves weights, as one who hands all parameters to the optimizer."""
+    """Two training steps with all parameters in the optimizer, which also decays weights."""
     before = copy.deepcopy(network.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.5)
     generator = torch.Generator().manual_seed(0)
@@ -206,7 +206,7 @@ def test_frozen_parts_stay_bit_identical_and_the_head_moves(name: str, side: int
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name in TABLE if PRESETS[name].get("freeze") or name in ("Vit", "Inception")]
+    "name", [name for name in TABLE if RECIPES[name].get("freeze") or name in ("Vit", "Inception")]
 )
 def test_frozen_parts_of_all_models_stay_bit_identical(name: str) -> None:
     small = {"arguments": {"image_size": 64}} if name.startswith("Vi") else {}
@@ -214,8 +214,7 @@ def test_frozen_parts_of_all_models_stay_bit_identical(name: str) -> None:
     check_training(build(name, changes={**RANDOM, **small}), side)
 
 
-def test_a_preset_of_a_frozen_backbone_can_be_unfrozen() -> None:
-    """emotion 44."""
+def test_a_recipe_with_a_frozen_backbone_can_be_unfrozen() -> None:
     with torch.device("meta"):
         network = build("resnet50_linear_probe", changes={**RANDOM, "freeze": "none"}).train()
     assert all(parameter.requires_grad for parameter in network.parameters())
@@ -259,7 +258,8 @@ def test_policies_that_do_not_fit(model: str, freeze: Any, message: str) -> None
 def test_stages_by_family() -> None:
     with torch.device("meta"):
         found = {
-            name: stages(build(name).backbone) for name in ("resnet18", "efficientnet_b0", "vit_b_32", "mnasnet0_5")
+            name: stage_names(build(name).backbone)
+            for name in ("resnet18", "efficientnet_b0", "vit_b_32", "mnasnet0_5")
         }
     assert found["resnet18"][:6] == ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2"]
     assert found["efficientnet_b0"] == [f"features.{number}" for number in range(9)]
