@@ -1,4 +1,4 @@
-"""The KFP door of export_onnx."""
+"""KFP component of export_onnx."""
 
 from kfp import dsl
 from kfp.dsl import Input, Metrics, Model, Output

@@ -1,4 +1,4 @@
-"""From a checkpoint to `model.onnx`: pixels in, probabilities out, with the model card inside."""
+"""Export a checkpoint as `model.onnx`: from uint8 images to probabilities, with the model card in its metadata."""
 
 import hashlib
 import logging
@@ -15,9 +15,9 @@ import torch
 
 from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from components.shared.models.network import HeadProbabilities
-from components.shared.output_folder import complete_folder
 from serving.runtime.card import INPUT_NAME, ModelCard, PseudoLabels
 from serving.runtime.errors import InputError
+from serving.runtime.output import whole_folder
 
 MODEL_FILE = "model.onnx"
 TOLERANCE = 1e-4
@@ -36,19 +36,19 @@ class ExportResult:
 def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: str) -> ExportResult:
     """Write the folder `output` with model.onnx, made from one checkpoint of the folder `checkpoints`.
 
-    The graph takes `images`, uint8 (N,h,w,3) RGB with any N, and gives one float32 (N,K) of probabilities per head,
-    named as the head. Its metadata holds the model card under the name `name`. Its bytes depend on the checkpoint,
-    the name and the library versions only.
+    The graph has the input `images`, uint8 (N,h,w,3) RGB with any N, and one output per head with its name, float32
+    (N,K) of probabilities. Its metadata holds the model card with the name `name`. The bytes depend only on the
+    checkpoint, the name and the library versions.
 
     Raises:
-        NotFoundError: there is no checkpoint of that name; the message lists those present.
-        InputError: the file is no checkpoint, the name is empty, or `output` exists and is not empty.
+        NotFoundError: there is no checkpoint of that name; the message lists the others.
+        InputError: the file is not a checkpoint, the name is empty, or `output` exists and is not empty.
         RuntimeError: ONNX Runtime's probabilities differ from torch's by more than `TOLERANCE`.
     """
     if not name.strip():
-        raise InputError("name: the model needs one, it is registered and served under it")
+        raise InputError("name: must not be empty, the model is registered and served under it")
     source = load_checkpoint(find_checkpoint(checkpoints, checkpoint))
-    with complete_folder(output) as folder:
+    with whole_folder(output) as folder:
         module = HeadProbabilities(source.network(), [len(head.labels) for head in source.heads]).eval()
         model = to_onnx(module, source)
         card = make_card(source, name)
@@ -59,7 +59,7 @@ def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: s
         difference = max_difference(module, data, card)
         if not difference <= TOLERANCE:  # also true for NaN
             raise RuntimeError(
-                f"the exported graph of checkpoint '{checkpoint}' is not the network: probabilities differ by up to "
+                f"the exported graph of checkpoint '{checkpoint}' differs from the network: probabilities by up to "
                 f"{difference:.2g}, at most {TOLERANCE:g} is allowed"
             )
         (folder / MODEL_FILE).write_bytes(data)
@@ -82,7 +82,7 @@ def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    # The exporter notes absolute source paths and stack traces in these fields.
+    # The exporter writes absolute source paths and stack traces into these fields.
     graph = model.graph
     for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del item.metadata_props[:]
@@ -93,7 +93,7 @@ def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet(*loggers: str) -> Iterator[None]:
-    """Hold back what is below an error: the exporter reports each of its passes."""
+    """Suppress messages below errors: the exporter reports each of its passes."""
     levels = {name: logging.getLogger(name).level for name in loggers}
     try:
         for name in loggers:
@@ -105,7 +105,7 @@ def _quiet(*loggers: str) -> Iterator[None]:
 
 
 def make_card(source: Checkpoint, name: str) -> ModelCard:
-    """Return the card of a model made from `source` and called `name`."""
+    """Return the model card of `source` with the name `name`."""
     pseudo = source.config.get("pseudo_labels", {})
     return ModelCard(
         name=name,
@@ -123,7 +123,7 @@ def make_card(source: Checkpoint, name: str) -> ModelCard:
 
 
 def max_difference(module: HeadProbabilities, data: bytes, card: ModelCard) -> float:
-    """Return the largest absolute difference of probabilities between torch and ONNX Runtime on random pictures."""
+    """Return the largest absolute difference of probabilities between torch and ONNX Runtime on random images."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     differences = []
@@ -131,6 +131,6 @@ def max_difference(module: HeadProbabilities, data: bytes, card: ModelCard) -> f
         images = rng.integers(0, 256, (count, card.input.height, card.input.width, 3), dtype=np.uint8)
         with torch.inference_mode():
             expected = module(torch.from_numpy(images))
-        found = session.run([head.name for head in card.heads], {INPUT_NAME: images})
-        differences += [np.abs(a.numpy() - b).max() for a, b in zip(expected, found, strict=True)]
+        actual = session.run([head.name for head in card.heads], {INPUT_NAME: images})
+        differences += [np.abs(a.numpy() - b).max() for a, b in zip(expected, actual, strict=True)]
     return float(np.max(differences))

@@ -1,7 +1,7 @@
 """Heads: modules from features (N,F) to the concatenated logits of all label heads, (N,sum K)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -10,31 +10,6 @@ from torch.nn import functional
 from components.shared.models.spec.spec import HeadSpec
 
 _SMALLEST = 1e-12
-
-
-def _default(layer: nn.Linear) -> None:
-    """Torch's own: weight and bias uniform in +-1/sqrt(inputs)."""
-
-
-def _xavier(layer: nn.Linear) -> None:
-    """Weight Xavier-uniform (Glorot and Bengio, 2010), bias uniform in +-1/sqrt(inputs)."""
-    bound = 1 / math.sqrt(layer.in_features)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.uniform_(layer.bias, -bound, bound)
-
-
-def _xavier_constant(layer: nn.Linear) -> None:
-    """Weight Xavier-uniform, bias 0.01."""
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.constant_(layer.bias, 0.01)
-
-
-INITIALIZATIONS: dict[str, Callable[[nn.Linear], None]] = {
-    "default": _default,
-    "xavier": _xavier,
-    "xavier_constant": _xavier_constant,
-}
-"""Name -> function that sets a linear layer's weight and bias."""
 
 
 class MultiSampleDropout(nn.Module):
@@ -96,37 +71,28 @@ class ConcatenatedHeads(nn.Module):
         return torch.cat([head(features) for head in self.heads], dim=1)
 
 
-def _linear(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
-    layer = nn.Linear(features, outputs)
-    INITIALIZATIONS[spec.initialization](layer)
+def _linear(inputs: int, outputs: int, initialization: str) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    if initialization != "default":  # torch's: weight and bias uniform in +-1/sqrt(inputs)
+        nn.init.xavier_uniform_(layer.weight)  # Glorot and Bengio, 2010
+    if initialization == "xavier":
+        nn.init.uniform_(layer.bias, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
+    elif initialization == "xavier_constant":
+        nn.init.constant_(layer.bias, 0.01)
     return layer
 
 
-def _hidden(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
-    first, last = _linear(features, spec.hidden, spec), _linear(spec.hidden, outputs, spec)
-    return nn.Sequential(first, nn.Dropout(spec.dropout), nn.ReLU(), last)
-
-
-def _dropout(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
-    return nn.Sequential(nn.Dropout(spec.dropout), _linear(features, outputs, spec))
-
-
-def _multi_sample_dropout(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
-    return MultiSampleDropout(_linear(features, outputs, spec), spec.samples, spec.dropout)
-
-
-def _arcface(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
-    return ScaledCosine(features, outputs, spec.scale)
-
-
-HEADS: dict[str, Callable[[int, int, HeadSpec], nn.Module]] = {
-    "linear": _linear,
-    "hidden": _hidden,
-    "dropout": _dropout,
-    "multi_sample_dropout": _multi_sample_dropout,
-    "arcface": _arcface,
-}
-"""Kind -> function from the numbers of features and outputs and the specification to a module."""
+def _one_head(features: int, outputs: int, spec: HeadSpec) -> nn.Module:
+    if spec.kind == "arcface":
+        return ScaledCosine(features, outputs, spec.scale)
+    if spec.kind == "hidden":
+        first = _linear(features, spec.hidden, spec.initialization)
+        last = _linear(spec.hidden, outputs, spec.initialization)
+        return nn.Sequential(first, nn.Dropout(spec.dropout), nn.ReLU(), last)
+    layer = _linear(features, outputs, spec.initialization)
+    if spec.kind == "dropout":
+        return nn.Sequential(nn.Dropout(spec.dropout), layer)
+    return MultiSampleDropout(layer, spec.samples, spec.dropout) if spec.kind == "multi_sample_dropout" else layer
 
 
 def make_head(features: int, specs: Sequence[HeadSpec], sizes: Sequence[int]) -> nn.Module:
@@ -135,9 +101,9 @@ def make_head(features: int, specs: Sequence[HeadSpec], sizes: Sequence[int]) ->
     Label heads with equal specifications share their layers; otherwise each has its own.
     """
     if len(set(specs)) == 1 and not specs[0].one_logit:
-        return HEADS[specs[0].kind](features, sum(sizes), specs[0])
+        return _one_head(features, sum(sizes), specs[0])
     heads = [
-        OneLogit(HEADS[spec.kind](features, 1, spec)) if spec.one_logit else HEADS[spec.kind](features, size, spec)
+        OneLogit(_one_head(features, 1, spec)) if spec.one_logit else _one_head(features, size, spec)
         for spec, size in zip(specs, sizes, strict=True)
     ]
     return heads[0] if len(heads) == 1 else ConcatenatedHeads(heads)

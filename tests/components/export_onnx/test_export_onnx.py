@@ -20,7 +20,7 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from components.shared.models.network import build_network, head_probabilities
 from components.shared.models.spec.spec import resolve_model
-from serving.runtime.card import METADATA_KEY, CropRule, Head, InputSize, ModelCard, Normalization, PseudoLabels
+from serving.runtime.card import METADATA_KEY, CropRule, InputSize, ModelCard, Normalization, PseudoLabels
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.image.preprocess import Box, decode_crop_resize
 from serving.runtime.predictor import Predictor
@@ -29,7 +29,7 @@ from serving.runtime.predictor import Predictor
 def random_checkpoint(model: str, space: str = "all", seed: int = 0) -> Checkpoint:
     """A network with random weights and batch-norm statistics that are not those of a fresh one."""
     torch.manual_seed(seed)
-    heads = tuple(Head(name=head.name, labels=head.labels) for head in label_space(space).heads)
+    heads = label_space(space).heads
     normalization = Normalization(mean=(0.5, 0.45, 0.4), std=(0.25, 0.22, 0.2))
     network = build_network(model, heads, normalization).train()
     with torch.no_grad():
@@ -84,8 +84,7 @@ def test_the_folder_holds_one_file_with_the_card(exported: tuple[Path, ExportRes
     assert card.versions.keys() == {"onnx", "onnxscript", "pillow", "torch", "torchvision"}
 
 
-def test_the_card_tells_of_pseudo_labels_and_of_a_frame_where_there_are_any() -> None:
-    """mask 69; what is not there is not written, so that cards without it are as they always were."""
+def test_the_card_has_pseudo_labels_and_a_frame_only_where_they_are_used() -> None:
     plain = random_checkpoint("resnet18")
     settings = {"enabled": False, "share": 0.5, "every": 50, "start": 50, "end": 100, "weight": 0.8}
     off = replace(plain, config={"pseudo_labels": settings})
@@ -97,7 +96,7 @@ def test_the_card_tells_of_pseudo_labels_and_of_a_frame_where_there_are_any() ->
     assert card.pseudo_labels == PseudoLabels(share=0.5, weight=0.8) and card.crop.frame == (0, 0, 1, 0.5)
 
 
-def test_the_graph_has_the_promised_face(exported: tuple[Path, ExportResult]) -> None:
+def test_the_graph_has_the_documented_input_and_outputs(exported: tuple[Path, ExportResult]) -> None:
     graph = onnx.load(exported[0] / "model.onnx").graph
     (images,) = graph.input
     assert images.name == "images" and images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
@@ -107,7 +106,7 @@ def test_the_graph_has_the_promised_face(exported: tuple[Path, ExportResult]) ->
     assert all(output.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for output in graph.output)
 
 
-def test_nothing_of_the_build_is_in_the_file(exported: tuple[Path, ExportResult]) -> None:
+def test_no_path_or_name_of_the_build_is_in_the_file(exported: tuple[Path, ExportResult]) -> None:
     data = (exported[0] / "model.onnx").read_bytes()
     model = onnx.load_from_string(data)
     assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
@@ -174,13 +173,13 @@ def test_a_graph_that_differs_is_not_written(
     graph = onnx.load(exported[0] / "model.onnx")
     del graph.metadata_props[:]
     monkeypatch.setattr(exporter, "to_onnx", lambda module, source: graph)
-    with pytest.raises(RuntimeError, match=r"'other' is not the network: probabilities differ by up to 0\.\d+"):
+    with pytest.raises(RuntimeError, match=r"'other' differs from the network: probabilities by up to 0\.\d+"):
         export(tmp_path, tmp_path / "model", checkpoint="other", name="x")
     assert [path.name for path in tmp_path.iterdir()] == ["other.pt"]
 
 
 def test_wrong_names_and_outputs(checkpoints: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="name: the model needs one"):
+    with pytest.raises(InputError, match="name: must not be empty"):
         export(checkpoints, tmp_path / "model", name=" ")
     before = {path: path.read_bytes() for path in checkpoints.iterdir()}
     with pytest.raises(InputError, match="already exists and is not empty"):
@@ -188,7 +187,7 @@ def test_wrong_names_and_outputs(checkpoints: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in checkpoints.iterdir()} == before
 
 
-def test_the_door(checkpoints: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_component(checkpoints: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from components.export_onnx.component import export_onnx
 
     logged: dict[str, float] = {}

@@ -15,7 +15,7 @@ class BottleneckAttention(nn.Module):
     """BAM: x -> x + x * sigmoid(channel(x) + spatial(x)).
 
     The channel branch is an MLP on the pooled maps, the spatial branch two dilated 3x3 convolutions between two 1x1
-    ones; both are narrowed by `reduction` and end in batch norm. Float (N,C,h,w) -> (N,C,h,w).
+    ones. Both have 1/`reduction` of the channels inside and end in batch norm. Float (N,C,h,w) -> (N,C,h,w).
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -46,10 +46,11 @@ class BottleneckAttention(nn.Module):
 
 
 class BlockAttention(nn.Module):
-    """CBAM: weighs first the channels, then the places.
+    """CBAM: channel attention, then spatial attention.
 
-    Channels by sigmoid of one MLP, narrowed by `reduction`, on the mean plus that on the maximum of each map; places
-    by sigmoid of a 7x7 convolution of the mean and the maximum over channels. Float (N,C,h,w) -> (N,C,h,w).
+    The channel weights are the sigmoid of one MLP, with 1/`reduction` of the channels inside, applied to the mean and
+    to the maximum of each map and added; the spatial weights are the sigmoid of a 7x7 convolution of the mean and the
+    maximum over the channels. Float (N,C,h,w) -> (N,C,h,w).
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -62,12 +63,12 @@ class BlockAttention(nn.Module):
         """Float (N,C,h,w) -> (N,C,h,w)."""
         channels = torch.sigmoid(self.channel(maps.mean(dim=(2, 3))) + self.channel(maps.amax(dim=(2, 3))))
         maps = maps * channels[:, :, None, None]
-        seen = torch.cat([maps.mean(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)], dim=1)
-        return maps * torch.sigmoid(self.spatial(seen))
+        pooled = torch.cat([maps.mean(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)], dim=1)
+        return maps * torch.sigmoid(self.spatial(pooled))
 
 
 def bam_resnet(outputs: int, depth: int = 18, reduction: int = 16) -> nn.Module:
-    """A ResNet with BAM behind each of the first three stages, where the grid is halved next."""
+    """A ResNet with BAM after each of the first three stages, before the resolution is halved."""
     model = _resnet(depth, reduction, outputs)
     for stage in _stages(model)[:3]:
         stage.append(BottleneckAttention(_channels(stage[-1]), reduction))
@@ -99,7 +100,7 @@ def _stages(model: nn.Module) -> list[nn.Sequential]:
 
 
 def _channels(block: nn.Module) -> int:
-    """The channels that a residual block puts out."""
+    """The number of output channels of a residual block."""
     norm = block.get_submodule("bn3" if hasattr(block, "bn3") else "bn2")
     assert isinstance(norm, nn.BatchNorm2d)
     return norm.num_features

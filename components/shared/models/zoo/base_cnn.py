@@ -1,4 +1,4 @@
-"""The small convolutional network that trains from scratch in seconds."""
+"""A small convolutional network that trains from random weights in seconds."""
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequen
 class BaseCnn(nn.Module):
     """Three convolutions (7x7 to 32, 3x3 to 64, 3x3 to 128 channels), global average pool, one linear layer.
 
-    Each convolution is followed by batch norm and ReLU and padded to keep its grid; the first one has stride 2.
+    Each convolution is padded and followed by batch norm and ReLU; the first one has stride 2.
     The second and third are followed by 2x2 max pooling and dropout of 0.25. Float (N,3,h,w) -> logits
     (N,outputs); height and width at least 8.
     """

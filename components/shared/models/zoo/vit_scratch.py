@@ -1,4 +1,4 @@
-"""The vision transformer (Dosovitskiy et al., 2021) that is trained from random weights."""
+"""A vision transformer (Dosovitskiy et al., 2021) that is trained from random weights."""
 
 from torch import nn
 from torchvision.models import VisionTransformer
@@ -15,9 +15,9 @@ def vit_scratch(
     dropout: float = 0.3,
     embedding_dropout: float = 0.1,
 ) -> nn.Module:
-    """Six wide layers on few patches, with a dropout of its own on the embedded patches.
+    """Six wide layers on few patches, with another dropout on the patch embeddings.
 
-    Takes float (N,3,image_size,image_size) and gives (N,outputs).
+    Float (N,3,image_size,image_size) -> (N,outputs).
     """
     model: nn.Module = VisionTransformer(
         image_size=image_size,

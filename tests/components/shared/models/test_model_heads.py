@@ -1,4 +1,4 @@
-"""The arithmetic of heads, against plain numpy (mask 5, 34, 58, 59, 67)."""
+"""The arithmetic of heads, compared with plain numpy."""
 
 import math
 from typing import Any
@@ -156,7 +156,7 @@ def test_one_logit_is_a_sigmoid_and_its_cross_entropy_is_the_binary_one() -> Non
     assert torch.equal(logits.argmax(1) == 1, z > 0)
 
 
-def test_three_one_three() -> None:
+def test_one_logit_among_three_heads() -> None:
     spec = resolve_model("base", {"heads": {"gender": {"one_logit": True}}})
     network = build_network(spec, heads_of("all"), NORMALIZATION)
     head = network.get_submodule(network.head_path)

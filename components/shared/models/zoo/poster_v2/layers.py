@@ -1,4 +1,4 @@
-"""What the window attention and the vision transformer share."""
+"""Layers of both the window attention and the vision transformer."""
 
 import torch
 from torch import nn
@@ -13,13 +13,13 @@ def new_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def reset_linear(layer: nn.Linear) -> None:
-    """Begin anew as in the ViT and Swin papers: weights truncated normal of deviation 0.02, bias 0."""
+    """Initialize as in the ViT and Swin papers: weights truncated normal of deviation 0.02, bias 0."""
     nn.init.trunc_normal_(layer.weight, std=0.02)
     nn.init.zeros_(layer.bias)
 
 
 class Mlp(nn.Module):
-    """Two linear layers, four times wider in between, with the exact GELU: float (..., dim) -> (..., dim)."""
+    """Two linear layers, four times wider inside, with the exact GELU: float (..., dim) -> (..., dim)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

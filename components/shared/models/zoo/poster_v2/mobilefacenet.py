@@ -58,7 +58,7 @@ class ResidualBlocks(nn.Module):
 
 
 class MobileFaceNet(nn.Module):
-    """The whole landmark network, so that its published weights fit; POSTER V2 reads its maps, not its points."""
+    """The whole landmark network, so that its published weights fit; POSTER V2 uses its maps, not its points."""
 
     def __init__(self) -> None:
         super().__init__()

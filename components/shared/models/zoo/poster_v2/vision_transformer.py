@@ -1,4 +1,4 @@
-"""The transformer that joins the three levels (ViT, arXiv 2010.11929) and the gated class token behind it."""
+"""The transformer that joins the three levels (ViT, arXiv 2010.11929) and the gate on its class token."""
 
 from collections import OrderedDict
 
@@ -75,7 +75,7 @@ class VisionTransformer(nn.Module):
         self.head = nn.Sequential(OrderedDict(linear=new_linear(DIM, outputs))) if outputs else nn.Identity()
 
     def features(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Float (N,tokens,768) -> (N,768): the class token goes first and is what comes out, gated."""
-        everything = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.pos_embed
-        gated: torch.Tensor = self.se_block(self.norm(self.blocks(everything))[:, 0])
+        """Float (N,tokens,768) -> (N,768): the class token, gated."""
+        embedded = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.pos_embed
+        gated: torch.Tensor = self.se_block(self.norm(self.blocks(embedded))[:, 0])
         return gated

@@ -11,7 +11,7 @@ GAMMA = 1e-5
 
 
 def relative_position_index(window: int) -> torch.Tensor:
-    """Which row of the bias table serves a pair of cells: int64 (window^2, window^2), rows are queries.
+    """The row of the bias table for each pair of cells: int64 (window^2, window^2), rows are queries.
 
     Row and column offset of query minus key, each moved to 0 .. 2*window-2, are the two digits of a number to the
     base 2*window-1 (Swin, arXiv 2103.14030). Cells count row by row.
@@ -37,8 +37,8 @@ class NormalizedTokens(nn.Module):
 class WindowAttention(nn.Module):
     """Softmax(q k^T / sqrt(32) + B) v over all cells, with heads of 32 channels and a learned bias B per offset.
 
-    The queries are the landmark maps as they are, without a projection; `qkv` makes keys and values of the image
-    (its name is that of the published weights).
+    The queries are the landmark maps without a projection; `qkv` computes keys and values from the image (its name is
+    that of the published weights).
     """
 
     relative_position_index: torch.Tensor
@@ -78,7 +78,7 @@ class FeedForward(nn.Module):
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
     def forward(self, tokens: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-        """Normalized image tokens and what attention made of them, both (N,T,dim) -> (N,T,dim)."""
+        """Normalized image tokens and their attention output, both (N,T,dim) -> (N,T,dim)."""
         tokens = tokens + self.drop_path(self.gamma1 * attended)
         out: torch.Tensor = tokens + self.drop_path(self.gamma2 * self.mlp(self.norm(tokens)))
         return out

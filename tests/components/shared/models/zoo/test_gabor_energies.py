@@ -1,4 +1,4 @@
-"""The fixed filters of the stem `gabor`: what they answer to, and what they do not see."""
+"""The fixed filters of the Gabor stem: what they respond to, and what they are invariant to."""
 
 import math
 

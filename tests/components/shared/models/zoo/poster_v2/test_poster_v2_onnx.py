@@ -1,4 +1,4 @@
-"""POSTER V2 as an ONNX graph: the form that trains is what is exported."""
+"""POSTER V2 as an ONNX graph."""
 
 import numpy as np
 import onnxruntime
