@@ -139,7 +139,7 @@ def test_bytes_do_not_depend_on_folder_or_process(
     assert (done.stdout.strip(), done.stderr) == (exported[1].sha256, "")
 
 
-def test_torch_and_the_served_file_agree_from_the_same_bytes(
+def test_torch_and_the_served_file_agree_on_the_same_bytes(
     checkpoints: Path, exported: tuple[Path, ExportResult]
 ) -> None:
     predictor = Predictor(exported[0] / "model.onnx")

@@ -79,7 +79,7 @@ def test_foreign_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytes
     assert "code from" not in capsys.readouterr().out
 
 
-def test_a_file_of_an_older_format_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_for_format_1_says_what_to_do(tmp_path: Path) -> None:
     torch.save({"format_version": 1, "model": "base", "heads": []}, tmp_path / "old.pt")
     with pytest.raises(
         InputError, match=r"not a checkpoint of format 3: it has format 1\. Train again .* 'pretrained'"
@@ -87,7 +87,7 @@ def test_a_file_of_an_older_format_says_what_to_do(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "old.pt")
 
 
-def test_a_model_that_is_not_known_here_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_the_error_names_an_unknown_backbone(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(checkpoint, tmp_path / "best.pt")
     values = torch.load(tmp_path / "best.pt", weights_only=True)
     assert type(values["model"]) is dict

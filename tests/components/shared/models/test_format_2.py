@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from first_weights import MASK, NORMALIZATION
+from pretrained_samples import MASK, NORMALIZATION
 
 from components.shared.models.checkpoint import load_checkpoint
 from components.shared.models.format_2 import upgraded

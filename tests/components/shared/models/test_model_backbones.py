@@ -104,7 +104,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "facet_own_models"
 
 
-def test_an_own_model_by_import_path(own_module: str) -> None:
+def test_a_model_by_import_path(own_module: str) -> None:
     changes = {"arguments": {"width": 6.0}, "head": {"kind": "arcface"}, "freeze": "backbone"}
     spec = resolve_model(f"{own_module}:Tiny", changes)
     network = build_network(spec, HEADS, NORMALIZATION)
@@ -133,5 +133,5 @@ def test_backbones_that_cannot_be_built(own_module: str, name: str, arguments: d
         build_network(resolve_model(name, {"arguments": arguments}), HEADS, NORMALIZATION)
 
 
-def test_an_unknown_argument_of_torchvision_is_not_passed_over() -> None:
+def test_an_unknown_argument_of_torchvision_is_refused() -> None:
     assert isinstance(build_backbone("resnet18", 4, {"zero_init_residual": True}, imagenet=False), nn.Module)

@@ -166,7 +166,7 @@ def test_one_logit_among_three_heads() -> None:
     assert logits.shape == (2, 8) and not logits[:, 3].any()
 
 
-def test_multi_sample_dropout_is_the_mean_in_training_and_the_plain_layer_in_evaluation() -> None:
+def test_multi_sample_dropout_averages_in_training_only() -> None:
     torch.manual_seed(0)
     head = make_head(50, [HeadSpec(kind="multi_sample_dropout", dropout=0.5, samples=5)], [3])
     features = torch.randn(4, 50)

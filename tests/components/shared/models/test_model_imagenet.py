@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from first_weights import MASK, NORMALIZATION, State, build, loaded
+from pretrained_samples import MASK, NORMALIZATION, State, build, loaded
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
@@ -50,7 +50,7 @@ def test_a_download_that_fails_is_one_quick_error(torch_home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_proxy_it_is_quick_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_proxy_it_fails_quickly_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the network is like here: the answer comes soon, as weights or as one error."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     start = time.monotonic()
@@ -81,7 +81,7 @@ def test_squeezenet_keeps_or_loses_its_last_convolution(torch_home: Path) -> Non
     assert loaded(build("imagenet", model="squeezenet1_1"), body)
 
 
-def test_names_of_old_files_and_another_picture_size(torch_home: Path) -> None:
+def test_names_of_old_files_and_another_image_size(torch_home: Path) -> None:
     small = {"patch_size": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
     from torchvision.models import VisionTransformer
 
@@ -108,7 +108,7 @@ def test_imagenet_is_torchvisions(torch_home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_auxiliary_heads_and_old_densenet_names_are_passed_over(torch_home: Path) -> None:
+def test_auxiliary_heads_are_ignored_and_old_densenet_names_renamed(torch_home: Path) -> None:
     inception = get_model("inception_v3", weights=None, init_weights=True).state_dict()
     mirror(torch_home, "inception_v3", inception)
     network = build("imagenet", model="Inception")

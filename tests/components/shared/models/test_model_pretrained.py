@@ -1,4 +1,4 @@
-"""First weights from a file: what must fit, and what happens to files that do not."""
+"""Pretrained weights from a file: what must fit, and what happens otherwise."""
 
 import logging
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from bare_checkpoints import bare_checkpoint
-from first_weights import MASK, base_state, build, loaded
+from pretrained_samples import MASK, base_state, build, loaded
 from torch import nn
 
 from components.shared.models.checkpoint import save_checkpoint
@@ -48,12 +48,12 @@ def test_s3(s3: Any, weights: Path) -> None:
 
 @pytest.mark.parametrize("wrap", [lambda state: {"state_dict": state, "epoch": 3}, lambda state: {"model": state}])
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
-def test_wrapped_and_prefixed(tmp_path: Path, wrap: Any, prefix: str) -> None:
+def test_wrapped_and_prefixed_state_dicts(tmp_path: Path, wrap: Any, prefix: str) -> None:
     torch.save(wrap({prefix + name: value for name, value in base_state().items()}), tmp_path / "w.pth")
     assert loaded(build(tmp_path / "w.pth"), base_state())
 
 
-def test_a_head_of_another_shape_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_head_of_another_shape_is_not_loaded_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.save(base_state(18), tmp_path / "w.pt")
     with caplog.at_level(logging.WARNING):
         network = build(tmp_path / "w.pt")
@@ -63,13 +63,13 @@ def test_a_head_of_another_shape_is_left_out_and_named(tmp_path: Path, caplog: p
     assert "the head differs and was not loaded: fc.bias, fc.weight" in caplog.text
 
 
-def test_a_head_of_other_layers_is_left_out(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_head_of_other_layers_is_not_loaded(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
     network = build(weights, head={"kind": "hidden", "hidden": 5})
     assert network.get_parameter("backbone.fc.0.weight").shape == (5, 128)
     assert "fc.0.bias" in caplog.text and "fc.bias" in caplog.text and "and 1 more" in caplog.text
 
 
-def test_kept_classes_take_the_old_head(tmp_path: Path) -> None:
+def test_kept_classes_load_the_published_head(tmp_path: Path) -> None:
     torch.save(base_state(1000), tmp_path / "w.pt")
     network = build(tmp_path / "w.pt", keep_classes=True)
     assert torch.equal(network.get_parameter("backbone.fc.0.weight"), base_state(1000)["fc.weight"])
@@ -97,7 +97,7 @@ def replace_labels(head: Head, labels: tuple[str, ...]) -> Head:
     return Head(name=head.name, labels=labels)
 
 
-def test_a_checkpoint_is_rebuilt_without_its_first_weights(checkpoint: Path) -> None:
+def test_a_checkpoint_is_rebuilt_without_its_pretrained_weights(checkpoint: Path) -> None:
     from components.shared.models.checkpoint import load_checkpoint
 
     source = load_checkpoint(checkpoint)
@@ -124,7 +124,7 @@ def test_everything_but_the_head_must_fit(tmp_path: Path, change: Any, message: 
         build(tmp_path / "w.pt")
 
 
-def test_files_that_are_no_weights(tmp_path: Path) -> None:
+def test_files_without_weights(tmp_path: Path) -> None:
     (tmp_path / "garbage.pt").write_bytes(b"\x80garbage" * 100)
     torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
     torch.save([1, 2], tmp_path / "list.pt")

@@ -200,7 +200,7 @@ def check_training(network: Network, side: int) -> None:
         ("CustomModel_Arc", 32),
     ],
 )
-def test_frozen_parts_stay_bit_identical_and_the_head_moves(name: str, side: int) -> None:
+def test_frozen_parts_stay_bit_identical_and_the_head_learns(name: str, side: int) -> None:
     check_training(build(name), side)
 
 
@@ -292,7 +292,7 @@ def test_attention_is_where_the_papers_put_it(name: str) -> None:
                 build(name, changes={"arguments": {"depth": depth}})
 
 
-def test_attention_weighs_maps_by_the_formulas() -> None:
+def test_attention_weights_follow_the_formulas() -> None:
     from components.shared.models.zoo.attention_resnet import BlockAttention, BottleneckAttention
 
     torch.manual_seed(0)

@@ -152,7 +152,7 @@ def test_tensors_that_nothing_reads_are_all_there_or_none(model: PosterV2, offic
         load_official(model, {name: tensor for name, tensor in official.items() if name != "VIT.CON1.weight"})
 
 
-def test_reset_begins_the_head_anew_whatever_the_files_classes(model: PosterV2, official: State) -> None:
+def test_reset_initializes_the_head_whatever_the_classes_of_the_file(model: PosterV2, official: State) -> None:
     clear(model)
     eight = {"VIT.head.linear.weight": torch.ones(8, 768), "VIT.head.linear.bias": torch.ones(8)}
     load_official(model, {**official, **eight})
@@ -187,7 +187,7 @@ WRONG: dict[str, tuple[Callable[[State], State], str]] = {
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG.keys())
-def test_what_does_not_fit_is_named_and_nothing_is_loaded(
+def test_tensors_that_do_not_fit_are_named_and_nothing_is_loaded(
     model: PosterV2, official: State, change: Callable[[State], State], message: str
 ) -> None:
     clear(model)
@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(
     assert not any(tensor.any() for tensor in model.state_dict().values())
 
 
-def test_an_unknown_choice_of_head_is_refused(model: PosterV2, official: State) -> None:
+def test_an_unknown_head_policy_is_refused(model: PosterV2, official: State) -> None:
     with pytest.raises(InputError, match="unknown head 'new'; known: keep, reset"):
         load_official(model, official, head="new")
 
@@ -248,7 +248,7 @@ def test_ir50_without_any_match_is_refused(model: PosterV2, official: State) -> 
         load_ir50(model, official)
 
 
-def test_calls_in_a_file_are_not_made(tmp_path: Path) -> None:
+def test_functions_in_a_file_are_not_called(tmp_path: Path) -> None:
     marker, path = tmp_path / "ran", tmp_path / "weights.pth"
     torch.save({"state_dict": {"a": torch.ones(1)}, "b": Command(builtins.exec, f"open({str(marker)!r}, 'w')")}, path)
     assert state_dict(read_weights(path, "file"), "file").keys() == {"a"}
@@ -267,7 +267,7 @@ def test_files_of_before_torch_1_6(tmp_path: Path) -> None:
         read_weights(path, "file")
 
 
-def test_what_is_no_weights_file(tmp_path: Path) -> None:
+def test_unreadable_weights_files(tmp_path: Path) -> None:
     (tmp_path / "page.pth").write_text("<html>sign in</html>")
     with pytest.raises(InputError, match=r"page\.pth: torch cannot read"):
         read_weights(tmp_path / "page.pth", "page.pth")

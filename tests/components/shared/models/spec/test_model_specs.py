@@ -56,7 +56,7 @@ MASK = Head(name="mask", labels=("worn", "incorrect", "absent"))
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_model_of_the_predecessors_has_its_name(name: str) -> None:
+def test_every_model_of_earlier_projects_has_its_name(name: str) -> None:
     spec = resolve_model(name)
     assert resolve_model(spec.model_dump(mode="json")) == spec == resolve_model(spec)
 

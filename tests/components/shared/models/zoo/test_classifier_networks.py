@@ -20,7 +20,7 @@ def test_small_backbones_take_any_size(name: str, height: int, width: int) -> No
     assert network(torch.zeros((2, height, width, 3), dtype=torch.uint8)).shape == (2, 8)
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
+def test_the_error_for_an_unknown_name_lists_the_backbones() -> None:
     with pytest.raises(InputError, match=r"unknown model 'vgg' \(did you mean 'vgg\d+'.*known: .*base, .*resnet18"):
         build_network("vgg", HEADS, NORMALIZATION)
 
@@ -40,7 +40,7 @@ def test_the_network_normalizes_its_pixels() -> None:
     torch.testing.assert_close(network(images), network.backbone(prepared), atol=1e-5, rtol=1e-5)
 
 
-def test_logits_of_three_heads_lie_side_by_side() -> None:
+def test_logits_of_three_heads_are_concatenated() -> None:
     logits = torch.randn(4, 8)
     mask, gender, age = head_probabilities(logits, (3, 2, 3))
     torch.testing.assert_close(mask, torch.softmax(logits[:, 0:3], 1))

@@ -24,7 +24,7 @@ def by_scale(maps: torch.Tensor, scales: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("number", range(ORIENTATIONS))
-def test_a_grating_shows_in_its_own_orientation(number: int, stride: int) -> None:
+def test_a_grating_responds_in_its_own_orientation(number: int, stride: int) -> None:
     bank = GaborEnergies(stride)
     energies = by_scale(bank(grating(math.pi * number / ORIENTATIONS, 0.55 * math.pi)), bank.scales)
     assert energies[0].argmax() == number
@@ -33,7 +33,7 @@ def test_a_grating_shows_in_its_own_orientation(number: int, stride: int) -> Non
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])
-def test_the_coarser_scales_are_those_of_the_halved_picture(stride: int) -> None:
+def test_the_coarser_scales_are_those_of_the_halved_image(stride: int) -> None:
     images = torch.randn(2, 3, 48, 40)
     halved = torch.nn.functional.avg_pool2d(images, 2)
     coarser = GaborEnergies(stride)(images)[:, ORIENTATIONS:]
@@ -42,13 +42,13 @@ def test_the_coarser_scales_are_those_of_the_halved_picture(stride: int) -> None
 
 
 @pytest.mark.parametrize("size", [(48, 40), (45, 51), (1, 2)])
-def test_colors_are_those_of_the_picture_halved_with_its_last_row_and_column(size: tuple[int, int]) -> None:
+def test_colors_are_those_of_the_halved_image_with_odd_borders(size: tuple[int, int]) -> None:
     images = torch.randn(2, 3, *size)
     halved = torch.nn.functional.avg_pool2d(images, 2, ceil_mode=True)
     torch.testing.assert_close(GaborEnergies(2)(images)[:, -3:], halved)
 
 
-def test_energies_are_divided_by_their_mean_over_orientations_and_the_81_places_around() -> None:
+def test_energies_are_divided_by_their_mean_over_orientations_and_window() -> None:
     bank, images = GaborEnergies(1), torch.randn(2, 3, 14, 11)
     luma = (images * bank.luma).sum(dim=1, keepdim=True)
     padded = torch.nn.functional.pad(luma, (3, 3, 3, 3), mode="replicate")
@@ -71,7 +71,7 @@ def test_contrast_brightness_and_phase_do_not_matter() -> None:
         torch.testing.assert_close(by_scale(bank(changed), 1), reference, rtol=0.1, atol=0.02)
 
 
-def test_a_flat_picture_has_colors_and_nearly_no_energy() -> None:
+def test_a_flat_image_has_colors_and_nearly_no_energy() -> None:
     color = torch.tensor([0.5, -1.0, 2.0]).view(1, 3, 1, 1)
     maps = GaborEnergies(4)(color.expand(2, 3, 20, 24))
     grated = by_scale(GaborEnergies(4)(grating(0.0, 1.7)), 3)
@@ -91,7 +91,7 @@ def test_shapes(stride: int, size: tuple[int, int], expected: tuple[int, int, in
     assert torch.isfinite(maps).all() and not maps.requires_grad
 
 
-def test_nothing_to_learn_and_nothing_in_a_checkpoint() -> None:
+def test_no_parameters_and_nothing_in_a_checkpoint() -> None:
     bank = GaborEnergies(2)
     assert not list(bank.parameters()) and not bank.state_dict()
     torch.testing.assert_close(bank.even_and_odd.sum(dim=(1, 2, 3)), torch.zeros(2 * ORIENTATIONS), atol=1e-5, rtol=0)

@@ -32,7 +32,7 @@ def test_the_gabor_stem_feeds_the_same_stages(stride: int) -> None:
     assert all(value.grad is not None for value in gabor.parameters())
 
 
-def test_in_training_every_member_has_its_own_pictures() -> None:
+def test_in_training_every_member_has_its_part_of_the_batch() -> None:
     torch.manual_seed(0)
     network = GaborEnsemble(3, width=4, depth=1, members=3)
     images = torch.randn(11, 3, 16, 16)
@@ -123,7 +123,7 @@ def test_stages_of_members_are_frozen_by_name() -> None:
         ("stem", "sobel", "stem of a gabor_ensemble must be gabor or convolution, got 'sobel'"),
     ],
 )
-def test_arguments_that_make_no_network(argument: str, value: object, message: str) -> None:
+def test_invalid_arguments(argument: str, value: object, message: str) -> None:
     refused({argument: value}, message)
 
 

@@ -132,7 +132,7 @@ def reference(state: State, images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_logits_are_those_of_the_second_writing(network: PosterV2) -> None:
+def test_logits_equal_those_of_an_independent_implementation(network: PosterV2) -> None:
     torch.manual_seed(1)
     images = torch.randn(2, 3, 224, 224)
     logits = network(images)
@@ -150,7 +150,7 @@ def adam(model: PosterV2) -> torch.optim.Optimizer:
     return torch.optim.Adam([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-4)
 
 
-def test_training_moves_all_but_the_landmark_stream() -> None:
+def test_training_changes_all_but_the_landmark_stream() -> None:
     torch.manual_seed(0)
     model = PosterV2(7)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -175,7 +175,7 @@ def test_the_landmark_stream_stays_in_evaluation_mode() -> None:
 
 
 @pytest.mark.slow
-def test_a_dozen_steps_learn_two_images_by_heart() -> None:
+def test_a_dozen_steps_overfit_two_images() -> None:
     torch.manual_seed(0)
     model = PosterV2(7)
     optimizer = adam(model)

@@ -49,7 +49,7 @@ def test_window_attention_is_its_formula() -> None:
 
 
 @pytest.mark.parametrize("window", [2, 7, 14])
-def test_relative_position_index_tells_offsets_apart_and_nothing_else(window: int) -> None:
+def test_relative_position_index_depends_on_the_offset_only(window: int) -> None:
     index = relative_position_index(window)
     assert index.shape == (window**2, window**2)
     assert index.dtype == torch.int64
@@ -118,7 +118,7 @@ def test_ir_unit_shortcut(inputs: int, stride: int) -> None:
     torch.testing.assert_close(unit(maps), strided)
 
 
-def test_the_class_token_comes_first_and_leaves_through_the_gate() -> None:
+def test_the_class_token_comes_first_and_is_gated() -> None:
     torch.manual_seed(0)
     transformer = VisionTransformer(3, 7).eval()
     tokens = torch.randn(2, 3, 768)

@@ -1,4 +1,4 @@
-"""Networks with given first weights, and weights to give."""
+"""Networks with pretrained weights, and such weights."""
 
 from typing import Any
 
