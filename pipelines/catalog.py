@@ -1,46 +1,98 @@
-"""The pipelines by name. A config's `pipeline` names one of them."""
+"""The pipelines and the steps by name. A config's `pipeline` names one of the pipelines.
 
-from collections.abc import Callable
+Kubeflow Pipelines takes long to import: the graphs import it when they are called, and the components of the steps are
+import paths.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from pipelines.parameters import ClassificationConfig, CrossValidationConfig, PipelineConfig
-from pipelines.search_parameters import SearchConfig
+from pipelines.classification import ClassificationConfig, classification
+from pipelines.cross_validation import CrossValidationConfig, cross_validation
+from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.search import SearchConfig, search
 
-if TYPE_CHECKING:
-    from pipelines.resources import Site
+REPORT = "report.html"
+DATA_REPORT = "data.html"
+LEADERBOARD = "leaderboard.html"
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The parameters of a pipeline, and what gives the pipeline with the resources of a site, ready to be compiled."""
+    """A pipeline.
+
+    Attributes:
+        config: its parameters.
+        graph: makes its tasks, from the parameters and `resources.configure` for them; its docstring is the
+            pipeline's description.
+        mlflow_task: the task whose output `run_id` is the MLflow run of the whole pipeline; empty for none.
+    """
 
     config: type[PipelineConfig]
-    build: Callable[["Site"], Any]
+    graph: Callable[[Any, Any], None]
+    mlflow_task: str = ""
+
+    def build(self, configure: Callable[..., Any]) -> Any:
+        """The pipeline for KFP's compiler, which reads name, signature and docstring of a function.
+
+        Args:
+            configure: `resources.configure` for a site.
+        """
+        from kfp import dsl
+
+        parameters = self.config.parameters()
+
+        def pipeline(*values: Any) -> None:
+            # KFP calls the function once, with a placeholder for every parameter.
+            p = self.config.model_construct(**dict(zip(parameters, values, strict=True)))
+            self.graph(p, partial(configure, gpus=p.gpus, storage_secret=p.storage_secret))
+
+        described = (f"    {name}: {field.description}" for name, field in self.config.model_fields.items())
+        pipeline.__name__ = self.graph.__name__
+        pipeline.__doc__ = "\n".join([inspect.getdoc(self.graph) or "", "", "Args:", *described])
+        pipeline.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+        return dsl.pipeline(name=self.graph.__name__.replace("_", "-"))(pipeline)
 
 
-def _classification(site: "Site") -> Any:
-    from pipelines.classification import classification_pipeline
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of pipelines, which is a command of `facet step` too.
 
-    return classification_pipeline(site)
+    Attributes:
+        component: import path of its KFP component.
+        resources: an entry of `resources.TASKS`: what its tasks get on a cluster.
+        page: file name of its report, beside the tasks in the folder of a local run; empty for none.
+    """
 
-
-def _cross_validation(site: "Site") -> Any:
-    from pipelines.cross_validation import cross_validation_pipeline
-
-    return cross_validation_pipeline(site)
-
-
-def _search(site: "Site") -> Any:
-    from pipelines.search import search_pipeline
-
-    return search_pipeline(site)
+    component: str
+    resources: str
+    page: str = ""
 
 
 DEFAULT = "classification"
-PIPELINES = {
-    "classification": Pipeline(ClassificationConfig, _classification),
-    "cross_validation": Pipeline(CrossValidationConfig, _cross_validation),
-    "search": Pipeline(SearchConfig, _search),
+PIPELINES: Mapping[str, Pipeline] = {
+    "classification": Pipeline(ClassificationConfig, classification, mlflow_task="train-classifier"),
+    "cross_validation": Pipeline(CrossValidationConfig, cross_validation, mlflow_task="evaluate-folds"),
+    "search": Pipeline(SearchConfig, search, mlflow_task="leaderboard"),
 }
-"""Kubeflow Pipelines takes long to import, so a pipeline's module is imported when it is built."""
+STEPS: Mapping[str, Step] = {
+    "ingest": Step("components.ingest.component:ingest", "ingest"),
+    "curate": Step("components.curate.component:curate", "curate"),
+    "split": Step("components.split.component:split", "split"),
+    "split_folds": Step("components.split.component:split_folds", "split"),
+    "take_fold": Step("components.split.component:take_fold", "split"),
+    "data_report": Step("components.data_report.component:data_report", "data_report", DATA_REPORT),
+    "export_dataset": Step("components.export_dataset.component:export_dataset", "data_report"),
+    "suggest": Step("components.search.component:suggest", "evaluate"),
+    "train_classifier": Step("components.train_classifier.component:train_classifier", "train"),
+    "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),
+    "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
+    "predict": Step("components.predict.component:predict", "predict"),
+    "evaluate": Step("components.evaluate.component:evaluate", "evaluate", REPORT),
+    "evaluate_folds": Step("components.evaluate.component:evaluate_folds", "evaluate", REPORT),
+    "register": Step("components.register.component:register", "register"),
+    "promote": Step("components.register.component:promote", "promote"),
+}

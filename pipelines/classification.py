@@ -1,116 +1,25 @@
-"""The classification pipeline: raw face photos in, a registered model out. Wiring only."""
+"""The classification pipeline: raw face photos in, a registered model out."""
 
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-from kfp import dsl
+from pipelines.parameters.model import PublishParameters
+from pipelines.parameters.training import TrainingParameters
 
-from components.train_classifier.component import train_classifier
-from pipelines import resources
-from pipelines.parameters import ClassificationConfig
-from pipelines.parts import prepare, publish
-
-_DEFAULT = ClassificationConfig()
+if TYPE_CHECKING:
+    from pipelines.resources import Configure
 
 
-def classification_pipeline(site: resources.Site) -> Any:
-    """The pipeline with the resources that a site gives to its tasks, ready to be compiled."""
+class ClassificationConfig(TrainingParameters, PublishParameters):
+    """The parameters of the classification pipeline."""
 
-    @dsl.pipeline(name="classification")
-    def classification(
-        source: str = _DEFAULT.source,
-        format: str = _DEFAULT.format,  # noqa: A002
-        label_space: str = _DEFAULT.label_space,
-        model: str = _DEFAULT.model,
-        epochs: int = _DEFAULT.epochs,
-        batch_size: int = _DEFAULT.batch_size,
-        learning_rate: float = _DEFAULT.learning_rate,
-        image_height: int = _DEFAULT.image_height,
-        image_width: int = _DEFAULT.image_width,
-        seed: int = _DEFAULT.seed,
-        val_ratio: float = _DEFAULT.val_ratio,
-        test_ratio: float = _DEFAULT.test_ratio,
-        model_name: str = _DEFAULT.model_name,
-        checkpoint: str = _DEFAULT.checkpoint,
-        floors: dict[str, float] = _DEFAULT.floors,
-        training: dict[str, Any] = _DEFAULT.training,
-        ingest_options: dict[str, Any] = _DEFAULT.ingest_options,
-        curation: list[dict[str, Any]] = _DEFAULT.curation,
-        split_options: dict[str, Any] = _DEFAULT.split_options,
-        source_digest: str = _DEFAULT.source_digest,
-        gpus: str = _DEFAULT.gpus,
-        storage_secret: str = _DEFAULT.storage_secret,
-    ) -> None:
-        """Train a face classifier, judge the exported ONNX on people it has never seen, and register it.
+    pipeline: Literal["classification"] = "classification"
 
-        Args:
-            source: Where the raw photos are: s3://bucket/prefix, or a folder that the ingest step can read.
-            format: Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.
-            label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, heads side by
-                side as gender+age, or a list of classes as attribute:class_a,class_b.
-            model: The network: a preset such as EfficientNetB3MSD, a torchvision classifier, small_resnet or poster_v2.
-            epochs: How often every training face is seen.
-            batch_size: Faces in a training step.
-            learning_rate: Peak of the learning rate.
-            image_height: Height of the network's input in pixels.
-            image_width: Width of the network's input in pixels.
-            seed: Start of every random draw; the same seed gives the same split and the same training.
-            val_ratio: Share of the images that choose the epoch; 0 keeps the last one.
-            test_ratio: Share of the images that judge the model.
-            model_name: Name in the model registry, and of the served model.
-            checkpoint: Which checkpoint becomes the model: best, last, best_f1 or best_acc.
-            floors: Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes the
-                champion.
-            training: Further options of the training, such as scheduler, ema_decay or augment.
-            ingest_options: Options of the layout, such as max_dropped, or manifest and rename.
-            curation: What is done to the annotations before the split, in order: sample, corrections, drop_ages, merge,
-                sync, drop.
-            split_options: How the split is made: mode (person, lists, kfold, all, image, image_kfold) and its options.
-            source_digest: Digest of the source's listing, filled in at submission: a changed source is read anew.
-            gpus: How many GPUs the training gets, a whole number; 0 for none.
-            storage_secret: Kubernetes Secret with the addresses and keys of S3 and MLflow; a name, never empty.
-        """
-        equip = partial(resources.equip, site=site, gpus=gpus, storage_secret=storage_secret)
 
-        images, annotations = prepare(
-            equip,
-            source=source,
-            format=format,
-            ingest_options=ingest_options,
-            source_digest=source_digest,
-            curation=curation,
-            label_space=label_space,
-            val_ratio=val_ratio,
-            test_ratio=test_ratio,
-            seed=seed,
-            split_options=split_options,
-        )
+def classification(p: ClassificationConfig, configure: "Configure") -> None:
+    """Train a face classifier, evaluate the exported ONNX on people it has never seen, and register it."""
+    from components.train_classifier.component import train_classifier
+    from pipelines.parts import prepare, publish
 
-        trained = equip(
-            train_classifier(
-                images=images,
-                annotations=annotations,
-                label_space=label_space,
-                model=model,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                image_height=image_height,
-                image_width=image_width,
-                seed=seed,
-                config=training,
-            ),
-            "train",
-            "Train",
-        )
-        publish(
-            equip,
-            trained=trained,
-            images=images,
-            annotations=annotations,
-            model_name=model_name,
-            checkpoint=checkpoint,
-            floors=floors,
-        )
-
-    return classification
+    images, annotations = prepare(p, configure)
+    training = train_classifier(images=images, annotations=annotations, **p.training_arguments())
+    publish(p, configure, configure(training, "Train"), images, annotations)

@@ -1,9 +1,10 @@
-"""A pipeline's intermediate representation (IR): compiling it, comparing it with the committed one, local runs."""
+"""The intermediate representation (IR) of pipelines: compile, compare with the committed one, adapt to local runs."""
 
 import difflib
 import os
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,18 +33,19 @@ def compile_pipeline(pipeline: str, site: "Site | None" = None) -> str:
     """
     from kfp import compiler
 
-    from pipelines.resources import Site
+    from pipelines.resources import Site, configure
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(PIPELINES[pipeline].build(site or Site()), str(path))
+        built = PIPELINES[pipeline].build(partial(configure, site=site or Site()))
+        compiler.Compiler().compile(built, str(path))
         return path.read_text(encoding="utf-8")
 
 
 def read_documents(text: str) -> list[dict[str, Any]]:
-    """The documents of an IR: the pipeline, then what it wants of Kubernetes."""
-    # PyYAML in Python takes ten times as long.
+    """The documents of an IR: the pipeline, then its settings for Kubernetes."""
+    # The loader in C is ten times as fast as that in Python.
     return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
@@ -56,9 +58,9 @@ def compile_committed(pipeline: str) -> str:
 
 def drift(expected: str, path: Path) -> str:
     """A readable difference between the IR in a file and the expected one; empty when they are equal."""
-    found = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = difflib.unified_diff(
-        found.splitlines(keepends=True), expected.splitlines(keepends=True), str(path), "compiled now", n=2
+        text.splitlines(keepends=True), expected.splitlines(keepends=True), str(path), "compiled now", n=2
     )
     return "".join(lines)
 
@@ -66,8 +68,8 @@ def drift(expected: str, path: Path) -> str:
 def local_view(text: str, *, retries: bool = False) -> str:
     """The same IR without what has no meaning on one machine: retries, resources and Kubernetes' settings.
 
-    Retries are for pods that a cluster evicts; a step in a process of ours that fails would only fail again, later.
-    With `retries` they stay, for steps in containers that may be killed, but nothing is waited for before them.
+    Retries are for pods that a cluster evicts; a step that fails in a local process would only fail again. With
+    `retries` they stay, for steps in containers that may be killed, but without a delay before them.
     """
     spec = read_documents(text)[0]
     for component in [spec["root"], *spec["components"].values()]:

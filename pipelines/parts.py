@@ -1,7 +1,9 @@
-"""Parts that pipelines have in common: tasks, made when a function is called inside a pipeline."""
+"""Parts that pipelines share: functions that make tasks when called inside a pipeline.
 
-from collections.abc import Callable
-from typing import Any
+`p` are the parameters of the pipeline. Inside a pipeline its fields are KFP's placeholders for the values of a run.
+"""
+
+from typing import Any, NamedTuple
 
 from kfp import dsl
 
@@ -13,127 +15,86 @@ from components.ingest.component import ingest
 from components.predict.component import predict
 from components.register.component import promote, register
 from components.split.component import split
+from pipelines.parameters.model import ModelParameters, PublishParameters
+from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.resources import Configure
 
-Equip = Callable[[dsl.PipelineTask, str, str], dsl.PipelineTask]
-"""`resources.equip` for one site: task, kind, title."""
 
-
-def read_photos(
-    equip: Equip,
-    *,
-    source: Any,
-    format: Any,  # noqa: A002
-    ingest_options: Any,
-    source_digest: Any,
-    curation: Any,
-) -> tuple[Any, Any]:
-    """Makes raw photos a data set; gives the images and the curated annotations."""
-    ingested = equip(
-        ingest(source=source, format=format, options=ingest_options, source_digest=source_digest),
-        "ingest",
+def read_photos(p: PipelineConfig, configure: Configure) -> tuple[Any, Any]:
+    """Reads raw photos into a data set; returns the images and the curated annotations."""
+    ingested = configure(
+        ingest(source=p.source, format=p.format, options=p.ingest_options, source_digest=p.source_digest),
         "Read the raw photos",
     ).set_caching_options(False)
-
-    curated = equip(
-        curate(annotations=ingested.outputs["annotations"], operations=curation),
-        "curate",
+    curated = configure(
+        curate(annotations=ingested.outputs["annotations"], operations=p.curation),
         "Curate the annotations",
     )
     return ingested.outputs["images"], curated.outputs["curated_annotations"]
 
 
-def prepare(
-    equip: Equip,
-    *,
-    source: Any,
-    format: Any,  # noqa: A002
-    ingest_options: Any,
-    source_digest: Any,
-    curation: Any,
-    label_space: Any,
-    val_ratio: Any,
-    test_ratio: Any,
-    seed: Any,
-    split_options: Any,
-) -> tuple[Any, Any]:
-    """Makes raw photos a data set that is split, and reports on it; gives the images and the annotations."""
-    images, annotations = read_photos(
-        equip,
-        source=source,
-        format=format,
-        ingest_options=ingest_options,
-        source_digest=source_digest,
-        curation=curation,
-    )
-
-    divided = equip(
+def prepare(p: PublishParameters, configure: Configure) -> tuple[Any, Any]:
+    """Reads raw photos into a data set, splits it and reports on it; returns the images and the annotations."""
+    images, curated = read_photos(p, configure)
+    divided = configure(
         split(
-            annotations=annotations,
-            label_space=label_space,
-            val_ratio=val_ratio,
-            test_ratio=test_ratio,
-            seed=seed,
-            options=split_options,
+            annotations=curated,
+            label_space=p.label_space,
+            val_ratio=p.val_ratio,
+            test_ratio=p.test_ratio,
+            seed=p.seed,
+            options=p.split_options,
         ),
-        "split",
         "Split by person",
     )
     annotations = divided.outputs["split_annotations"]
-
-    equip(
-        data_report(images=images, annotations=annotations, label_space=label_space),
-        "data_report",
-        "Report on the data",
-    )
+    configure(data_report(images=images, annotations=annotations, label_space=p.label_space), "Report on the data")
     return images, annotations
 
 
-def publish(
-    equip: Equip,
-    *,
-    trained: dsl.PipelineTask,
-    images: Any,
-    annotations: Any,
-    model_name: Any,
-    checkpoint: Any,
-    floors: Any,
-) -> None:
-    """Exports what was trained, judges it on the test split, and registers it; the champion must hold the floors."""
-    run_id = trained.outputs["run_id"]
+class Evaluated(NamedTuple):
+    """An exported model, its predictions of the test split, and the outputs of the step that evaluated them."""
 
-    exported = equip(
-        export_onnx(checkpoints=trained.outputs["checkpoints"], name=model_name, checkpoint=checkpoint),
-        "export",
+    model: Any
+    predictions: Any
+    outputs: Any
+
+
+def evaluate_model(
+    p: ModelParameters, configure: Configure, trained: dsl.PipelineTask, images: Any, annotations: Any, **options: Any
+) -> Evaluated:
+    """Exports what was trained and evaluates it on the test split. `options` are those of the step evaluate."""
+    exported = configure(
+        export_onnx(checkpoints=trained.outputs["checkpoints"], name=p.model_name, checkpoint=p.checkpoint),
         "Export to ONNX",
     )
-
-    predicted = equip(
-        predict(model=exported.outputs["model"], images=images, annotations=annotations),
-        "predict",
-        "Predict the test faces",
-    )
-
-    judged = equip(
-        evaluate(predictions=predicted.outputs["predictions"], annotations=annotations, floors=floors, run_id=run_id),
-        "evaluate",
+    model = exported.outputs["model"]
+    predicted = configure(predict(model=model, images=images, annotations=annotations), "Predict the test faces")
+    predictions = predicted.outputs["predictions"]
+    evaluated = configure(
+        evaluate(predictions=predictions, annotations=annotations, run_id=trained.outputs["run_id"], **options),
         "Evaluate",
     )
+    return Evaluated(model, predictions, evaluated.outputs)
 
-    registered = equip(
+
+def publish(
+    p: PublishParameters, configure: Configure, trained: dsl.PipelineTask, images: Any, annotations: Any
+) -> None:
+    """Exports what was trained, evaluates and registers it; the champion must hold the floors."""
+    evaluated = evaluate_model(p, configure, trained, images, annotations, floors=p.floors)
+    registered = configure(
         register(
-            model=exported.outputs["model"],
-            name=model_name,
-            metrics_json=judged.outputs["metrics_json"],
-            run_id=run_id,
+            model=evaluated.model,
+            name=p.model_name,
+            metrics_json=evaluated.outputs["metrics_json"],
+            run_id=trained.outputs["run_id"],
         ),
-        "register",
         "Register as candidate",
     ).set_caching_options(False)
 
     # Whether all floors hold: KFP's local runner finds only an output of this name in a condition.
-    with dsl.If(judged.outputs["Output"] == True, name="floors-hold"):  # noqa: E712
-        equip(
-            promote(name=model_name, version=registered.outputs["version"]),
-            "promote",
-            "Promote to champion",
+    with dsl.If(evaluated.outputs["Output"] == True, name="floors-hold"):  # noqa: E712
+        configure(
+            promote(name=p.model_name, version=registered.outputs["version"]), "Promote to champion"
         ).set_caching_options(False)

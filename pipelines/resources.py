@@ -1,19 +1,22 @@
-"""What the tasks get on a cluster: CPU, memory, GPUs, credentials, retries, places. All of it is here.
+"""Resources of the tasks on a cluster: CPU, memory, GPUs, credentials, retries, time limits, nodes.
 
-None of it matters in a local run, which uses the machine as it is. What differs from run to run is a parameter of the
-pipeline: the name of the Secret and the number of GPUs. What differs from cluster to cluster is a `Site`.
+A local run ignores them. What differs from run to run is a parameter of the pipeline: the name of the Secret and the
+number of GPUs. What differs from cluster to cluster is a `Site`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import yaml
 from kfp import dsl, kubernetes
 from kfp.dsl import pipeline_channel
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.secret import SECRET_KEYS
+from pipelines.catalog import STEPS
 from serving.runtime.errors import InputError
+from serving.runtime.validation import Problem, known, problems_of
 
 LABELS = {"app.kubernetes.io/name": "facet", "app.kubernetes.io/part-of": "facet"}
 """Labels of every step's pod."""
@@ -28,7 +31,7 @@ Memory = Annotated[str, Field(pattern=r"^\d+([EPTGMK]i?)?$", coerce_numbers_to_s
 
 
 class Toleration(BaseModel):
-    """A taint that a pod puts up with, in Kubernetes' words."""
+    """A toleration of a pod, with Kubernetes' fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,11 +42,11 @@ class Toleration(BaseModel):
 
 
 class Resources(BaseModel):
-    """What one task gets, in Kubernetes' notation; pairs are request and limit.
+    """Resources of one task, in Kubernetes' notation; pairs are request and limit.
 
-    `shared_memory` is the size of /dev/shm: PyTorch's loader processes hand over batches there, and the default of
-    64 MB ends them with a bus error. `gpu` is the resource name of the GPUs, whose number is a parameter of the run.
-    `storage` adds the Secret. `retries` is for tasks that may run twice. `timeout` is in seconds for one attempt.
+    `shared_memory` is the size of /dev/shm: PyTorch's loader processes pass batches through it, and with the default
+    of 64 MB they end with a bus error. `gpu` is the resource name of the GPUs, whose number is a parameter of the run.
+    `storage` adds the Secret. `retries` is 0 for tasks that must not run twice. `timeout` is in seconds, per attempt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +74,7 @@ TASKS = {
         gpu="nvidia.com/gpu",
         storage=True,
         timeout=7 * 24 * HOUR,
-        # Nodes with GPUs are usually tainted so that nothing else goes there.
+        # Nodes with GPUs are usually tainted, so that no other pods are scheduled there.
         tolerations=(Toleration(key="nvidia.com/gpu"),),
     ),
     "export": Resources(cpu=("1", "2"), memory=("2Gi", "8Gi")),
@@ -84,7 +87,7 @@ TASKS = {
 
 
 class Site(BaseModel):
-    """What one cluster wants differently; the default is what the committed IR holds.
+    """Settings of one cluster; the default is that of the committed IR.
 
     Attributes:
         image_pull_secrets: Secrets with which the steps' images are pulled.
@@ -99,12 +102,12 @@ class Site(BaseModel):
     tasks: dict[str, dict[str, Any]] = {}
 
     def resources(self, kind: str) -> Resources:
-        """What tasks of that kind get here."""
+        """The resources of an entry of `TASKS` at this site."""
         return Resources.model_validate({**TASKS[kind].model_dump(), **self.tasks.get(kind, {})})
 
 
 def read_site(file: Path) -> Site:
-    """Reads a site from YAML.
+    """Read a site from YAML.
 
     Raises:
         InputError: one line for every problem, with the file and the path in it.
@@ -115,66 +118,61 @@ def read_site(file: Path) -> Site:
         raise InputError(f"FACET_RESOURCES: {file} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is not YAML: {' '.join(str(error).split())}") from error
-    try:
-        site = Site.model_validate({} if content is None else content)
-    except ValidationError as error:
-        raise InputError(_lines(error, str(file), ())) from error
-    problems = []
-    for kind in site.tasks:
-        if kind not in TASKS:
-            problems.append(f"{file}: tasks.{kind}: unknown task; known: {', '.join(TASKS)}")
-            continue
-        try:
-            site.resources(kind)
-        except ValidationError as error:
-            problems.append(_lines(error, str(file), ("tasks", kind)))
+    content = {} if content is None else content
+    problems = list(problems_of(Site, content)) or list(_task_problems(Site.model_validate(content)))
     if problems:
-        raise InputError("\n".join(problems))
-    return site
+        raise InputError("\n".join(f"{file}: {problem}" for problem in problems))
+    return Site.model_validate(content)
 
 
-def _lines(error: ValidationError, file: str, prefix: tuple[str, ...]) -> str:
-    return "\n".join(
-        f"{file}: {'.'.join(str(part) for part in (*prefix, *item['loc'])) or 'content'}"
-        f" = {item['input']!r}: {item['msg']}"
-        for item in error.errors()
-    )
+def _task_problems(site: Site) -> Iterator[Problem]:
+    for kind, changes in site.tasks.items():
+        path = ("tasks", kind)
+        if kind in TASKS:
+            yield from problems_of(Resources, {**TASKS[kind].model_dump(), **changes}, path=path)
+        else:
+            yield Problem(path, changes, f"unknown task{known(kind, TASKS)}")
 
 
-def equip(
-    task: dsl.PipelineTask, kind: str, title: str, *, site: Site, gpus: Any, storage_secret: Any
-) -> dsl.PipelineTask:
-    """Gives a task its title in the UI and what the site says about its kind; returns the task.
+class Configure(Protocol):
+    """`configure` for one site, with the parameters of a pipeline."""
+
+    def __call__(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
+        """Sets the task's title and resources and returns it."""
+
+
+def configure(task: dsl.PipelineTask, title: str, *, site: Site, gpus: Any, storage_secret: Any) -> dsl.PipelineTask:
+    """Sets a task's title in the UI and the resources that its step gets at the site; returns the task.
 
     Args:
-        task: the task.
-        kind: its name in `TASKS`.
-        title: what the UI shows.
+        task: the task, of one of the steps in `catalog.STEPS`.
+        title: the title.
         site: the cluster's resources.
         gpus: number of GPUs, for tasks that can use them. The pipeline's parameter: text, because the driver of
-            KFP 2.17 takes a number for no value at all, and then asks for no GPU.
+            KFP 2.17 ignores a number, and then requests no GPU.
         storage_secret: name of the Secret, for tasks that need it. The pipeline's parameter.
     """
-    wanted = site.resources(kind)
+    step = STEPS[task.component_spec.name.replace("-", "_")]
+    resources = site.resources(step.resources)
     task.set_display_name(title)
-    task.set_cpu_request(wanted.cpu[0]).set_cpu_limit(wanted.cpu[1])
-    task.set_memory_request(wanted.memory[0]).set_memory_limit(wanted.memory[1])
-    if wanted.gpu:
-        task.set_accelerator_type(wanted.gpu).set_accelerator_limit(gpus)
+    task.set_cpu_request(resources.cpu[0]).set_cpu_limit(resources.cpu[1])
+    task.set_memory_request(resources.memory[0]).set_memory_limit(resources.memory[1])
+    if resources.gpu:
+        task.set_accelerator_type(resources.gpu).set_accelerator_limit(gpus)
         if isinstance(gpus, pipeline_channel.PipelineChannel):
-            # The compiler overlooks that a task in a loop needs this parameter inside the loop.
+            # KFP's compiler does not pass this parameter into a loop by itself.
             task.channel_inputs.append(gpus)
-    if wanted.shared_memory:
-        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=wanted.shared_memory)
-    if wanted.storage:
-        # Optional: without it the step itself says what is missing, instead of a pod that never starts.
+    if resources.shared_memory:
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)
+    if resources.storage:
+        # Optional: without it the step starts and reports what is missing, instead of a pod that never starts.
         kubernetes.use_secret_as_env(task, storage_secret, {key: key for key in SECRET_KEYS}, optional=True)
-    if wanted.retries:
-        task.set_retry(wanted.retries, backoff_duration="30s", backoff_factor=2.0)
-    kubernetes.set_timeout(task, wanted.timeout)
-    for toleration in wanted.tolerations:
+    if resources.retries:
+        task.set_retry(resources.retries, backoff_duration="30s", backoff_factor=2.0)
+    kubernetes.set_timeout(task, resources.timeout)
+    for toleration in resources.tolerations:
         kubernetes.add_toleration(task, **{name: value for name, value in toleration if value})
-    for key, value in wanted.node_selector.items():
+    for key, value in resources.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
     if site.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(site.image_pull_secrets))

@@ -19,8 +19,9 @@ from components.predict.predict import predict
 from components.split.split import split
 from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import train
+from pipelines.classification import ClassificationConfig
 from pipelines.command.config import resolve
-from pipelines.parameters import SHARED, ClassificationConfig
+from pipelines.parameters.training import SHARED
 
 SEEDS = (0, 1, 2)
 """Each with a split of its own: of few people, one split says little."""

@@ -1,4 +1,4 @@
-"""The KFP doors of a search: what to try next, and what has come of it."""
+"""The KFP components of a search: suggest trials, rank their outcomes."""
 
 from typing import Any, NamedTuple
 
@@ -18,27 +18,28 @@ def suggest(
     past: list[dict[str, Any]] = [],  # noqa: B006
     outcomes: list[dict[str, Any]] = [],  # noqa: B006
 ) -> NamedTuple("Outputs", Output=list, past=list):  # type: ignore[valid-type]
-    """Choose the trainings of one round of a search by what those before it have reached.
+    """Choose the trials of one round of a search from the outcomes of the rounds before it.
 
     Args:
         space: Entries of the training config by dotted path, and the values that each may take.
         method: How to choose: grid, random or tpe.
-        trials: How many trainings the whole search may make.
-        seed: Start of every random draw.
-        round_index: Which round it is, from 0 on.
-        past: What came of the rounds before the last one.
-        outcomes: What came of the last round.
+        trials: Largest number of trials of the whole search.
+        seed: Seed of every random draw.
+        round_index: Number of the round, from 0 on.
+        past: Outcomes of the rounds before the last one.
+        outcomes: Outcomes of the last round.
 
     Returns:
         Output: The trials, each with its number and its changes of the configuration. KFP's local runner loops over an
             output of this name only.
-        past: What came of all rounds before this one.
+        past: Outcomes of all rounds before this one.
     """
     from components.search.suggest import suggest
+    from components.shared.trial import read_outcomes
 
-    known = [*past, *(outcome for outcome in outcomes if outcome)]
+    known = read_outcomes([*past, *outcomes])
     chosen = suggest(space, known, method=method, trials=trials, seed=seed, round_index=round_index)
-    return (chosen, known)
+    return ([trial.model_dump() for trial in chosen], [outcome.model_dump(exclude_unset=True) for outcome in known])
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
@@ -52,29 +53,31 @@ def leaderboard(
     past: list[dict[str, Any]],
     outcomes: list[dict[str, Any]],
 ) -> NamedTuple("Outputs", best=dict, run_id=str):  # type: ignore[valid-type]
-    """Rank the trainings of a search by their macro F1 on the validation split, and give out the best one.
+    """Rank the trials of a search by their macro F1 on the validation split, and return the best one.
 
     Args:
         report: Self-contained HTML page.
-        metrics: The best score, and how many trainings there were and failed.
-        space: What was searched.
-        method: How the trainings were chosen.
+        metrics: The best score, and the numbers of trials and of failed ones.
+        space: Entries of the training config by dotted path, and the values that each could take.
+        method: How the trials were chosen.
         seed: Seed of the search.
-        label_space: What the trainings learned.
-        past: What came of the rounds before the last one.
-        outcomes: What came of the last round.
+        label_space: Label space of the trainings.
+        past: Outcomes of the rounds before the last one.
+        outcomes: Outcomes of the last round.
 
     Returns:
         best: Number and changes of the best trial.
-        run_id: MLflow run of the search, above those of its trials; empty without a tracking server.
+        run_id: MLflow run of the search, the parent of the trials' runs; empty without a tracking server.
     """
     from pathlib import Path
 
     from components.search.leaderboard import leaderboard
+    from components.shared.trial import read_outcomes
 
-    found = leaderboard(space, [*past, *outcomes], Path(report.path), label_space=label_space, method=method, seed=seed)
-    best = found.trials[0]
-    metrics.log_metric("best_val_f1", found.best_score)
-    metrics.log_metric("trials", float(len(found.trials) + len(found.failed)))
-    metrics.log_metric("failed_trials", float(len(found.failed)))
-    return ({"number": best.number, "changes": best.changes}, found.run_id)
+    tried = read_outcomes([*past, *outcomes])
+    board = leaderboard(space, tried, Path(report.path), label_space=label_space, method=method, seed=seed)
+    best = board.trials[0]
+    metrics.log_metric("best_val_f1", board.best_score)
+    metrics.log_metric("trials", float(len(board.trials) + len(board.failed)))
+    metrics.log_metric("failed_trials", float(len(board.failed)))
+    return ({"number": best.number, "changes": best.changes}, board.run_id)

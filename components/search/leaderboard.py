@@ -1,4 +1,4 @@
-"""The end of a search: its trials ranked, a page about them, and the best one."""
+"""The end of a search: rank the trials, report on them, name the best one."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,35 +9,35 @@ from typing import Any
 from components.search.page import SearchSettings, render_leaderboard
 from components.search.space import read_space
 from components.search.study import importances
-from components.search.trial import Trial, ranked, read_trials
 from components.shared.dataset import label_spaces
 from components.shared.output_file import write_whole
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run
+from components.shared.trial import Outcome
 from serving.runtime.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         best_score: the highest macro F1.
-        trials: those with a score, best first.
-        failed: the others.
-        importances: share of each entry in what the scores differ by.
-        run_id: the MLflow run above those of the trials; "" without tracking.
+        trials: the trials with a score, best first.
+        failed: the other trials.
+        importances: share of the scores' variance by searched entry.
+        run_id: the MLflow run that is the parent of the trials' runs; "" without tracking.
     """
 
     best_score: float
-    trials: tuple[Trial, ...]
-    failed: tuple[Trial, ...]
+    trials: tuple[Outcome, ...]
+    failed: tuple[Outcome, ...]
     importances: dict[str, float]
     run_id: str = ""
 
 
 def leaderboard(
     space: Mapping[str, Any],
-    past: Sequence[Mapping[str, Any]],
+    outcomes: Sequence[Outcome],
     report: Path,
     *,
     label_space: str,
@@ -46,36 +46,41 @@ def leaderboard(
 ) -> Leaderboard:
     """Rank the trials of a search by macro F1 on the validation split, and write an HTML page.
 
-    An MLflow run is opened for the whole, in the experiment of the trials' runs, which are shown below it from then on;
-    it gets the page, the best configuration and its score.
+    An MLflow run is opened in the experiment of the trials' runs and becomes their parent; it gets the page, the best
+    configuration and its score.
 
     Args:
         space: what was searched, see `space`.
-        past: the outcomes of all trials.
+        outcomes: of all trials, by number.
         report: the page.
-        label_space: what the trainings learned, for the page.
+        label_space: the label space of the trainings, for the page.
         method: how the trials were chosen, for the page.
-        seed: of the search, for the page.
+        seed: seed of the search, for the page.
 
     Raises:
         InputError: all trials have failed.
     """
-    tried = read_trials(past)
-    best_first = ranked(tried)
-    failed = [trial for trial in tried if trial.score is None]
+    best_first = _ranked(outcomes)
+    failed = [outcome for outcome in outcomes if outcome.score is None]
     if not best_first or best_first[0].score is None:
-        reason = f", the first one so: {failed[0].error}" if failed else ""
+        reason = f", the first one with: {failed[0].error}" if failed else ""
         raise InputError(f"all {len(failed)} trials have failed{reason}")
     dimensions = read_space(space)
-    result = Leaderboard(best_first[0].score, tuple(best_first), tuple(failed), importances(dimensions, tried))
+    result = Leaderboard(best_first[0].score, tuple(best_first), tuple(failed), importances(dimensions, outcomes))
     settings = SearchSettings(label_spaces.label_space(label_space).name, method, seed, dimensions)
-    text = render_leaderboard(settings, tried, result.trials, result.importances)
+    text = render_leaderboard(settings, outcomes, result.trials, result.importances)
     write_whole(report, text)
     return replace(result, run_id=_log(settings, result, text))
 
 
+def _ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the trials with a score, best first; the lower loss and then the lower number break ties."""
+    scored = [outcome for outcome in outcomes if outcome.score is not None]
+    return sorted(scored, key=lambda one: (-(one.score or 0.0), one.metrics.get("val_loss", 0.0), one.number))
+
+
 def _log(settings: SearchSettings, result: Leaderboard, text: str) -> str:
-    """Write the whole down in MLflow and return its run."""
+    """Log the search to MLflow and return the id of its run."""
     experiment = f"{DEFAULT_EXPERIMENT}-{settings.label_space}"
     best = result.trials[0]
     params = {

@@ -6,9 +6,9 @@ from math import isinf
 from statistics import median
 
 from components.search.space import Dimension, Space, size, text
-from components.search.trial import Trial
 from components.shared.report.plots import best_so_far
 from components.shared.report.rendering import counted, render
+from components.shared.trial import Outcome
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SearchSettings:
 
 
 def render_leaderboard(
-    settings: SearchSettings, trials: Sequence[Trial], best_first: Sequence[Trial], importances: Mapping[str, float]
+    settings: SearchSettings, trials: Sequence[Outcome], best_first: Sequence[Outcome], importances: Mapping[str, float]
 ) -> str:
     """Return the HTML page; equal arguments give equal text.
 

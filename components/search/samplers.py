@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 
 from components.search.space import Changes, Dimension, Space, combinations, text
-from components.search.trial import Trial
+from components.shared.trial import Outcome
 
 _OFFERS = 100
 
-Sampler = Callable[[Space, Sequence[Trial], int, int], list[Changes]]
+Sampler = Callable[[Space, Sequence[Outcome], int, int], list[Changes]]
 """Space, all trials so far, how many to choose, the search's seed -> what to try next."""
 
 
-def grid(space: Space, past: Sequence[Trial], count: int, seed: int) -> list[Changes]:
+def grid(space: Space, past: Sequence[Outcome], count: int, seed: int) -> list[Changes]:
     """Go through all combinations in their order."""
     return list(itertools.islice(combinations(space), len(past), len(past) + count))
 
 
-def random(space: Space, past: Sequence[Trial], count: int, seed: int) -> list[Changes]:
+def random(space: Space, past: Sequence[Outcome], count: int, seed: int) -> list[Changes]:
     """Draw combinations that were not tried before, all equally likely."""
     return _untried(iter(()), space, past, count, seed)
 
 
-def tpe(space: Space, past: Sequence[Trial], count: int, seed: int) -> list[Changes]:
+def tpe(space: Space, past: Sequence[Outcome], count: int, seed: int) -> list[Changes]:
     """Draw near to what went well and far from what did not: the tree-structured Parzen estimator of Optuna.
 
     The choice is random where the estimator has nothing to offer but what was tried.
@@ -40,7 +40,7 @@ def tpe(space: Space, past: Sequence[Trial], count: int, seed: int) -> list[Chan
 METHODS: Mapping[str, Sampler] = {"grid": grid, "random": random, "tpe": tpe}
 
 
-def _untried(offers: Iterator[Changes], space: Space, past: Sequence[Trial], count: int, seed: int) -> list[Changes]:
+def _untried(offers: Iterator[Changes], space: Space, past: Sequence[Outcome], count: int, seed: int) -> list[Changes]:
     """Choose from the offers, else from random draws, else from all combinations; never what was tried before."""
     draws = _draws(space, np.random.default_rng(_draw_seed(seed, past)))
     taken = {text(trial.changes) for trial in past}
@@ -52,7 +52,7 @@ def _untried(offers: Iterator[Changes], space: Space, past: Sequence[Trial], cou
     return chosen
 
 
-def _draw_seed(seed: int, past: Sequence[Trial]) -> int:
+def _draw_seed(seed: int, past: Sequence[Outcome]) -> int:
     """Return a seed of its own for every round of a search."""
     return int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
 

@@ -8,13 +8,13 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.samplers import BaseSampler, TPESampler
 
 from components.search.space import Changes, Dimension, Space, text
-from components.search.trial import Trial
+from components.shared.trial import Outcome
 
 _WORST = 0.0
 _FEWEST = 4
 
 
-def suggestions(space: Space, past: Sequence[Trial], seed: int) -> Iterator[Changes]:
+def suggestions(space: Space, past: Sequence[Outcome], seed: int) -> Iterator[Changes]:
     """Give endlessly what the tree-structured Parzen estimator would try next, combinations that were tried included.
 
     All entries are modeled together. What was given but has no score yet counts as bad, so that what is given
@@ -28,7 +28,7 @@ def suggestions(space: Space, past: Sequence[Trial], seed: int) -> Iterator[Chan
         yield {key: _value(dimension, asked[key]) for key, dimension in space.items()}
 
 
-def importances(space: Space, past: Sequence[Trial]) -> dict[str, float]:
+def importances(space: Space, past: Sequence[Outcome]) -> dict[str, float]:
     """Return the share of the scores' variance that each entry explains (functional ANOVA; Hutter et al., 2014).
 
     Largest first. Empty when fewer than four trials have a score, or when all scores are equal.
@@ -42,7 +42,7 @@ def importances(space: Space, past: Sequence[Trial]) -> dict[str, float]:
     return {key: float(share) for key, share in shares.items()}
 
 
-def _study(space: Space, past: Sequence[Trial], sampler: BaseSampler | None) -> optuna.Study:
+def _study(space: Space, past: Sequence[Outcome], sampler: BaseSampler | None) -> optuna.Study:
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = _distributions(space)
     for trial in past:

@@ -1,16 +1,16 @@
-"""Things that a configuration names: found in a table or by import path, their arguments checked. Imports no torch."""
+"""Objects that a configuration names, by table or import path, and checks of their arguments. Imports no torch."""
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from serving.runtime.errors import InputError
+from serving.runtime.validation import known as known_names
 
 
 def by_name(kind: str, name: str, known: Mapping[str, Any]) -> Any:
-    """Return what `name` stands for: an entry of `known`, or the object at an import path `package.module:object`.
+    """Return the entry of `known` with that name, or the object at an import path `package.module:object`.
 
     Raises InputError with the nearest and all known names, or with the reason why the import failed.
     """
@@ -23,11 +23,8 @@ def by_name(kind: str, name: str, known: Mapping[str, Any]) -> Any:
 
 def unknown_name(kind: str, name: str, known: Collection[str], *, importable: bool = True) -> str:
     """Return the message about a name that is not in `known`."""
-    folded = {entry.lower(): entry for entry in known}
-    near = difflib.get_close_matches(name.lower(), folded, n=1)
-    hint = f" (did you mean '{folded[near[0]]}'?)" if near else ""
     other = ", or your own as 'package.module:name'" if importable else ""
-    return f"unknown {kind} '{name}'{hint}; known: {', '.join(sorted(known))}{other}"
+    return f"unknown {kind} '{name}'{known_names(name, known)}{other}"
 
 
 def imported(kind: str, path: str) -> Any:

@@ -1,4 +1,4 @@
-"""The KFP door of train_classifier."""
+"""The KFP component of train_classifier."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ def train_classifier(
     image_height: int,
     image_width: int,
     seed: int,
-    config: dict[str, Any] = {},  # noqa: B006
+    training: dict[str, Any] = {},  # noqa: B006
     experiment: str = "",
     trial: dict[str, Any] = {},  # noqa: B006
     run_name: str = "",
@@ -37,15 +37,15 @@ def train_classifier(
         label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, heads side by side
             as gender+age, or attribute:class_a,class_b.
         model: The network: a preset, a classifier of torchvision by its name, base, or package.module:name.
-        epochs: How often every face of the train split is seen.
+        epochs: Passes over the train split.
         batch_size: Faces in a training step.
         learning_rate: Peak of the learning rate.
         image_height: Height of the network's input in pixels.
         image_width: Width of the network's input in pixels.
-        seed: Start of every random draw.
-        config: Further options of the training, such as objective, optimizer or augment; the parameters above win.
+        seed: Seed of every random draw.
+        training: Further options of the training, such as objective, optimizer or augment; the parameters above win.
         experiment: MLflow experiment of the training's run; by default facet- and the label space.
-        trial: Number and changes of a trial of a search, which are laid over all of the above; a trial may fail.
+        trial: A trial of a search, whose changes override all of the above; a trial may fail. Empty without a search.
         run_name: Name of the MLflow run of a training that is one of several, such as fold 2. Such a run is below the
             one in MLFLOW_RUN_ID; any other training continues that one.
 
@@ -53,34 +53,35 @@ def train_classifier(
         run_id: The MLflow run of this training, empty without a tracking server.
         outcome: Score of the trial, or why it failed; empty without a trial.
     """
+    from functools import partial
     from pathlib import Path
 
-    from components.train_classifier.trial import attempt
+    from components.shared.trial import Trial
+    from components.train_classifier.config.training import resolve_config
+    from components.train_classifier.trial import run_training
 
-    options = {
-        **config,
-        "label_space": label_space,
-        "model": model,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "image_height": image_height,
-        "image_width": image_width,
-        "seed": seed,
-    }
-    attempted = attempt(
-        options,
-        trial,
+    resolve = partial(
+        resolve_config,
+        training,
+        label_space=label_space,
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        image_height=image_height,
+        image_width=image_width,
+        seed=seed,
+    )
+    result, outcome = run_training(
+        resolve,
+        Trial.model_validate(trial) if trial else None,
         Path(images.path),
         Path(annotations.path),
         Path(checkpoints.path),
         experiment=experiment,
         run_name=run_name,
     )
-    result = attempted.result
-    if result is None:
-        return ("", attempted.outcome)
-    for name, value in result.metrics.items():
-        metrics.log_metric(name, value)
-    metrics.log_metric("best_epoch", float(result.best_epoch))
-    return (result.run_id, attempted.outcome)
+    if result is not None:
+        for name, value in {**result.metrics, "best_epoch": float(result.best_epoch)}.items():
+            metrics.log_metric(name, value)
+    return (result.run_id if result else "", outcome.model_dump(exclude_unset=True) if outcome else {})

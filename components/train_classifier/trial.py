@@ -1,94 +1,78 @@
-"""A training as a step of a pipeline: one that must go well, or a trial of a search, which may fail."""
+"""A training as a step of a pipeline: on its own, or as a trial of a search, where a failure is an outcome."""
 
 import json
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from components.shared.training.train_job import train_on_nodes
-from components.train_classifier.config.changes import lay_over
-from components.train_classifier.config.training import TrainConfig, resolve_config
+from components.shared.trial import NO_TRIAL, Outcome, Trial
+from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.record import best_row
 from components.train_classifier.train import TrainResult, train
 from serving.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
 
-OBJECTIVE = "val_f1"
-_LONGEST_ERROR = 300
+SCORE = "val_f1"
+_MAX_ERROR_LENGTH = 300
+
+Resolve = Callable[[Mapping[str, Any]], TrainConfig]
+"""`resolve_config` with everything but the changes of a trial."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """`result` is None when a trial failed; `outcome` is what a search is told, nothing where there was no trial."""
-
-    result: TrainResult | None = None
-    outcome: dict[str, Any] = field(default_factory=dict)
-
-
-def attempt(
-    options: Mapping[str, Any],
-    trial: Mapping[str, Any],
+def run_training(
+    resolve: Resolve,
+    trial: Trial | None,
     images: Path,
     annotations: Path,
     checkpoints: Path,
     *,
     experiment: str = "",
     run_name: str = "",
-) -> Attempt:
+) -> tuple[TrainResult | None, Outcome | None]:
     """Train as `train` does, with the changes of a trial.
 
-    A trial is judged by macro F1 on the validation split, in the epoch that is the best one by the criterion of the
-    configuration. What is wrong with its configuration, a loss that is no longer finite, and a lack of memory are an
-    outcome: other trials may do better. Without a trial they are raised.
+    The score of a trial is macro F1 on the validation split, in the epoch that is best by the criterion of the
+    configuration. An invalid configuration, a loss that is no longer finite, and a lack of memory are the outcome of a
+    trial, since other trials may succeed. Without a trial they are raised.
 
     Args:
-        options: entries of the training config.
-        trial: {} for none, or `number` and `changes`, which are laid over the options. A negative number stands for a
-            trial that is not made.
+        resolve: gives the training config for the changes of a trial.
+        trial: None for a training that is not part of a search; nothing is trained for NO_TRIAL.
         images: the image archive.
         annotations: COCO annotations whose images are assigned to splits.
         checkpoints: the output folder; a trial that fails leaves nothing there.
         experiment: MLflow experiment of the run, by default one for each label space.
         run_name: name of the run where it is one of several; that of a trial is its number.
 
+    Returns:
+        The result, None when nothing was trained or a trial failed; and the outcome of the trial, None without one.
+
     Raises:
-        InputError: as `train`, or there is no val split that could judge a trial.
+        InputError: as `train`, or there is no val split that could score a trial.
     """
-    if not trial:
-        config = resolve_config(options)
-        return Attempt(_train(config, images, annotations, checkpoints, experiment=experiment, run_name=run_name))
-    number, changes = int(trial["number"]), trial["changes"]
-    if number < 0:
-        log.info("there is nothing left to try")
-        return Attempt()
+    if trial == NO_TRIAL:
+        log.info("no trial is left for this round")
+        return None, None
+    if trial is None:
+        config = resolve({})
+        return _train(config, images, annotations, checkpoints, experiment=experiment, run_name=run_name), None
     try:
-        result = _train(
-            resolve_config(lay_over(options, changes)),
-            images,
-            annotations,
-            checkpoints,
-            experiment=experiment,
-            run_name=f"trial {number}",
-        )
+        name = f"trial {trial.number}"
+        config = resolve(trial.changes)
+        result = _train(config, images, annotations, checkpoints, experiment=experiment, run_name=name)
     except (ValueError, RuntimeError) as error:
-        log.warning("trial %d has failed", number, exc_info=not isinstance(error, InputError))
-        for left_over in checkpoints.parent.glob(f".{checkpoints.name}.*.unfinished"):
-            shutil.rmtree(left_over)
-        return Attempt(outcome={"number": number, "changes": changes, "error": str(error)[:_LONGEST_ERROR]})
-    if OBJECTIVE not in result.metrics:
-        raise InputError("a search judges its trials on the val split, and no image is assigned to it: raise val_ratio")
-    outcome = {
-        "number": number,
-        "changes": changes,
-        "score": result.metrics[OBJECTIVE],
-        "metrics": result.metrics,
-        "run_id": result.run_id,
-    }
-    return Attempt(result, outcome)
+        log.warning("trial %d has failed", trial.number, exc_info=not isinstance(error, InputError))
+        for unfinished in checkpoints.parent.glob(f".{checkpoints.name}.*.unfinished"):
+            shutil.rmtree(unfinished)
+        return None, Outcome(**trial.model_dump(), error=str(error)[:_MAX_ERROR_LENGTH])
+    if SCORE not in result.metrics:
+        raise InputError("a search scores its trials on the val split, and no image is assigned to it: raise val_ratio")
+    outcome = Outcome(**trial.model_dump(), score=result.metrics[SCORE], metrics=result.metrics, run_id=result.run_id)
+    return result, outcome
 
 
 def _train(

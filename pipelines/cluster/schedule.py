@@ -12,7 +12,7 @@ import kfp_server_api
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import explained
 from pipelines.cluster.submit import Documents, Order, experiment_id, ir_text, named, runtime_config, specification
-from pipelines.parameters import PipelineConfig
+from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

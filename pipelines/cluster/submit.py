@@ -16,7 +16,7 @@ from pipelines.cluster.images import place_images
 from pipelines.cluster.runs import wait_for_run
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
-from pipelines.parameters import PipelineConfig
+from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import StorageError
 from serving.runtime.storage import Location, digest, is_s3

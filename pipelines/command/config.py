@@ -1,4 +1,4 @@
-"""What a run of a pipeline is told, checked as a whole before anything starts.
+"""Read and validate the configuration of a run, as a whole and before anything starts.
 
 Values come, first to last, from: a parameter (`--set key=value`), the environment, the config file, the default.
 """
@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
+from components.shared.dotted import set_entry
 from pipelines.catalog import DEFAULT, PIPELINES
-from pipelines.command.assignments import assign
 from pipelines.environment.settings import SOURCE_VARIABLE
-from pipelines.parameters import PipelineConfig
-from pipelines.problems import Problem, known, problems_of
+from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
+from serving.runtime.validation import Problem, known, problems_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -24,7 +24,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 def resolve(
     config: str = "", parameters: Sequence[str] = (), environment: Mapping[str, str] = os.environ
 ) -> PipelineConfig:
-    """Lays parameters over the environment over the config file, and checks everything.
+    """Read a config file, override it by the environment and then by parameters, and validate the result.
 
     Args:
         config: path of a YAML file, or the name of one in `pipelines/configs`; empty for the defaults.
@@ -32,14 +32,14 @@ def resolve(
         environment: variables; `SM_CHANNEL_TRAIN` replaces the config's source, `${NAME}` in the file is filled in.
 
     Raises:
-        InputError: one line for every problem, with where it was said, its path, its value and what is known.
+        InputError: one line for every problem, with the origin of the value, its path, itself and the known names.
     """
     values: dict[str, Any] = {}
     origins: dict[tuple[str, ...], str] = {}
     if config:
         file = find_config(config)
         values = _read(file, environment)
-        origins[()] = _shown(file)
+        origins[()] = _relative(file)
     if environment.get(SOURCE_VARIABLE):
         values["source"] = environment[SOURCE_VARIABLE]
         origins[("source",)] = SOURCE_VARIABLE
@@ -49,6 +49,26 @@ def resolve(
     if problems:
         raise InputError("\n".join(_line(problem, origins) for problem in problems))
     return PIPELINES[values.get("pipeline", DEFAULT)].config.model_validate(values)
+
+
+def assign(values: dict[str, Any], text: str, option: str) -> tuple[str, ...]:
+    """Set the entry of `values` that an assignment `key=value` of a command line names, and return its path.
+
+    A dotted key reaches into mappings, the value is written as in YAML. Raises InputError naming the option when the
+    text is not an assignment, or when the key reaches into a value that has no entries.
+    """
+    key, equals, written = text.partition("=")
+    path = tuple(key.split("."))
+    if not equals or not all(path):
+        raise InputError(f"{option} {text}: expected key=value, such as epochs=5 or training.ema_decay=0")
+    try:
+        value = yaml.safe_load(written) if written.strip() else ""
+        set_entry(values, key, value)
+    except yaml.YAMLError as error:
+        raise InputError(f"{option} {text}: the value is not YAML: {' '.join(str(error).split())}") from error
+    except InputError as error:
+        raise InputError(f"{option} {text}: {error}") from error
+    return path
 
 
 def find_config(name: str) -> Path:
@@ -61,7 +81,7 @@ def find_config(name: str) -> Path:
 
 
 def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """Everything that is wrong, with paths as the user wrote them."""
+    """All problems, with paths as the user wrote them."""
     name = values.get("pipeline", DEFAULT)
     if not isinstance(name, str) or name not in PIPELINES:
         yield Problem(("pipeline",), name, f"unknown pipeline{known(name, PIPELINES)}")
@@ -75,28 +95,28 @@ def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _line(problem: Problem, origins: Mapping[tuple[str, ...], str]) -> str:
-    """`where: path = value: what is wrong`; where is the nearest origin at or above the path."""
+    """`origin: path = value: message`, with the origin of the nearest entry at or above the path."""
     ends = range(len(problem.path), -1, -1)
     origin = next((origins[problem.path[:end]] for end in ends if problem.path[:end] in origins), "default")
-    return f"{origin}: {'.'.join(problem.path)} = {problem.value!r}: {problem.message}"
+    return f"{origin}: {problem}"
 
 
 def _read(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{_shown(file)}: is not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{_relative(file)}: is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise InputError(f"{_shown(file)}: expected `key: value` lines, got {type(content).__name__}")
-    filled = _fill(content, environment, _shown(file), ())
+        raise InputError(f"{_relative(file)}: expected `key: value` lines, got {type(content).__name__}")
+    filled = _fill(content, environment, _relative(file), ())
     assert isinstance(filled, dict)
     return {str(name): value for name, value in filled.items()}
 
 
 def _fill(value: Any, environment: Mapping[str, str], file: str, path: tuple[str, ...]) -> Any:
-    """Replaces `${NAME}` in every text below `value`."""
+    """Replace `${NAME}` by the environment variable in every text below `value`."""
     if isinstance(value, dict):
         return {name: _fill(item, environment, file, (*path, str(name))) for name, item in value.items()}
     if isinstance(value, list):
@@ -115,5 +135,5 @@ def _fill(value: Any, environment: Mapping[str, str], file: str, path: tuple[str
     return re.sub(r"\$\{(\w+)\}", lookup, value)
 
 
-def _shown(file: Path) -> str:
+def _relative(file: Path) -> str:
     return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)

@@ -46,7 +46,7 @@ def compile_command(
 ) -> None:
     """Compile the pipelines to the IR that Kubeflow Pipelines runs."""
     from pipelines.catalog import PIPELINES
-    from pipelines.problems import known
+    from serving.runtime.validation import known
 
     if pipeline and pipeline not in PIPELINES:
         raise InputError(f"--pipeline {pipeline}: unknown pipeline{known(pipeline, PIPELINES)}")

@@ -1,4 +1,4 @@
-"""Every component as a command: `facet step <name>`. Parameters are options, artifacts are paths."""
+"""Every step as a command: `facet step <name>`. Parameters are options, artifacts are paths."""
 
 import inspect
 import json
@@ -13,40 +13,13 @@ import typer
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.curate.component import curate
-from components.data_report.component import data_report
-from components.evaluate.component import evaluate, evaluate_folds
-from components.export_dataset.component import export_dataset
-from components.export_onnx.component import export_onnx
-from components.ingest.component import ingest
-from components.predict.component import predict
-from components.register.component import promote, register
-from components.search.component import leaderboard, suggest
-from components.split.component import split, split_folds, take_fold
-from components.train_classifier.component import train_classifier
-from pipelines.command.assignments import assign
+from components.shared.by_name import imported
+from pipelines.catalog import STEPS
+from pipelines.command.config import assign
 from serving.runtime.errors import InputError
 
-COMPONENTS: tuple[BaseComponent, ...] = (
-    ingest,
-    curate,
-    split,
-    split_folds,
-    take_fold,
-    data_report,
-    export_dataset,
-    suggest,
-    train_classifier,
-    leaderboard,
-    export_onnx,
-    predict,
-    evaluate,
-    evaluate_folds,
-    register,
-    promote,
-)
 _TYPES: dict[str, type] = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
-_LIST_NOTE = " in the order they are meant; a new first key begins a new item"
+_LIST_NOTE = " in order; a repeated first key begins a new item"
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PRINTED = (dsl.Metrics, dsl.ClassificationMetrics)
 
@@ -54,13 +27,14 @@ _PRINTED = (dsl.Metrics, dsl.ClassificationMetrics)
 def step_app() -> typer.Typer:
     """The command `facet step` with one command per component."""
     app = typer.Typer(
-        help="Run one step here. Artifacts are paths; what comes out is written there.",
+        help="Run one step on this machine. Artifacts, inputs as outputs, are given as paths.",
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
     )
-    for component in COMPONENTS:
-        app.command(component.python_func.__name__.replace("_", "-"), help=component.description)(_command(component))
+    for name, step in STEPS.items():
+        component = imported("component", step.component)
+        app.command(name.replace("_", "-"), help=component.description)(_command(component))
     return app
 
 

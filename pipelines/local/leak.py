@@ -1,7 +1,7 @@
 """The leak experiment: one model under two splits of the same data, by image and by person, both scores side by side.
 
-With an image-level split the model meets the same people in training and in the test; what it then scores more than
-under the person-level split is no skill but recognition, and is lost on new people.
+With a split by image, people of the test split are in training too. What the model scores more there than under the
+split by person comes from recognizing them, and is lost on new people.
 """
 
 import json
@@ -17,9 +17,10 @@ from components.predict.predict import predict
 from components.split.split import split
 from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import train
+from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
 from pipelines.local.run_folder import make_run_folder
-from pipelines.parameters import SHARED, ClassificationConfig, PipelineConfig
+from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.samples.put import SAMPLES, draw
 from serving.runtime.errors import InputError
 
@@ -29,7 +30,7 @@ RESULT = "leak.json"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One split: persons in training and test at once, faces judged, and the metrics of the exported model."""
+    """One split: persons in both training and test, faces of the test split, and the metrics of the exported model."""
 
     shared_persons: int
     faces: int
@@ -38,7 +39,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Where the experiment's files are, and its two sides by mode."""
+    """The folder of the experiment, and its two sides by mode."""
 
     folder: Path
     sides: dict[str, Side]
@@ -53,25 +54,27 @@ class Leak:
             yield f"  {name:<{width}}  {value:>10.4f}  {other:>10.4f}  {value - other:>+8.4f}"
         yield f"  {'persons seen':<{width}}  {image.shared_persons:>10}  {person.shared_persons:>10}"
         yield f"  {'test faces':<{width}}  {image.faces:>10}  {person.faces:>10}"
-        yield "by person is what new people will get; the gap is what the model recognized"
+        yield "by person is what to expect for new people; the gap comes from recognized persons"
 
 
 def leak_experiment(
     config: PipelineConfig, settings: Settings, *, persons: int | None = None, show: Callable[[str], None] = print
 ) -> Leak:
-    """Trains and judges the config's model under both splits, and writes both reports and `leak.json`.
+    """Train and evaluate the config's model under both splits, and write both reports and `leak.json`.
 
     Args:
         config: the parameters of the classification pipeline; its split mode is not used.
         settings: where the run folders are.
-        persons: how many persons the sample data has when it must be drawn.
-        show: gets every line for the user.
+        persons: number of persons in the sample data, when it must be drawn.
+        show: prints a line for the user.
 
     Raises:
-        InputError: the config is of another pipeline, or nothing tells which images show one person.
+        InputError: the config is of another pipeline, or the data do not say which images show one person.
     """
     if not isinstance(config, ClassificationConfig):
-        raise InputError(f"pipeline '{config.pipeline}': only a config of the pipeline 'classification' is split twice")
+        raise InputError(
+            f"pipeline '{config.pipeline}': the leak experiment takes a config of the pipeline 'classification'"
+        )
     folder = make_run_folder(settings.runs, "leak")
     show(f"run     {folder}")
     source = config.source
@@ -81,7 +84,9 @@ def leak_experiment(
     images, annotations = folder / "images", folder / "annotations.json"
     report = ingest(source, images, annotations, format=config.format, options=config.ingest_options)
     if not report.persons:
-        raise InputError(f"{config.source}: the data do not say which images show one person, so nothing can be shown")
+        raise InputError(
+            f"{config.source}: the data do not say which images show one person, so there is nothing to compare"
+        )
     curate(annotations, folder / "curated.json", config.curation)
     sides = {}
     for mode in MODES:
@@ -103,10 +108,10 @@ def _side(config: ClassificationConfig, mode: str, images: Path, annotations: Pa
         seed=config.seed,
         options={"mode": mode},
     )
-    knobs = {name: getattr(config, name) for name in SHARED}
-    train(resolve_config(config.training, **knobs), images, folder / "split.json", folder / "checkpoints")
+    resolved = resolve_config(**config.training_arguments())
+    train(resolved, images, folder / "split.json", folder / "checkpoints")
     export(folder / "checkpoints", folder / "model", checkpoint=config.checkpoint, name=config.model_name)
     predict(folder / "model", images, folder / "split.json", folder / "predictions.csv")
-    judged = evaluate(folder / "predictions.csv", folder / "split.json", folder / "report.html", floors={})
+    evaluated = evaluate(folder / "predictions.csv", folder / "split.json", folder / "report.html", floors={})
     faces = sum(divided.class_counts["test"].values())
-    return Side(divided.crossing_persons, faces, dict(judged.metrics))
+    return Side(divided.crossing_persons, faces, dict(evaluated.metrics))

@@ -16,20 +16,20 @@ import psutil
 import yaml
 
 from components import container_images
+from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
 from pipelines.local.kfp_docker import check_images, own_folder, remove_containers
 from pipelines.local.kfp_log import KfpLog
 from pipelines.local.processes import stop_group
 from pipelines.local.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
 from pipelines.local.stack import local_stack, public_address
-from pipelines.parameters import PipelineConfig
+from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.parameters.training import TrainingParameters
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import Location
 
 RUNNERS = ("subprocess", "docker")
-MLFLOW_TASKS = ("evaluate-folds", "leaderboard", "train-classifier")
-"""The tasks that give out the MLflow run of the whole; the first of them counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def run(
     """
     if runner not in RUNNERS:
         raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
-    if config.training.get("train_job") is not None:
+    if isinstance(config, TrainingParameters) and config.training.get("train_job") is not None:
         raise InputError(
             "training.train_job trains on the nodes of a cluster, and a run on this machine has none: "
             "leave it out, or submit the run to a cluster"
@@ -100,7 +100,7 @@ def run(
             raise
         flatten(folder)
         address = _upload(folder, show) if upload_after else ""
-        return Run(folder, address, _mlflow_page(folder), log.failed, log.error, log.done)
+        return Run(folder, address, _mlflow_page(config, folder), log.failed, log.error, log.done)
 
 
 @contextlib.contextmanager
@@ -187,10 +187,9 @@ def _in_s3(name: str) -> bool:
         return False
 
 
-def _mlflow_page(folder: Path) -> str:
+def _mlflow_page(config: PipelineConfig, folder: Path) -> str:
     """The page of the run in the web interface; the bare id where MLflow does not say which experiment it is in."""
-    run_ids = (str(outputs(folder, task).parameters.get("run_id", "")) for task in MLFLOW_TASKS)
-    run_id = next(filter(None, run_ids), "")
+    run_id = str(outputs(folder, PIPELINES[config.pipeline].mlflow_task).parameters.get("run_id", ""))
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     if run_id and tracking_uri.startswith("http"):
         with contextlib.suppress(OSError, ValueError, KeyError):

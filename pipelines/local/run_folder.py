@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.catalog import STEPS
 from pipelines.local.kfp_loops import task_folders, without_numbers
 from serving.runtime.errors import InputError
 from serving.runtime.storage import make_bucket, upload
@@ -19,11 +20,8 @@ from serving.runtime.storage import make_bucket, upload
 OUTPUTS = "executor_output.json"
 LOG = "log.txt"
 CONFIG = "config.yaml"
-REPORT = "report.html"
-DATA_REPORT = "data.html"
-LEADERBOARD = "leaderboard.html"
-PAGES = {"evaluate": REPORT, "evaluate-folds": REPORT, "data-report": DATA_REPORT, "leaderboard": LEADERBOARD}
-"""By task: what the page that it writes is called beside it; a browser shows a file without an ending as text."""
+PAGES = {name.replace("_", "-"): step.page for name, step in STEPS.items() if step.page}
+"""File names of the reports by task; a browser shows a file without a suffix as text."""
 BUCKET = "pipelines"
 
 

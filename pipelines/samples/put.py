@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pipelines.parameters import DRAWN_EMOTIONS, DRAWN_FACES
+from pipelines.parameters.pipeline import DRAWN_EMOTIONS, DRAWN_FACES
 from pipelines.samples import aihub as sample_aihub
 from pipelines.samples import profiles as sample_data
 from serving.runtime.storage import Location, make_bucket, upload

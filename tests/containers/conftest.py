@@ -11,11 +11,11 @@ from clean_environment import clean_environment
 
 import docker
 from components import container_images
+from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
 from pipelines.local.kfp_docker import LABEL
 from pipelines.local.run import Run, run
 from pipelines.local.stack import Stack, local_stack, running
-from pipelines.parameters import ClassificationConfig
 
 SMALL = ClassificationConfig(
     model="base",

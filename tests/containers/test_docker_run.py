@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from components import container_images
+from pipelines.classification import ClassificationConfig
 from pipelines.local.kfp_docker import LABEL, Containers, StepFailedError, check_images, run_options
 from pipelines.local.run import Run
 from pipelines.local.run_folder import LOG, OUTPUTS
 from pipelines.local.stack import Stack
-from pipelines.parameters import ClassificationConfig
 from serving.runtime.errors import InputError
 
 pytestmark = pytest.mark.containers

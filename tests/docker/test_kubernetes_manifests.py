@@ -13,7 +13,7 @@ import yaml
 from docker_files import DOCKER, KUBERNETES, Overlay, pod_specs
 
 from components import container_images
-from pipelines.parameters import ClassificationConfig
+from pipelines.classification import ClassificationConfig
 from pipelines.resources import SECRET_KEYS
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app

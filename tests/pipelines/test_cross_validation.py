@@ -12,13 +12,13 @@ from mlflow import MlflowClient
 from components.shared.dataset.annotations import read_annotations
 from components.shared.tracking.runs import PARENT
 from pipelines.command.config import resolve
+from pipelines.cross_validation import CrossValidationConfig
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import compile_pipeline, read_documents
 from pipelines.local import summary
 from pipelines.local.run import Run, run
 from pipelines.local.run_folder import outputs
 from pipelines.local.stack import local_stack
-from pipelines.parameters import CrossValidationConfig
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import load_model
 from serving.runtime.storage import Location
@@ -59,7 +59,7 @@ def test_the_graph() -> None:
         (["k_index=5"], "--set: k_index = 5: there are 5 folds, 0 to 4, or -1 for all"),
         (["k_index=-2"], "--set: k_index = -2: Input should be greater than or equal to -1"),
         (["folds=1"], "--set: folds = 1: Input should be greater than or equal to 2"),
-        (["folds=2"], "--set: folds = 2: beside the folds for test and val nothing is left"),
+        (["folds=2"], "--set: folds = 2: nothing is left beside the folds for test and val"),
         (["floors={macro_f1: 1}"], "--set: floors = {'macro_f1': 1}: unknown key"),
         (["val_ratio=0.1"], "--set: val_ratio = 0.1: unknown key"),
         (["training.ema_decai=1"], "--set: training.ema_decai = 1: unknown key, did you mean 'ema_decay'?"),

@@ -1,4 +1,4 @@
-"""The search pipeline: its configs, its IR, and its doors under KFP's local runner (mask 44)."""
+"""The search pipeline: its configs, its IR, and its components under KFP's local runner."""
 
 import itertools
 import subprocess
@@ -15,7 +15,7 @@ from pipelines.command.config import resolve
 from pipelines.intermediate import compile_pipeline, read_documents
 from pipelines.local.kfp_loops import task_folders
 from pipelines.local.run_folder import flatten, outputs
-from pipelines.search_parameters import SearchConfig
+from pipelines.search import SearchConfig
 from serving.runtime.errors import InputError
 
 RATES = [0.00001, 0.0001, 0.001]
@@ -50,7 +50,7 @@ def search_config(name: str, *parameters: str) -> SearchConfig:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_the_predecessors_searches_have_configs(name: str) -> None:
-    """Mask 44: the same spaces, ten epochs of EfficientNet-B3 at 300 x 300, TPE, macro F1 of unseen persons."""
+    """The same spaces, ten epochs of EfficientNet-B3 at 300 x 300, TPE, macro F1 of unseen persons."""
     config = search_config(name)
     assert (config.label_space, config.space) == SPACES[name]
     assert (config.model, config.epochs, config.image_height, config.image_width) == ("EfficientNetB3", 10, 300, 300)
@@ -80,18 +80,18 @@ def test_the_search_on_the_drawn_faces_is_small() -> None:
         ),
         (
             "space: {optimiser: [SGD]}",
-            "space.optimiser = ['SGD']: is no entry of the training, did you mean 'optimizer'?; known: accumulate,",
+            "space.optimiser = ['SGD']: is not an option of the training, did you mean 'optimizer'?; known: acc",
         ),
         (
             "space: {training.optimizer: [SGD]}",
             "space.training.optimizer = ['SGD']: options of the training are named w",
         ),
-        ("space: {val_ratio: [0.1, 0.2]}", "space.val_ratio = [0.1, 0.2]: is no entry of the training"),
-        ("space: {label_space: [mask]}", "space.label_space = ['mask']: label_space is what all trials learn"),
+        ("space: {val_ratio: [0.1, 0.2]}", "space.val_ratio = [0.1, 0.2]: is not an option of the training"),
+        ("space: {label_space: [mask]}", "space.label_space = ['mask']: label_space is the same for all trials"),
         ("space: {workers: [1, 2]}", "space.workers = [1, 2]: workers changes nothing that is learned"),
         (
             "space: {optimizer: [Adam, AdamWW]}",
-            "space.optimizer = 'AdamWW': optimizer.name: unknown optimizer 'AdamWW' (did you mean 'AdamW'?)",
+            "space.optimizer = 'AdamWW': optimizer.name: unknown optimizer 'AdamWW', did you mean 'AdamW'?; ",
         ),
         ("space: {learning_rate: {uniform: [0, 0.1]}}", "space.learning_rate = 0.0: Input should be greater than 0"),
         (
@@ -109,20 +109,20 @@ def test_the_search_on_the_drawn_faces_is_small() -> None:
         ),
         ("trials: 0", "trials = 0: Input should be greater than or equal to 1"),
         ("trials: 101", "trials = 101: Input should be less than or equal to 100"),
-        ("val_ratio: 0", "val_ratio = 0.0: trials are judged on the val split"),
+        ("val_ratio: 0", "val_ratio = 0.0: trials are scored on the val split"),
         (
             "split_options: {mode: image}",
-            "split_options.mode = 'image': trials are judged on persons that are in no other split: take mode person",
+            "split_options.mode = 'image': trials are scored on persons that are in no other split: take mode person",
         ),
         (
             "checkpoint: last",
-            "checkpoint = 'last': the last epoch of a trial is not the one that is judged: take best,",
+            "checkpoint = 'last': the last epoch of a trial is not the one that is scored: take best,",
         ),
         ("training: {epochs: 3}", "training.epochs = 3: is a parameter of its own"),
     ],
 )
-def test_what_cannot_be_searched_is_said_before_anything_starts(tmp_path: Path, entries: str, expected: str) -> None:
-    """One line for every problem, with its place and what is known."""
+def test_an_invalid_search_is_reported_before_anything_starts(tmp_path: Path, entries: str, expected: str) -> None:
+    """One line for every problem, with its path and the known names."""
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump({"pipeline": "search", **yaml.safe_load(entries)}))
     with pytest.raises(InputError) as caught:
@@ -131,7 +131,7 @@ def test_what_cannot_be_searched_is_said_before_anything_starts(tmp_path: Path, 
     assert line.removeprefix(f"{file}: ").removeprefix("default: ").startswith(expected), line
 
 
-def test_trials_are_laid_over_what_the_config_says(tmp_path: Path) -> None:
+def test_the_values_of_a_space_override_the_config(tmp_path: Path) -> None:
     """A value is checked together with everything else, and what is wrong there is not blamed on the space."""
     good = ["pipeline=search", "training.optimizer=SGD", "space={optimizer.arguments: [{momentum: 0.9}]}"]
     assert search_config("", *good).space == {"optimizer.arguments": [{"momentum": 0.9}]}

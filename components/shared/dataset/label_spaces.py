@@ -16,6 +16,7 @@ import numpy.typing as npt
 from components.shared.dataset.text import composed
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
+from serving.runtime.validation import nearest
 
 AGE_THRESHOLDS = (30, 60)
 
@@ -216,7 +217,8 @@ def _named_list(name: str) -> LabelSpace:
     attribute = attribute.strip()
     if not colon or not re.fullmatch(r"[A-Za-z_]\w*", attribute):
         raise InputError(
-            f"unknown label space '{name}'; known: {', '.join(LABEL_SPACES)}, heads side by side as 'gender+age', "
+            f"unknown label space '{name}'{nearest(name, LABEL_SPACES)}; known: {', '.join(LABEL_SPACES)}, "
+            "heads side by side as 'gender+age', "
             "or a list 'attribute:class_a,class_b,...'"
         )
     if attribute == "age":

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
+from components.shared.dotted import override
 from components.shared.models.spec.backbone_names import check_input
 from components.shared.models.spec.recipes import check_model
 from components.shared.models.spec.spec import ModelSpec, resolve_model
@@ -193,9 +194,9 @@ class TrainConfig(_Frozen):
         )
 
 
-def resolve_config(config: Mapping[str, Any], **parameters: Any) -> TrainConfig:
-    """Lay `parameters` over the entries of `config` and validate the whole.
+def resolve_config(training: Mapping[str, Any], changes: Mapping[str, Any] = {}, **parameters: Any) -> TrainConfig:
+    """Override the entries of `training` by `parameters`, then by `changes` by dotted path, and validate the result.
 
     Raises InputError naming every wrong entry, its value and what was expected.
     """
-    return parse_options(TrainConfig, {**config, **parameters}, "training config")
+    return parse_options(TrainConfig, override({**training, **parameters}, changes), "training config")

@@ -99,11 +99,11 @@ def test_an_image_counts_under_the_first_reason_that_concerns_it(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reasons": []}, "'reasons'"),
-        ({}, "'reasons' is missing"),
+        ({"reasons": []}, r"reasons = \[\]: "),
+        ({}, "reasons = {}: is missing"),
         (
             {"reasons": ["blurry"]},
-            "'no_box', 'small_box', 'unlabeled', 'disagreement', 'duplicate' or 'near_duplicate'",
+            "known: disagreement, duplicate, near_duplicate, no_box, small_box, unlabeled",
         ),
         ({"reasons": ["small_box"]}, "reason 'small_box' needs the option 'min_box'"),
         ({"reasons": ["unlabeled"]}, "reason 'unlabeled' needs the option 'label_space'"),

@@ -1,4 +1,4 @@
-"""The end of a search: the ranking and the page (mask 44)."""
+"""The end of a search: the ranking and the page."""
 
 import re
 from html.parser import HTMLParser
@@ -11,6 +11,7 @@ from kfp import dsl
 
 from components.search.component import leaderboard as door
 from components.search.leaderboard import Leaderboard, leaderboard
+from components.shared.trial import read_outcomes
 from serving.runtime.errors import InputError
 
 SPACE: dict[str, Any] = {
@@ -71,7 +72,7 @@ class Text(HTMLParser):
 
 def rank(folder: Path, outcomes: list[dict[str, Any]] = OUTCOMES, space: Any = None) -> tuple[Leaderboard, str]:
     page = folder / "board"
-    found = leaderboard(space or SPACE, outcomes, page, label_space="mask", method="tpe", seed=3)
+    found = leaderboard(space or SPACE, read_outcomes(outcomes), page, label_space="mask", method="tpe", seed=3)
     return found, page.read_text()
 
 
@@ -145,12 +146,12 @@ def test_too_few_or_too_equal_trials_tell_nothing(tmp_path: Path, scores: list[f
 
 
 def test_a_search_without_a_single_score_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="all 2 trials have failed, the first one so: the loss is nan"):
+    with pytest.raises(InputError, match="all 2 trials have failed, the first one with: the loss is nan"):
         rank(tmp_path, [outcome(0, None), outcome(1, None), {}])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_door_gives_out_the_best_trial(tmp_path: Path) -> None:
+def test_the_component_returns_the_best_trial(tmp_path: Path) -> None:
     metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
     result: Any = door.python_func(
         report=SimpleNamespace(path=str(tmp_path / "report")),

@@ -1,4 +1,4 @@
-"""What a search tries: every method, round by round (mask 44)."""
+"""The trials that a search suggests: every method, round by round."""
 
 import json
 import math
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from components.search.component import suggest as door
-from components.search.suggest import NO_TRIAL, ROUNDS, suggest
+from components.search.suggest import ROUNDS, suggest
+from components.shared.trial import NO_TRIAL, read_outcomes
 from serving.runtime.errors import InputError
 
 METHODS = ("grid", "random", "tpe")
@@ -52,8 +53,9 @@ def search(space: Mapping[str, Any], method: str, trials: int, seed: int, score:
     past: list[dict[str, Any]] = []
     rounds = []
     for index in range(ROUNDS):
-        chosen = suggest(as_kfp(space), as_kfp(past), method=method, trials=trials, seed=seed, round_index=index)
-        made = [one for one in chosen if one != NO_TRIAL]
+        outcomes = read_outcomes(as_kfp(past))
+        chosen = suggest(as_kfp(space), outcomes, method=method, trials=trials, seed=seed, round_index=index)
+        made = [trial.model_dump() for trial in chosen if trial != NO_TRIAL]
         assert len(made) == len(chosen) or len(chosen) == 1
         rounds.append([{**one, **outcome(score(one["changes"]))} for one in made])
         past += rounds[-1]
@@ -79,7 +81,7 @@ def test_a_grid_tries_every_combination_once() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_combination_is_tried_twice_and_all_are_where_there_is_time(method: str) -> None:
+def test_no_combination_is_tried_twice_and_all_are_given_enough_trials(method: str) -> None:
     space = {"a": [1, 2, 3], "b": {"int": [0, 2]}}
     made = flat(search(space, method, 50, 1, lambda changes: changes["a"] / 10))
     assert len({str(sorted(one["changes"].items())) for one in made}) == len(made) == 9
@@ -91,14 +93,14 @@ def test_no_combination_is_tried_twice_and_all_are_where_there_is_time(method: s
     ("trials", "sizes"), [(1, [1, 0, 0, 0, 0]), (2, [1, 1, 0, 0, 0]), (12, [3, 3, 2, 2, 2]), (20, [4, 4, 4, 4, 4])]
 )
 def test_rounds_share_the_trials_evenly(method: str, trials: int, sizes: list[int]) -> None:
-    """A round without a trial has one item that stands for none."""
+    """A round without a trial has one item, NO_TRIAL."""
     space = {"a": list(range(trials))}
     assert [len(each) for each in search(space, method, trials, 0, lambda _: 0.5)] == sizes
 
 
 @pytest.mark.parametrize("method", ["random", "tpe"])
 @pytest.mark.parametrize("space", [COUNTABLE, RANGES])
-def test_the_same_arguments_give_the_same_trials_and_another_seed_others(method: str, space: dict[str, Any]) -> None:
+def test_the_seed_determines_the_trials(method: str, space: dict[str, Any]) -> None:
     first, again, other = (
         flat(search(space, method, 15, seed, lambda changes: 0.3 + 100 * changes["learning_rate"] % 0.5))
         for seed in (7, 7, 8)
@@ -155,19 +157,17 @@ def test_tpe_keeps_away_from_what_fails() -> None:
 
 def test_a_search_whose_trials_all_fail_ends_early() -> None:
     """A few failures at the beginning do not end it."""
-    with pytest.raises(InputError, match="all 8 trials so far have failed, the first one so: the loss is nan"):
+    with pytest.raises(InputError, match="all 8 trials so far have failed, the first one with: the loss is nan"):
         search(RANGES, "tpe", 20, 0, lambda _: None)
     assert len(flat(search(RANGES, "tpe", 5, 0, lambda _: None))) == 5
 
 
 def test_a_wrong_method_is_named() -> None:
-    with pytest.raises(
-        InputError, match=r"unknown search method 'gird' \(did you mean 'grid'\?\); known: grid, random"
-    ):
+    with pytest.raises(InputError, match=r"unknown search method 'gird', did you mean 'grid'\?; known: grid, random"):
         suggest(COUNTABLE, [], method="gird", trials=9, seed=0, round_index=0)
 
 
-def test_the_door_hands_on_what_came_of_all_rounds() -> None:
+def test_the_component_returns_the_outcomes_of_all_rounds() -> None:
     first = door.python_func(space=RANGES, method="tpe", trials=10, seed=0)
     assert [one["number"] for one in first[0]] == [0, 1] and first[1] == []
     outcomes = [{**one, "score": 0.5} for one in first[0]]
@@ -177,4 +177,4 @@ def test_the_door_hands_on_what_came_of_all_rounds() -> None:
     last = door.python_func(
         space=space, method="grid", trials=9, seed=0, round_index=2, past=[{**outcomes[0]}], outcomes=[{}]
     )
-    assert (last[0], last[1]) == ([NO_TRIAL], [outcomes[0]])
+    assert (last[0], last[1]) == ([NO_TRIAL.model_dump()], [outcomes[0]])

@@ -36,26 +36,26 @@ def test_ints_that_arrive_as_floats_become_ints():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "options of x: 'ratio' is missing. Known options: ratio, seed, columns, more"),
+        ({}, "options of x: ratio = {}: is missing; known: ratio, seed, columns, more"),
         (
             {"ratoi": 1, "seed": 0.5},
-            "options of x: 'ratio' is missing; 'seed' Input should be a valid integer, got a number with a fractional "
-            "part, got 0.5; 'ratoi' is unknown, got 1. Known options: ratio, seed, columns, more",
+            "options of x: ratio = {'ratoi': 1, 'seed': 0.5}: is missing; known: ratio, seed, columns, more; "
+            "seed = 0.5: Input should be a valid integer, got a number with a fractional part; "
+            "ratoi = 1: unknown key, did you mean 'ratio'?; known: columns, more, ratio, seed",
         ),
         (
             {"ratio": 1, "columns": {"paht": "p"}},
-            "options of x: 'columns.paht' is unknown, got 'p' (known there: path, size). "
-            "Known options: ratio, seed, columns, more",
+            "options of x: columns.paht = 'p': unknown key, did you mean 'path'?; known: path, size",
         ),
         (
             {"ratio": 1, "columns": {"size": [1, None]}},
-            "options of x: 'columns.size.1' Input should be a valid integer",
+            "options of x: columns.size.1 = None: Input should be a valid integer",
         ),
-        ({"ratio": 1, "more": [{"paht": 1}]}, "options of x: 'more.0.paht' is unknown, got 1. Known options: ratio,"),
+        ({"ratio": 1, "more": [{"paht": 1}]}, "options of x: more.0.paht = 1: unknown key"),
         ({"ratio": 1, "seed": 10}, "options of x: the seed is too large"),
-        ({1: 2, "ratio": 1}, "options of x: '1' "),
-        (0.5, "options of x: expected a mapping, got 0.5. Known options: ratio, seed, columns, more"),
-        (None, "options of x: expected a mapping, got None."),
+        ({1: 2, "ratio": 1}, "options of x: 1 = 1: Keys should be strings"),
+        (0.5, "options of x: expected a mapping, got 0.5; known: ratio, seed, columns, more"),
+        (None, "options of x: expected a mapping, got None; "),
     ],
 )
 def test_wrong_options_are_named(values, message):

@@ -130,16 +130,19 @@ def test_images_kept_out_of_training_get_no_split_in_train(divide, person_images
     [
         (
             {"mode": "persons"},
-            "'mode' Input should be 'person', 'lists', 'kfold', 'all', 'fold', 'image' or 'image_kfold'",
+            r"mode = 'persons': unknown name, did you mean 'person'\?; known: all, fold, image, image_kfold",
         ),
-        ({"fold": 5}, "'fold' is unknown, got 5. Known options: mode, train_list, val_list, test_list, folds, k_index"),
+        (
+            {"fold": 5},
+            r"fold = 5: unknown key, did you mean 'folds'\?; known: folds, k_index, mode, test_list, train",
+        ),
         ({"mode": "lists"}, "mode 'lists' needs 'train_list'"),
         ({"train_list": "x"}, "mode 'person' does not use train_list"),
         ({"mode": "all", "folds": 4, "k_index": 1}, "mode 'all' does not use folds, k_index"),
-        ({"mode": "kfold", "folds": 1}, "'folds' Input should be greater than or equal to 2, got 1"),
+        ({"mode": "kfold", "folds": 1}, "folds = 1: Input should be greater than or equal to 2"),
         ({"mode": "kfold", "k_index": 5}, "'k_index' must be below 'folds': 0 to 4, got 5"),
-        ({"mode": "kfold", "k_index": -1}, "'k_index' .*got -1"),
-        ({"mode": "kfold", "folds": 2.5}, "'folds' .*got 2.5"),
+        ({"mode": "kfold", "k_index": -1}, "k_index = -1: "),
+        ({"mode": "kfold", "folds": 2.5}, "folds = 2.5: "),
     ],
 )
 def test_options_that_do_not_fit(divide, person_images, options, message):

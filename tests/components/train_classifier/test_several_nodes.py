@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from train_samples import config, write_dataset
 
 from components.shared.models.checkpoint import load_checkpoint
 from components.shared.training.train_job import s3_address
-from components.train_classifier.trial import attempt
+from components.train_classifier.config.training import resolve_config
+from components.train_classifier.trial import run_training
 from pipelines.local.supervisor import free_port
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location, upload
@@ -43,7 +45,8 @@ def artifacts(tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> dict[
 
 def train(artifacts: dict[str, Path], **spec: Any) -> Any:
     """Train as the step does, and return its TrainResult."""
-    return attempt(config(train_job=spec).model_dump(mode="json"), {}, **artifacts, experiment="mine").result
+    resolve = partial(resolve_config, config(train_job=spec).model_dump(mode="json"))
+    return run_training(resolve, None, **artifacts, experiment="mine")[0]
 
 
 def finished(cluster: Cluster, body: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from components.train_classifier.data.read import read_data
 from components.train_classifier.learner import new_learner
 from components.train_classifier.train import train
 from pipelines.command.config import resolve
-from pipelines.parameters import SHARED
+from pipelines.parameters.training import SHARED
 
 # fmt: off
 FOCAL = {"loss.name": "focal", "loss.gamma": 2}

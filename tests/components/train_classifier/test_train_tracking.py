@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from train_samples import config
 
 from components.search.leaderboard import leaderboard
+from components.shared.trial import Outcome, Trial
 from components.train_classifier import record
+from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import TrainResult, train
-from components.train_classifier.trial import attempt
+from components.train_classifier.trial import run_training
 from serving.runtime.errors import NotFoundError
 
 TRAIN = {"Train/loss", "Train/accuracy", "Train/learning_rate"}
@@ -213,15 +216,17 @@ def test_trials_are_runs_below_that_of_their_search(
     """Each with curves of its own, also where MLFLOW_RUN_ID names a run."""
     client = MlflowClient()
     given = client.create_run("0").info.run_id
-    outcomes = []
+    outcomes: list[Outcome] = []
+    resolve = partial(resolve_config, config().model_dump())
     for number, surrounding in enumerate(("", given)):
         monkeypatch.setenv("MLFLOW_RUN_ID", surrounding)
-        trial = {"number": number, "changes": {"learning_rate": 0.01 * (number + 1)}}
-        output = tmp_path / f"out{number}"
-        made = attempt(config().model_dump(), trial, dataset / "images", dataset / "annotations.json", output)
-        outcomes.append(made.outcome)
+        trial = Trial(number=number, changes={"learning_rate": 0.01 * (number + 1)})
+        paths = dataset / "images", dataset / "annotations.json", tmp_path / f"out{number}"
+        _, outcome = run_training(resolve, trial, *paths)
+        assert outcome is not None
+        outcomes.append(outcome)
     assert client.get_run(given).data.metrics == {}
-    assert client.get_run(outcomes[1]["run_id"]).data.tags["mlflow.parentRunId"] == given
+    assert client.get_run(outcomes[1].run_id).data.tags["mlflow.parentRunId"] == given
     monkeypatch.setenv("MLFLOW_RUN_ID", "")
     space = {"learning_rate": [0.01, 0.02]}
     found = leaderboard(space, outcomes, tmp_path / "page", label_space="mask", method="grid", seed=0)
@@ -232,7 +237,7 @@ def test_trials_are_runs_below_that_of_their_search(
     assert search.data.params["best.trial"] == str(found.trials[0].number)
     assert search.data.params["space.learning_rate.choice"] == "[0.01, 0.02]"
     for number, outcome in enumerate(outcomes):
-        run = client.get_run(outcome["run_id"])
+        run = client.get_run(outcome.run_id)
         assert (run.info.run_name, run.data.tags["mlflow.parentRunId"]) == (f"trial {number}", found.run_id)
         assert run.data.metrics["Val/f1"] >= 0
     page = client.download_artifacts(found.run_id, "leaderboard.html", str(tmp_path))

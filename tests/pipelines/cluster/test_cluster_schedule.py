@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 from kfp_stand_in import StandIn
 
+from pipelines.classification import ClassificationConfig
 from pipelines.cluster.connect import Cluster, connect
 from pipelines.cluster.schedule import add, delete, disable, enable, listing, trigger
 from pipelines.cluster.submit import Order
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import committed, read_documents
-from pipelines.parameters import ClassificationConfig
 from serving.runtime.errors import InputError
 
 CONFIG = ClassificationConfig(source="s3://raw/faces", source_digest="abc", epochs=2)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import pytest
 from kfp_stand_in import StandIn
 
+from pipelines.classification import ClassificationConfig
 from pipelines.cluster.connect import connect
 from pipelines.cluster.schedule import add
 from pipelines.cluster.submit import Order, submit
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import compile_pipeline
-from pipelines.parameters import ClassificationConfig
 
 NAMES = (
     "AWS_ACCESS_KEY_ID",

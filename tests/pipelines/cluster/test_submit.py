@@ -10,13 +10,14 @@ from kfp.client.client import _extract_pipeline_yaml
 from kfp_stand_in import TOKEN, StandIn
 
 from pipelines.catalog import PIPELINES
+from pipelines.classification import ClassificationConfig
 from pipelines.cluster import connect as connect_module
 from pipelines.cluster.submit import Order, submit
 from pipelines.command import main as cli
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import committed, read_documents
-from pipelines.parameters import ClassificationConfig, PipelineConfig
+from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
 
 Make = Callable[..., Settings]

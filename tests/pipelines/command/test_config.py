@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from components.train_classifier.config.training import TrainConfig
+from pipelines.classification import ClassificationConfig
 from pipelines.command.config import CONFIGS, resolve
-from pipelines.parameters import SHARED, ClassificationConfig
+from pipelines.parameters.training import SHARED
 from serving.runtime.errors import InputError
 
 
@@ -65,14 +66,17 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         ("training: {age_thresholds: [60, 30]}", "FILE: training.age_thresholds = [60, 30]: age thresholds must be"),
         (
             "model: resnet",
-            "FILE: model = 'resnet': unknown model 'resnet' (did you mean 'resnet",
+            "FILE: model = 'resnet': unknown model 'resnet', did you mean 'resnet",
         ),
-        ("label_space: masc", "FILE: label_space = 'masc': unknown label space 'masc'; known: mask, gender,"),
+        (
+            "label_space: masc",
+            "FILE: label_space = 'masc': unknown label space 'masc', did you mean 'mask'?; ",
+        ),
         ("format: profil", "FILE: format = 'profil': unknown format, did you mean 'profile'?; known: aihub, class_fol"),
         ("checkpoint: bst", "FILE: checkpoint = 'bst': unknown name, did you mean 'best'?; known: "),
         (
             "training: {scheduler: cosin}",
-            "FILE: training.scheduler.name = 'cosin': unknown scheduler 'cosin' (did you mean 'cosine'?); known: Ch",
+            "FILE: training.scheduler.name = 'cosin': unknown scheduler 'cosin', did you mean 'cosine'?; known: Ch",
         ),
         (
             "training: {criterion: auc}",

@@ -14,11 +14,14 @@ import docstring_parser
 import pytest
 from kfp.dsl.base_component import BaseComponent
 
+from components.shared.by_name import imported
+from pipelines.catalog import STEPS
 from pipelines.command.main import main
-from pipelines.command.step import COMPONENTS
+from pipelines.resources import TASKS
 from pipelines.samples.profiles import draw_sample
 
-NAMES = [component.python_func.__name__.replace("_", "-") for component in COMPONENTS]
+COMPONENTS = {name: imported("component", step.component) for name, step in STEPS.items()}
+NAMES = [name.replace("_", "-") for name in COMPONENTS]
 
 
 @dataclass
@@ -68,7 +71,12 @@ def test_every_component_is_a_command() -> None:
     assert {*NAMES} == {door.replace("_", "-") for door in doors}
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=NAMES)
+def test_a_step_has_the_name_of_its_component_and_known_resources() -> None:
+    assert {name: component.name for name, component in COMPONENTS.items()} == dict(zip(COMPONENTS, NAMES, strict=True))
+    assert {step.resources for step in STEPS.values()} == set(TASKS)
+
+
+@pytest.mark.parametrize("component", COMPONENTS.values(), ids=NAMES)
 def test_every_parameter_is_explained(component: BaseComponent) -> None:
     function = component.python_func
     shown = facet("step", function.__name__.replace("_", "-"), "--help")
@@ -94,7 +102,7 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_steps_write_what_they_are_told_and_show_metrics(ingested: Path, tmp_path: Path) -> None:
+def test_steps_write_their_outputs_and_print_metrics(ingested: Path, tmp_path: Path) -> None:
     assert (ingested / "images" / "images-00000.zip").exists()
     done = facet("step", "split", "--annotations", ingested / "annotations", "--split-annotations", tmp_path / "split",
                  "--val-ratio", "0.25", "--test-ratio", "0.25", "--seed", "3", "--label-space", "mask")  # fmt: skip
@@ -108,8 +116,11 @@ def test_steps_write_what_they_are_told_and_show_metrics(ingested: Path, tmp_pat
     ("arguments", "message"),
     [
         (["--format", "profil"], "profil"),
-        (["--options", "max_drop=1"], "facet: options of format 'profile': 'max_drop' is unknown"),
-        (["--options", '{"max_dropped": 2}'], "facet: options of format 'profile': 'max_dropped'"),
+        (
+            ["--options", "max_drop=1"],
+            "facet: options of format 'profile': max_drop = 1: unknown key, did you mean",
+        ),
+        (["--options", '{"max_dropped": 2}'], "facet: options of format 'profile': max_dropped = 2: "),
         (["--options", "{max"], "facet: --options {max: is not JSON"),
         (["--options", "max_dropped"], "facet: --options max_dropped: expected key=value"),
         (["--source", "/nowhere"], "facet: /nowhere: there is no such file or folder"),

@@ -10,6 +10,7 @@ import yaml
 from kfp.local import DockerRunner, docker_task_handler
 
 from components import container_images
+from pipelines.classification import ClassificationConfig
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import compile_pipeline, local_view
@@ -17,7 +18,6 @@ from pipelines.local import kfp_docker as docker_runner
 from pipelines.local.kfp_docker import IMAGE_USER, Containers, StepFailedError, check_images, own_folder, run_options
 from pipelines.local.kfp_log import RUN_FAILED, KfpLog
 from pipelines.local.run import run
-from pipelines.parameters import ClassificationConfig
 from serving.runtime.errors import InputError
 
 ENGINE = "unix:///nonexistent/engine"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
 from pipelines.local.leak import RESULT, leak_experiment
-from pipelines.parameters import ClassificationConfig
 from serving.runtime.errors import InputError
 
 TINY = ClassificationConfig(

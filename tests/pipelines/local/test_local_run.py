@@ -20,13 +20,15 @@ from clean_environment import clean_environment
 
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
+from pipelines.catalog import DATA_REPORT, REPORT
+from pipelines.classification import ClassificationConfig
 from pipelines.command.config import resolve
 from pipelines.environment.settings import Settings
 from pipelines.local import summary
 from pipelines.local.run import Run, run
-from pipelines.local.run_folder import DATA_REPORT, LOG, REPORT
+from pipelines.local.run_folder import LOG
 from pipelines.local.stack import local_stack, running, take_down
-from pipelines.parameters import DRAWN_FACES, ClassificationConfig
+from pipelines.parameters.pipeline import DRAWN_FACES
 from pipelines.samples.profiles import draw_sample
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import load_model

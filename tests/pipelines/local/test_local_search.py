@@ -13,7 +13,7 @@ from pipelines.local import summary
 from pipelines.local.run import Run, run
 from pipelines.local.run_folder import outputs
 from pipelines.local.stack import local_stack
-from pipelines.search_parameters import SearchConfig
+from pipelines.search import SearchConfig
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import pytest
 
 from components.ingest.ingest import ingest
 from pipelines.command.config import resolve
-from pipelines.parameters import DRAWN_EMOTIONS, DRAWN_FACES
+from pipelines.parameters.pipeline import DRAWN_EMOTIONS, DRAWN_FACES
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.storage import Location
 

@@ -80,9 +80,12 @@ def test_the_person_comes_from_the_name_only_when_asked(found):
     [
         ({"person": "("}, "'person'.*no regular expression"),
         ({"person": "a"}, "'person'.*exactly one group"),
-        ({"attribute": "two words"}, "'attribute'"),
-        ({"max_dropped": 2}, "'max_dropped'"),
-        ({"atribute": "x"}, "'atribute' is unknown.*Known options: max_dropped, box_frame, attribute, person"),
+        ({"attribute": "two words"}, "attribute = 'two words': "),
+        ({"max_dropped": 2}, "max_dropped = 2: "),
+        (
+            {"atribute": "x"},
+            "atribute = 'x': unknown key, did you mean 'attribute'.*known: attribute, box_frame, max_dropped, person",
+        ),
     ],
 )
 def test_wrong_options_are_named(found, options, message):

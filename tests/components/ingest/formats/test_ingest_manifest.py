@@ -149,10 +149,14 @@ def test_quotes_byte_order_mark_and_names_of_other_languages(read):
         ("", {}, "the table has no rows"),
         (b"path\n\xff\xfe.jpg\n", {}, "not a text in UTF-8 or CP949"),
         ("path\na.jpg\n", {"manifest": "other.csv"}, "no table 'other.csv'"),
-        ("path\na.jpg\n", {"colums": {}}, "'colums' is unknown.*Known options: max_dropped, .*manifest, columns"),
-        ("path\na.jpg\n", {"columns": {"group": "g"}}, "'columns.group' is unknown"),
+        (
+            "path\na.jpg\n",
+            {"colums": {}},
+            "colums = {}: unknown key, did you mean 'columns'.*known: box_format, .*columns, .*manifest",
+        ),
+        ("path\na.jpg\n", {"columns": {"group": "g"}}, "columns.group = 'g': unknown key"),
         ("path\na.jpg\n", {"columns": {"box": ["x", "y"]}}, "'columns.box"),
-        ("path\na.jpg\n", {"box_format": "yolo"}, "'box_format'"),
+        ("path\na.jpg\n", {"box_format": "yolo"}, "box_format = 'yolo': "),
     ],
 )
 def test_mistakes_are_named(read, table, options, message):

@@ -21,7 +21,7 @@ def test_small_backbones_take_any_size(name: str, height: int, width: int) -> No
 
 
 def test_the_error_for_an_unknown_name_lists_the_backbones() -> None:
-    with pytest.raises(InputError, match=r"unknown model 'vgg' \(did you mean 'vgg\d+'.*known: .*base, .*resnet18"):
+    with pytest.raises(InputError, match=r"unknown model 'vgg', did you mean 'vgg\d+'.*known: .*base, .*resnet18"):
         build_network("vgg", HEADS, NORMALIZATION)
 
 

@@ -1,0 +1,50 @@
+"""A trial of a hyperparameter search and its outcome, as the search and the training exchange them.
+
+KFP passes both as dicts: `model_dump` on the one side, `model_validate` on the other.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from components.shared.options import whole_numbers
+
+
+class Trial(BaseModel):
+    """One training of a search.
+
+    Attributes:
+        number: counts from 0 in the order in which trials were suggested; -1 for `NO_TRIAL`.
+        changes: entries of the training config by dotted path.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(ge=-1)
+    changes: Annotated[dict[str, Any], AfterValidator(whole_numbers)]
+
+
+NO_TRIAL = Trial(number=-1, changes={})
+"""Fills a round that has no trial left: KFP's local runner cannot collect the results of an empty loop."""
+
+
+class Outcome(Trial):
+    """A trial and its result.
+
+    Attributes:
+        score: macro F1 on the validation split, in 0..1; None when the training failed.
+        metrics: all metrics of the best epoch.
+        error: why the training failed; "" when it did not.
+        run_id: its MLflow run; "" without MLflow.
+    """
+
+    score: float | None = Field(default=None, ge=0, le=1)
+    metrics: dict[str, float] = {}
+    error: str = ""
+    run_id: str = ""
+
+
+def read_outcomes(outcomes: Iterable[Mapping[str, Any]]) -> list[Outcome]:
+    """Read the outcomes of trials, by number; that of NO_TRIAL is an empty mapping, which is left out."""
+    return sorted((Outcome.model_validate(outcome) for outcome in outcomes if outcome), key=lambda one: one.number)

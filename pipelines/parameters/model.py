@@ -1,0 +1,86 @@
+"""The parameters of pipelines that make a model: its labels and name, the split, and the registration."""
+
+from collections.abc import Iterator, Mapping, Set
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from components.shared.dataset.label_spaces import label_space
+from components.shared.metrics.classification import SCALARS
+from components.split.options import SplitOptions
+from pipelines.parameters.pipeline import PipelineConfig, matching
+from serving.runtime.errors import InputError
+from serving.runtime.validation import Problem, known, problems_of
+
+_ModelName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "use letters, digits, '.', '_' and '-', a letter or digit first")
+
+
+class ModelParameters(PipelineConfig):
+    """Of every pipeline that makes a model."""
+
+    label_space: str = Field(
+        default="mask_gender_age",
+        description="What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, heads side by side "
+        "as gender+age, or a list of classes as attribute:class_a,class_b.",
+    )
+    seed: int = Field(
+        default=0,
+        description="Seed of every random draw; the same seed gives the same split, the same trials and the same "
+        "trainings.",
+    )
+    model_name: Annotated[str, _ModelName] = Field(
+        default="faces", description="Name in the model's card, in the model registry, and of the served model."
+    )
+    checkpoint: Literal["best", "last", "best_f1", "best_acc"] = Field(
+        default="best",
+        description="Which checkpoint becomes the model: best, best_f1 or best_acc, which the val split chooses, or "
+        "last (not in a search).",
+    )
+
+
+class PublishParameters(ModelParameters):
+    """Of pipelines that split the data, evaluate one model on the test split and register it."""
+
+    val_ratio: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="Share of the images that chooses the epoch, and in a search the trial; 0 for none, which keeps "
+        "the last epoch.",
+    )
+    test_ratio: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of the images that the model is evaluated on; 0 for none."
+    )
+    split_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="How the split is made: mode (person, lists, kfold, all, image, image_kfold; in a search person or "
+        "lists) and its options.",
+    )
+    floors: dict[str, float] = Field(
+        default_factory=lambda: {"macro_f1": 0.8},
+        description="Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes "
+        "the champion.",
+    )
+
+    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
+        """What is wrong below and between the fields, those of the split and the floors too."""
+        yield from super().problems(wrong)
+        yield from problems_of(SplitOptions, self.split_options, path=("split_options",))
+        yield from _floors(self.floors, self.label_space)
+        if not wrong & {"val_ratio", "test_ratio"} and self.val_ratio + self.test_ratio >= 1:
+            yield Problem(("test_ratio",), self.test_ratio, "val_ratio and test_ratio leave nothing to train on")
+
+
+def _floors(floors: Mapping[str, float], space: str) -> Iterator[Problem]:
+    try:
+        attributes = label_space(space).attributes
+    except InputError:
+        return
+    names = [name for name in SCALARS if name != "log_loss"]
+    if len(attributes) > 1:
+        names += [f"{attribute}_{metric}" for attribute in attributes for metric in ("accuracy", "macro_f1")]
+    for name, floor in floors.items():
+        if name not in names:
+            yield Problem(("floors", name), floor, f"no metric of that name can have a floor{known(name, names)}")
+        elif not 0 <= floor <= 1:
+            yield Problem(("floors", name), floor, "a floor lies between 0 and 1")

@@ -1,0 +1,116 @@
+"""The parameters of every pipeline: its name, the raw photos, the cluster.
+
+A parameter is written once, as a field of a model: name, type, default and description. The signature and docstring
+that KFP compiles, the form in its web interface, `facet run --help` and the table in docs/configuration.md come from
+the fields.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Annotated, Any, Literal, get_origin
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from components.curate.curate import OPERATIONS
+from components.ingest.ingest import FORMATS
+from serving.runtime.validation import Problem, known, problems_of
+
+DRAWN_FACES = "s3://raw/drawn_faces"
+"""Where the drawn sample data are put; the source when none is named."""
+DRAWN_EMOTIONS = "s3://raw/drawn_emotions"
+"""Where the drawn sample data in AI Hub's layout are put."""
+
+
+def matching(pattern: str, message: str) -> AfterValidator:
+    """A validator of texts: the whole text matches the pattern, otherwise the message says what is expected."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(message)
+        return text
+
+    return AfterValidator(check)
+
+
+_Gpus = matching(r"\d{1,2}", "expected a whole number from 0 to 99")
+_Secret = matching(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "use small letters, digits, '-' and '.'")
+
+
+class PipelineConfig(BaseModel):
+    """The parameters of every pipeline. A pipeline adds the groups of parameters that its steps need."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    pipeline: str
+    source: str = Field(
+        default=DRAWN_FACES,
+        min_length=1,
+        description="Where the raw photos are: s3://bucket/prefix, or a folder that the ingest step can read.",
+    )
+    format: str = Field(
+        default="profile",
+        description="Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.",
+    )
+    ingest_options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the layout, such as max_dropped, or manifest and rename."
+    )
+    curation: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Operations on the annotations before the split, in order: sample, corrections, drop_ages, merge, "
+        "sync, drop.",
+    )
+    source_digest: str = Field(
+        default="",
+        description="Digest of the source's listing, filled in at submission: a changed source is read anew.",
+    )
+    gpus: Annotated[str, Field(coerce_numbers_to_str=True), _Gpus] = Field(
+        default="0", description="How many GPUs each training gets, a whole number; 0 for none."
+    )
+    storage_secret: Annotated[str, _Secret] = Field(
+        default="facet-storage",
+        description="Kubernetes Secret with the addresses and keys of S3 and MLflow; a name, never empty.",
+    )
+
+    @classmethod
+    def parameters(cls) -> dict[str, inspect.Parameter]:
+        """The fields but `pipeline` as KFP reads the parameters of a function: with types that KFP knows."""
+        return {
+            name: inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=field.get_default(call_default_factory=True),
+                annotation=str if get_origin(field.annotation) is Literal else field.annotation,
+            )
+            for name, field in cls.model_fields.items()
+            if name != "pipeline"
+        }
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that the pipeline is called with."""
+        return self.model_dump(exclude={"pipeline"})
+
+    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
+        """What is wrong below and between the fields, such as in the options of the format and of the curation.
+
+        Args:
+            wrong: fields that have been reported already; they have their defaults here.
+        """
+        if self.format in FORMATS:
+            yield from problems_of(FORMATS[self.format].options, self.ingest_options, path=("ingest_options",))
+        else:
+            yield Problem(("format",), self.format, f"unknown format{known(self.format, FORMATS)}")
+        yield from _curation(self.curation)
+
+
+def _curation(operations: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    for number, item in enumerate(operations):
+        path = ("curation", str(number))
+        if len(item) != 1:
+            yield Problem(path, item, f"expected one operation and its options{known('', OPERATIONS)}")
+            continue
+        ((name, options),) = item.items()
+        if name not in OPERATIONS:
+            yield Problem(path, name, f"unknown operation{known(name, OPERATIONS)}")
+            continue
+        yield from problems_of(OPERATIONS[name].options, options, path=(*path, name))

@@ -1,0 +1,114 @@
+"""The parameters of pipelines that search for the best options of the training."""
+
+from collections.abc import Iterator, Mapping, Set
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from components.search.space import Dimension, overlaps, planned, read_space
+from components.shared.dotted import override
+from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
+from pipelines.parameters.model import PublishParameters
+from pipelines.parameters.training import SHARED, TrainingParameters
+from serving.runtime.errors import InputError
+from serving.runtime.validation import Problem, known, problems_of
+
+MAX_TRIALS = 100
+"""Kubernetes passes the outcomes of all trials to a step as arguments, which may be 128 KiB long."""
+
+_NOT_SEARCHED = {
+    "label_space": "is the same for all trials: make a search for each label space",
+    **dict.fromkeys(OF_NO_EFFECT, "changes nothing that is learned"),
+}
+_MODES = ("person", "lists")
+
+
+class SearchParameters(TrainingParameters, PublishParameters):
+    """Of pipelines that search: the space, and a training and registration that the trials override."""
+
+    space: dict[str, Any] = Field(
+        default_factory=lambda: {"learning_rate": {"loguniform": [0.0003, 0.01]}},
+        description="What is searched: by dotted path of an option of the training, a list of values, or {uniform | "
+        "loguniform | int: [low, high]}.",
+    )
+    method: Literal["grid", "random", "tpe"] = Field(
+        default="tpe",
+        description="How trials are chosen: tpe learns from the ones before, random does not, grid tries all.",
+    )
+    trials: int = Field(
+        default=20,
+        ge=1,
+        le=MAX_TRIALS,
+        description="How many trials there are, at most 100; no combination is tried twice.",
+    )
+
+    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
+        """What is wrong below and between the fields, those of the search too."""
+        yield from super().problems(wrong)
+        mode = self.split_options.get("mode", "person")
+        if mode not in _MODES:
+            message = "trials are scored on persons that are in no other split: take mode person or lists"
+            yield Problem(("split_options", "mode"), mode, message)
+        elif mode == "person" and not self.val_ratio:
+            yield Problem(("val_ratio",), self.val_ratio, "trials are scored on the val split")
+        if self.checkpoint == "last":
+            message = "the last epoch of a trial is not the one that is scored: take best, best_f1 or best_acc"
+            yield Problem(("checkpoint",), self.checkpoint, message)
+        in_space = [*self._syntax(), *self._values()]
+        yield from in_space
+        if not in_space and not wrong & {"space", "method", "trials"}:
+            try:
+                planned(read_space(self.space), self.method, self.trials)
+            except InputError as error:
+                yield Problem(("method",), self.method, str(error))
+
+    def _syntax(self) -> Iterator[Problem]:
+        """What is wrong with the space by itself."""
+        if not self.space:
+            yield Problem(("space",), self.space, "name what is searched, such as `learning_rate: [0.001, 0.0001]`")
+        for inner, outer in overlaps(self.space):
+            yield Problem(("space", inner), self.space[inner], f"lies within {outer}, which is searched itself")
+        for key, value in self.space.items():
+            yield from problems_of(Dimension, value, path=("space", key))
+
+    def _values(self) -> Iterator[Problem]:
+        """What the training does not accept, each value by itself in the whole configuration."""
+        base = {**self.training, **{name: getattr(self, name) for name in SHARED}}
+        before = set(_messages(base))
+        for key, value in self.space.items():
+            try:
+                examples = Dimension.model_validate(value).examples
+            except ValidationError:
+                continue
+            name = key.partition(".")[0]
+            if name in _NOT_SEARCHED:
+                yield Problem(("space", key), value, f"{name} {_NOT_SEARCHED[name]}")
+            elif name not in TrainConfig.model_fields:
+                yield Problem(("space", key), value, _unknown(name))
+            else:
+                yield from _rejected(base, before, key, examples)
+
+
+def _rejected(base: Mapping[str, Any], before: Set[tuple[str, str]], key: str, examples: Any) -> Iterator[Problem]:
+    """The first of the values that the training does not accept at `key`."""
+    for example in examples:
+        try:
+            messages = [one for one in _messages(override(base, {key: example})) if one not in before]
+        except InputError as error:
+            yield Problem(("space", key), example, str(error))
+            return
+        if messages:
+            path, message = messages[0]
+            yield Problem(("space", key), example, message if path == key else f"{path}: {message}")
+            return
+
+
+def _messages(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for problem in problems_of(TrainConfig, options):
+        yield ".".join(problem.path), problem.message
+
+
+def _unknown(name: str) -> str:
+    if name == "training":
+        return "options of the training are named without `training.` here"
+    return f"is not an option of the training{known(name, set(TrainConfig.model_fields) - set(_NOT_SEARCHED))}"
