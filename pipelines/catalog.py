@@ -5,7 +5,8 @@ import paths.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -96,3 +97,14 @@ STEPS: Mapping[str, Step] = {
     "register": Step("components.register.component:register", "register"),
     "promote": Step("components.register.component:promote", "promote"),
 }
+
+
+def documented() -> Iterator[tuple[str, str, str]]:
+    """Name, default and description of the parameters of all pipelines; those that not all have say which have."""
+    for name in dict.fromkeys(name for pipeline in PIPELINES.values() for name in pipeline.config.parameters()):
+        having = [key for key, pipeline in PIPELINES.items() if name in pipeline.config.model_fields]
+        only = "" if len(having) == len(PIPELINES) else f" ({', '.join(having)})"
+        field = PIPELINES[having[0]].config.model_fields[name]
+        default = field.get_default(call_default_factory=True)
+        text = default if isinstance(default, str) else json.dumps(default)
+        yield name, "" if default in ({}, []) else text, f"{field.description}{only}"

@@ -14,11 +14,8 @@ PIPELINES_ROOT = GRAPHS | {
     "__init__",
     "catalog",
     "intermediate",
-    "parameters",
     "parts",
-    "problems",
     "resources",
-    "search_parameters",
 }
 NOT_STEPS = {"shared", "container_images"}
 FOREIGN_TO_SERVING = {"torch", "torchvision", "kfp", "mlflow", "cv2", "sklearn", "pandas"}

@@ -1,4 +1,4 @@
-"""The search methods: functions that choose what to try next. The same arguments give the same choice."""
+"""The search methods: functions that choose the next trials. The same arguments give the same trials."""
 
 import itertools
 import math
@@ -10,10 +10,10 @@ import numpy as np
 from components.search.space import Changes, Dimension, Space, combinations, text
 from components.shared.trial import Outcome
 
-_OFFERS = 100
+_MAX_DRAWS = 100
 
 Sampler = Callable[[Space, Sequence[Outcome], int, int], list[Changes]]
-"""Space, all trials so far, how many to choose, the search's seed -> what to try next."""
+"""Space, outcomes so far, number of trials to choose, seed of the search -> changes of the next trials."""
 
 
 def grid(space: Space, past: Sequence[Outcome], count: int, seed: int) -> list[Changes]:
@@ -27,9 +27,9 @@ def random(space: Space, past: Sequence[Outcome], count: int, seed: int) -> list
 
 
 def tpe(space: Space, past: Sequence[Outcome], count: int, seed: int) -> list[Changes]:
-    """Draw near to what went well and far from what did not: the tree-structured Parzen estimator of Optuna.
+    """Sample with the tree-structured Parzen estimator of Optuna.
 
-    The choice is random where the estimator has nothing to offer but what was tried.
+    The choice is random where the estimator suggests only combinations that were tried.
     Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011.
     """
     from components.search.study import suggestions  # Optuna takes a second to import.
@@ -40,20 +40,22 @@ def tpe(space: Space, past: Sequence[Outcome], count: int, seed: int) -> list[Ch
 METHODS: Mapping[str, Sampler] = {"grid": grid, "random": random, "tpe": tpe}
 
 
-def _untried(offers: Iterator[Changes], space: Space, past: Sequence[Outcome], count: int, seed: int) -> list[Changes]:
-    """Choose from the offers, else from random draws, else from all combinations; never what was tried before."""
+def _untried(
+    suggested: Iterator[Changes], space: Space, past: Sequence[Outcome], count: int, seed: int
+) -> list[Changes]:
+    """Choose untried combinations: from the suggestions, else random draws, else all combinations."""
     draws = _draws(space, np.random.default_rng(_draw_seed(seed, past)))
     taken = {text(trial.changes) for trial in past}
     chosen: list[Changes] = []
     for _ in range(count):
-        sources = itertools.islice(offers, _OFFERS), itertools.islice(draws, _OFFERS), combinations(space)
+        sources = itertools.islice(suggested, _MAX_DRAWS), itertools.islice(draws, _MAX_DRAWS), combinations(space)
         chosen.append(next(changes for changes in itertools.chain(*sources) if text(changes) not in taken))
         taken.add(text(chosen[-1]))
     return chosen
 
 
 def _draw_seed(seed: int, past: Sequence[Outcome]) -> int:
-    """Return a seed of its own for every round of a search."""
+    """Return a different seed for every round of a search."""
     return int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
 
 

@@ -1,4 +1,4 @@
-"""The language of search spaces. Imports no Optuna, so that a pipeline can check a space before it starts.
+"""The syntax of search spaces. Imports no Optuna, so that a config is checked quickly.
 
     batch_size: [16, 32, 64]
     optimizer: [Adam, {name: SGD, arguments: {momentum: 0.9}}]
@@ -29,13 +29,13 @@ WholeNumber = Annotated[int, Field(ge=-(2**31), le=2**31)]
 
 
 class Dimension(BaseModel):
-    """The values that one entry may take: exactly one of these.
+    """The values of one entry: exactly one of these.
 
     Attributes:
-        choice: these values, of any kind.
-        uniform: a number from the first to the second, all equally likely.
-        loguniform: the same, with all orders of magnitude equally likely.
-        int: a whole number from the first to the second.
+        choice: a list of values of any kind.
+        uniform: a range of numbers, uniformly distributed.
+        loguniform: a range of positive numbers whose logarithm is uniformly distributed.
+        int: a range of whole numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,9 +60,11 @@ class Dimension(BaseModel):
             raise ValueError("expected exactly one of choice, uniform, loguniform and int")
         if self.choice is not None:
             if len({text(value) for value in self.choice}) < len(self.choice):
-                raise ValueError("a value is there twice")
+                raise ValueError("a value is listed twice")
         elif self.ends[0] >= self.ends[1]:
-            raise ValueError(f"a range goes from its lower to its higher end, got {self.ends[0]} and {self.ends[1]}")
+            raise ValueError(
+                f"the lower end of a range must be below the upper one, got {self.ends[0]} and {self.ends[1]}"
+            )
         return self
 
     @property
@@ -74,14 +76,14 @@ class Dimension(BaseModel):
 
     @property
     def values(self) -> Sequence[Any] | None:
-        """All values in order; None where they cannot be counted."""
+        """All values in order; None for a range of real numbers."""
         if self.int is not None:
             return range(self.int[0], self.int[1] + 1)
         return self.choice
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """Values that tell whether an entry takes values like these: all choices, or the ends of the range."""
+        """Values to validate in place of all: every choice, or the ends of the range."""
         return self.ends if self.choice is None else self.choice
 
 
@@ -94,15 +96,15 @@ def text(value: Any) -> str:
 
 
 def read_space(values: Mapping[str, Any]) -> Space:
-    """Read a space, with its keys in alphabetical order: a pipeline hands them over in any.
+    """Read a space, with its keys in alphabetical order: KFP passes them in any order.
 
     Raises:
-        InputError: it is empty, not in the language, or one key lies within another.
+        InputError: it is empty or invalid, or one key is within another.
     """
     if not values:
-        raise InputError("space: there is nothing to search; add an entry such as `learning_rate: [0.001, 0.0001]`")
+        raise InputError("space: is empty; add an entry such as `learning_rate: [0.001, 0.0001]`")
     for inner, outer in overlaps(values):
-        raise InputError(f"space.{inner}: lies within {outer}, which is searched itself; search one of them")
+        raise InputError(f"space.{inner}: is within {outer}, which is searched itself; search one of them")
     return {
         key: parse_options(Dimension, value if isinstance(value, Mapping) else {"choice": value}, f"space.{key}")
         for key, value in sorted(values.items())
@@ -110,7 +112,7 @@ def read_space(values: Mapping[str, Any]) -> Space:
 
 
 def overlaps(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give every key that lies within another one, with that one."""
+    """Yield every key that is within another one, with that one."""
     for inner, outer in itertools.permutations(values, 2):
         if inner.startswith(f"{outer}."):
             yield inner, outer
@@ -122,25 +124,25 @@ def size(space: Space) -> float:
 
 
 def combinations(space: Space) -> Iterator[Changes]:
-    """Give all combinations of a space of countable values one by one, the last key changing fastest."""
+    """Yield all combinations of a space without ranges of real numbers, the last key changing fastest."""
     columns = {key: dimension.values or () for key, dimension in space.items()}
     for number in range(math.prod(len(values) for values in columns.values())):
         changes: Changes = {}
         for key in reversed(columns):
-            number, place = divmod(number, len(columns[key]))
-            changes[key] = columns[key][place]
+            number, index = divmod(number, len(columns[key]))
+            changes[key] = columns[key][index]
         yield {key: changes[key] for key in columns}
 
 
 def planned(space: Space, method: str, trials: int) -> int:
-    """Return how many trials a search makes: as many as are wanted, and no combination twice.
+    """Return how many trials a search makes: `trials`, but no combination twice.
 
     Raises InputError when all combinations (`method` grid) cannot be tried.
     """
     if method == "grid":
         endless = [key for key, dimension in space.items() if dimension.values is None]
         if endless:
-            raise InputError(f"space.{endless[0]}: a grid needs values it can count: a choice or an int range")
+            raise InputError(f"space.{endless[0]}: a grid needs a choice or an int range, not a range of real numbers")
         if size(space) > trials:
             raise InputError(
                 f"the grid has {size(space):.0f} combinations and trials is {trials}: raise trials, narrow the space, "

@@ -1,4 +1,4 @@
-"""A search's trials as a study of Optuna's, in memory: the estimator that suggests, and what mattered how much."""
+"""A search as an Optuna study in memory: suggestions by the estimator, and importances of the searched entries."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,14 +11,14 @@ from components.search.space import Changes, Dimension, Space, text
 from components.shared.trial import Outcome
 
 _WORST = 0.0
-_FEWEST = 4
+_MIN_TRIALS = 4
 
 
 def suggestions(space: Space, past: Sequence[Outcome], seed: int) -> Iterator[Changes]:
-    """Give endlessly what the tree-structured Parzen estimator would try next, combinations that were tried included.
+    """Yield endlessly what the tree-structured Parzen estimator suggests, combinations that were tried included.
 
-    All entries are modeled together. What was given but has no score yet counts as bad, so that what is given
-    differs. A failed trial counts as one with the worst score there is.
+    All entries are modeled jointly. A suggestion without a score counts as bad, so that suggestions differ. A failed
+    trial counts as one with the lowest possible score.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True)
@@ -34,7 +34,7 @@ def importances(space: Space, past: Sequence[Outcome]) -> dict[str, float]:
     Largest first. Empty when fewer than four trials have a score, or when all scores are equal.
     """
     scored = [trial for trial in past if trial.score is not None]
-    if len(scored) < _FEWEST or len({trial.score for trial in scored}) == 1:
+    if len(scored) < _MIN_TRIALS or len({trial.score for trial in scored}) == 1:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _study(space, scored, None)
@@ -61,7 +61,7 @@ def _distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
-    """A choice is the place of its value: Optuna takes no lists and mappings for values."""
+    """A choice is represented by the index of its value, since Optuna takes no lists and mappings as values."""
     if dimension.choice is not None:
         return CategoricalDistribution(range(len(dimension.choice)))
     if dimension.int is not None:

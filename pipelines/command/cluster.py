@@ -1,10 +1,10 @@
-"""The commands of `facet` that talk to a Kubeflow Pipelines server. What they need is imported when they run."""
+"""The commands of `facet` for a Kubeflow Pipelines server. Each imports its modules when it runs."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.command.options import ConfigOption, SetOption
+from pipelines.command.options import ConfigCommand, ConfigOption, SetOption
 from pipelines.environment.settings import load_settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the schedule.")]
 
 
-@app.command("submit")
+@app.command("submit", cls=ConfigCommand)
 def submit_command(
     config: ConfigOption = "classification",
     parameters: SetOption = None,
@@ -51,7 +51,7 @@ def submit_command(
 
 @app.command("status")
 def status_command(run: Annotated[str, typer.Argument(metavar="[RUN]", help="Id or page of a run.")] = "") -> None:
-    """Say what a run on the cluster is at; without one, list the newest runs."""
+    """Show the state of a run on the cluster; without one, list the newest runs."""
     from pipelines.cluster.runs import newest, run_id_of, status
 
     cluster = _connect()
@@ -64,7 +64,7 @@ def logs_command(
     run: RunArgument,
     task: Annotated[str, typer.Argument(metavar="[TASK]", help="A task as `facet status RUN` names it.")] = "",
 ) -> None:
-    """Show what a task of a run on the cluster wrote; without a task, the run's tasks and their errors."""
+    """Show the log of a task of a run on the cluster; without a task, the run's tasks and their errors."""
     from pipelines.cluster.logs import logs
     from pipelines.cluster.runs import run_id_of, status
 
@@ -75,7 +75,7 @@ def logs_command(
 
 @app.command("cancel")
 def cancel_command(run: RunArgument) -> None:
-    """End a run on the cluster."""
+    """Cancel a run on the cluster."""
     from pipelines.cluster.runs import cancel, run_id_of
 
     cancel(_connect(), run_id_of(run), show=typer.echo)
@@ -89,7 +89,7 @@ def wait_command(run: RunArgument) -> None:
     wait_for_run(_connect(), run_id_of(run), show=typer.echo)
 
 
-@schedule_app.command("add")
+@schedule_app.command("add", cls=ConfigCommand)
 def schedule_add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")],
     cron: Annotated[str, typer.Option("--cron", help="'minute hour day month weekday', in the cluster's time.")] = "",
@@ -101,7 +101,7 @@ def schedule_add(
     service_account: AccountOption = "",
     pipeline_root: RootOption = "",
 ) -> None:
-    """Let the cluster run a pipeline again and again."""
+    """Create a schedule: recurring runs of a pipeline on the cluster."""
     from pipelines.cluster.schedule import add
     from pipelines.cluster.submit import Order
     from pipelines.command.config import resolve
@@ -122,7 +122,7 @@ def schedule_list() -> None:
 
 @schedule_app.command("enable")
 def schedule_enable(name: NameArgument) -> None:
-    """Let a schedule start runs again."""
+    """Enable a schedule."""
     from pipelines.cluster.schedule import enable
 
     enable(_connect(), name)
@@ -131,7 +131,7 @@ def schedule_enable(name: NameArgument) -> None:
 
 @schedule_app.command("disable")
 def schedule_disable(name: NameArgument) -> None:
-    """Keep a schedule from starting runs."""
+    """Disable a schedule: it starts no runs until it is enabled again."""
     from pipelines.cluster.schedule import disable
 
     disable(_connect(), name)
@@ -140,7 +140,7 @@ def schedule_disable(name: NameArgument) -> None:
 
 @schedule_app.command("delete")
 def schedule_delete(name: NameArgument) -> None:
-    """Remove a schedule; the runs it made stay."""
+    """Delete a schedule; its runs stay."""
     from pipelines.cluster.schedule import delete
 
     delete(_connect(), name)

@@ -1,4 +1,4 @@
-"""The command `facet`. What a command needs is imported when it runs, so that help is quick."""
+"""The command `facet`. Each command imports its modules when it runs, so that help is quick."""
 
 import sys
 from pathlib import Path
@@ -7,20 +7,20 @@ from typing import Annotated
 import typer
 
 from pipelines.command.cluster import app as cluster_app
-from pipelines.command.options import ConfigOption, SetOption
+from pipelines.command.options import ConfigCommand, ConfigOption, SetOption
 from pipelines.environment.errors import ClusterError, ServerError
 from pipelines.environment.settings import load_settings
 from serving.runtime.errors import InputError, StorageError
 
 app = typer.Typer(
-    help="Raw face photos to a served model: run the pipeline, submit it, or use one of its steps.",
+    help="From raw face photos to a served model: run a pipeline, submit it, or use one of its steps.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 stack_app = typer.Typer(
-    help="The local S3 and MLflow servers: started by themselves for a run; here to leave them up.",
+    help="The local S3 and MLflow servers: a run starts and stops them; these commands keep them up.",
     no_args_is_help=True,
 )
 app.add_typer(cluster_app)
@@ -41,7 +41,7 @@ def compile_command(
         bool, typer.Option("--check", help="Write nothing; fail when the committed file differs.")
     ] = False,
     site: Annotated[
-        bool, typer.Option("--site", help="With the images and resources of your cluster; needs --output.")
+        bool, typer.Option("--site", help="Use the images and resources of your cluster; needs --output.")
     ] = False,
 ) -> None:
     """Compile the pipelines to the IR that Kubeflow Pipelines runs."""
@@ -51,7 +51,7 @@ def compile_command(
     if pipeline and pipeline not in PIPELINES:
         raise InputError(f"--pipeline {pipeline}: unknown pipeline{known(pipeline, PIPELINES)}")
     if output and not pipeline:
-        raise InputError(f"--output takes one pipeline: say which with --pipeline, one of {', '.join(PIPELINES)}")
+        raise InputError(f"--output takes one pipeline: name it with --pipeline, one of {', '.join(PIPELINES)}")
     if site:
         _compile_site(pipeline, output)
         return
@@ -78,7 +78,7 @@ def compile_command(
 
 def _compile_site(pipeline: str, output: Path | None) -> None:
     if not output:
-        raise InputError("--site: say where to write with --output; the committed file holds the defaults")
+        raise InputError("--site: name the file to write with --output; the committed one holds the defaults")
     settings = load_settings()
     from pipelines.cluster.submit import ir_text, specification
 
@@ -87,17 +87,17 @@ def _compile_site(pipeline: str, output: Path | None) -> None:
     typer.echo(f"wrote {output}")
 
 
-@app.command("run")
+@app.command("run", cls=ConfigCommand)
 def run_command(
     config: ConfigOption = "classification",
     parameters: SetOption = None,
     name: Annotated[str, typer.Option("--name", help="Name of the run folder; by default the config's.")] = "",
     upload: Annotated[bool, typer.Option(help="Copy the artifacts to s3://pipelines/<run> at the end.")] = True,
     runner: Annotated[
-        str, typer.Option("--runner", envvar="RUNNER", help="subprocess, or docker: every step in its container.")
+        str, typer.Option("--runner", envvar="RUNNER", help="subprocess, or docker: each step in its container.")
     ] = "subprocess",
 ) -> None:
-    """Run a pipeline on this machine, with a local S3 and MLflow unless yours are in the environment."""
+    """Run a pipeline on this machine, with local S3 and MLflow servers unless the environment names others."""
     settings = load_settings()
     from pipelines.command.config import find_config, resolve
     from pipelines.local import summary
@@ -117,13 +117,13 @@ def run_command(
         raise typer.Exit(1)
 
 
-@app.command("leak")
+@app.command("leak", cls=ConfigCommand)
 def leak_command(
     config: ConfigOption = "classification",
     parameters: SetOption = None,
     persons: Annotated[int, typer.Option("--persons", help="Persons to draw, when the source is drawn data.")] = 36,
 ) -> None:
-    """Show what a split by image pretends: the same model under both splits, both scores side by side."""
+    """Compare a split by image with one by person: the same model under both, both scores side by side."""
     settings = load_settings()
     from pipelines.command.config import resolve
     from pipelines.local.leak import leak_experiment
@@ -154,7 +154,7 @@ def serve_command(
     model: Annotated[str, typer.Option("--model", help="models:/name@alias, a path, or s3://.")] = DEFAULT_MODEL,
     port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 8080,
 ) -> None:
-    """Serve a model over HTTP on this machine; starts the local stack if the model lies in it."""
+    """Serve a model over HTTP on this machine; starts the local stack if the model is in it."""
     settings = load_settings()
     from pipelines.local.front_ends import serve
 
@@ -163,7 +163,7 @@ def serve_command(
 
 @app.command("ui")
 def ui_command() -> None:
-    """Show the local runs in MLflow and TensorBoard until Ctrl-C."""
+    """Open MLflow and TensorBoard on the local runs, until Ctrl-C."""
     settings = load_settings()
     from pipelines.local.front_ends import open_pages
 
@@ -172,7 +172,7 @@ def ui_command() -> None:
 
 @stack_app.command("up")
 def stack_up() -> None:
-    """Start both servers, wait until they answer, leave them running."""
+    """Start both servers, wait until they are ready, and leave them running."""
     from pipelines.local.stack import keep_up
 
     for line in keep_up(load_settings().home).lines():
@@ -185,20 +185,20 @@ def stack_down() -> None:
     from pipelines.local.stack import take_down
 
     used = take_down(load_settings().home)
-    typer.echo(f"still used by a run, stops when that ends: {', '.join(used)}" if used else "the local stack is down")
+    typer.echo(f"still in use, stops when its run ends: {', '.join(used)}" if used else "the local stack is down")
 
 
 @stack_app.command("status")
 def stack_status() -> None:
-    """Say which server is up, and where."""
+    """Show which servers are up, and their addresses."""
     from pipelines.local.stack import running
 
-    for name, found in running(load_settings().home).items():
-        typer.echo(f"{name:<8}{found.url if found else 'down'}")
+    for name, server in running(load_settings().home).items():
+        typer.echo(f"{name:<8}{server.url if server else 'down'}")
 
 
 def main() -> None:
-    """Run the command line; an error is one message, with exit code 2 when the user's input or storage is at fault."""
+    """Run the command line; an error is one message, with exit code 2 for invalid input and storage errors."""
     try:
         app()
     except (InputError, StorageError, ServerError, ClusterError) as error:

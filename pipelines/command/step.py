@@ -39,7 +39,7 @@ def step_app() -> typer.Typer:
 
 
 def _command(component: BaseComponent) -> Callable[..., None]:
-    """A function whose signature is the options of the component."""
+    """A function whose signature Typer reads: the parameters of the component as options."""
     kinds = {name: _artifact(annotation) for name, annotation in component.python_func.__annotations__.items()}
     described = _descriptions(component)
 
@@ -86,7 +86,7 @@ def _command(component: BaseComponent) -> Callable[..., None]:
 
 
 def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
-    """The artifact's class of `Input[...]`, `Input[list[...]]` or `Output[...]`, None for a parameter."""
+    """The class of the artifact in `Input[...]`, `Input[list[...]]` or `Output[...]`; None for a parameter."""
     kind = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
     if kind is not annotation and typing.get_origin(kind) is list:
         (kind,) = typing.get_args(kind)
@@ -94,7 +94,7 @@ def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
 
 
 def _descriptions(component: BaseComponent) -> dict[str, str]:
-    """What the docstring says of each parameter and artifact."""
+    """Descriptions of the parameters and artifacts, from the docstring."""
     parsed = docstring_parser.parse(component.python_func.__doc__ or "")
     return {part.arg_name: " ".join((part.description or "").split()) for part in parsed.params}
 
@@ -138,7 +138,7 @@ def _items(name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _print(result: Any, returned: Sequence[str], arguments: Mapping[str, Any]) -> None:
-    """Shows metrics, confusion matrices and the values that the step returns."""
+    """Print metrics, confusion matrices and the values that the step returns."""
     for artifact in arguments.values():
         if isinstance(artifact, dsl.Metrics):
             for name, value in sorted(artifact.metadata.items()):

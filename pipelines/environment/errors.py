@@ -1,9 +1,9 @@
-"""Errors of servers and clusters, in words for the user."""
+"""User-facing errors of local servers and clusters."""
 
 
 class ServerError(RuntimeError):
-    """A server of the local stack does not start or has died; the message says where its log is."""
+    """A server of the local stack does not start or has ended; the message names its log."""
 
 
 class ClusterError(RuntimeError):
-    """The cluster cannot be used as the settings say, or a run there failed; the message says what to do."""
+    """The cluster cannot be used with these settings, or a run there failed; the message says what to do."""

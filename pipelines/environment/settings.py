@@ -1,4 +1,4 @@
-"""Settings that come from the environment, and from a `.env` file where the environment is silent."""
+"""Settings from the environment and, for variables that are not set there, from a `.env` file."""
 
 import os
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ PROJECTED_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says about this machine and the cluster.
+    """Settings of this machine and the cluster.
 
     Attributes:
         home: `FACET_HOME`, by default `.facet` in the current folder: local servers' data, runs, reports.
         runs: `SM_MODEL_DIR`, by default `runs` below `home`: where the numbered run folders are made.
-        source: `SM_CHANNEL_TRAIN`: raw photos; comes before a config's `source`, after a parameter.
+        source: `SM_CHANNEL_TRAIN`: raw photos; overrides a config's `source`, is overridden by a parameter.
         kfp_host: `KFP_HOST`: address of the Kubeflow Pipelines API; empty means this machine.
         kfp_namespace: `KFP_NAMESPACE`: the user's namespace on a cluster with several users.
         kfp_token: `KFP_TOKEN`: bearer token for the API; never shown.
@@ -25,7 +25,7 @@ class Settings:
         kfp_cookies: `KFP_COOKIES`: the cookies of a logged-in browser; never shown.
         kfp_ca_cert: `KFP_CA_CERT`: file with the certificate authority of the API's certificate.
         kfp_ui: `KF_PIPELINES_UI_ENDPOINT`: address of the web pages, where that is not `kfp_host`.
-        resources: `FACET_RESOURCES`: file with what the tasks get on this cluster; empty for the defaults.
+        resources: `FACET_RESOURCES`: file with the resources of the tasks on this cluster; empty for the defaults.
     """
 
     home: Path
@@ -42,7 +42,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Reads the variables named above; one that is empty counts as not set."""
+        """Read the variables named above; an empty one counts as not set."""
         home = Path(environment.get("FACET_HOME") or ".facet")
         return cls(
             home=home,
@@ -64,7 +64,7 @@ def _projected_token() -> str:
 
 
 def load_settings(folder: Path | None = None) -> Settings:
-    """Reads `.env` in the folder (by default the current one) into the environment, then the environment."""
+    """Read `.env` in the folder (by default the current one) into the environment, then the settings from there."""
     from dotenv import dotenv_values
 
     for name, value in dotenv_values((folder or Path()) / ".env").items():

@@ -108,7 +108,8 @@ def _side(config: ClassificationConfig, mode: str, images: Path, annotations: Pa
         seed=config.seed,
         options={"mode": mode},
     )
-    resolved = resolve_config(**config.training_arguments())
+    parameters = config.training_arguments()
+    resolved = resolve_config(parameters.pop("training"), **parameters)
     train(resolved, images, folder / "split.json", folder / "checkpoints")
     export(folder / "checkpoints", folder / "model", checkpoint=config.checkpoint, name=config.model_name)
     predict(folder / "model", images, folder / "split.json", folder / "predictions.csv")

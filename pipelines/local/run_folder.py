@@ -1,6 +1,6 @@
 """The folder of a local run: `<name>`, `<name>1`, `<name>2`, ... with a folder for every task and its artifacts.
 
-The tasks of a loop are in a folder for every item, such as `fold=2`.
+Each item of a loop has a folder for its tasks, such as `fold=2`.
 """
 
 import itertools
@@ -26,10 +26,10 @@ BUCKET = "pipelines"
 
 
 def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda _: False) -> Path:
-    """Makes the first folder of the series that does not exist and whose name is not `taken` elsewhere.
+    """Make the first folder of the series that does not exist and whose name is not `taken` elsewhere.
 
     Raises:
-        InputError: when the name is no plain folder name.
+        InputError: when the name is not a plain folder name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise InputError(f"name '{name}': use letters, digits, '.', '_' and '-', a letter or digit first")
@@ -47,9 +47,9 @@ def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda
 
 
 def flatten(folder: Path) -> None:
-    """Moves the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the reports beside them.
+    """Move the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the reports beside them.
 
-    What a killed step had written of its outputs goes.
+    Partial outputs of a killed step are removed.
     """
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
         for task in list(task_folders(inner)):
@@ -68,14 +68,14 @@ def flatten(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a task gave out: its parameters, and the metadata of its artifacts by output name."""
+    """The outputs of a task: parameters, and the metadata of its artifacts by output name."""
 
     parameters: dict[str, Any]
     metadata: dict[str, dict[str, Any]]
 
 
 def outputs(folder: Path, task: str) -> Outputs:
-    """What a task gave out, such as `evaluate` or `fold=2/evaluate`; nothing when it did not run or failed."""
+    """The outputs of a task, such as `evaluate` or `fold=2/evaluate`; empty when it did not run or failed."""
     path = folder / task / OUTPUTS
     if not path.exists():
         return Outputs({}, {})
@@ -95,7 +95,7 @@ def artifacts(folder: Path) -> Iterator[Path]:
 
 
 def upload_artifacts(folder: Path) -> str:
-    """Copies the artifacts to `s3://pipelines/<run>/<task>/<output>` and returns the address of the run there.
+    """Copy the artifacts to `s3://pipelines/<run>/<task>/<output>` and returns the address of the run there.
 
     Raises:
         StorageError: when S3 cannot be written.
@@ -108,5 +108,5 @@ def upload_artifacts(folder: Path) -> str:
 
 
 def run_address(name: str) -> str:
-    """Where the artifacts of that run are in S3."""
+    """The address of that run's artifacts in S3."""
     return f"s3://{BUCKET}/{name}"

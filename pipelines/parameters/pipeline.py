@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from components.curate.curate import OPERATIONS
-from components.ingest.ingest import FORMATS
 from serving.runtime.validation import Problem, known, problems_of
 
 DRAWN_FACES = "s3://raw/drawn_faces"
@@ -50,10 +48,10 @@ class PipelineConfig(BaseModel):
     )
     format: str = Field(
         default="profile",
-        description="Their layout: profile, aihub, class_folder, manifest, coco, yolo or evaluation.",
+        description="Layout of the raw photos: profile, aihub, class_folder, manifest, coco, yolo or evaluation.",
     )
     ingest_options: dict[str, Any] = Field(
-        default_factory=dict, description="Options of the layout, such as max_dropped, or manifest and rename."
+        default_factory=dict, description="Options of the format, such as max_dropped, or manifest and rename."
     )
     curation: list[dict[str, Any]] = Field(
         default_factory=list,
@@ -96,14 +94,25 @@ class PipelineConfig(BaseModel):
         Args:
             wrong: fields that have been reported already; they have their defaults here.
         """
-        if self.format in FORMATS:
-            yield from problems_of(FORMATS[self.format].options, self.ingest_options, path=("ingest_options",))
-        else:
-            yield Problem(("format",), self.format, f"unknown format{known(self.format, FORMATS)}")
-        yield from _curation(self.curation)
+        # The defaults need no check, for which all readers of formats would be imported.
+        if self.ingest_options or self.format != type(self).model_fields["format"].default:
+            yield from _format(self.format, self.ingest_options)
+        if self.curation:
+            yield from _curation(self.curation)
+
+
+def _format(name: str, options: Mapping[str, Any]) -> Iterator[Problem]:
+    from components.ingest.ingest import FORMATS
+
+    if name in FORMATS:
+        yield from problems_of(FORMATS[name].options, options, path=("ingest_options",))
+    else:
+        yield Problem(("format",), name, f"unknown format{known(name, FORMATS)}")
 
 
 def _curation(operations: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    from components.curate.curate import OPERATIONS
+
     for number, item in enumerate(operations):
         path = ("curation", str(number))
         if len(item) != 1:

@@ -28,8 +28,8 @@ class SearchParameters(TrainingParameters, PublishParameters):
 
     space: dict[str, Any] = Field(
         default_factory=lambda: {"learning_rate": {"loguniform": [0.0003, 0.01]}},
-        description="What is searched: by dotted path of an option of the training, a list of values, or {uniform | "
-        "loguniform | int: [low, high]}.",
+        description="What is searched: by dotted path of an option of the training, a list of values, or a range as "
+        "{uniform: [low, high]}, likewise loguniform and int.",
     )
     method: Literal["grid", "random", "tpe"] = Field(
         default="tpe",
@@ -67,7 +67,7 @@ class SearchParameters(TrainingParameters, PublishParameters):
         if not self.space:
             yield Problem(("space",), self.space, "name what is searched, such as `learning_rate: [0.001, 0.0001]`")
         for inner, outer in overlaps(self.space):
-            yield Problem(("space", inner), self.space[inner], f"lies within {outer}, which is searched itself")
+            yield Problem(("space", inner), self.space[inner], f"is within {outer}, which is searched itself")
         for key, value in self.space.items():
             yield from problems_of(Dimension, value, path=("space", key))
 

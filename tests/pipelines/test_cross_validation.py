@@ -1,4 +1,4 @@
-"""The cross-validation pipeline: its graph, what it refuses, and a whole run on this machine (mask 25, mask 57)."""
+"""The cross-validation pipeline: its graph, invalid configs, and a whole run on this machine."""
 
 import json
 from collections import Counter
@@ -65,7 +65,7 @@ def test_the_graph() -> None:
         (["training.ema_decai=1"], "--set: training.ema_decai = 1: unknown key, did you mean 'ema_decay'?"),
     ],
 )
-def test_what_is_refused_before_anything_starts(parameters: list[str], message: str) -> None:
+def test_an_invalid_config_is_reported_before_anything_starts(parameters: list[str], message: str) -> None:
     with pytest.raises(InputError) as caught:
         resolve("cross_validation", parameters, {})
     assert str(caught.value).startswith(message)
@@ -74,7 +74,7 @@ def test_what_is_refused_before_anything_starts(parameters: list[str], message: 
 @pytest.mark.parametrize(
     "parameters", [["k_index=4"], ["folds=2", "checkpoint=last"], ["folds=2", "checkpoint=last", "k_index=1"]]
 )
-def test_what_is_possible(parameters: list[str]) -> None:
+def test_valid_configs(parameters: list[str]) -> None:
     assert resolve("cross_validation", parameters, {}).pipeline == "cross_validation"
 
 
@@ -91,14 +91,14 @@ def run_tiny(home: Path, config: CrossValidationConfig) -> Run:
     return done
 
 
-def judged(folder: Path, fold: int) -> dict[str, float]:
+def metrics_of(folder: Path, fold: int) -> dict[str, float]:
     found: dict[str, float] = json.loads(outputs(folder, f"fold={fold}/evaluate").parameters["metrics_json"])
     return found
 
 
 @pytest.mark.slow
-def test_every_fold_is_trained_judged_and_kept(result: Run) -> None:
-    """mask 25: a set of checkpoints, a model and a report for every fold, in the run's folder."""
+def test_every_fold_is_trained_evaluated_and_kept(result: Run) -> None:
+    """A set of checkpoints, a model and a report for every fold, in the run's folder."""
     folds = [f"fold={fold}/{task}" for fold in range(3) for task in IN_A_FOLD]
     assert list(result.seconds) == ["ingest", "curate", "split-folds", *folds, "evaluate-folds"]
     models = set()
@@ -114,8 +114,7 @@ def test_every_fold_is_trained_judged_and_kept(result: Run) -> None:
 
 
 @pytest.mark.slow
-def test_every_person_is_judged_in_one_fold_by_a_model_that_never_saw_them(result: Run) -> None:
-    """mask 57"""
+def test_every_person_is_tested_in_one_fold_by_a_model_trained_without_them(result: Run) -> None:
     seen: Counter[str] = Counter()
     for fold in range(3):
         images = read_annotations(result.folder / f"fold={fold}/take-fold/fold_annotations").images
@@ -127,11 +126,10 @@ def test_every_person_is_judged_in_one_fold_by_a_model_that_never_saw_them(resul
 
 @pytest.mark.slow
 def test_the_summary_has_mean_and_spread_of_the_folds(result: Run) -> None:
-    """mask 25"""
     lines = list(summary.success(result, TINY))
     assert lines[0].split() == ["mean", "std", "min", "max"]
     shown = {line.split()[0]: line.split()[1:] for line in lines[1:6]}
-    by_fold = [judged(result.folder, fold) for fold in range(3)]
+    by_fold = [metrics_of(result.folder, fold) for fold in range(3)]
     assert shown.keys() == by_fold[0].keys()
     for name, figures in shown.items():
         values = [metrics[name] for metrics in by_fold]
@@ -144,7 +142,7 @@ def test_the_summary_has_mean_and_spread_of_the_folds(result: Run) -> None:
 
 @pytest.mark.slow
 def test_artifacts_and_runs_of_all_folds(home: Path, result: Run) -> None:
-    """mask 25: the folds are runs below one run, and their curves do not lie upon each other."""
+    """The folds are child runs of one run, each with its own curves."""
     with local_stack(home) as stack, pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment.items():
             patch.setenv(name, value)
@@ -155,16 +153,16 @@ def test_artifacts_and_runs_of_all_folds(home: Path, result: Run) -> None:
         assert sorted(child.info.run_name for child in found) == ["fold 0", "fold 1", "fold 2"]
         for child in found:
             fold = int(child.info.run_name.rpartition(" ")[2])
-            assert child.data.metrics["Test/macro_f1"] == pytest.approx(judged(result.folder, fold)["macro_f1"])
+            assert child.data.metrics["Test/macro_f1"] == pytest.approx(metrics_of(result.folder, fold)["macro_f1"])
             assert len(client.get_metric_history(child.info.run_id, "Val/loss")) == TINY.epochs
-        mean = np.mean([judged(result.folder, fold)["macro_f1"] for fold in range(3)])
+        mean = np.mean([metrics_of(result.folder, fold)["macro_f1"] for fold in range(3)])
         assert parent.data.metrics["Test/macro_f1_mean"] == pytest.approx(mean)
         assert parent.info.status == "FINISHED"
 
 
 @pytest.mark.slow
 def test_one_fold_is_the_same_graph_with_one_item(home: Path, result: Run) -> None:
-    """mask 25: `k_index` judges that fold as the run over all of them did, bit for bit."""
+    """`k_index` gives the same bytes for that fold as the run over all folds."""
     one = run_tiny(home, TINY.model_copy(update={"k_index": 1}))
     folds = [f"fold=1/{task}" for task in IN_A_FOLD]
     assert list(one.seconds) == ["ingest", "curate", "split-folds", *folds, "evaluate-folds"]

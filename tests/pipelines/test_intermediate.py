@@ -1,4 +1,4 @@
-"""The committed IR is what the code compiles to, and says what a cluster must know."""
+"""The committed IR is what the code compiles to, and has the settings for a cluster."""
 
 import subprocess
 import sys
@@ -87,7 +87,7 @@ def test_the_committed_ir_is_what_kfp_loads_and_a_server_parses(name: str, docum
 
 
 def test_the_form_of_an_upload_by_hand(name: str, documents: list[dict[str, Any]]) -> None:
-    """What a user of the web interface sees runs as it stands, and says what each field is."""
+    """The form in the web interface has valid defaults, and a description of each field."""
     parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
     defaults = {name: spec["defaultValue"] for name, spec in parameters.items()}
     assert resolve("", [f"pipeline={name}"], {}).arguments() == defaults, "the defaults pass every check of the config"
@@ -114,7 +114,7 @@ def test_the_champion_is_the_last_thing_that_a_run_decides(classification: list[
     assert made.count("import promote") == 1
 
 
-def test_what_reads_or_changes_the_outside_is_never_cached(classification: list[dict[str, Any]]) -> None:
+def test_steps_with_external_effects_are_never_cached(classification: list[dict[str, Any]]) -> None:
     tasks = classification[0]["root"]["dag"]["tasks"]
     (branch,) = [name for name in tasks if name.startswith("condition")]
     inner = classification[0]["components"][f"comp-{branch}"]["dag"]["tasks"]
@@ -126,7 +126,7 @@ def test_what_reads_or_changes_the_outside_is_never_cached(classification: list[
     )
 
 
-def test_the_local_view_differs_only_in_what_one_machine_has_not(compiled: str) -> None:
+def test_the_local_view_has_no_retries_and_resources(compiled: str) -> None:
     spec, local = read_documents(compiled)[0], yaml.safe_load(local_view(compiled))
     assert "retryPolicy" not in str(local)
     assert "resources" not in str(local["deploymentSpec"])

@@ -1,4 +1,4 @@
-"""`mlflow run` starts the pipeline with a config, a user and parameters (mask 43)."""
+"""`mlflow run` starts the pipeline with a config, a user and parameters."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the tasks get on a cluster, read back from the compiled IR, and the file in which a site says otherwise."""
+"""Resources of the tasks on a cluster, read from the compiled IR, and the file with the settings of a site."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +92,7 @@ def check(compiled: Compiled, kind: str, wanted: Resources) -> None:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_every_task_gets_what_the_table_says(default: Compiled, kind: str) -> None:
+def test_every_task_has_the_resources_of_its_entry(default: Compiled, kind: str) -> None:
     check(default, kind, TASKS[kind])
     assert default.kubernetes(kind)["podMetadata"]["labels"] == {
         "app.kubernetes.io/name": "facet",
@@ -102,7 +102,7 @@ def test_every_task_gets_what_the_table_says(default: Compiled, kind: str) -> No
     assert "imagePullSecret" not in default.kubernetes(kind)
 
 
-def test_the_training_has_room_for_batches_and_a_place_on_a_tainted_gpu_node(default: Compiled) -> None:
+def test_the_training_has_shared_memory_and_tolerates_the_taint_of_gpu_nodes(default: Compiled) -> None:
     kubernetes = default.kubernetes("train")
     (shared,) = kubernetes["emptyDirMounts"]
     assert shared == {"medium": "Memory", "mountPath": "/dev/shm", "sizeLimit": "2Gi", "volumeName": "shm"}
@@ -140,7 +140,7 @@ def test_a_second_registration_would_be_a_second_version(default: Compiled) -> N
     assert "retryPolicy" not in default.task("register")
 
 
-def test_a_site_changes_what_it_names_and_nothing_else(sited: Compiled, default: Compiled) -> None:
+def test_a_site_changes_only_the_fields_that_it_names(sited: Compiled, default: Compiled) -> None:
     wanted = Resources.model_validate(
         {
             **TASKS["train"].model_dump(),
@@ -192,12 +192,12 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
         ("tasks: {train: {timeout: 0}}", r"tasks\.train\.timeout = 0: .*greater than 0"),
     ],
 )
-def test_a_site_that_cannot_be_used(write: Callable[[str], Path], text: str, message: str) -> None:
+def test_an_invalid_site_file(write: Callable[[str], Path], text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_site(write(text))
 
 
-def test_a_site_that_is_empty_or_not_there(write: Callable[[str], Path], tmp_path: Path) -> None:
+def test_an_empty_or_missing_site_file(write: Callable[[str], Path], tmp_path: Path) -> None:
     assert read_site(write("")) == Site()
     with pytest.raises(InputError, match="FACET_RESOURCES: .*nowhere cannot be read: No such file"):
         read_site(tmp_path / "nowhere")

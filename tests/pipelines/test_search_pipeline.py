@@ -49,7 +49,7 @@ def search_config(name: str, *parameters: str) -> SearchConfig:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_the_predecessors_searches_have_configs(name: str) -> None:
+def test_the_searches_of_other_projects_have_configs(name: str) -> None:
     """The same spaces, ten epochs of EfficientNet-B3 at 300 x 300, TPE, macro F1 of unseen persons."""
     config = search_config(name)
     assert (config.label_space, config.space) == SPACES[name]
@@ -76,7 +76,7 @@ def test_the_search_on_the_drawn_faces_is_small() -> None:
         ),
         (
             "space: {learning_rate: {uniform: [2, 1]}}",
-            "space.learning_rate = {'uniform': [2, 1]}: a range goes from its",
+            "space.learning_rate = {'uniform': [2, 1]}: the lower end of a ",
         ),
         (
             "space: {optimiser: [SGD]}",
@@ -100,9 +100,9 @@ def test_the_search_on_the_drawn_faces_is_small() -> None:
         ),
         ("space: {epochs.more: [1]}", "space.epochs.more = 1: 'epochs.more': 'epochs' is 30, which has no entries"),
         ("space: {model: [resnet18, resnet19]}", "space.model = 'resnet19': "),
-        ("space: {optimizer: [SGD], optimizer.sam: [null]}", "space.optimizer.sam = [None]: lies within optimizer, wh"),
+        ("space: {optimizer: [SGD], optimizer.sam: [null]}", "space.optimizer.sam = [None]: is within optimizer, wh"),
         ("method: gird", "method = 'gird': unknown name, did you mean 'grid'?; known: grid, random, tpe"),
-        ("method: grid", "method = 'grid': space.learning_rate: a grid needs values it can count"),
+        ("method: grid", "method = 'grid': space.learning_rate: a grid needs a choice or an int range"),
         (
             "{method: grid, trials: 5, space: {epochs: {int: [1, 6]}}}",
             "method = 'grid': the grid has 6 combinations and trials is 5: raise trials",
@@ -180,7 +180,7 @@ def test_a_cluster_takes_the_best_training_from_the_cache(spec: dict[str, Any]) 
     }
 
 
-def test_every_round_sees_what_all_before_it_have_reached(spec: dict[str, Any]) -> None:
+def test_every_round_gets_the_outcomes_of_all_before_it(spec: dict[str, Any]) -> None:
     tasks = spec["root"]["dag"]["tasks"]
     names = ["suggest", *(f"suggest-{number}" for number in range(2, ROUNDS + 1)), "leaderboard"]
     for number, (before, name) in enumerate(itertools.pairwise(names), 1):

@@ -194,7 +194,7 @@ class TrainConfig(_Frozen):
         )
 
 
-def resolve_config(training: Mapping[str, Any], changes: Mapping[str, Any] = {}, **parameters: Any) -> TrainConfig:
+def resolve_config(training: Mapping[str, Any], changes: Mapping[str, Any] = {}, /, **parameters: Any) -> TrainConfig:
     """Override the entries of `training` by `parameters`, then by `changes` by dotted path, and validate the result.
 
     Raises InputError naming every wrong entry, its value and what was expected.

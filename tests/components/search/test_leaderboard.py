@@ -124,7 +124,7 @@ def test_the_chart_has_every_trial_in_order_and_the_best_so_far(tmp_path: Path) 
     assert [y for _, y in corners] == [heights[0], heights[0], heights[1], heights[1]]
 
 
-def test_what_mattered_is_told_from_the_scores(tmp_path: Path) -> None:
+def test_importances_follow_from_the_scores(tmp_path: Path) -> None:
     """The scores depend on the learning rate alone, and a little on the batch size."""
     outcomes = [
         outcome(at, 0.5 + at % 4 / 10 + at % 2 / 100, learning_rate=0.1 ** (1 + at % 4), batch_size=16 << (at // 4 % 2))
@@ -139,7 +139,7 @@ def test_what_mattered_is_told_from_the_scores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scores", [[0.5], [0.5, 0.6, 0.7], [0.5] * 6])
-def test_too_few_or_too_equal_trials_tell_nothing(tmp_path: Path, scores: list[float]) -> None:
+def test_too_few_or_equal_scores_give_no_importances(tmp_path: Path, scores: list[float]) -> None:
     found, page = rank(tmp_path, [outcome(at, score) for at, score in enumerate(scores)])
     assert found.importances == {}
     assert "Unknown: there are too few trials, or all scores are equal." in page

@@ -1,4 +1,4 @@
-"""The language of search spaces: what it means, and what is refused with which words."""
+"""The syntax of search spaces, and the messages about invalid ones."""
 
 import math
 from typing import Any
@@ -26,8 +26,8 @@ WHOLE: dict[str, Any] = {
         ({"loguniform": [1e-5, 1]}, None, (1e-5, 1)),
     ],
 )
-def test_a_dimension_is_read_as_a_pipeline_hands_it_over(value: Any, values: Any, ends: Any) -> None:
-    """All numbers come as floats; whole ones are whole numbers again."""
+def test_a_dimension_is_read_as_kfp_passes_it(value: Any, values: Any, ends: Any) -> None:
+    """All numbers arrive as floats; those without a fraction become integers again."""
     dimension = read_space({"key": value})["key"]
     assert repr(dimension.values) == repr(values)
     if ends:
@@ -39,25 +39,25 @@ def test_a_dimension_is_read_as_a_pipeline_hands_it_over(value: Any, values: Any
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({}, "space: there is nothing to search"),
+        ({}, "space: is empty"),
         ({"a": 3}, "space.a: choice = 3: Input should be a valid tuple"),
         ({"a": []}, "space.a: choice = []: Tuple should have at least 1 item"),
         ({"a": {"range": [1, 2]}}, "space.a: range = [1, 2]: unknown key; known: choice, int, loguniform, uniform"),
         ({"a": {}}, "space.a: expected exactly one of choice, uniform, loguniform and int"),
         ({"a": {"int": [1, 2], "choice": [1]}}, "space.a: expected exactly one of choice"),
-        ({"a": {"uniform": [2, 1]}}, "space.a: a range goes from its lower to its higher end, got 2.0 and 1.0"),
-        ({"a": {"uniform": [1, 1]}}, "space.a: a range goes from its lower to its higher end"),
+        ({"a": {"uniform": [2, 1]}}, "space.a: the lower end of a range must be below the upper one, got 2.0 and 1.0"),
+        ({"a": {"uniform": [1, 1]}}, "space.a: the lower end of a range must be below"),
         ({"a": {"uniform": [0, math.inf]}}, "space.a: uniform.1 = inf: Input should be a finite number"),
         ({"a": {"uniform": [1, 2, 3]}}, "space.a: uniform = [1, 2, 3]: Tuple should have at most 2 items"),
         ({"a": {"loguniform": [0, 1]}}, "space.a: loguniform.0 = 0: Input should be greater than 0"),
         ({"a": {"int": [1, 2.5]}}, "space.a: int.1 = 2.5: Input should be a valid integer"),
-        ({"a": [1, 1.0]}, "space.a: a value is there twice"),
-        ({"a": [{"x": 1, "y": 2}, {"y": 2.0, "x": 1}]}, "space.a: a value is there twice"),
-        ({"a.b": [1, 2], "a": [{}]}, "space.a.b: lies within a, which is searched itself"),
-        ({"a": [1], "a.b.c": [2]}, "space.a.b.c: lies within a, "),
+        ({"a": [1, 1.0]}, "space.a: a value is listed twice"),
+        ({"a": [{"x": 1, "y": 2}, {"y": 2.0, "x": 1}]}, "space.a: a value is listed twice"),
+        ({"a.b": [1, 2], "a": [{}]}, "space.a.b: is within a, which is searched itself"),
+        ({"a": [1], "a.b.c": [2]}, "space.a.b.c: is within a, "),
     ],
 )
-def test_what_is_not_in_the_language_is_refused(space: dict[str, Any], message: str) -> None:
+def test_an_invalid_space_is_reported(space: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         read_space(space)
     assert str(caught.value).startswith(message)
@@ -90,5 +90,5 @@ def test_no_more_trials_are_planned_than_there_are_combinations() -> None:
     assert planned(space, "random", 5) == planned(endless, "random", 5) == 5
     with pytest.raises(InputError, match="the grid has 16 combinations and trials is 15: raise trials, narrow"):
         planned(space, "grid", 15)
-    with pytest.raises(InputError, match=r"space\.x: a grid needs values it can count"):
+    with pytest.raises(InputError, match=r"space\.x: a grid needs a choice or an int range"):
         planned(endless, "grid", 15)

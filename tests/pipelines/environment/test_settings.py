@@ -24,7 +24,7 @@ def test_folders(environment: dict[str, str], home: str, runs: str) -> None:
     assert (settings.home, settings.runs) == (Path(home), Path(runs))
 
 
-def test_a_dotenv_file_speaks_where_the_environment_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_dotenv_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         # Set and deleted, so that what the file brings in is taken back at the end.
         monkeypatch.setenv(name, "")
@@ -36,5 +36,5 @@ def test_a_dotenv_file_speaks_where_the_environment_is_silent(tmp_path: Path, mo
     assert load_settings(tmp_path / "elsewhere").kfp_namespace == "file", "the steps inherit what the file said"
 
 
-def test_the_token_is_never_shown() -> None:
+def test_the_token_is_not_in_the_repr() -> None:
     assert "s3cret" not in repr(Settings.from_environment({"KFP_TOKEN": "s3cret"}))

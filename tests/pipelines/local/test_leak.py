@@ -1,4 +1,4 @@
-"""mask 75: one model under an image-level and a person-level split, both scores side by side."""
+"""One model under an image-level and a person-level split, both scores side by side."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ TINY = ClassificationConfig(
 )
 
 
-def test_a_split_by_image_pretends_more_than_new_people_get(tmp_path: Path) -> None:
+def test_a_split_by_image_scores_higher_than_one_by_person(tmp_path: Path) -> None:
     settings = Settings.from_environment({"FACET_HOME": str(tmp_path / "home")})
     said: list[str] = []
     result = leak_experiment(TINY, settings, persons=24, show=said.append)

@@ -1,4 +1,4 @@
-"""A whole search on this machine: real KFP runner, real S3, real MLflow (mask 44)."""
+"""A whole search on this machine: real KFP runner, real S3, real MLflow."""
 
 import os
 from pathlib import Path

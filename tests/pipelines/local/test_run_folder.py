@@ -1,4 +1,4 @@
-"""Run folders are numbered, never overwritten, laid out as a cluster's launcher does (mask 15, emotion 47)."""
+"""Run folders are numbered, never overwritten, with the layout of a cluster's launcher."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ def test_many_at_once_never_share_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "-a", "a\n"])
-def test_names_that_are_no_folder_names(tmp_path: Path, name: str) -> None:
+def test_invalid_folder_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="use letters"):
         make_run_folder(tmp_path, name)
 
