@@ -36,7 +36,7 @@ def train_classifier(
         metrics: Loss, accuracy and macro F1 of the best epoch.
         label_space: What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, heads side by side
             as gender+age, or attribute:class_a,class_b.
-        model: The network: a preset, a classifier of torchvision by its name, base, or package.module:name.
+        model: A torchvision classifier, one of our networks, package.module:name, or a recipe.
         epochs: Passes over the train split.
         batch_size: Faces in a training step.
         learning_rate: Peak of the learning rate.

@@ -17,8 +17,8 @@ class TrainingParameters(ModelParameters):
 
     model: str = Field(
         default=_TRAIN.model,
-        description="The network: a preset such as EfficientNetB3MSD, a torchvision classifier, small_resnet, base or "
-        "poster_v2, or package.module:name.",
+        description="The network: a torchvision classifier, small_resnet, base, gabor_ensemble or poster_v2, "
+        "package.module:name, or a recipe of an earlier project such as EfficientNetB3MSD.",
     )
     epochs: int = Field(default=_TRAIN.epochs, description="Passes over the training faces, in a search of each trial.")
     batch_size: int = Field(default=_TRAIN.batch_size, description="Faces in a training step.")

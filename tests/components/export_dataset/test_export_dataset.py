@@ -100,7 +100,7 @@ def test_lists_are_disjoint_or_refused(tmp_path):
     [
         ({"layout": "voc"}, "unknown layout 'voc'; known: coco, yolo_detection, yolo_classification, profile_lists"),
         ({"label_space": "hats"}, "unknown label space 'hats'"),
-        ({"options": {"unsplit": "val"}}, "'unsplit'"),
+        ({"options": {"unsplit": "val"}}, "unsplit = 'val': unknown name"),
         ({"options": {"unplit": "skip"}}, "unplit = 'skip': unknown key, did you mean 'unsplit'.*known: unsplit"),
         ({"label_space": "mask"}, "no image to export as coco.*'unlabeled': 21"),
     ],

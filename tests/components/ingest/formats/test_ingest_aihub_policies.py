@@ -131,5 +131,5 @@ def test_a_folder_that_disagrees_with_the_label(aihub, policy, kept, reasons):
     "options", [{"label_policy": "vote"}, {"min_votes": 0}, {"min_votes": 4}, {"box_policy": "mean"}, {"folder": "x"}]
 )
 def test_wrong_options_are_named(aihub, options):
-    with pytest.raises(InputError, match=f"'{next(iter(options))}'"):
+    with pytest.raises(InputError, match=f"{next(iter(options))} = "):
         aihub({}, **options)

@@ -152,10 +152,10 @@ def test_quotes_byte_order_mark_and_names_of_other_languages(read):
         (
             "path\na.jpg\n",
             {"colums": {}},
-            "colums = {}: unknown key, did you mean 'columns'.*known: box_format, .*columns, .*manifest",
+            "colums = {}: unknown key, did you mean 'columns'.*known: box_format, box_frame, columns, labels, manifest",
         ),
         ("path\na.jpg\n", {"columns": {"group": "g"}}, "columns.group = 'g': unknown key"),
-        ("path\na.jpg\n", {"columns": {"box": ["x", "y"]}}, "'columns.box"),
+        ("path\na.jpg\n", {"columns": {"box": ["x", "y"]}}, "columns.box.* = "),
         ("path\na.jpg\n", {"box_format": "yolo"}, "box_format = 'yolo': "),
     ],
 )

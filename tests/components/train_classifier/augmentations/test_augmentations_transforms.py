@@ -113,7 +113,7 @@ def test_wrong_steps_are_refused(step: dict[str, Any], parts: list[str]) -> None
 @pytest.mark.parametrize(
     ("name", "arguments", "parts"),
     [
-        ("ShiftScaleRotate", {"rotation": 3}, ["rotation", "shift, scale, rotate"]),
+        ("ShiftScaleRotate", {"rotation": 3}, ["rotation", "rotate, scale, shift"]),
         ("ShiftScaleRotate", {"scale": -1.0}, ["scale"]),
         ("ShiftScaleRotate", {"scale": [-1.0, 0]}, ["scale", "-0.9"]),
         ("ShiftScaleRotate", {"rotate": "much"}, ["rotate", "much"]),
