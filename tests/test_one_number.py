@@ -22,10 +22,12 @@ from components.train_classifier.data.loader import FaceDataset
 from components.train_classifier.data.samples import select_faces
 from components.train_classifier.train import train
 from pipelines.samples.profiles import draw_sample
-from serving.runtime.image.file import read_header
-from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, crop_rect, decode_crop_resize, decode_rect_resize
-from serving.runtime.predictor import load_model
+from serving.runtime.image.crop import crop_rect
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
+from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
+from serving.runtime.load import load_model
 from serving.server.http.app import create_app
+from serving.server.repository import ModelRepository
 from serving.server.state import ServerState
 
 TOLERANCE = 1e-3
@@ -66,7 +68,9 @@ def build(folder: Path, raw: Path) -> None:
 def test_checkpoint_table_and_endpoint_agree(folder: Path) -> None:
     checkpoint = load_checkpoint(folder / "checkpoints" / "best.pt")
     network = checkpoint.network()
-    client = TestClient(create_app(ServerState(max_body=2**20, model=load_model(str(folder / "model")))))
+    client = TestClient(
+        create_app(ServerState(max_body=2**20, models=ModelRepository(load_model(str(folder / "model")))))
+    )
     faces = {image.file_name: image.faces[0] for image in read_annotations(folder / "split").images}
     with (folder / "predictions").open(newline="") as table:
         rows = list(csv.DictReader(table))
@@ -107,7 +111,7 @@ def test_a_preset_that_cuts_a_fixed_part_is_trained_judged_and_served_on_the_sam
         load_checkpoint(tmp_path / "checkpoints" / "best.pt").network(),
         load_model(str(tmp_path / "model")),
     )
-    client = TestClient(create_app(ServerState(max_body=2**20, model=model)))
+    client = TestClient(create_app(ServerState(max_body=2**20, models=ModelRepository(model))))
     labels = model.card.heads[0].labels
     content = read_annotations(folder / "split")
     faces = select_faces(content, label_space("mask"), "test").labeled

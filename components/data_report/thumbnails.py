@@ -10,7 +10,8 @@ from components.shared.dataset.annotations import Box, Image
 from components.shared.dataset.archive import ImageArchive
 from serving.runtime.card import InputSize
 from serving.runtime.errors import InputError
-from serving.runtime.image.preprocess import Rect, decode_rect_resize
+from serving.runtime.image.crop import Rect
+from serving.runtime.image.preprocess import decode_rect_resize
 
 SIDE = 120
 """Longest side in pixels."""

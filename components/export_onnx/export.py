@@ -15,11 +15,11 @@ import torch
 
 from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from components.shared.models.network import HeadProbabilities
-from serving.runtime.card import INPUT_NAME, ModelCard, PseudoLabels
+from serving.runtime.card import INPUT_NAME, ClassificationCard, PseudoLabels
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_folder
+from serving.runtime.registry import MODEL_FILE
 
-MODEL_FILE = "model.onnx"
 TOLERANCE = 1e-4
 _PARITY_BATCHES = (1, 5)
 _LIBRARIES = ("onnx", "onnxscript", "torch", "torchvision")
@@ -104,10 +104,10 @@ def _quiet(*loggers: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def make_card(source: Checkpoint, name: str) -> ModelCard:
+def make_card(source: Checkpoint, name: str) -> ClassificationCard:
     """Return the model card of `source` with the name `name`."""
     pseudo = source.config.get("pseudo_labels", {})
-    return ModelCard(
+    return ClassificationCard(
         name=name,
         label_space=source.label_space,
         heads=source.heads,
@@ -122,7 +122,7 @@ def make_card(source: Checkpoint, name: str) -> ModelCard:
     )
 
 
-def max_difference(module: HeadProbabilities, data: bytes, card: ModelCard) -> float:
+def max_difference(module: HeadProbabilities, data: bytes, card: ClassificationCard) -> float:
     """Return the largest absolute difference of probabilities between torch and ONNX Runtime on random images."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)

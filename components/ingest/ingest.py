@@ -29,8 +29,8 @@ from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.image.file import Header, read_header
-from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, decode
+from serving.runtime.image.decode import decode
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
 from serving.runtime.storage import is_s3
 
 _log = logging.getLogger(__name__)

@@ -1,10 +1,10 @@
-"""The exported model over every face of a split, through the code that serves it."""
+"""Prediction of every face of a split, with the exported model and the code that serves it."""
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.progress import progress
-from serving.runtime.card import ModelCard
+from serving.runtime.card import ClassificationCard
 from serving.runtime.cpus import usable_cpus
-from serving.runtime.errors import ImageError, InputError, NotFoundError
+from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.preprocess import decode_crop_resize
-from serving.runtime.predictor import Predictor
+from serving.runtime.load import load_model
+from serving.runtime.ordered_map import ordered_map
+from serving.runtime.output import check_output
 
 SPLITS = ("test", "val", "train", "all")
 _AHEAD = 2
@@ -62,7 +64,7 @@ def predict(
     decoded by threads while the model computes.
 
     Args:
-        model: folder with `model.onnx`, or the file itself.
+        model: folder with `model.onnx`, or the file itself; a classifier.
         images: folder with the image archives.
         annotations: COCO JSON with the faces.
         output: the CSV to write.
@@ -73,46 +75,42 @@ def predict(
 
     Raises:
         InputError: the split is unknown or has no face, images are missing from the archive, the
-            model does not fit its label space, or too many faces failed.
+            model is no classifier of its label space, or too many faces failed.
+        StorageError: there is no model.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    if output.resolve() == annotations.resolve():
-        raise InputError(f"{output}: the output would replace the annotations; name another file")
-    predictor = Predictor(_model_file(model))
-    space = _label_space(predictor.card)
+    check_output(output, model, images, annotations)
+    predictor = load_model(str(model))
+    card = predictor.card
+    if not isinstance(card, ClassificationCard):
+        raise InputError(f"{model}: a model of task '{card.task}'; this step predicts with classifiers")
+    space = _label_space(card)
     archive = ImageArchive(images)
-    faces = _chosen_faces(read_annotations(annotations), split)
+    faces = _faces_of_split(read_annotations(annotations), split)
     _check_present(archive, faces)
 
     kept: list[PredictedFace] = []
     failed: list[tuple[PredictedFace, _Failure]] = []
     parts: dict[str, list[NDArray[np.float32]]] = {head.name: [] for head in space.heads}
-    batches = _crop_batches(archive, faces, predictor.card, batch_size, workers or usable_cpus())
+    batches = _crop_batches(archive, faces, card, batch_size, workers or usable_cpus())
     for batch in progress(batches, "predict", -(-len(faces) // batch_size)):
         good = [(face, crop) for face, crop in batch if not isinstance(crop, _Failure)]
         failed += [(face, crop) for face, crop in batch if isinstance(crop, _Failure)]
         if not good:
             continue
         kept += [face for face, _ in good]
-        for name, probabilities in predictor.probabilities(np.stack([crop for _, crop in good])).items():
+        for name, probabilities in predictor.infer(np.stack([crop for _, crop in good])).items():
             parts[name].append(probabilities)
-    _judge(failed, max_failed, len(faces))
+    _check_failures(failed, max_failed, len(faces))
     heads = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    table = Predictions(tuple(kept), heads, space, predictor.card.name, predictor.sha256[:12])
+    table = Predictions(tuple(kept), heads, space, predictor.name, predictor.version)
     write_predictions(table, output)
     reasons = Counter(failure.reason for _, failure in failed)
     return PredictReport(len(kept), len({face.image_id for face in kept}), dict(sorted(reasons.items())))
 
 
-def _model_file(model: Path) -> Path:
-    file = model / "model.onnx" if model.is_dir() else model
-    if not file.is_file():
-        raise NotFoundError(f"{file}: no such file; pass the folder that export_onnx wrote")
-    return file
-
-
-def _label_space(card: ModelCard) -> LabelSpace:
+def _label_space(card: ClassificationCard) -> LabelSpace:
     space = label_space(card.label_space)
     if space.heads != card.heads:
         ours, theirs = ([(head.name, head.labels) for head in heads] for heads in (space.heads, card.heads))
@@ -120,8 +118,8 @@ def _label_space(card: ModelCard) -> LabelSpace:
     return space
 
 
-def _chosen_faces(annotations: Annotations, split: str) -> list[PredictedFace]:
-    """The faces of a split in the order of image id and face id."""
+def _faces_of_split(annotations: Annotations, split: str) -> list[PredictedFace]:
+    """Return the faces of a split in the order of image id and face id."""
     if split not in SPLITS:
         raise InputError(f"unknown split '{split}'; known: {', '.join(SPLITS)}; present: {_present(annotations)}")
     pairs: list[tuple[Image, Face]] = [
@@ -137,7 +135,7 @@ def _present(annotations: Annotations) -> str:
     counts: Counter[str] = Counter()
     for image in annotations.images:
         counts[image.split or "no split"] += len(image.faces)
-    return ", ".join(f"{name} {count} faces" for name, count in sorted(counts.items())) or "no image at all"
+    return ", ".join(f"{name} {count} faces" for name, count in sorted(counts.items())) or "no images"
 
 
 def _check_present(archive: ImageArchive, faces: Sequence[PredictedFace]) -> None:
@@ -151,9 +149,9 @@ def _check_present(archive: ImageArchive, faces: Sequence[PredictedFace]) -> Non
 
 
 def _crop_batches(
-    archive: ImageArchive, faces: Sequence[PredictedFace], card: ModelCard, batch_size: int, workers: int
+    archive: ImageArchive, faces: Sequence[PredictedFace], card: ClassificationCard, batch_size: int, workers: int
 ) -> Iterator[list[tuple[PredictedFace, _Crop]]]:
-    """Decode in threads, `_AHEAD` batches before the one that is handed out."""
+    """Yield faces with their pixels in batches; threads decode `_AHEAD` batches before the current one."""
 
     def crop(face: PredictedFace) -> _Crop:
         data = archive.read(face.path)
@@ -164,26 +162,18 @@ def _crop_batches(
         except InputError as error:
             return _Failure("box", str(error))
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        waiting: deque[list[tuple[PredictedFace, Future[_Crop]]]] = deque()
-        try:
-            for start in range(0, len(faces), batch_size):
-                waiting.append([(face, pool.submit(crop, face)) for face in faces[start : start + batch_size]])
-                if len(waiting) > _AHEAD:
-                    yield [(face, future.result()) for face, future in waiting.popleft()]
-            while waiting:
-                yield [(face, future.result()) for face, future in waiting.popleft()]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    crops = ordered_map(crop, faces, workers=workers, ahead=_AHEAD * batch_size)
+    while batch := list(islice(crops, batch_size)):
+        yield batch
 
 
-def _judge(failed: Sequence[tuple[PredictedFace, _Failure]], max_failed: int, total: int) -> None:
-    """Fail the step above the threshold, otherwise log what was left out."""
+def _check_failures(failed: Sequence[tuple[PredictedFace, _Failure]], max_failed: int, total: int) -> None:
+    """Raise InputError above the threshold, otherwise log the faces that are left out."""
     if not failed:
         return
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(Counter(f.reason for _, f in failed).items()))
     examples = "; ".join(f"{face.path}: {failure.message}" for face, failure in failed[:_EXAMPLES])
-    found = f"{len(failed)} of {total} faces could not be predicted ({reasons}), such as {examples}"
+    message = f"{len(failed)} of {total} faces could not be predicted ({reasons}), such as {examples}"
     if len(failed) > max_failed or len(failed) == total:
-        raise InputError(f"{found}; repair or remove these images, or allow so many with max_failed={len(failed)}")
-    _log.warning("%s", found)
+        raise InputError(f"{message}; repair or remove these images, or allow so many with max_failed={len(failed)}")
+    _log.warning("%s", message)

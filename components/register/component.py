@@ -15,7 +15,7 @@ def register(model: Input[Model], name: str, metrics_json: str, run_id: str = ""
     Args:
         model: Folder with model.onnx.
         name: Name of the model in the registry.
-        metrics_json: Scalar metrics as a JSON object, as evaluate gives them out.
+        metrics_json: Scalar metrics as a JSON object, as evaluate returns them.
         run_id: MLflow run that trained the model; empty opens one.
 
     Returns:

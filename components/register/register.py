@@ -1,4 +1,4 @@
-"""Exported models in MLflow's registry: every one a version, one of them the champion."""
+"""Registration of exported models in MLflow's registry, and promotion of a version to an alias."""
 
 import hashlib
 import json
@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from components.register.package import package
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, mlflow_client, open_run, resume_run, tracking_is_on
-from serving.runtime.card import ModelCard
+from serving.runtime.card import ClassificationCard, ModelCard
 from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
+from serving.runtime.registry import MODEL_FILE, fetch_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
-_FILE = "model.onnx"
+_MODEL_TYPES = {"classification": "classifier", "detection": "detector"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class Registration:
 def register(model: Path, *, name: str, metrics: Mapping[str, float] | None = None, run_id: str = "") -> Registration:
     """Register an exported model as a new version of `name` and give it the alias `candidate`.
 
-    The version is linked to the run and carries the run's parameters, the metrics, and the facts
-    of the model card as tags. Its file is downloaded again and compared with the exported one
+    The version is linked to the run and has the run's parameters, the metrics, and entries of the model card as
+    tags. Its file is downloaded again and compared with the exported one
     before the alias moves. The same bytes registered twice are two versions.
 
     Args:
@@ -50,19 +52,18 @@ def register(model: Path, *, name: str, metrics: Mapping[str, float] | None = No
 
     Raises:
         InputError: no tracking server is configured, or the file is not a model that can be served.
-        NotFoundError: there is no such file or run.
-        StorageError: the registered file differs from the exported one; its version is removed.
+        NotFoundError: there is no such run.
+        StorageError: there is no model, or the registered file differs from the exported one; then the version is
+            removed.
     """
     _check_registry(name)
-    file = model / _FILE if model.is_dir() else model
-    if not file.is_file():
-        raise NotFoundError(f"{file}: no such file; pass the folder that export_onnx wrote")
-    exported = Predictor(file)
+    content = fetch_model(str(model)).content
+    exported = open_model(content, source=str(model))
     if run_id:
-        return _register(file, exported, name, metrics or {}, resume_run(run_id).run_id)
+        return _register(content, exported, name, metrics or {}, resume_run(run_id).run_id)
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
     with open_run(experiment, run_name=f"register {name}") as run:
-        return _register(file, exported, name, metrics or {}, run.run_id)
+        return _register(content, exported, name, metrics or {}, run.run_id)
 
 
 def promote(name: str, version: str, alias: str = CHAMPION) -> str:
@@ -86,7 +87,7 @@ def promote(name: str, version: str, alias: str = CHAMPION) -> str:
 
 
 def read_metrics(text: str) -> dict[str, float]:
-    """Read the JSON object that `evaluate` gives out. Raises InputError on anything else than names and numbers."""
+    """Read the JSON object that `evaluate` returns. Raises InputError for anything but names and numbers."""
     try:
         values = json.loads(text)
     except ValueError as error:
@@ -107,12 +108,14 @@ def _check_registry(name: str) -> None:
         raise InputError(f"'{name}' cannot name a model: expected text without / : and @")
 
 
-def _register(file: Path, exported: Predictor, name: str, metrics: Mapping[str, float], run_id: str) -> Registration:
+def _register(
+    content: bytes, exported: Predictor, name: str, metrics: Mapping[str, float], run_id: str
+) -> Registration:
     from mlflow.exceptions import MlflowException
 
     client = mlflow_client()
-    tags = _tags(exported.card, exported.sha256, metrics)
-    model_id = _log_model(client, file, exported.card, tags, metrics, run_id)
+    tags = _tags(exported, metrics)
+    model_id = _log_model(client, content, exported.card, tags, metrics, run_id)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -131,37 +134,40 @@ def _register(file: Path, exported: Predictor, name: str, metrics: Mapping[str, 
     return Registration(name, version, run_id, exported.sha256)
 
 
-def _tags(card: ModelCard, sha256: str, metrics: Mapping[str, float]) -> dict[str, str]:
-    facts = {
-        "sha256": sha256,
-        "label_space": card.label_space,
+def _tags(exported: Predictor, metrics: Mapping[str, float]) -> dict[str, str]:
+    card = exported.card
+    tags = {
+        "sha256": exported.sha256,
         "dataset_digest": card.dataset_digest,
         "training_digest": card.training_digest,
         "input": f"{card.input.height}x{card.input.width}",
         "leaks": str(card.leaks).lower(),
     }
-    return {**facts, **{f"metrics.{key}": repr(float(value)) for key, value in sorted(metrics.items())}}
+    if isinstance(card, ClassificationCard):
+        tags["label_space"] = card.label_space
+    return {**tags, **{f"metrics.{key}": repr(float(value)) for key, value in sorted(metrics.items())}}
 
 
 def _log_model(
     client: "MlflowClient",
-    file: Path,
+    content: bytes,
     card: ModelCard,
     tags: dict[str, str],
     metrics: Mapping[str, float],
     run_id: str,
 ) -> str:
-    """Log the model with its run's parameters and the metrics; returns its id."""
+    """Log the model with its run's parameters and the metrics; return its id."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 
     run = client.get_run(run_id)
     params: dict[str, Any] = run.data.params
+    kind = _MODEL_TYPES[card.task]
     logged = client.create_logged_model(
-        run.info.experiment_id, name="model", source_run_id=run_id, tags=tags, params=params, model_type="classifier"
+        run.info.experiment_id, name="model", source_run_id=run_id, tags=tags, params=params, model_type=kind
     )
     try:
         with tempfile.TemporaryDirectory() as folder:
-            package(file, card, Path(folder, "model"), logged, run_id)
+            package(content, card, Path(folder, "model"), logged, run_id)
             client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
     except BaseException:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
@@ -174,10 +180,10 @@ def _log_model(
 
 
 def _registered_sha256(name: str, version: str) -> str:
-    """Download the version's file through the registry and digest it."""
+    """Download the version's file from the registry and return its sha256."""
     from mlflow.artifacts import download_artifacts
 
     with tempfile.TemporaryDirectory() as folder:
-        path = download_artifacts(artifact_uri=f"models:/{name}/{version}/{_FILE}", dst_path=folder)
+        path = download_artifacts(artifact_uri=f"models:/{name}/{version}/{MODEL_FILE}", dst_path=folder)
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,13 +1,19 @@
-"""The model card: the facts a `model.onnx` carries about itself, as JSON in its ONNX metadata."""
+"""Model cards: what a `model.onnx` says about itself, as JSON in its ONNX metadata; one type of card per task."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import from_json
 
 from serving.runtime.errors import InputError
+from serving.runtime.validation import explain
 
 METADATA_KEY = "facet_card"
 INPUT_NAME = "images"
+
+Shape = tuple[int | None, ...]
+"""Shape of an output without its batch axis; None for an axis that the graph decides."""
 
 
 class _Frozen(BaseModel):
@@ -39,7 +45,7 @@ def _has_area(frame: tuple[float, float, float, float]) -> tuple[float, float, f
 
 
 Frame = Annotated[tuple[Share, Share, Share, Share], AfterValidator(_has_area)]
-"""A fixed part of an upright picture: left, top, right, bottom as shares of its width and height."""
+"""A fixed part of an upright image: left, top, right, bottom as shares of its width and height."""
 
 WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
 
@@ -47,15 +53,27 @@ WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
 class CropRule(_Frozen):
     """What is cut from a photo, and how its JPEG is decoded.
 
-    The cut keeps the face box's center, takes the input's aspect ratio, is `scale` times as large as the smallest one
-    around the box, and clipped to the image. With a `frame` it is that part of every photo instead, wherever the
-    face is, stretched to the input. A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 and 1 at which the cut
+    The smallest rectangle of the input's aspect ratio around the face box is scaled about its center by `scale`: 1 is
+    a tight cut, more adds context, less cuts into the face. A cut smaller than a box that the image border truncates
+    is moved to cover as much of the box's visible part as it can; larger ones cover it anyway. The cut is clipped to
+    the image. Without a box it is the whole image. With a `frame` it is that part of every photo instead, wherever
+    the face is, stretched to the input. A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 and 1 at which the cut
     still measures `min_decode` times the input size on both sides.
     """
 
     scale: float = Field(default=1.3, ge=0.5, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
     frame: Frame | None = None
+
+
+class Letterbox(_Frozen):
+    """The whole photo, scaled to fit the input with its aspect ratio kept, on a background of one gray level.
+
+    It lies in the center of the input or in its top left corner.
+    """
+
+    background: int = Field(default=114, ge=0, le=255)
+    position: Literal["center", "top_left"] = "center"
 
 
 class Normalization(_Frozen):
@@ -66,58 +84,112 @@ class Normalization(_Frozen):
 
 
 class PseudoLabels(_Frozen):
-    """A training on faces without a label, with those that the network gave them itself (Lee, 2013).
+    """Training on unlabeled faces with pseudo-labels from the network itself (Lee, 2013).
 
-    `share` of each batch were such faces; their loss counted `weight` times at most.
+    `share` of each batch were such faces; the weight of their loss was at most `weight`.
     """
 
     share: float = Field(gt=0.0, lt=1.0)
     weight: float = Field(ge=0.0)
 
 
-class ModelCard(_Frozen):
-    """Everything serving needs to know about a classifier; validated when written and when read.
+class DetectionThresholds(_Frozen):
+    """Which candidate boxes are faces: lowest score, most IoU with a box of higher score, number per image."""
+
+    score: float = Field(default=0.5, ge=0.0, le=1.0)
+    nms_iou: float = Field(default=0.5, gt=0.0, le=1.0)
+    max_detections: int = Field(default=100, ge=1, le=10_000)
+
+
+class _GraphCard(_Frozen):
+    """What every card of an ONNX graph holds.
 
     What is None is left out of the JSON, so that an older version reads every card without what it does not know.
     """
 
     card_version: Literal[1] = 1
     name: str = Field(min_length=1)
-    task: Literal["classification"] = "classification"
-    label_space: str
-    heads: tuple[Head, ...] = Field(min_length=1)
     input: InputSize
-    crop: CropRule = CropRule()
-    normalization: Normalization
     leaks: bool = Field(description="trained on a split that has a person on both sides")
-    pseudo_labels: PseudoLabels | None = None
     versions: dict[str, str] = Field(description="library versions that made the graph")
     dataset_digest: str = Field(description="sha256 of the annotations the model was trained on")
     training_digest: str = Field(description="sha256 of the resolved training config and dataset digest")
 
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        names = [head.name for head in self.heads]
-        if len(set(names)) != len(names):
-            raise ValueError(f"head names must differ, got {names}")
-        return self
-
     def to_metadata(self) -> dict[str, str]:
-        """Return the card as ONNX metadata, which `from_metadata` reads."""
+        """Return the card as ONNX metadata; `read_card` reads the value."""
         return {METADATA_KEY: self.model_dump_json(exclude_none=True)}
 
-    @classmethod
-    def from_metadata(cls, metadata: dict[str, str], source: str) -> "ModelCard":
-        """Read the card from ONNX metadata; `source` names the file in errors.
 
-        Raises InputError when there is no card, or one that this version does not understand.
-        """
-        if METADATA_KEY not in metadata:
-            raise InputError(
-                f"{source}: the ONNX file has no '{METADATA_KEY}' metadata, so it is not a Facet model; "
-                "export it with the export_onnx step"
-            )
-        try:
-            return cls.model_validate_json(metadata[METADATA_KEY])
-        except ValidationError as error:
-            raise InputError(f"{source}: its model card is not valid for this version of Facet: {error}") from error
+class ClassificationCard(_GraphCard):
+    """A classifier of face crops: one output per head, its probabilities."""
+
+    task: Literal["classification"] = "classification"
+    label_space: str
+    heads: tuple[Head, ...] = Field(min_length=1)
+    crop: CropRule = CropRule()
+    normalization: Normalization
+    pseudo_labels: PseudoLabels | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _check_distinct("head names", [head.name for head in self.heads])
+        return self
+
+    @property
+    def outputs(self) -> dict[str, Shape]:
+        """Shapes of the graph's outputs, all float32, without the batch axis."""
+        return {head.name: (len(head.labels),) for head in self.heads}
+
+
+class DetectionCard(_GraphCard):
+    """A detector: A candidate boxes per image with a score per label, before thresholds and non-maximum suppression.
+
+    Boxes are left, top, right, bottom in input pixels, scores in 0..1; points are x, y in input pixels, one pair for
+    each name in `points`. The input has `color` channel order.
+    """
+
+    task: Literal["detection"] = "detection"
+    labels: tuple[str, ...] = Field(min_length=1)
+    points: tuple[str, ...] = ()
+    resize: Letterbox = Letterbox()
+    color: Literal["RGB", "BGR"] = "RGB"
+    thresholds: DetectionThresholds = DetectionThresholds()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _check_distinct("labels", self.labels)
+        _check_distinct("points", self.points)
+        return self
+
+    @property
+    def outputs(self) -> dict[str, Shape]:
+        """Shapes of the graph's outputs, all float32, without the batch axis."""
+        shapes: dict[str, Shape] = {"boxes": (None, 4), "scores": (None, len(self.labels))}
+        return shapes | ({"points": (None, len(self.points), 2)} if self.points else {})
+
+
+ModelCard = Annotated[ClassificationCard | DetectionCard, Field(discriminator="task")]
+_MODEL_CARD: TypeAdapter[ModelCard] = TypeAdapter(ModelCard)
+
+
+def read_card(text: str, source: str) -> ModelCard:
+    """Read a model card from JSON; one without a `task` describes a classifier. `source` names the file in errors.
+
+    Raises InputError for a card that this version does not understand; an unknown task lists the known ones.
+    """
+    try:
+        values = from_json(text)
+    except ValueError as error:
+        raise InputError(f"{source}: its model card is not valid JSON: {error}") from error
+    if isinstance(values, dict):
+        values.setdefault("task", "classification")
+    try:
+        return _MODEL_CARD.validate_python(values)
+    except ValidationError as error:
+        problems = explain(error)
+        raise InputError(f"{source}: its model card is not valid for this version of Facet: {problems}") from error
+
+
+def _check_distinct(name: str, values: Sequence[str]) -> None:
+    if len(set(values)) != len(values):
+        raise ValueError(f"{name} must differ, got {list(values)}")

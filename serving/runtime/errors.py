@@ -1,12 +1,12 @@
-"""Errors a user can mend. Their text names the thing, what was expected and what to do."""
+"""User-facing errors. The message names the file, field or parameter, what was expected and what to do."""
 
 
 class InputError(ValueError):
-    """A parameter, file or request is wrong; the message says which and how to mend it."""
+    """A parameter, file or request is wrong; the message says which and what to do."""
 
 
 class NotFoundError(InputError):
-    """Something that was named does not exist: a model, a version, a file."""
+    """A model, version or file does not exist."""
 
 
 class ImageError(InputError):
@@ -23,3 +23,7 @@ class ImageError(InputError):
 
 class StorageError(OSError):
     """A storage location cannot be used: bucket, key, credentials or endpoint."""
+
+
+class NotReadyError(RuntimeError):
+    """A model is still loading; the request may be sent again later."""

@@ -37,6 +37,17 @@ def problems_of(
             yield Problem(path + inner, item["input"], _message(dict(item), inner, model, hidden))
 
 
+def explain(error: ValidationError) -> str:
+    """Return the first three problems as `path: message`, each at most 200 letters."""
+    lines = []
+    for item in error.errors(include_url=False, include_input=False)[:3]:
+        message = item["msg"]
+        if item["type"] == "union_tag_invalid":
+            message = "unknown {discriminator} '{tag}'; known: {expected_tags}".format(**item["ctx"])
+        lines.append(f"{'.'.join(map(str, item['loc'])) or 'body'}: {message}"[:200])
+    return "; ".join(lines)
+
+
 def _message(item: Mapping[str, Any], path: tuple[str, ...], model: type[BaseModel], hidden: Collection[str]) -> str:
     if item["type"] == "extra_forbidden":
         offered = set(known_fields(model, path[:-1])) - (set(hidden) if len(path) == 1 else set())

@@ -1,13 +1,15 @@
-"""What Prometheus reads: requests by endpoint and status, how long they took, and which model is served."""
+"""Prometheus metrics: requests by endpoint and status, their durations, and the served models."""
+
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-# From a tiny model on an idle CPU to the patience of a client, in seconds.
+# Seconds, from a tiny model on an idle CPU to the timeout of a client.
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Metrics:
-    """The figures of one server, with those of its process (memory, CPU, open files)."""
+    """The metrics of one server, with those of its process (memory, CPU, open files)."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -24,29 +26,29 @@ class Metrics:
             "facet_requests_in_progress", "Requests that wait or compute", ["endpoint"], registry=self._registry
         )
         self._ready = Gauge("facet_ready", "1 while the server wants requests, else 0", registry=self._registry)
-        self._model = Gauge("facet_model_info", "1 for the loaded model", ["name", "version"], registry=self._registry)
+        self._model = Gauge("facet_model_info", "1 for each loaded model", ["name", "version"], registry=self._registry)
 
     def begin(self, path: str) -> None:
-        """Note that a request for this path has come."""
+        """Count a request for this path as in progress."""
         self._in_progress.labels(_endpoint(path)).inc()
 
     def end(self, path: str, status: int, seconds: float) -> None:
-        """Note that the request was answered."""
+        """Count an answered request."""
         endpoint = _endpoint(path)
         self._in_progress.labels(endpoint).dec()
         self._requests.labels(endpoint, str(status)).inc()
         self._seconds.labels(endpoint).observe(seconds)
 
-    def text(self, *, ready: bool, model: tuple[str, str] | None) -> bytes:
-        """Give everything in Prometheus' text format; `model` is the name and version of what is loaded."""
+    def text(self, *, ready: bool, models: Iterable[tuple[str, str]]) -> bytes:
+        """Return all metrics in Prometheus' text format; `models` are the names and versions of what is loaded."""
         self._ready.set(ready)
-        if model:
-            self._model.labels(*model).set(1)
+        for name, version in models:
+            self._model.labels(name, version).set(1)
         return generate_latest(self._registry)
 
 
 def _endpoint(path: str) -> str:
-    """Give a request's label; paths themselves are the callers' choice and would make series without end."""
+    """Return a request's label; with the path itself, callers could create any number of time series."""
     if path == "/predict":
         return "predict"
     return "infer" if path.startswith("/v2/models/") and path.endswith("/infer") else "other"

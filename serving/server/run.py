@@ -12,8 +12,9 @@ from types import FrameType
 
 import uvicorn
 
-from serving.runtime.predictor import load_model
+from serving.runtime.load import load_model
 from serving.server.http.app import create_app
+from serving.server.repository import ModelRepository
 from serving.server.state import ServerState
 
 # After a stop signal: how long requests in flight may take, and then how long their connections may stay open.
@@ -24,9 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve a model until a stop signal; give the exit code.
+    """Serve models until a stop signal and return the exit code.
 
-    Exit codes: 0 after SIGTERM or SIGINT with all requests answered; 1 when the port cannot be opened; 2 when the
+    Exit codes: 0 after SIGTERM or SIGINT with all requests answered; 1 when the port cannot be opened; 2 when a
     model cannot be loaded or an option is wrong.
     """
     options = _parse(arguments)
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
-    state = ServerState(max_body=options.max_body_mib * 2**20)
+    models = ModelRepository(expected=len(options.model))
+    state = ServerState(max_body=options.max_body_mib * 2**20, models=models)
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     # A daemon: a stop signal need not wait for a slow download.
@@ -51,20 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve a model over HTTP.")
+    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve models over HTTP.")
     environment = os.environ
     parser.add_argument(
         "--model",
-        default=environment.get("FACET_MODEL_URI"),
-        help="file, folder, s3://bucket/path, models:/name@alias or models:/name/version (FACET_MODEL_URI)",
+        action="append",
+        help="file, folder, s3://bucket/path, models:/name@alias or models:/name/version; repeatable, the first one is "
+        "the default (FACET_MODEL_URI, one a line)",
     )
-    parser.add_argument("--name", help="name to serve the model under; its own by default")
+    parser.add_argument("--name", help="name to serve a single model under; its own by default")
     parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")
     parser.add_argument("--port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)")
     parser.add_argument("--max-body-mib", type=_positive, default=16, help="largest request body in MiB")
     options = parser.parse_args(arguments)
+    options.model = list(filter(None, options.model or environment.get("FACET_MODEL_URI", "").splitlines()))
     if not options.model:
         parser.error("no model: give --model or set FACET_MODEL_URI")
+    if options.name and len(options.model) > 1:
+        parser.error("--name goes with a single model")
     return options
 
 
@@ -85,18 +91,19 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
-def _load(state: ServerState, uri: str, name: str | None, address: str) -> None:
-    try:
-        model = load_model(uri, name=name)
-    except Exception as error:  # whatever it is, the server ends with one line about it
-        state.failure = " ".join(str(error).split()) or type(error).__name__
-        return
-    state.model = model
-    _log.info("serving %s version %s on %s", model.name, model.version, address)
+def _load(state: ServerState, uris: list[str], name: str | None, address: str) -> None:
+    for uri in uris:
+        try:
+            model = load_model(uri, name=name)
+            state.models.add(model)
+        except Exception as error:  # whatever it is, the server ends with one line about it
+            state.failure = " ".join(str(error).split()) or type(error).__name__
+            return
+        _log.info("serving %s version %s on %s", model.name, model.version, address)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that answers what is in flight after a stop signal, and that stops when the model cannot be loaded."""
+    """uvicorn that answers what is in flight after a stop signal, and that stops when a model cannot be loaded."""
 
     def __init__(self, state: ServerState) -> None:
         super().__init__(

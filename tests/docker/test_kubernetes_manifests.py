@@ -15,8 +15,9 @@ from docker_files import DOCKER, KUBERNETES, Overlay, pod_specs
 from components import container_images
 from pipelines.classification import ClassificationConfig
 from pipelines.resources import SECRET_KEYS
-from serving.runtime.predictor import Predictor
+from serving.runtime.load import open_model
 from serving.server.http.app import create_app
+from serving.server.repository import ModelRepository
 from serving.server.run import CLOSE_S, DRAIN_S, _parse
 from serving.server.state import ServerState
 
@@ -247,7 +248,7 @@ def test_the_endpoint_stands_the_same_in_three_places(overlays: dict[str, Overla
 
 
 def test_the_server_takes_the_arguments_and_answers_the_probes(overlay: Overlay, model_file: Path) -> None:
-    state = ServerState(max_body=1, model=Predictor(model_file, threads=1))
+    state = ServerState(max_body=1, models=ModelRepository(open_model(model_file, threads=1)))
     routes = {getattr(route, "path", "") for route in create_app(state).routes}
     for name, spec in pod_specs(overlay):
         for container in spec["containers"]:

@@ -10,8 +10,9 @@ from docker_files import KUBERNETES
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from serving.runtime.predictor import Predictor
+from serving.runtime.load import open_model
 from serving.server.http.app import create_app
+from serving.server.repository import ModelRepository
 from serving.server.state import ServerState
 
 MONITORING = KUBERNETES / "base" / "monitoring"
@@ -61,7 +62,9 @@ def test_what_an_expression_names() -> None:
 @pytest.fixture(scope="module")
 def shown(model_file: Path) -> dict[str, set[str]]:
     """The labels of every metric that the server shows once it has been asked a few things."""
-    client = TestClient(create_app(ServerState(max_body=2**20, model=Predictor(model_file, threads=1))))
+    client = TestClient(
+        create_app(ServerState(max_body=2**20, models=ModelRepository(open_model(model_file, threads=1))))
+    )
     client.post("/predict", content=b"no image")
     client.get("/v2")
     found: dict[str, set[str]] = {}

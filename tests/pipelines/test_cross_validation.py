@@ -20,7 +20,7 @@ from pipelines.local.run import Run, run
 from pipelines.local.run_folder import outputs
 from pipelines.local.stack import local_stack
 from serving.runtime.errors import InputError
-from serving.runtime.predictor import load_model
+from serving.runtime.load import load_model
 from serving.runtime.storage import Location
 
 TINY = CrossValidationConfig(

@@ -18,8 +18,9 @@ from components.train_classifier.config.augmentation import Augment, Augmentatio
 from components.train_classifier.config.augmentation_presets import PHOTO, PRESETS, frame_of
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.image.file import Header, read_header
-from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, Box, Rect, crop_rect, cut_resize, frame_rect
+from serving.runtime.image.crop import Box, Rect, crop_rect, frame_rect
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
+from serving.runtime.image.preprocess import cut_resize
 
 Cut = Callable[[bytes, Header, Rect, float, np.random.Generator], Pixels]
 

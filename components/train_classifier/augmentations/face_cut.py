@@ -17,8 +17,9 @@ from components.train_classifier.augmentations.ranges import Color, Pixels
 from components.train_classifier.augmentations.resize import resize_rect
 from components.train_classifier.config.augmentation import Augment
 from serving.runtime.card import InputSize
-from serving.runtime.image.file import Header
-from serving.runtime.image.preprocess import Rect, decode_rect
+from serving.runtime.image.crop import Rect
+from serving.runtime.image.decode import decode_rect
+from serving.runtime.image.header import Header
 
 Places = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from components.train_classifier.augmentations.ranges import Pixels
 from serving.runtime.card import InputSize
-from serving.runtime.image.preprocess import Rect
+from serving.runtime.image.crop import Rect
 
 
 def resize_rect(pixels: Pixels, rect: Rect, size: InputSize) -> Pixels:

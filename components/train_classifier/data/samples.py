@@ -12,7 +12,7 @@ from components.shared.dataset.annotations import Annotations
 from components.shared.dataset.label_spaces import LabelSpace
 from components.train_classifier.data.soft_targets import Distribution, SoftTargets
 from serving.runtime.errors import InputError
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.crop import Box
 
 log = logging.getLogger(__name__)
 

@@ -13,16 +13,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.runtime.errors import ImageError, InputError, NotFoundError
+from serving.runtime.errors import ImageError, InputError, NotFoundError, NotReadyError
 from serving.server.http.inference import infer, metadata
 from serving.server.http.predict import predict
-from serving.server.state import ServerState, named_model, state_of
+from serving.server.http.request import model_of, state_of
+from serving.server.state import ServerState
 
 _access = logging.getLogger("serving.access")
 
 
 def create_app(state: ServerState) -> Starlette:
-    """Make the application that serves `state.model`; every error it answers with is `{"error": text}`."""
+    """Make the application that serves `state.models`; every error is `{"error": text}`."""
     routes = [
         Route("/predict", predict, methods=["POST"]),
         Route("/metrics", _metrics),
@@ -43,6 +44,7 @@ def create_app(state: ServerState) -> Starlette:
         exception_handlers={
             HTTPException: _http_error,
             InputError: _input_error,
+            NotReadyError: _not_ready,
             ClientDisconnect: _client_gone,
             Exception: _internal_error,
         },
@@ -65,28 +67,28 @@ async def _live(request: Request) -> Response:
 
 
 async def _ready(request: Request) -> Response:
-    return _readiness(state_of(request), {})
+    return _readiness(state_of(request).unready, {})
 
 
 async def _metrics(request: Request) -> Response:
     state = state_of(request)
-    model = (state.model.name, state.model.version) if state.model else None
-    return Response(state.metrics.text(ready=not state.unready, model=model), media_type=CONTENT_TYPE_LATEST)
+    models = [(model.name, model.version) for model in state.models.models]
+    return Response(state.metrics.text(ready=not state.unready, models=models), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _models(request: Request) -> Response:
-    model = state_of(request).model
-    return JSONResponse({"models": [model.name] if model else []})
+    return JSONResponse({"models": state_of(request).models.names})
 
 
 async def _model_ready(request: Request) -> Response:
-    return _readiness(state_of(request), {"name": named_model(request).name})
+    state, model = state_of(request), model_of(request)
+    return _readiness(state.unready if state.draining else "", {"name": model.name})
 
 
-def _readiness(state: ServerState, answer: dict[str, object]) -> Response:
-    if state.unready:
-        return JSONResponse(answer | {"ready": False, "error": state.unready}, 503)
-    return JSONResponse(answer | {"ready": True})
+def _readiness(unready: str, body: dict[str, object]) -> Response:
+    if unready:
+        return JSONResponse(body | {"ready": False, "error": unready}, 503)
+    return JSONResponse(body | {"ready": True})
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -106,6 +108,10 @@ async def _input_error(request: Request, error: Exception) -> Response:
     elif isinstance(error, ImageError) and error.reason == "too_large":
         status = 413
     return JSONResponse({"error": str(error)}, status)
+
+
+async def _not_ready(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Request bodies: read up to a limit, and multipart forms taken apart."""
+"""Request bodies: reading up to a limit, and parsing of multipart forms."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from serving.runtime.errors import InputError
-from serving.server.state import state_of
+from serving.server.http.request import state_of
 
 MAX_FILES = 64
 MAX_FIELDS = 256
@@ -34,7 +34,7 @@ async def read_body(request: Request) -> bytes:
     limit = state_of(request).max_body
     declared = int(request.headers.get("content-length", 0))
     if declared > limit and "expect" in request.headers:
-        raise _too_large(limit)  # the client waits for leave to send
+        raise _too_large(limit)  # the client waits for the permission to send
     chunks: list[bytes] = []
     total = 0
     async for chunk in request.stream():
@@ -49,7 +49,7 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_form(request: Request, body: bytes) -> Form:
-    """Take a multipart/form-data body apart; parts with a file name are files, whatever their field is called.
+    """Parse a multipart/form-data body; parts with a file name are files, whatever their field is called.
 
     Raises:
         InputError: the form is broken, cut short, or has too many parts.
@@ -70,7 +70,7 @@ async def read_form(request: Request, body: bytes) -> Form:
             elif field == "box":
                 boxes.append(value)
             else:
-                raise InputError(f"the form field '{field}' is not known; expected image files and 'box'")
+                raise InputError(f"the form field '{field}' is unknown; expected image files and 'box'")
         return Form(tuple(files), tuple(boxes))
     finally:
         await form.close()

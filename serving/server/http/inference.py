@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,9 +14,11 @@ from starlette.responses import JSONResponse, Response
 from serving.runtime.card import INPUT_NAME
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.predictor import Predictor
+from serving.runtime.session import Outputs
+from serving.runtime.validation import explain
+from serving.server.answer import rounded
 from serving.server.http.body import MAX_FILES, read_body
-from serving.server.http.predict import rounded
-from serving.server.state import compute, named_model
+from serving.server.http.request import model_of, state_of
 
 
 class _Tensor(BaseModel):
@@ -41,18 +42,20 @@ class _InferRequest(BaseModel):
 
 
 async def metadata(request: Request) -> Response:
-    """Describe a model's tensors; each output also lists the labels of its columns."""
-    model = named_model(request)
-    size = model.card.input
+    """Describe a model's tensors and list its versions; each output of a classifier also lists its columns' labels."""
+    model = model_of(request)
+    card, size = model.card, model.card.input
+    labels = {head.name: {"labels": head.labels} for head in card.heads} if card.task == "classification" else {}
     return JSONResponse(
         {
             "name": model.name,
-            "versions": [model.version],
+            "versions": state_of(request).models.versions(model.name),
             "platform": "onnx_onnxv1",
             "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, size.height, size.width, 3]}],
             "outputs": [
-                {"name": head.name, "datatype": "FP32", "shape": [-1, len(head.labels)], "labels": head.labels}
-                for head in model.card.heads
+                {"name": name, "datatype": "FP32", "shape": [-1, *(axis or -1 for axis in shape)]}
+                | labels.get(name, {})
+                for name, shape in card.outputs.items()
             ],
         }
     )
@@ -62,42 +65,41 @@ async def infer(request: Request) -> Response:
     """Run the model on one input tensor `images`.
 
     Datatype UINT8 has shape (n, height, width, 3): prepared RGB images, flat or nested. Datatype BYTES has shape (n):
-    image files in base64, which are decoded and resized whole. `outputs` chooses heads; all by default.
+    image files in base64, which are decoded and resized whole. `outputs` selects outputs; all by default.
     """
-    model = named_model(request)
+    model = model_of(request)
     body = await read_body(request)
-    return JSONResponse(await compute(request, _infer, model, body))
+    return JSONResponse(await state_of(request).compute(_infer, model, body))
 
 
 def _infer(model: Predictor, body: bytes) -> dict[str, Any]:
     try:
         request = _InferRequest.model_validate_json(body)
     except ValidationError as error:
-        raise InputError(f"the inference request is not valid: {_explain(error)}") from None
-    wanted = [output.name for output in request.outputs] or [head.name for head in model.card.heads]
-    for name in wanted:
-        if name not in (head.name for head in model.card.heads):
-            known = ", ".join(head.name for head in model.card.heads)
-            raise InputError(f"outputs: the model has no output '{name}'; it has {known}")
+        raise InputError(f"the inference request is not valid: {explain(error)}") from None
+    names = [output.name for output in request.outputs] or list(model.card.outputs)
+    for name in names:
+        if name not in model.card.outputs:
+            raise InputError(f"outputs: the model has no output '{name}'; it has {', '.join(model.card.outputs)}")
     if [tensor.name for tensor in request.inputs] != [INPUT_NAME]:
         raise InputError(f"inputs: expected exactly one tensor named '{INPUT_NAME}'")
-    probabilities = _run(model, request.inputs[0])
-    answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
+    outputs = _run(model, request.inputs[0])
+    response: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if request.id is not None:
-        answer["id"] = request.id
-    answer["outputs"] = [
+        response["id"] = request.id
+    response["outputs"] = [
         {
             "name": name,
             "datatype": "FP32",
-            "shape": list(probabilities[name].shape),
-            "data": rounded(probabilities[name].ravel().tolist()),
+            "shape": list(outputs[name].shape),
+            "data": rounded(outputs[name].ravel().tolist()),
         }
-        for name in wanted
+        for name in names
     ]
-    return answer
+    return response
 
 
-def _run(model: Predictor, tensor: _Tensor) -> dict[str, NDArray[np.float32]]:
+def _run(model: Predictor, tensor: _Tensor) -> Outputs:
     values = _flat(tensor)
     size = model.card.input
     if tensor.datatype == "UINT8":
@@ -107,16 +109,16 @@ def _run(model: Predictor, tensor: _Tensor) -> dict[str, NDArray[np.float32]]:
             pixels = np.frombuffer(bytes(values), np.uint8)
         except (TypeError, ValueError):
             raise InputError(f"{INPUT_NAME}: UINT8 data must be whole numbers from 0 to 255") from None
-        return model.probabilities(pixels.reshape(tensor.shape))
+        return model.infer(pixels.reshape(tensor.shape))
     if tensor.datatype == "BYTES":
         if len(values) > MAX_FILES:
             raise InputError(f"{INPUT_NAME}: {len(values)} files are too many for one request; at most {MAX_FILES}")
-        return model.predict([(_decode(value, number), None) for number, value in enumerate(values)])
+        return model.infer([_decode(value, number) for number, value in enumerate(values)])
     raise InputError(f"{INPUT_NAME}: datatype '{tensor.datatype[:20]}' is not supported; expected UINT8 or BYTES")
 
 
 def _flat(tensor: _Tensor) -> Sequence[Any]:
-    """Give a tensor's elements in row-major order; InputError when they do not fill its shape."""
+    """Return a tensor's elements in row-major order; InputError when they do not fill its shape."""
     data, nesting = tensor.data, [len(tensor.data)]
     while data and isinstance(data[0], list):
         lengths = {len(row) if isinstance(row, list) else -1 for row in data}
@@ -135,9 +137,3 @@ def _decode(value: object, number: int) -> bytes:
         return base64.b64decode(value, validate=True)  # type: ignore[arg-type]
     except (TypeError, ValueError, binascii.Error):
         raise ImageError("not_an_image", f"{INPUT_NAME}[{number}]: BYTES data must be base64 strings") from None
-
-
-def _explain(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}" for problem in problems[:3]]
-    return "; ".join(line[:200] for line in lines)

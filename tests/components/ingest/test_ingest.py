@@ -18,7 +18,7 @@ from components.ingest.ingest import FORMATS, ingest
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.archive import ImageArchive
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.image.preprocess import decode
+from serving.runtime.image.decode import decode
 from serving.runtime.storage import Location, make_bucket, upload
 
 STEMS = ("mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal")

@@ -12,7 +12,7 @@ from components.ingest.ingest import FORMATS, ingest
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.archive import ImageArchive
 from serving.runtime.errors import InputError
-from serving.runtime.image.preprocess import decode
+from serving.runtime.image.decode import decode
 
 GRAY = np.random.default_rng(0).integers(0, 256, (24, 36), dtype=np.uint8)
 COLOR = np.random.default_rng(1).integers(0, 256, (24, 36, 3), dtype=np.uint8)

@@ -27,9 +27,9 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.tracking import runs
 from components.shared.tracking.runs import open_run, resume_run
-from serving.runtime.card import METADATA_KEY, InputSize, ModelCard, Normalization
+from serving.runtime.card import METADATA_KEY, ClassificationCard, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError, StorageError
-from serving.runtime.predictor import load_model
+from serving.runtime.load import load_model
 from serving.runtime.storage import make_bucket
 
 DIGEST = "d" * 64
@@ -52,7 +52,7 @@ def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def write_model(folder: Path, seed: int = 0) -> Path:
     """A model that looks at the mean color: uint8 (N, 16, 12, 3) to three mask states."""
     space = label_space("mask")
-    card = ModelCard(
+    card = ClassificationCard(
         name="tiny",
         label_space="mask",
         heads=space.heads,

@@ -31,7 +31,7 @@ from pipelines.local.stack import local_stack, running, take_down
 from pipelines.parameters.pipeline import DRAWN_FACES
 from pipelines.samples.profiles import draw_sample
 from serving.runtime.errors import InputError
-from serving.runtime.predictor import load_model
+from serving.runtime.load import load_model
 from serving.runtime.storage import Location
 
 TINY = ClassificationConfig(
@@ -162,7 +162,7 @@ def test_the_registered_model_is_the_exported_one(result: Run, stack: dict[str, 
     served = load_model("models:/faces@champion")
     assert served.sha256 == hashlib.sha256(exported).hexdigest()
     batch = np.zeros((2, 32, 24, 3), np.uint8)
-    assert served.probabilities(batch)["mask_gender_age"].shape == (2, 18)
+    assert served.infer(batch)["mask_gender_age"].shape == (2, 18)
 
 
 def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: dict[str, str]) -> None:

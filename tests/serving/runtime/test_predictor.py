@@ -16,7 +16,9 @@ from PIL import Image
 from serving.runtime.card import METADATA_KEY
 from serving.runtime.errors import ImageError, InputError, StorageError
 from serving.runtime.image.preprocess import decode_crop_resize
-from serving.runtime.predictor import Predictor, load_model
+from serving.runtime.load import load_model, open_model
+from serving.runtime.predictor import FaceResult, Predictor
+from serving.runtime.session import Session
 from serving.runtime.storage import make_bucket, upload
 
 
@@ -27,16 +29,21 @@ def picture(seed: int, height: int = 90, width: int = 120) -> bytes:
     return buffer.getvalue()
 
 
+def values(face: FaceResult, name: str) -> list[float]:
+    return list(face.heads[name].values())
+
+
 @pytest.fixture(scope="module")
 def predictor(model_file: Path) -> Predictor:
-    return Predictor(model_file, threads=1)
+    return open_model(model_file, threads=1)
 
 
-def test_facts(predictor: Predictor, model_file: Path) -> None:
-    assert (predictor.name, predictor.version) == ("tiny", "")
-    assert predictor.sha256 == hashlib.sha256(model_file.read_bytes()).hexdigest()
-    named = Predictor(model_file.read_bytes(), name="mine", version="3")
-    assert (named.name, named.version, named.sha256) == ("mine", "3", predictor.sha256)
+def test_name_version_and_digest(predictor: Predictor, model_file: Path) -> None:
+    sha256 = hashlib.sha256(model_file.read_bytes()).hexdigest()
+    assert (predictor.name, predictor.version) == ("tiny", sha256[:12])
+    assert predictor.sha256 == Session(model_file).sha256 == sha256
+    named = open_model(model_file.read_bytes(), name="mine", version="3")
+    assert (named.name, named.version, named.sha256) == ("mine", "3", sha256)
 
 
 def test_the_arithmetic(predictor: Predictor) -> None:
@@ -47,7 +54,7 @@ def test_the_arithmetic(predictor: Predictor) -> None:
     x = (pixels / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.25, 0.3]
     windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5), axis=(1, 2))[:, ::3, ::3]
     features = np.maximum(np.einsum("nyxcij,fcij->nyxf", windows, filters), 0).mean(axis=(1, 2))
-    answer = predictor.probabilities(pixels)
+    answer = predictor.infer(pixels)
     assert list(answer) == ["mask", "gender"]
     for name, labels in (("mask", 3), ("gender", 2)):
         logits = features @ random.normal(0, 1, (6, labels)).astype(np.float32)
@@ -58,41 +65,47 @@ def test_the_arithmetic(predictor: Predictor) -> None:
 
 
 def test_a_face_does_not_depend_on_its_batch(predictor: Predictor) -> None:
-    faces = [(picture(seed, 60 + seed, 80), (10.0, 12.5, 40.0, 30.0) if seed % 2 else None) for seed in range(64)]
-    together = predictor.predict(faces)
-    assert np.ptp(together["mask"], axis=0).max() > 0.05, "the pictures must differ for this to mean anything"
-    for row, face in enumerate(faces):
-        alone = predictor.predict([face])
-        for name in together:
-            np.testing.assert_allclose(alone[name][0], together[name][row], atol=1e-6)
+    images = [(picture(seed, 60 + seed, 80), [(10.0, 12.5, 40.0, 30.0)] if seed % 2 else []) for seed in range(64)]
+    together = predictor.predict(images)
+    assert np.ptp([values(face, "mask") for (face,) in together], axis=0).max() > 0.05, "the pictures must differ"
+    for image, (face,) in zip(images, together, strict=True):
+        ((alone,),) = predictor.predict([image])
+        for name in ("mask", "gender"):
+            np.testing.assert_allclose(values(alone, name), values(face, name), atol=1e-6)
 
 
-def test_predict_is_preprocess_and_probabilities(predictor: Predictor) -> None:
-    face = (picture(1), (20.0, 20.0, 50.0, 40.0))
-    pixels = decode_crop_resize(*face, predictor.card)[None]
-    for name, values in predictor.probabilities(pixels).items():
-        assert np.array_equal(values, predictor.predict([face])[name])
+def test_predict_is_preprocess_and_infer(predictor: Predictor) -> None:
+    data, boxes = picture(1), [(20.0, 20.0, 50.0, 40.0), (0.0, 0.0, 30.0, 30.0)]
+    pixels = np.stack([decode_crop_resize(data, box, predictor.card) for box in boxes])
+    (none,), faces, (whole,) = predictor.predict([(data, []), (data, boxes), (picture(2), [])])
+    assert [(face.box, face.crop, face.score) for face in faces] == [(box, "box", None) for box in boxes]
+    assert (none.box, none.crop) == (whole.box, whole.crop) == (None, "whole image")
+    for name, expected in predictor.infer(pixels).items():
+        np.testing.assert_allclose([values(face, name) for face in faces], expected, atol=1e-6)
+    for name, expected in predictor.infer([data, picture(2)]).items():
+        np.testing.assert_allclose([values(none, name), values(whole, name)], expected, atol=1e-6)
 
 
 def test_many_images_are_run_in_parts(predictor: Predictor) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (131, 40, 32, 3), dtype=np.uint8)
-    answer = predictor.probabilities(pixels)
+    answer = predictor.infer(pixels)
     for start in (0, 63, 64, 65, 127, 128, 130):
-        alone = predictor.probabilities(pixels[start : start + 1])
+        alone = predictor.infer(pixels[start : start + 1])
         for name, values in answer.items():
             assert len(values) == 131
             np.testing.assert_allclose(values[start : start + 1], alone[name], atol=1e-6)
 
 
 def test_no_faces(predictor: Predictor) -> None:
-    assert {name: values.shape for name, values in predictor.predict([]).items()} == {"mask": (0, 3), "gender": (0, 2)}
+    assert predictor.predict([]) == []
+    assert {name: array.shape for name, array in predictor.infer([]).items()} == {"mask": (0, 3), "gender": (0, 2)}
 
 
 def test_threads_may_share_it(predictor: Predictor) -> None:
-    faces = [(picture(seed), None) for seed in range(12)]
-    expected = [predictor.predict([face])["mask"] for face in faces]
+    files = [picture(seed) for seed in range(12)]
+    expected = [predictor.infer([data])["mask"] for data in files]
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda face: predictor.predict([face])["mask"], faces * 5))
+        answers = list(pool.map(lambda data: predictor.infer([data])["mask"], files * 5))
     for number, answer in enumerate(answers):
         np.testing.assert_allclose(answer, expected[number % 12], atol=1e-6)
 
@@ -108,21 +121,17 @@ def test_threads_may_share_it(predictor: Predictor) -> None:
 )
 def test_pixels_that_do_not_fit(predictor: Predictor, pixels: Any) -> None:
     with pytest.raises(InputError, match=r"\(n, 40, 32, 3\)"):
-        predictor.probabilities(pixels)
+        predictor.infer(pixels)
 
 
 def test_images_that_do_not_fit(predictor: Predictor) -> None:
     with pytest.raises(ImageError):
-        predictor.predict([(b"no image", None)])
+        predictor.predict([(b"no image", [])])
     with pytest.raises(InputError, match="outside"):
-        predictor.predict([(picture(1), (500.0, 0.0, 9.0, 9.0))])
+        predictor.predict([(picture(1), [(500.0, 0.0, 9.0, 9.0)])])
 
 
 # --- files that are not what they say ------------------------------------------------------------------------------
-
-
-def head(name: str, labels: int) -> dict[str, Any]:
-    return {"name": name, "labels": [f"l{n}" for n in range(labels)]}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +147,10 @@ def head(name: str, labels: int) -> dict[str, Any]:
         ({"shape": ("N", "H", "W", 3)}, r"\[N, 40, 32, 3\]"),
         ({"heads": {"mask": 3}}, r"gives \['mask'\], but the card names"),
         ({"heads": {"mask": 3, "gender": 2, "age": 3}}, "but the card names"),
-        ({"heads": {"mask": 3, "gender": 4}}, r"head 'gender' gives float32 \(2, 4\)"),
+        (
+            {"heads": {"mask": 3, "gender": 4}},
+            r"'gender' is float32 \(2, 4\), but the card requires float32 \(2, 2\)",
+        ),
         ({"probabilities": False}, "does not give probabilities"),
     ],
 )
@@ -148,7 +160,7 @@ def test_graph_and_card_must_agree(
     file = tmp_path / "broken.onnx"
     file.write_bytes(make_model(**changes))
     with pytest.raises(InputError, match=expected) as caught:
-        Predictor(file)
+        open_model(file)
     assert "broken.onnx" in str(caught.value)
 
 
@@ -157,19 +169,19 @@ def test_not_onnx(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"model\.onnx: not an ONNX model"):
-        Predictor(file)
+        open_model(file)
 
 
 def test_half_a_model(make_model: Callable[..., bytes], tmp_path: Path) -> None:
     content = make_model()
     for keep in (0.1, 0.5, 0.9, 0.99):
         with pytest.raises(InputError):
-            Predictor(content[: int(len(content) * keep)])
+            open_model(content[: int(len(content) * keep)])
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing\.onnx"):
-        Predictor(tmp_path / "missing.onnx")
+        open_model(tmp_path / "missing.onnx")
 
 
 # --- load_model ----------------------------------------------------------------------------------------------------
@@ -216,8 +228,8 @@ def test_missing_places(tmp_path: Path) -> None:
 
 def test_a_local_model_needs_no_heavy_library(model_file: Path) -> None:
     script = (
-        "import sys\nfrom serving.runtime.predictor import load_model\n"
-        f"m = load_model({str(model_file)!r})\nm.probabilities(__import__('numpy').zeros((1, 40, 32, 3), 'uint8'))\n"
+        "import sys\nfrom serving.runtime.load import load_model\n"
+        f"m = load_model({str(model_file)!r})\nm.infer(__import__('numpy').zeros((1, 40, 32, 3), 'uint8'))\n"
         "heavy = 'torch kfp mlflow cv2 pandas sklearn scipy onnx boto3 botocore s3transfer requests'.split()\n"
         "print([name for name in heavy if name in sys.modules])"
     )

@@ -16,7 +16,7 @@ import pytest
 
 from serving.runtime import registry
 from serving.runtime.errors import InputError, NotFoundError, StorageError
-from serving.runtime.predictor import load_model
+from serving.runtime.load import load_model
 from serving.runtime.registry import fetch_model
 from serving.runtime.storage import make_bucket, upload
 

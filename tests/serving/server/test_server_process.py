@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.runtime.predictor import Predictor
+from serving.runtime.load import open_model
 from serving.server.run import main
 
 
@@ -130,9 +130,9 @@ def test_a_client_that_goes_away_leaves_no_trace(shared: Server) -> None:
 
 
 def test_requests_at_the_same_time_get_their_own_answers(shared: Server, model_file: Path) -> None:
-    predictor = Predictor(model_file, threads=1)
+    predictor = open_model(model_file, threads=1)
     pictures = [picture(seed) for seed in range(10)]
-    expected = [predictor.predict([(data, None)])["mask"][0] for data in pictures]
+    expected = [predictor.infer([data])["mask"][0] for data in pictures]
     health: list[float] = []
 
     def watch() -> None:

@@ -20,10 +20,11 @@ from components.train_classifier.augmentations.face_color import recolor
 from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.config.augmentation import AUGMENTATION_NAMES, Augment, AugmentationSpec
 from components.train_classifier.config.augmentation_presets import PRESETS, frame_of
-from serving.runtime.card import CropRule, InputSize, ModelCard
+from serving.runtime.card import ClassificationCard, CropRule, InputSize
 from serving.runtime.errors import InputError
-from serving.runtime.image.file import read_header
-from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, crop_rect, decode_crop_resize, decode_rect_resize
+from serving.runtime.image.crop import crop_rect
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
+from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
 
 CROP = CropRule(scale=1.2)
 BOX = (90.0, 100.0, 180.0, 240.0)
@@ -100,7 +101,7 @@ def test_training_and_validation_see_the_same_framing(name: str) -> None:
 
 @pytest.mark.parametrize("name", AUGMENTATION_NAMES)
 def test_validation_is_what_serving_does(name: str) -> None:
-    card = ModelCard.model_validate(
+    card = ClassificationCard.model_validate(
         {
             "name": "tiny",
             "label_space": "mask",

@@ -16,7 +16,7 @@ from components.train_classifier.config.objective import SamplingSpec
 from components.train_classifier.config.training import TrainConfig, resolve_config
 from components.train_classifier.data.loader import Batch, FaceDataset, FixedOrder, TrainOrder, make_loader
 from components.train_classifier.data.samples import Sample
-from serving.runtime.card import Head, ModelCard
+from serving.runtime.card import ClassificationCard, Head
 from serving.runtime.errors import InputError
 from serving.runtime.image.preprocess import decode_crop_resize
 
@@ -118,7 +118,7 @@ def test_draws_follow_seed_epoch_and_face_and_nothing_else(faces: tuple[Path, li
 def test_validation_sees_the_pixels_that_serving_sees(faces: tuple[Path, list[Sample]]) -> None:
     folder, samples = faces
     dataset = FaceDataset(folder, samples, CONFIG, augmented=False)
-    card = ModelCard(
+    card = ClassificationCard(
         name="m",
         label_space="mask",
         heads=(Head(name="mask", labels=("a", "b", "c")),),

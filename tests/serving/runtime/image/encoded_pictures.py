@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from serving.runtime.card import ModelCard
+from serving.runtime.card import ClassificationCard
 
 ORIENTATION = 274
 # How a viewer shows stored pixels, written out a second time with other numpy calls than the code under test.
@@ -48,8 +48,8 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).mean())
 
 
-def card(height: int = 32, width: int = 24, **crop: float) -> ModelCard:
-    return ModelCard.model_validate(
+def card(height: int = 32, width: int = 24, **crop: float) -> ClassificationCard:
+    return ClassificationCard.model_validate(
         {
             "name": "tiny",
             "label_space": "mask",

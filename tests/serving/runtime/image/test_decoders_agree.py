@@ -14,7 +14,7 @@ from encoded_pictures import encode, smooth
 from PIL import Image, ImageDraw, ImageFilter
 from torchvision import io as torchvision_io
 
-from serving.runtime.image.preprocess import decode
+from serving.runtime.image.decode import decode
 
 MEAN, MOST = 0.1, 2
 

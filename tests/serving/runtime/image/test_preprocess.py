@@ -11,14 +11,10 @@ from PIL import Image
 
 from serving.runtime.card import CropRule, InputSize
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.image.file import read_header
-from serving.runtime.image.preprocess import (
-    DEFAULT_MAX_PIXELS,
-    crop_rect,
-    decode,
-    decode_crop_resize,
-    decode_rect_resize,
-)
+from serving.runtime.image.crop import crop_rect
+from serving.runtime.image.decode import decode
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
+from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
 
 # --- DCT scales ----------------------------------------------------------------------------------------------------
 
@@ -112,15 +108,35 @@ def test_cut_equals_pillow_on_the_whole_image() -> None:
         ((190, 90, 40, 40), 1.0, (190, 90, 200, 100)),
         ((-1e6, -1e6, 2e6, 2e6), 1.0, (0, 0, 200, 100)),
         ((80, 40, 20, 20), 0.5, (85, 45, 95, 55)),
-        ((-18, 40, 20, 20), 0.5, (0, 40, 2, 60)),
-        ((80, -15, 20, 20), 0.5, (80, 0, 100, 5)),
-        ((198, 40, 20, 20), 0.8, (198, 40, 200, 60)),
-        ((80, 98, 20, 20), 0.9, (81, 99, 99, 100)),
+        ((-18, 40, 20, 20), 0.5, (0, 45, 2, 55)),
+        ((80, -15, 20, 20), 0.5, (85, 0, 95, 5)),
+        ((198, 40, 20, 20), 0.8, (198, 42, 200, 58)),
+        ((80, 98, 20, 20), 0.9, (81, 98, 99, 100)),
     ],
 )
 def test_crop_rect(box: Any, scale: float, expected: tuple[float, ...]) -> None:
     rule = CropRule(scale=scale)
     assert crop_rect((100, 200), box, rule, InputSize(height=64, width=64)) == pytest.approx(expected)
+
+
+@given(
+    box=st.tuples(st.floats(-99, 199), st.floats(-99, 99), st.floats(1, 300), st.floats(1, 300)).filter(
+        lambda box: box[0] + box[2] > 0.1 and box[1] + box[3] > 0.1
+    ),
+    scale=st.floats(0.5, 4),
+)
+def test_the_crop_rule_is_the_same_for_every_scale(box: tuple[float, ...], scale: float) -> None:
+    """Centered on the box, and moved only where it would cover less of the box's visible part than it can."""
+    x, y, width, height = box
+    low, high = np.array([max(x, 0), max(y, 0)]), np.array([min(x + width, 200), min(y + height, 100)])
+    cut = crop_rect((100, 200), box, CropRule(scale=scale), InputSize(height=64, width=64))
+    start, end = np.maximum(cut[:2], low), np.minimum(cut[2:], high)
+    side = max(width, height) * scale
+    assert (end - start) == pytest.approx(np.minimum(high - low, side), abs=1e-6), "as much of the box as it can"
+    if scale >= 1:
+        centered = np.array([x + (width - side) / 2, y + (height - side) / 2])
+        assert cut[:2] == pytest.approx(np.maximum(centered, 0), abs=1e-6)
+        assert cut[2:] == pytest.approx(np.minimum(centered + side, (200, 100)), abs=1e-6)
 
 
 @pytest.mark.parametrize("box", [None, (80, 40, 20, 20), (500, 500, 1, 1)])

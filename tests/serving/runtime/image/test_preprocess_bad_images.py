@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.runtime.errors import ImageError
-from serving.runtime.image.file import read_header
-from serving.runtime.image.preprocess import DEFAULT_MAX_PIXELS, decode, decode_crop_resize
+from serving.runtime.image.decode import decode
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
+from serving.runtime.image.preprocess import decode_crop_resize
 
 
 def reason(data: bytes, **options: Any) -> str:

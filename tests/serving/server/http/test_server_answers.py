@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from server_requests import LIMIT, expect_error, picture
 from starlette.testclient import TestClient
 
+from serving.runtime.classifier import Classifier
 from serving.runtime.predictor import Predictor
+from serving.runtime.session import Session
 from serving.server.http.app import create_app
+from serving.server.repository import ModelRepository
 from serving.server.state import ServerState
 
 # --- health and metadata -------------------------------------------------------------------------------------------
@@ -44,7 +47,7 @@ def test_readiness_is_truthful(predictor: Predictor) -> None:
         response = client.get(path)
         assert response.status_code == 503 and "loading" in response.json()["error"]
     expect_error(client.post("/predict", content=picture()), 503, "loading")
-    state.model = predictor
+    state.models.add(predictor)
     assert client.get("/v2/health/ready").status_code == 200
     state.draining = True
     for path in ("/v2/health/ready", "/v2/models/tiny/ready"):
@@ -161,11 +164,11 @@ def test_any_path(client: TestClient, path: list[str]) -> None:
 def test_a_crash_is_a_500_with_an_error(make_model: Callable[..., bytes]) -> None:
     """The fuzz tests above can fail: a fault of the server is seen as one."""
 
-    class Broken(Predictor):
-        def predict(self, faces: Any) -> Any:
+    class Broken(Classifier):
+        def predict(self, images: Any) -> Any:
             raise RuntimeError("secret detail")
 
-    state = ServerState(max_body=LIMIT, model=Broken(make_model()))
+    state = ServerState(max_body=LIMIT, models=ModelRepository(Broken(Session(make_model()), name="tiny", version="3")))
     client = TestClient(create_app(state), raise_server_exceptions=False)
     response = client.post("/predict", content=picture())
     expect_error(response, 500, "internal error")

@@ -20,7 +20,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 40, 32, 3), dtype=np.uint
 
 
 def test_infer_pixels(client: TestClient, predictor: Predictor) -> None:
-    expected = predictor.probabilities(PIXELS)
+    expected = predictor.infer(PIXELS)
     for data in (PIXELS.ravel().tolist(), PIXELS.tolist()):
         answer = infer(client, {"datatype": "UINT8", "shape": [2, 40, 32, 3], "data": data}, id="seven").json()
         assert (answer["model_name"], answer["model_version"], answer["id"]) == ("tiny", "3", "seven")

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ import pytest
 from server_requests import LIMIT, expect_error, picture
 from starlette.testclient import TestClient
 
+from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app
+from serving.server.repository import ModelRepository
 from serving.server.state import ServerState
 
 
 def check_answer(answer: dict[str, Any], predictor: Predictor, faces: list[tuple[bytes, Any]]) -> None:
     assert list(answer) == ["model", "version", "faces"]
     assert (answer["model"], answer["version"], len(answer["faces"])) == ("tiny", "3", len(faces))
-    expected = predictor.predict(faces)
-    for row, (face, (_, box)) in enumerate(zip(answer["faces"], faces, strict=True)):
+    expected = chain(*predictor.predict([(data, [box] if box else []) for data, box in faces]))
+    for face, result, (_, box) in zip(answer["faces"], expected, faces, strict=True):
         assert list(face) == ["box", "score", "crop", "heads"]
         assert face["box"] == (list(box) if box else None) and face["score"] is None
         assert face["crop"] == ("box" if box else "whole image")
@@ -30,7 +33,8 @@ def check_answer(answer: dict[str, Any], predictor: Predictor, faces: list[tuple
             assert list(given_head) == ["label", "score", "probabilities"]
             assert list(given_head["probabilities"]) == list(head.labels)
             got = np.float32(list(given_head["probabilities"].values()))
-            assert np.array_equal(got, expected[head.name][row]), "written numbers must read back exactly"
+            values = np.float32(list(result.heads[head.name].values()))
+            assert np.array_equal(got, values), "written numbers must read back exactly"
             assert given_head["score"] == max(given_head["probabilities"].values())
             assert given_head["probabilities"][given_head["label"]] == given_head["score"]
 
@@ -65,7 +69,7 @@ def test_a_model_with_a_frame_says_so_and_needs_no_box(
 ) -> None:
     card = predictor.card.model_dump(mode="json") | {"crop": {"frame": frame}}
     (tmp_path / "model.onnx").write_bytes(make_model(card))
-    state = ServerState(max_body=LIMIT, model=Predictor(tmp_path / "model.onnx", threads=1))
+    state = ServerState(max_body=LIMIT, models=ModelRepository(open_model(tmp_path / "model.onnx", threads=1)))
     client, data = TestClient(create_app(state)), picture(2)
     (plain,), (boxed,) = (client.post(f"/predict{q}", content=data).json()["faces"] for q in ("", "?box=10,12,40,30"))
     assert (boxed["crop"], boxed["box"]) == (cut, [10, 12, 40, 30])

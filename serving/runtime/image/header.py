@@ -1,11 +1,10 @@
-"""An encoded image: what its header says, and its pixels as they are stored (not yet turned upright)."""
+"""The header of an encoded image: its size, its EXIF orientation, and the mapping from stored to upright pixels."""
 
 import io
 import struct
 from dataclasses import dataclass
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.BmpImagePlugin import BmpImageFile
@@ -17,12 +16,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from serving.runtime.errors import ImageError
+from serving.runtime.image.crop import Rect
 
-Rect = tuple[float, float, float, float]
 Pixels = NDArray[np.uint8]
 
-# Pillow is held to these formats: some of the others (EPS) run programs.
-_FORMATS = tuple(
+DEFAULT_MAX_PIXELS = 100_000_000
+
+# Pillow is limited to these formats: some of the others (EPS) run programs.
+FORMATS = tuple(
     str(plugin.format)
     for plugin in (
         JpegImageFile,
@@ -50,9 +51,9 @@ _ORIENTATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image says before its pixels: stored height and width in pixels, and its EXIF orientation (1 to 8).
+    """Stored height and width in pixels, and EXIF orientation (1 to 8).
 
-    `turbo` marks the JPEGs that TurboJPEG turns into RGB; the others (CMYK) are left to Pillow.
+    `turbo` marks the JPEGs that TurboJPEG decodes to RGB; the others (CMYK) are decoded by Pillow.
     """
 
     height: int
@@ -62,7 +63,7 @@ class Header:
 
     @property
     def transposed(self) -> bool:
-        """Whether height and width change places when the image is turned upright."""
+        """Whether height and width are swapped when the image is turned upright."""
         return _ORIENTATIONS[self.orientation][0]
 
     @property
@@ -104,17 +105,17 @@ class Header:
         return (top, left, bottom, right) if transpose else (left, top, right, bottom)
 
 
-def read_header(data: bytes, max_pixels: int) -> Header:
+def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     """Read an image's header; raises ImageError when it is not an image or has more than `max_pixels`."""
     if not data:
         raise ImageError("empty", "the image is empty (0 bytes)")
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("too_large", f"the image has too many pixels: {error}") from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            "not_an_image", f"the data is not an image that can be read; expected one of {', '.join(_FORMATS)}"
+            "not_an_image", f"the data is not an image that can be read; expected one of {', '.join(FORMATS)}"
         ) from error
     except Exception as error:  # Pillow's parsers raise many types on hostile data
         raise ImageError("truncated", f"the image's header is damaged or cut short: {error}") from error
@@ -134,13 +135,13 @@ def _orientation(image: Image.Image) -> int:
         return 1  # Pillow turns TIFF upright itself
     try:
         value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-    except Exception:  # a broken EXIF block does not make the pixels worse
+    except Exception:  # the pixels can be used without a valid EXIF block
         return 1
     return value if value in _ORIENTATIONS else 1
 
 
 def _add_late_exif(image: Image.Image, data: bytes) -> None:
-    """Check that a PNG reaches its end chunk, and find EXIF that stands after the pixels."""
+    """Check that a PNG reaches its end chunk, and find EXIF data after the pixels."""
     position = 8
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -150,61 +151,3 @@ def _add_late_exif(image: Image.Image, data: bytes) -> None:
         if kind == b"IEND":
             return
     raise ImageError("truncated", "the PNG ends before its last chunk")
-
-
-def stored_pixels(data: bytes, header: Header, eighths: int) -> tuple[Pixels, float]:
-    """Decode to RGB (H, W, 3) as stored, and say at which scale of the stored size.
-
-    A JPEG is decoded at `eighths`/8 (1 to 8) by its DCT, every other image at scale 1.
-
-    Raises:
-        ImageError: `truncated` (or damaged) or `unsupported`.
-    """
-    if not (header.turbo and _turbo_can(data)):
-        return _pillow_pixels(data), 1.0
-    # Below 8 pixels several scales give the same size, so the scale could not be told from the result.
-    if max(header.height, header.width) < 8:
-        eighths = 8
-    height, width = scaled_length(header.height, eighths), scaled_length(header.width, eighths)
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
-    except ValueError as error:
-        raise ImageError("truncated", f"the JPEG is damaged or cut short: {error}") from error
-    assert pixels.shape == (height, width, 3), (pixels.shape, header, eighths)
-    return pixels, eighths / 8
-
-
-def _turbo_can(data: bytes) -> bool:
-    """Whether TurboJPEG knows this JPEG's chroma subsampling; the rare others are left to Pillow."""
-    try:
-        simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-        return False
-    return True
-
-
-def _pillow_pixels(data: bytes) -> Pixels:
-    image: Image.Image
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        image.load()
-    except Exception as error:  # Pillow's decoders raise many types on hostile data
-        raise ImageError("truncated", f"the image is damaged or cut short: {error}") from error
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F", "LAB"):
-        raise ImageError(
-            "unsupported", f"images of mode {image.mode} are not read; save it as RGB or gray, 8 or 16 bit"
-        )
-    try:
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.array(image.convert("RGB"))
-    except ValueError as error:
-        raise ImageError("unsupported", f"images of mode {image.mode} cannot be turned into RGB") from error
-
-
-def scaled_length(length: int, eighths: int) -> int:
-    """Give the number of pixels that a JPEG side of `length` has at `eighths`/8."""
-    return -(-length * eighths // 8)

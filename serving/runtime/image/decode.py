@@ -1,0 +1,136 @@
+"""Decoding: from image bytes to upright RGB pixels, a JPEG at the smallest scale that is still large enough."""
+
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from serving.runtime.card import InputSize
+from serving.runtime.errors import ImageError
+from serving.runtime.image.crop import Rect, clip
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, FORMATS, Header, Pixels, read_header
+
+REDUCTIONS = (1, 2, 4, 8)
+"""The eighths at which JPEGs are decoded. TurboJPEG has slow code for the others: even 5/8 takes longer than 8/8."""
+
+
+def decode(data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
+    """Decode an image to upright RGB, uint8 (H, W, 3).
+
+    The content decides the format: JPEG, PNG, BMP, WebP, GIF (first frame), PPM and TIFF are read. Gray and palette
+    images become RGB, 16-bit samples keep their high byte, transparency is composed on white, color profiles are
+    ignored. With `min_height` or `min_width` above 0 a JPEG is decoded at the smallest of the REDUCTIONS whose upright
+    size is at least that large on both sides (in full when the image itself is smaller); other formats are decoded in
+    full.
+
+    Raises:
+        ImageError: `empty`, `not_an_image`, `truncated` (or damaged), `too_large` or `unsupported`.
+    """
+    header = read_header(data, max_pixels)
+    eighths = 8
+    if min_height > 0 or min_width > 0:
+        height, width = header.upright
+        eighths = next(
+            (n for n in REDUCTIONS if _scaled(height, n) >= min_height and _scaled(width, n) >= min_width), 8
+        )
+    pixels, _ = _stored_pixels(data, header, eighths)
+    return np.ascontiguousarray(header.to_upright(pixels))
+
+
+def decode_rect(
+    data: bytes, header: Header, rect: Rect, input_size: InputSize, min_decode: float
+) -> tuple[Pixels, Rect]:
+    """Decode the part of an image that a rectangle needs, and map the rectangle to the decoded pixels.
+
+    A JPEG is decoded at the smallest of the REDUCTIONS at which the rectangle still measures `min_decode` times the
+    input on both sides. The part reaches one radius of an antialiased filter to `input_size` beyond the rectangle.
+
+    Args:
+        data: the encoded image.
+        header: its header, from `read_header`.
+        rect: (left, top, right, bottom) in upright pixels; clipped to the image.
+        input_size: the size that the rectangle will be resized to.
+        min_decode: how much larger than that the decoded rectangle must be, 1 or more.
+
+    Returns:
+        Upright RGB pixels, uint8 (h, w, 3), a view; and the rectangle in those pixels, fractions included.
+
+    Raises:
+        ImageError: the image cannot be used, see `decode`.
+        InputError: the rectangle lies outside the image.
+    """
+    left, top, right, bottom = rect = clip(rect, header.upright)
+    height, width = input_size.height, input_size.width
+    required = 8 * min_decode * max(height / (bottom - top), width / (right - left))
+    stored, scale = _stored_pixels(data, header, next((n for n in REDUCTIONS if n >= required), 8))
+    # A reduced side is rounded up at its end as it is stored, so the rectangle is scaled there and turned afterwards.
+    reduced = replace(header, height=stored.shape[0], width=stored.shape[1])
+    left, top, right, bottom = (value * scale for value in header.to_stored(rect))
+    left, top, right, bottom = clip(reduced.rect_to_upright((left, top, right, bottom)), reduced.upright)
+    pixels = header.to_upright(stored)
+    margin_x = math.ceil((right - left) / width) + 1
+    margin_y = math.ceil((bottom - top) / height) + 1
+    x0, y0 = max(0, math.floor(left) - margin_x), max(0, math.floor(top) - margin_y)
+    part = pixels[y0 : math.ceil(bottom) + margin_y, x0 : math.ceil(right) + margin_x]
+    return part, (left - x0, top - y0, right - x0, bottom - y0)
+
+
+def _stored_pixels(data: bytes, header: Header, eighths: int) -> tuple[Pixels, float]:
+    """Decode to RGB (H, W, 3) as stored; returns the scale of the stored size too.
+
+    A JPEG is decoded at `eighths`/8 (1 to 8) by its DCT, every other image at scale 1.
+
+    Raises:
+        ImageError: `truncated` (or damaged) or `unsupported`.
+    """
+    if not (header.turbo and _turbo_can(data)):
+        return _pillow_pixels(data), 1.0
+    # Below 8 pixels several scales give the same size, so the scale could not be told from the result.
+    if max(header.height, header.width) < 8:
+        eighths = 8
+    height, width = _scaled(header.height, eighths), _scaled(header.width, eighths)
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
+    except ValueError as error:
+        raise ImageError("truncated", f"the JPEG is damaged or cut short: {error}") from error
+    assert pixels.shape == (height, width, 3), (pixels.shape, header, eighths)
+    return pixels, eighths / 8
+
+
+def _turbo_can(data: bytes) -> bool:
+    """Whether TurboJPEG supports this JPEG's chroma subsampling; Pillow decodes the rare others."""
+    try:
+        simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _pillow_pixels(data: bytes) -> Pixels:
+    image: Image.Image
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image.load()
+    except Exception as error:  # Pillow's decoders raise many types on hostile data
+        raise ImageError("truncated", f"the image is damaged or cut short: {error}") from error
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F", "LAB"):
+        raise ImageError(
+            "unsupported", f"images of mode {image.mode} are not read; save it as RGB or gray, 8 or 16 bit"
+        )
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.array(image.convert("RGB"))
+    except ValueError as error:
+        raise ImageError("unsupported", f"images of mode {image.mode} cannot be turned into RGB") from error
+
+
+def _scaled(length: int, eighths: int) -> int:
+    """Return the number of pixels that a JPEG side of `length` has at `eighths`/8."""
+    return -(-length * eighths // 8)

@@ -1,0 +1,64 @@
+"""Loading of models: from a file, a folder, S3 or the registry to the predictor of their task."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from serving.runtime.classifier import Classifier
+from serving.runtime.errors import InputError
+from serving.runtime.predictor import Predictor
+from serving.runtime.registry import fetch_model
+from serving.runtime.session import Session
+
+PREDICTORS: dict[str, Callable[..., Predictor]] = {"classification": Classifier}
+"""Task -> its predictor, called with the session, `name` and `version`."""
+
+
+def open_model(
+    model: bytes | Path,
+    *,
+    name: str | None = None,
+    version: str = "",
+    threads: int | None = None,
+    source: str = "the model",
+) -> Predictor:
+    """Load a model file, or its content.
+
+    Args:
+        model: the ONNX file or its content.
+        name: replaces the card's name.
+        version: for answers and tables; by default the first 12 digits of the file's sha256.
+        threads: CPU threads per call; by default as many as this process may use.
+        source: names the content in errors; a file is named by its path.
+
+    Raises:
+        InputError: the file cannot be read, is not ONNX, has no valid card, its graph is not what its card says, or
+            there is no predictor for its task.
+    """
+    session = Session(model, threads=threads, source=source)
+    task = session.card.task
+    if task not in PREDICTORS:
+        raise InputError(
+            f"{session.source}: a model of task '{task}'; this version serves models of task {', '.join(PREDICTORS)}"
+        )
+    return PREDICTORS[task](session, name=name or session.card.name, version=version or session.sha256[:12])
+
+
+def load_model(uri: str, *, name: str | None = None, threads: int | None = None) -> Predictor:
+    """Load a model from where it is stored.
+
+    Args:
+        uri: an ONNX file or a folder with one, on the disk or in S3 (`s3://bucket/path`), or a registered model
+            (`models:/name@alias`, `models:/name/version`).
+        name: the name to serve it under; by default the registered name, else the card's.
+        threads: CPU threads per call; by default as many as this process may use.
+
+    Returns:
+        The model. Its version is the registered one, else as for `open_model`.
+
+    Raises:
+        InputError: the URI is invalid or the file is not a usable model.
+        NotFoundError: no such registered model, version or alias.
+        StorageError: the location cannot be reached or holds no model.
+    """
+    fetched = fetch_model(uri)
+    return open_model(fetched.content, name=name or fetched.name, version=fetched.version, threads=threads, source=uri)

@@ -1,0 +1,121 @@
+"""An ONNX model in memory: onnxruntime's session, the model card, and the check that graph and card agree."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serving.runtime.card import INPUT_NAME, METADATA_KEY, Shape, read_card
+from serving.runtime.cpus import usable_cpus
+from serving.runtime.errors import InputError
+
+# Images per run of the graph: memory stays bounded for any number of images.
+_BATCH = 64
+
+Outputs = dict[str, NDArray[np.float32]]
+"""Outputs of a graph by name, in the order of the card."""
+
+
+class Session:
+    """A loaded graph; several threads may use it at once.
+
+    Attributes:
+        card: the model's card.
+        sha256: of the model file.
+        source: names the file in errors.
+
+    Args:
+        model: the ONNX file or its content.
+        threads: CPU threads per call; by default as many as this process may use.
+        source: names the content in errors; a file is named by its path.
+
+    Raises:
+        InputError: the file cannot be read, is not ONNX, or has no valid card.
+    """
+
+    def __init__(self, model: bytes | Path, *, threads: int | None = None, source: str = "the model") -> None:
+        self.source = str(model) if isinstance(model, Path) else source
+        content = _read(model) if isinstance(model, Path) else model
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or usable_cpus()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Waiting threads sleep: spinning gains nothing measurable and takes the CPU from decoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a dozen unrelated types, all of them about this file
+            raise InputError(f"{self.source}: not an ONNX model that onnxruntime can load: {error}") from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata:
+            raise InputError(
+                f"{self.source}: the ONNX file has no '{METADATA_KEY}' metadata, so it is not a Facet model; "
+                "export it with the export_onnx step"
+            )
+        self.card = read_card(metadata[METADATA_KEY], self.source)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Run the graph on prepared images, uint8 (N, height, width, 3) of the card's input size; N may be 0.
+
+        Raises InputError for an array of another type or shape.
+        """
+        size, shapes = self.card.input, self.card.outputs
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
+            raise InputError(
+                f"model {self.card.name} takes uint8 images of shape (n, {size.height}, {size.width}, 3), "
+                f"got {pixels.dtype} {pixels.shape}"
+            )
+        if len(pixels) == 0:
+            return {name: np.zeros((0, *(axis or 0 for axis in shape)), np.float32) for name, shape in shapes.items()}
+        batches = [
+            self._session.run(list(shapes), {INPUT_NAME: np.ascontiguousarray(pixels[start : start + _BATCH])})
+            for start in range(0, len(pixels), _BATCH)
+        ]
+        return {name: np.concatenate(parts) for name, parts in zip(shapes, zip(*batches, strict=True), strict=True)}
+
+    def check_graph(self) -> Outputs:
+        """Check the graph's input and outputs against the card, run it on two black images and return the outputs.
+
+        Raises InputError where they differ, or when the run fails.
+        """
+        size, shapes = self.card.input, self.card.outputs
+        inputs = [(node.name, node.type, node.shape) for node in self._session.get_inputs()]
+        fits = len(inputs) == 1 and inputs[0][:2] == (INPUT_NAME, "tensor(uint8)") and len(inputs[0][2]) == 4
+        if not fits or inputs[0][2][1:] != [size.height, size.width, 3] or isinstance(inputs[0][2][0], int):
+            raise InputError(
+                f"{self.source}: the graph takes {_describe(inputs)}, but the card needs one input "
+                f"{INPUT_NAME} tensor(uint8) [N, {size.height}, {size.width}, 3] with a free N"
+            )
+        names = sorted(node.name for node in self._session.get_outputs())
+        if names != sorted(shapes):
+            raise InputError(f"{self.source}: the graph gives {names}, but the card names the outputs {sorted(shapes)}")
+        try:
+            outputs = self.run(np.zeros((2, size.height, size.width, 3), np.uint8))
+        except Exception as error:  # any failure here is the file's
+            raise InputError(f"{self.source}: the graph fails on black images: {error}") from error
+        for name, values in outputs.items():
+            if values.dtype != np.float32 or not _matches(values.shape, (2, *shapes[name])):
+                expected = ", ".join("any" if axis is None else str(axis) for axis in (2, *shapes[name]))
+                raise InputError(
+                    f"{self.source}: output '{name}' is {values.dtype} {values.shape}, "
+                    f"but the card requires float32 ({expected})"
+                )
+        return outputs
+
+
+def _matches(shape: tuple[int, ...], expected: Shape) -> bool:
+    return len(shape) == len(expected) and all(axis in (None, size) for size, axis in zip(shape, expected, strict=True))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the model cannot be read: {error.strerror}") from error
+
+
+def _describe(nodes: list[tuple[str, str, list[int | str | None]]]) -> str:
+    return ", ".join(f"{name} {kind} {shape}" for name, kind, shape in nodes) or "nothing"

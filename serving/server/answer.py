@@ -1,0 +1,34 @@
+"""The answer of the server about the faces of one image, independent of the protocol that carries it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from serving.runtime.predictor import FaceResult, Predictor
+
+
+def answer(model: Predictor, faces: Sequence[FaceResult]) -> dict[str, Any]:
+    """Return `{"model", "version", "faces": [{"box", "score", "crop", "heads"}]}`.
+
+    Each head has its most probable label, that label's score, and all probabilities.
+    """
+    return {"model": model.name, "version": model.version, "faces": [_face(face) for face in faces]}
+
+
+def _face(face: FaceResult) -> dict[str, Any]:
+    return {
+        "box": face.box,
+        "score": face.score,
+        "crop": face.crop,
+        "heads": {name: _head(probabilities) for name, probabilities in face.heads.items()},
+    }
+
+
+def _head(probabilities: dict[str, float]) -> dict[str, Any]:
+    values = dict(zip(probabilities, rounded(probabilities.values()), strict=True))
+    best = max(values, key=values.__getitem__)
+    return {"label": best, "score": values[best], "probabilities": values}
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Round float32 numbers to the 9 significant digits that identify each of them."""
+    return [float(f"{value:.9g}") for value in values]
