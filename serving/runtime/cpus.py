@@ -1,4 +1,4 @@
-"""How many CPUs this process may really use; onnxruntime by itself counts those of the whole host."""
+"""The number of CPUs that this process may use; onnxruntime counts those of the host and ignores cgroup quotas."""
 
 import os
 from collections.abc import Iterator
@@ -6,16 +6,16 @@ from pathlib import Path
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """Give the number of whole CPUs that the affinity mask and the cgroup quotas (v1 or v2) leave, at least 1.
+    """Return the number of whole CPUs that the affinity mask and the cgroup quotas (v1 or v2) allow, at least 1.
 
     Args:
-        root: where /proc and /sys are found.
+        root: the folder of /proc and /sys.
     """
     return max(1, int(min([len(os.sched_getaffinity(0)), *_quotas(root)])))
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Give the CPU quota of this process's cgroup and of every group above it."""
+    """Yield the CPU quotas of this process's cgroup and of every group above it."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -34,7 +34,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _ratio(*files: Path) -> Iterator[float]:
-    """Give quota / period from one file with both or from two files; nothing where there is no limit."""
+    """Yield quota / period from one file with both or from two files; nothing where there is no limit."""
     try:
         quota, period = " ".join(file.read_text() for file in files).split()
     except (OSError, ValueError):

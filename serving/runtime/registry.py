@@ -1,4 +1,4 @@
-"""Where models are kept: files, folders, S3, and MLflow's registry over REST (MLflow itself is not imported)."""
+"""Model files from a folder, S3, or MLflow's registry over REST: importing MLflow would take seconds."""
 
 import base64
 import json
@@ -34,12 +34,13 @@ def fetch_model(uri: str) -> FetchedModel:
     """Read a model file from a path, a folder, S3 or the registry.
 
     A folder holds the model as `model.onnx`, or as its only `.onnx` file. The registry is the MLflow server at
-    MLFLOW_TRACKING_URI; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, open it.
+    MLFLOW_TRACKING_URI, with the credentials MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or
+    MLFLOW_TRACKING_TOKEN.
 
     Raises:
-        InputError: the URI means nothing, or the environment names no MLflow server.
+        InputError: the URI is invalid, or the environment names no MLflow server.
         NotFoundError: no such registered model, version or alias.
-        StorageError: the place cannot be reached or holds no model.
+        StorageError: the location cannot be reached or holds no model.
     """
     if not uri.startswith("models:"):
         return FetchedModel(_read_onnx(Location(uri)))
@@ -62,14 +63,14 @@ def _read_onnx(location: Location) -> bytes:
     return location.read("" if names == [""] else _choose(names, location.uri))
 
 
-def _choose(names: list[str], place: str) -> str:
+def _choose(names: list[str], location: str) -> str:
     """Choose the model among the file names of a folder."""
     models = [name for name in names if name.endswith(".onnx") and "/" not in name]
     if MODEL_FILE in models:
         return MODEL_FILE
     if len(models) != 1:
-        found = ", ".join(models) or ", ".join(names[:10]) or "nothing"
-        raise StorageError(f"{place}: expected {MODEL_FILE} or one other .onnx file, found {found}")
+        listing = ", ".join(models) or ", ".join(names[:10]) or "nothing"
+        raise StorageError(f"{location}: expected {MODEL_FILE} or one other .onnx file, found {listing}")
     return models[0]
 
 
@@ -85,7 +86,9 @@ class _Server:
         tracking_uri = os.environ.get("MLFLOW_TRACKING_URI", "")
         parts = urllib.parse.urlsplit(tracking_uri)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"{uri} is kept in MLflow: set MLFLOW_TRACKING_URI to the server's http(s):// address")
+            raise InputError(
+                f"{uri} is in MLflow's registry: set MLFLOW_TRACKING_URI to the server's http(s):// address"
+            )
         user = os.environ.get("MLFLOW_TRACKING_USERNAME") or urllib.parse.unquote(parts.username or "")
         password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or urllib.parse.unquote(parts.password or "")
         token = os.environ.get("MLFLOW_TRACKING_TOKEN")
@@ -96,33 +99,33 @@ class _Server:
         return cls(f"{parts.scheme}://{host}{parts.path.rstrip('/')}", authorization)
 
     def version_of(self, name: str, alias: str) -> str:
-        """Give the version that an alias points at; an unknown one lists the known ones."""
+        """Return the version of an alias; the error for an unknown one lists those that exist."""
         try:
             version = self._ask("/api/2.0/mlflow/registered-models/alias", "model_version", name=name, alias=alias)
         except NotFoundError as error:
             aliases = self._registered(name).get("aliases", [])
-            known = ", ".join(sorted(str(item["alias"]) for item in aliases)) or "none"
-            raise NotFoundError(f"model '{name}' has no alias '{alias}' in {self.url}; its aliases: {known}") from error
+            names = ", ".join(sorted(str(item["alias"]) for item in aliases)) or "none"
+            raise NotFoundError(f"model '{name}' has no alias '{alias}' in {self.url}; its aliases: {names}") from error
         return str(version["version"])
 
     def artifacts_of(self, name: str, version: str) -> str:
-        """Give the URI of a version's artifact folder."""
+        """Return the URI of a version's artifact folder."""
         try:
             uri = self._ask(
                 "/api/2.0/mlflow/model-versions/get-download-uri", "artifact_uri", name=name, version=version
             )
         except NotFoundError as error:
             latest = self._registered(name).get("latest_versions", [])
-            known = ", ".join(sorted(str(item["version"]) for item in latest)) or "none"
+            versions = ", ".join(sorted(str(item["version"]) for item in latest)) or "none"
             raise NotFoundError(
-                f"model '{name}' has no version {version} in {self.url}; its latest: {known}"
+                f"model '{name}' has no version {version} in {self.url}; its latest: {versions}"
             ) from error
         return str(uri)
 
-    def read_onnx(self, folder: str, place: str) -> bytes:
-        """Read the model from an artifact folder that the server itself hands out."""
+    def read_onnx(self, folder: str, uri: str) -> bytes:
+        """Read the model from an artifact folder that the server proxies."""
         files = self._ask(_ARTIFACTS, "files", path=folder)
-        name = _choose(sorted(str(file["path"]) for file in files), place)
+        name = _choose(sorted(str(file["path"]) for file in files), uri)
         return self._get(f"{_ARTIFACTS}/{urllib.parse.quote(f'{folder}/{name}')}")
 
     def _registered(self, name: str) -> dict[str, Any]:
@@ -133,7 +136,7 @@ class _Server:
         return dict(model)
 
     def _ask(self, endpoint: str, field: str, /, **query: str) -> Any:
-        """Give one field of the server's JSON answer."""
+        """Return one field of the server's JSON answer."""
         body = self._get(f"{endpoint}?{urllib.parse.urlencode(query)}")
         try:
             return json.loads(body)[field]
@@ -165,7 +168,7 @@ class _Server:
 
 
 def _mlflow_error(error: urllib.error.HTTPError) -> tuple[str, str]:
-    """Give MLflow's error code and message from an error answer."""
+    """Return MLflow's error code and message from an error answer."""
     try:
         answer = json.loads(error.read())
         return str(answer["error_code"]), str(answer["message"])

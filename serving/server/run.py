@@ -1,4 +1,4 @@
-"""The command `python -m serving`: options, sockets, signals and exit codes."""
+"""The command `python -m serving`: options, socket, signals and exit codes."""
 
 import argparse
 import logging

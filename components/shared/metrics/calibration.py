@@ -1,4 +1,4 @@
-"""How far a model's confidence can be believed."""
+"""Calibration: how well the confidence of predictions agrees with their accuracy."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 """Classification metrics over class indices and class probabilities.
 
-They are ratios of the confusion matrix, so NumPy suffices: importing scikit-learn would cost every
-step that trains or evaluates several seconds.
+They are ratios of the confusion matrix, computed with NumPy: importing scikit-learn would cost every step that trains
+or evaluates several seconds.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.dataset.label_spaces import LabelSpace
 from serving.runtime.errors import InputError
 
 SCALARS = ("accuracy", "log_loss", "macro_f1", "micro_f1")
+LOWER_IS_BETTER = ("log_loss", "calibration_error")
 _SMALLEST = float(np.finfo(np.float32).eps)
 
 
@@ -20,8 +22,8 @@ _SMALLEST = float(np.finfo(np.float32).eps)
 class ClassScore:
     """One class against all others, as fractions.
 
-    `support` counts its faces in the truth, `predicted` those given to it. A ratio without a
-    denominator is 0. A class with neither is absent: no mean contains it.
+    `support` counts its faces in the truth, `predicted` those in the predictions. A ratio without a denominator is 0.
+    A class with neither is absent: no mean contains it.
     """
 
     precision: float
@@ -38,7 +40,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class LabelScores:
-    """What can be said from labels alone; `confusion` is int (K, K), rows truth, columns prediction."""
+    """Metrics of predicted labels; `confusion` is int (K, K), rows truth, columns prediction."""
 
     count: int
     accuracy: float
@@ -50,12 +52,12 @@ class LabelScores:
 
 @dataclass(frozen=True)
 class ClassificationScores(LabelScores):
-    """`LabelScores` plus the figure that needs probabilities."""
+    """`LabelScores` plus the metric that needs probabilities."""
 
     log_loss: float
 
     def scalars(self) -> dict[str, float]:
-        """The scalar metrics by name, in the order of `SCALARS`."""
+        """Return the scalar metrics by name, in the order of `SCALARS`."""
         return {name: float(getattr(self, name)) for name in SCALARS}
 
 
@@ -69,15 +71,15 @@ def label_scores(truth: NDArray[np.integer], predicted: NDArray[np.integer], cla
     """
     assert truth.shape == predicted.shape and truth.ndim == 1, (truth.shape, predicted.shape)
     if len(truth) == 0:
-        raise InputError("there is nothing to score: no face has both a label and a prediction")
+        raise InputError("no face has both a label and a prediction, so no metric can be computed")
     for name, indices in (("truth", truth), ("predicted", predicted)):
         assert indices.min() >= 0 and indices.max() < classes, f"{name} has indices outside 0..{classes - 1}"
     pairs = truth.astype(np.int64) * classes + predicted
     confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-    hits, support, given = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = _ratio(hits, given), _ratio(hits, support), _ratio(2 * hits, given + support)
+    hits, support, predictions = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall, f1 = _ratio(hits, predictions), _ratio(hits, support), _ratio(2 * hits, predictions + support)
     scores = tuple(
-        ClassScore(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]), int(given[k]))
+        ClassScore(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]), int(predictions[k]))
         for k in range(classes)
     )
     accuracy = float(np.trace(confusion) / len(truth))
@@ -118,6 +120,14 @@ def predicted_classes(probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
     """Index of the most probable class per row of (N, K); the first one of equals."""
     indices: NDArray[np.int64] = np.argmax(probabilities, axis=1) if len(probabilities) else np.zeros(0, np.int64)
     return indices
+
+
+def metric_names(space: LabelSpace) -> list[str]:
+    """Return the names of the scalar metrics of a label space that may have a floor: higher is better."""
+    names = [name for name in SCALARS if name not in LOWER_IS_BETTER]
+    if len(space.attributes) > 1:
+        names += [f"{attribute}_{metric}" for attribute in space.attributes for metric in ("accuracy", "macro_f1")]
+    return names
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 DEFAULT_EXPERIMENT = "facet"
 PARENT = "mlflow.parentRunId"
-"""Tag with which MLflow shows a run below another one."""
+"""The tag that makes a run the child of another one."""
 _LONGEST_VALUE = 6000
 _MOST_PARAMS = 100
-_GOES_ON = (
-    "the MLflow server in MLFLOW_TRACKING_URI %s: the step goes on, what it writes into its output is complete, and "
+_WARNING = (
+    "the MLflow server in MLFLOW_TRACKING_URI %s: the step continues without it, its outputs will be complete, and "
     "nothing more is sent to MLflow (%s)"
 )
 
@@ -32,15 +32,15 @@ log = logging.getLogger(__name__)
 
 
 def tracking_is_on() -> bool:
-    """True when `MLFLOW_TRACKING_URI` names a server."""
+    """Return whether `MLFLOW_TRACKING_URI` names a server."""
     return bool(os.environ.get("MLFLOW_TRACKING_URI"))
 
 
 def mlflow_client() -> "MlflowClient":
-    """A client of the server in `MLFLOW_TRACKING_URI`.
+    """Return a client of the server in `MLFLOW_TRACKING_URI`.
 
-    A server that is still starting is waited for by MLflow's own retries, at 2, 4, 8 ... seconds
-    and two minutes in all. Its progress messages, and one warning per retry, are silenced.
+    MLflow's own retries, after 2, 4, 8 ... seconds and for two minutes in all, wait for a server that is still
+    starting. Its progress messages, and one warning per retry, are silenced.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -56,7 +56,7 @@ def mlflow_client() -> "MlflowClient":
 class Run:
     """A run to log to; every method does nothing when tracking is off (`run_id` is "").
 
-    A `tolerant` run outlives its server: the first call that fails gives a warning, and nothing is sent after it.
+    A `tolerant` run survives its server: the first call that fails logs a warning, and nothing is sent after it.
     """
 
     def __init__(self, run_id: str = "", client: "MlflowClient | None" = None, *, tolerant: bool = False) -> None:
@@ -86,8 +86,8 @@ class Run:
         from mlflow.entities import Param
 
         def send(client: "MlflowClient") -> None:
-            known = client.get_run(self.run_id).data.params
-            new = [Param(name, text) for name, text in _flat(values) if name not in known]
+            existing = client.get_run(self.run_id).data.params
+            new = [Param(name, text) for name, text in _flat(values) if name not in existing]
             for start in range(0, len(new), _MOST_PARAMS):
                 client.log_batch(self.run_id, params=new[start : start + _MOST_PARAMS])
 
@@ -110,7 +110,7 @@ class Run:
             self._send(lambda client: client.log_artifact(self.run_id, str(path), folder or None))
 
     def adopt(self, run_ids: Iterable[str]) -> None:
-        """Show the runs with these ids below this one; "" stands for a run that was not tracked."""
+        """Make the runs with these ids children of this one; "" is a run that was not tracked."""
 
         def send(client: "MlflowClient") -> None:
             for run_id in filter(None, run_ids):
@@ -131,7 +131,7 @@ class Run:
             if not self._tolerant:
                 raise
             self._client = None
-            log.warning(_GOES_ON, "no longer answers", error)
+            log.warning(_WARNING, "no longer answers", error)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -157,25 +157,25 @@ def open_run(
     """Open a run for the body of a `with` statement and close it as finished, failed or killed.
 
     When `MLFLOW_RUN_ID` is set, that run is used and left open for whoever started it, and `experiment` and `run_name`
-    are ignored; NotFoundError when it does not exist. `run_id` is a run of ours that goes on, if it is still there.
+    are ignored; NotFoundError when it does not exist. `run_id` is an earlier run to continue, if it still exists.
 
-    A run that is `part` of something larger, such as a fold or a trial, is never the one in `MLFLOW_RUN_ID`, where the
-    curves of all parts would lie upon each other: it is below it.
+    A run that is `part` of something larger, such as a fold or a trial, is not the one in `MLFLOW_RUN_ID`, which would
+    mix the curves of all parts, but a child of it.
 
-    With `tolerant` the body runs without MLflow when its server cannot be reached, or no longer: a warning says so.
+    With `tolerant` the body runs without MLflow, after a warning, when its server cannot be reached or stops answering.
     """
     if not tracking_is_on():
         yield Run()
         return
-    given = os.environ.get("MLFLOW_RUN_ID", "")
-    given, parent = ("", given) if part else (given, "")
+    external = os.environ.get("MLFLOW_RUN_ID", "")
+    external, parent = ("", external) if part else (external, "")
     try:
         client = mlflow_client()
-        run_id = _found_run(client, given, run_id) or _new_run(client, experiment, run_name, parent)
+        run_id = _existing_run(client, external, run_id) or _new_run(client, experiment, run_name, parent)
     except Exception as error:
         if not tolerant or not _unreachable(error):
             raise
-        log.warning(_GOES_ON, "cannot be reached", error)
+        log.warning(_WARNING, "cannot be reached", error)
         yield Run()
         return
     run = Run(run_id, client, tolerant=tolerant)
@@ -189,20 +189,20 @@ def open_run(
         status = "KILLED"
         raise
     finally:
-        if not given:
+        if not external:
             run.close(status)
 
 
-def _found_run(client: "MlflowClient", given: str, mine: str) -> str:
-    if given:
-        _check_exists(client, given)
-        return given
+def _existing_run(client: "MlflowClient", external: str, own: str) -> str:
+    if external:
+        _check_exists(client, external)
+        return external
     try:
-        if mine:
-            _check_exists(client, mine)
+        if own:
+            _check_exists(client, own)
     except NotFoundError:
         return ""
-    return mine
+    return own
 
 
 def _new_run(client: "MlflowClient", experiment: str, run_name: str, parent: str) -> str:
@@ -216,14 +216,14 @@ def _new_run(client: "MlflowClient", experiment: str, run_name: str, parent: str
 
 
 def _unreachable(error: Exception) -> bool:
-    """True when no server answered; what it answered is for the user to read."""
+    """Return whether no server answered; an error that it answered is raised to the user."""
     from mlflow.exceptions import MlflowException, RestException
 
     return isinstance(error, MlflowException | OSError) and not isinstance(error, RestException)
 
 
 def resume_run(run_id: str) -> Run:
-    """A run to which a later step adds; its status stays. "" gives a run that logs nothing.
+    """Return a run for a later step to log to; its status stays. "" returns a run that logs nothing.
 
     Raises NotFoundError when tracking is on and the run does not exist.
     """
@@ -252,14 +252,14 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
 
     if not name:
         raise InputError("the MLflow experiment has no name: set the experiment parameter")
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            # Another process made it in between.
-            found = client.get_experiment_by_name(name)
-            assert found is not None
-    return str(found.experiment_id)
+            # Another process created it in between.
+            experiment = client.get_experiment_by_name(name)
+            assert experiment is not None
+    return str(experiment.experiment_id)

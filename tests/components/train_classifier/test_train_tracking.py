@@ -191,7 +191,7 @@ def test_a_server_that_is_down_stops_nothing(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     assert go(dataset, tmp_path / "out").run_id == ""
-    assert len(warnings(caplog)) == 1 and "cannot be reached: the step goes on" in warnings(caplog)[0]
+    assert len(warnings(caplog)) == 1 and "cannot be reached: the step continues" in warnings(caplog)[0]
     assert (tmp_path / "out" / "tensorboard").is_dir()
 
 
@@ -207,7 +207,7 @@ def test_a_server_that_dies_stops_nothing(
     monkeypatch.setattr(record.Recorder, "epoch", epoch)
     result = go(dataset, tmp_path / "out", epochs=3)
     assert result.run_id and len(json.loads((tmp_path / "out" / "history.json").read_text())) == 3
-    assert len(warnings(caplog)) == 1 and "no longer answers: the step goes on" in warnings(caplog)[0]
+    assert len(warnings(caplog)) == 1 and "no longer answers: the step continues" in warnings(caplog)[0]
 
 
 def test_trials_are_runs_below_that_of_their_search(

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_model import card_facts
 
 from serving.runtime.load import open_model
 from serving.server.run import main
@@ -210,6 +211,30 @@ def test_the_environment_fills_in_and_an_idle_server_stops_at_once(model_file: P
         assert server.log.read_text().count("\n") == 2, "one line for the start, one for the request"
 
 
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_several_models_are_served_and_the_first_is_the_default(
+    make_model: Callable[..., bytes], model_file: Path, tmp_path: Path, by_environment: bool
+) -> None:
+    other = tmp_path / "other model.onnx"
+    other.write_bytes(make_model(card_facts(name="other")))
+    files = [str(model_file), str(other)]
+    options = [] if by_environment else [text for file in files for text in ("--model", file)]
+    variables = {"FACET_MODEL_URI": "\n".join(files)} if by_environment else {}
+    with serving(tmp_path, *options, **variables) as server:
+        deadline = time.monotonic() + 120
+        while server.request("GET", "/v2/health/ready")[0] != 200 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server.request("GET", "/v2/models")[1] == {"models": ["tiny", "other"]}
+        assert server.request("POST", "/predict", picture())[1]["model"] == "tiny"
+        assert server.request("POST", "/predict?model=other", picture())[1]["model"] == "other"
+
+
+def test_the_same_model_twice_is_an_error(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--model", str(model_file), "--model", str(model_file.parent), "--port", "0"]
+    assert main(options) == 2
+    assert "error: model 'tiny' version" in (errors := capsys.readouterr().err) and "is given twice" in errors
+
+
 def test_while_the_model_loads_it_is_alive_and_not_ready(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -301,6 +326,8 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
         (["--model", "m", "--port", "70000"], {}, "'70000' is not a port"),
         (["--model", "m"], {"FACET_PORT": "http"}, "'http' is not a port"),
         (["--model", "m", "--max-body-mib", "0"], {}, "'0' is not a whole number above 0"),
+        (["--model", "m", "--model", "n", "--name", "x"], {}, "--name goes with a single model"),
+        (["--model", ""], {}, "FACET_MODEL_URI"),
         (["--nothing"], {}, "--nothing"),
     ],
 )

@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,20 @@ def test_columns_label_and_score(tmp_path: Path) -> None:
     assert list(row)[:6] == ["image_id", "face_id", "path", "x", "y", "width"]
     assert list(row)[6:10] == ["height", "detector_score", "label", "score"]
     assert list(row)[10:18] == [f"{head.name}/{label}" for head in space.heads for label in head.labels]
-    assert list(row)[18:] == ["model", "version", "label_space"]
+    assert list(row)[18:] == ["model", "version", "label_space", "task"]
     assert row["label"] == "incorrect/female/<30" and float(row["score"]) == pytest.approx(0.7 * 0.75 * 0.5)
     assert [row[k] for k in ("x", "y", "width", "height", "detector_score")] == ["1.0", "2.0", "3.0", "4.5", ""]
-    assert row["mask/incorrect"] == "0.7" and row["label_space"] == "all"
+    assert row["mask/incorrect"] == "0.7" and (row["label_space"], row["task"]) == ("all", "classification")
+
+
+def test_a_table_without_a_task_is_of_a_classifier(tmp_path: Path) -> None:
+    write_predictions(drawn("all"), tmp_path / "p.csv")
+    text = (tmp_path / "p.csv").read_text(encoding="utf-8")
+    (tmp_path / "old.csv").write_text(re.sub(r",[^,\n]*\n", "\n", text), encoding="utf-8")
+    old = read_predictions(tmp_path / "old.csv")
+    assert old.task == "classification"
+    write_predictions(old, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text(encoding="utf-8") == text
 
 
 def spoil_header(text: str) -> str:
@@ -75,11 +86,12 @@ def spoil_header(text: str) -> str:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda text: "", "no prediction"),
-        (lambda text: text.splitlines()[0], "no prediction"),
+        (lambda text: "", "no predictions"),
+        (lambda text: text.splitlines()[0], "no predictions"),
         (spoil_header, "no column face_id"),
         (lambda text: text.replace("gender/male", "gender/man", 1), "label space 'gender'"),
-        (lambda text: text.replace(",gender\n", ",nonsense\n"), "nonsense"),
+        (lambda text: text.replace(",gender,class", ",nonsense,class"), "nonsense"),
+        (lambda text: text.replace(",classification\n", ",poses\n"), "unknown task 'poses'; known: classification"),
         (lambda text: text.replace("0123456789ab", "other", 1), "column 'version' has several values"),
         (lambda text: text + "1,2\n", "line 9 has 2 values"),
         (lambda text: text.replace("\n1,11", "\nx,11", 1), "invalid literal"),

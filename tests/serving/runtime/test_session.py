@@ -1,0 +1,64 @@
+"""Sessions check every kind of graph against its card; only the tasks with a predictor are served."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny_model import detection_facts
+
+from serving.runtime.card import METADATA_KEY
+from serving.runtime.errors import InputError
+from serving.runtime.load import open_model
+from serving.runtime.session import Session
+
+
+def detector(boxes: tuple[int, ...] = (6, 4), scores: tuple[int, ...] = (6, 1), **changes: Any) -> bytes:
+    """Build a graph whose boxes and scores are the mean color of the image, in the shape of a detector's outputs."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+    ]
+    outputs, weights = [], []
+    for name, shape in (("boxes", boxes), ("scores", scores)):
+        weights.append(numpy_helper.from_array(np.array([-1, *[1] * len(shape)], np.int64), f"{name}.column"))
+        weights.append(numpy_helper.from_array(np.ones((1, *shape), np.float32), f"{name}.ones"))
+        nodes.append(helper.make_node("Reshape", ["mean", f"{name}.column"], [f"{name}.mean"]))
+        nodes.append(helper.make_node("Mul", [f"{name}.mean", f"{name}.ones"], [name]))
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ("N", *shape)))
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ("N", 40, 32, 3))
+    graph = helper.make_graph(nodes, "detector", [images], outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(detection_facts(**changes))})
+    return model.SerializeToString()
+
+
+def test_a_detector_is_checked_and_run_by_its_card() -> None:
+    session = Session(detector())
+    assert {name: values.shape for name, values in session.check_graph().items()} == {
+        "boxes": (2, 6, 4),
+        "scores": (2, 6, 1),
+    }
+    outputs = session.run(np.full((70, 40, 32, 3), 9, np.uint8))
+    assert outputs["boxes"].shape == (70, 6, 4) and np.all(outputs["boxes"] == 9)
+    assert session.run(np.zeros((0, 40, 32, 3), np.uint8))["boxes"].shape == (0, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (detector(boxes=(6, 5)), r"'boxes' is float32 \(2, 6, 5\), but the card requires float32 \(2, any, 4\)"),
+        (detector(scores=(6,)), r"'scores' is float32 \(2, 6\)"),
+        (detector(labels=["face", "mask"]), r"requires float32 \(2, any, 2\)"),
+        (detector(points=["nose"]), r"gives \['boxes', 'scores'\], but the card names .*'points'"),
+    ],
+)
+def test_a_detector_that_differs_from_its_card_is_refused(model: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Session(model).check_graph()
+
+
+def test_a_task_without_a_predictor_is_one_clear_error() -> None:
+    with pytest.raises(InputError, match="a model of task 'detection'; this version serves models of task classific"):
+        open_model(detector())
