@@ -1,4 +1,4 @@
-"""The KFP doors of the evaluate step: one model, and the folds of a cross-validation."""
+"""The KFP components of the evaluate step: one model, and the folds of a cross-validation."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ def evaluate(
     run_id: str = "",
     max_missing: int = 0,
 ) -> NamedTuple("Outputs", Output=bool, metrics_json=str):  # type: ignore[valid-type]
-    """Score predictions against the labels, write a report and say whether the floors hold.
+    """Score predictions against the labels, write a report and check the floors.
 
     Args:
         predictions: CSV of the predict step.
@@ -32,8 +32,8 @@ def evaluate(
         max_missing: How many faces of the predicted splits may lack a prediction.
 
     Returns:
-        Output: True when all floors hold. Of several outputs, KFP's local runner finds only one of this name in a
-            condition.
+        Output: True when all floors hold. In a condition on one of several outputs, KFP's local runner finds only
+            one of this name.
         metrics_json: The scalar metrics as a JSON object.
     """
     import json
@@ -64,19 +64,19 @@ def evaluate_folds(
     report: Output[HTML],
     run_ids: list[str] = [],  # noqa: B006
 ) -> NamedTuple("Outputs", metrics_json=str, run_id=str):  # type: ignore[valid-type]
-    """Bring the folds of a cross-validation together: mean and spread, and all faces judged out of their fold.
+    """Evaluate the folds of a cross-validation: mean and spread, and out-of-fold metrics of all faces.
 
     Args:
         predictions: CSV of the predict step for each of the folds.
         annotations: The annotations whose images have folds.
-        metrics: Mean, deviation and extremes of every metric over the folds, and the figures of all faces together.
+        metrics: Mean, deviation and extremes of every metric over the folds, and the metrics of all faces together.
         confusion: Confusion matrix of all faces together, rows truth, columns prediction.
         report: Self-contained HTML page.
-        run_ids: MLflow run of every fold's training.
+        run_ids: MLflow run of the training of each fold.
 
     Returns:
-        metrics_json: The figures as a JSON object.
-        run_id: The MLflow run above those of the folds, empty without a tracking server.
+        metrics_json: The metrics as a JSON object.
+        run_id: The parent of the folds' MLflow runs, empty without a tracking server.
     """
     import json
     from pathlib import Path

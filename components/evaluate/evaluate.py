@@ -1,21 +1,21 @@
-"""Predictions and annotations in; metrics, a report and a verdict on the floors out."""
+"""Evaluation of predictions: metrics, an HTML report, and whether the floors hold."""
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.evaluate.join import Joined, join
+from components.evaluate.join import join
 from components.evaluate.report import EvaluationReport, render_report
-from components.evaluate.scores import Scores, score_predictions
+from components.evaluate.scores import score_predictions
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
-from components.shared.output_file import write_whole
+from components.shared.metrics.classification import metric_names
 from components.shared.tracking.runs import resume_run
 from serving.runtime.errors import InputError
-
-_LOWER_IS_BETTER = ("log_loss", "calibration_error")
+from serving.runtime.output import check_output, write_text
+from serving.runtime.validation import known
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,62 +56,85 @@ def evaluate(
         predictions: CSV of the predict step.
         annotations: the annotations that were predicted.
         report: the HTML file to write.
-        floors: lowest accepted value by metric name; all of them must hold. None set is a pass.
+        floors: lowest accepted value by metric name; all of them must hold. without floors it passes.
         run_id: MLflow run to log to; "" for none.
         max_missing: how many faces of the predicted splits may lack a prediction.
 
     Raises:
-        InputError: rows are missing, extra or double; a floor's metric is unknown or its value is no number.
+        InputError: rows are missing, extra or double; a floor's metric is unknown or its value is not a number.
     """
-    if report.resolve() in (predictions.resolve(), annotations.resolve()):
-        raise InputError(f"{report}: the report would replace an input; name another file")
-    table, truth_file = read_predictions(predictions), read_annotations(annotations)
-    joined = join(table, truth_file, max_missing=max_missing)
-    scores = score_predictions(table, joined)
-    metrics = scores.scalars()
-    limits = _checked_floors(floors or {}, metrics)
+    check_output(report, predictions, annotations)
+    table, data = read_predictions(predictions), read_annotations(annotations)
+    scored = SCORERS[table.task](table, data, digest(annotations), max_missing)
+    metrics = scored.metrics
+    limits = _checked_floors(floors or {}, scored.floor_names)
     missed = tuple(FloorMiss(name, metrics[name], floor) for name, floor in limits.items() if metrics[name] < floor)
+    text = scored.page(limits)
+    write_text(report, text)
+    _log(run_id, scored.splits, metrics, text)
+    return Evaluation(metrics, scored.labels, scored.confusion, not missed, missed)
 
-    text = render_report(_report(table, truth_file, joined, digest(annotations), limits, scores))
-    write_whole(report, text)
-    _log(run_id, joined.splits, metrics, text)
-    return Evaluation(metrics, table.space.class_labels, scores.classes.confusion.tolist(), not missed, missed)
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of the predictions of one task.
+
+    Attributes:
+        metrics: scalar metrics by name.
+        floor_names: those that may have a floor.
+        splits: the splits of the predicted images.
+        labels: the classes of the confusion matrix.
+        confusion: a row per true and a column per predicted class.
+        page: renders the report with the floors.
+    """
+
+    metrics: dict[str, float]
+    floor_names: Sequence[str]
+    splits: tuple[str, ...]
+    labels: tuple[str, ...]
+    confusion: list[list[int]]
+    page: Callable[[Mapping[str, float]], str]
 
 
-def _checked_floors(floors: Mapping[str, float], metrics: Mapping[str, float]) -> dict[str, float]:
-    known = sorted(name for name in metrics if name not in _LOWER_IS_BETTER)
+def _score_classification(table: Predictions, annotations: Annotations, dataset: str, max_missing: int) -> Scored:
+    joined = join(table, annotations, max_missing=max_missing)
+    scores = score_predictions(table, joined)
+
+    def page(floors: Mapping[str, float]) -> str:
+        return render_report(
+            EvaluationReport(
+                model=table.model,
+                version=table.version,
+                space=table.space,
+                splits=joined.splits,
+                faces=len(joined.rows),
+                images=joined.images,
+                unlabeled=joined.unlabeled,
+                missing=joined.missing,
+                dataset=dataset,
+                leaks=bool(annotations.info.get("leaks", False)),
+                floors=floors,
+                scores=scores,
+            )
+        )
+
+    confusion = scores.classes.confusion.tolist()
+    return Scored(scores.scalars(), metric_names(table.space), joined.splits, table.space.class_labels, confusion, page)
+
+
+SCORERS = {"classification": _score_classification}
+"""Task of the predictions -> function of them, the annotations, the annotations' digest and `max_missing`."""
+
+
+def _checked_floors(floors: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     checked = {}
     for name, floor in sorted(floors.items()):
-        if name not in known:
-            raise InputError(f"floors: no metric '{name}' can have a floor; known: {', '.join(known)}")
+        if name not in names:
+            raise InputError(f"floors: no metric '{name}' can have a floor{known(name, names)}")
         if isinstance(floor, bool) or not isinstance(floor, int | float) or not math.isfinite(floor):
             raise InputError(f"floors: the floor of '{name}' must be a number such as 0.8, got {floor!r}")
         checked[name] = float(floor)
     return checked
-
-
-def _report(
-    table: Predictions,
-    annotations: Annotations,
-    joined: Joined,
-    dataset: str,
-    floors: Mapping[str, float],
-    scores: Scores,
-) -> EvaluationReport:
-    return EvaluationReport(
-        model=table.model,
-        version=table.version,
-        space=table.space,
-        splits=joined.splits,
-        faces=len(joined.rows),
-        images=joined.images,
-        unlabeled=joined.unlabeled,
-        missing=joined.missing,
-        dataset=dataset,
-        leaks=bool(annotations.info.get("leaks", False)),
-        floors=floors,
-        scores=scores,
-    )
 
 
 def _log(run_id: str, splits: tuple[str, ...], metrics: Mapping[str, float], text: str) -> None:

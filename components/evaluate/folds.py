@@ -1,4 +1,4 @@
-"""A cross-validation: the folds' metrics, their mean and spread, and all faces judged by models that never saw them."""
+"""Evaluation of a cross-validation: metrics per fold, their mean and spread, and out-of-fold metrics of all faces."""
 
 import tempfile
 from collections.abc import Collection, Sequence
@@ -13,22 +13,22 @@ from components.evaluate.scores import Scores, score_predictions
 from components.evaluate.spread import Spread, spread_of
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
-from components.shared.output_file import write_whole
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run
 from serving.runtime.errors import InputError
+from serving.runtime.output import check_output, write_text
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What a cross-validation says of a recipe for training.
+    """The metrics of a cross-validation.
 
     Attributes:
-        spreads: by metric, what the folds' values amount to.
+        spreads: mean and spread over the folds by metric.
         out_of_fold: the metrics of all faces together.
         class_f1: F1 of every class over all faces, by label.
         labels: of the classes.
         confusion: over all faces; a row per true class, a column per predicted one.
-        run_id: the MLflow run above those of the folds; "" without tracking.
+        run_id: the parent of the folds' MLflow runs; "" without tracking.
     """
 
     spreads: dict[str, Spread]
@@ -39,19 +39,19 @@ class CrossValidation:
     run_id: str
 
     def metrics(self) -> dict[str, float]:
-        """All figures by name."""
-        figures = {name: value for metric, spread in self.spreads.items() for name, value in spread.named(metric)}
-        figures |= {f"out_of_fold_{metric}": value for metric, value in self.out_of_fold.items()}
-        return figures | {f"out_of_fold_f1/{label}": value for label, value in self.class_f1.items()}
+        """Return all scalar metrics by name."""
+        values = {name: value for metric, spread in self.spreads.items() for name, value in spread.named(metric)}
+        values |= {f"out_of_fold_{metric}": value for metric, value in self.out_of_fold.items()}
+        return values | {f"out_of_fold_f1/{label}": value for label, value in self.class_f1.items()}
 
 
 def evaluate_folds(
     predictions: Sequence[Path], annotations: Path, report: Path, *, run_ids: Sequence[str] = ()
 ) -> CrossValidation:
-    """Bring the judged folds together and write an HTML report.
+    """Combine the predictions of the folds and write an HTML report.
 
-    Every face is judged once, by the model that was trained without its fold. An MLflow run is opened for the whole,
-    in the experiment of the folds' runs, which are shown below it from then on; it gets the figures and the report.
+    Every face is evaluated once, with the model that was trained without its fold. The metrics and the report go to a
+    new MLflow run in the experiment of the folds' runs, which become its children.
 
     Args:
         predictions: CSV of the predict step for each of the folds.
@@ -62,10 +62,9 @@ def evaluate_folds(
     Raises:
         InputError: predictions are not those of one fold each, are incomplete, or of different label spaces.
     """
-    if report.resolve() in {path.resolve() for path in (*predictions, annotations)}:
-        raise InputError(f"{report}: the report would replace an input; name another file")
+    check_output(report, *predictions, annotations)
     if not predictions:
-        raise InputError(f"{annotations}: no fold was judged, so there is nothing to report")
+        raise InputError(f"{annotations}: no predictions of any fold, so there is nothing to report")
     data = read_annotations(annotations)
     tables: dict[int, Predictions] = {}
     for path in predictions:
@@ -75,41 +74,41 @@ def evaluate_folds(
             raise InputError(f"{path}: there are predictions of fold {fold} already; name each fold's once")
         tables[fold] = table
     folds = [_evaluated(number, table, data) for number, table in tables.items()]
-    together = _together(list(tables.values()))
-    joined = join(together, _judged(data, list(tables)), max_missing=0)
-    scores = score_predictions(together, joined)
-    found = CrossValidation(
+    combined = _combined(list(tables.values()))
+    joined = join(combined, _of_folds(data, list(tables)), max_missing=0)
+    scores = score_predictions(combined, joined)
+    result = CrossValidation(
         spreads={name: spread_of([fold.metrics[name] for fold in folds]) for name in folds[0].metrics},
         out_of_fold=scores.scalars(),
-        class_f1=_class_f1(together, scores),
-        labels=together.space.class_labels,
+        class_f1=_class_f1(combined, scores),
+        labels=combined.space.class_labels,
         confusion=scores.classes.confusion.tolist(),
         run_id="",
     )
     page = FoldsReport(
-        model=together.model,
-        space=together.space,
+        model=combined.model,
+        space=combined.space,
         total=len({image.fold for image in data.images} - {None}),
         folds=folds,
         faces=len(joined.rows),
         images=joined.images,
         dataset=digest(annotations),
         leaks=bool(data.info.get("leaks", False)),
-        spreads=found.spreads,
+        spreads=result.spreads,
         scores=scores,
     )
     text = render_folds_report(page)
-    write_whole(report, text)
-    return replace(found, run_id=_log(page, found, text, run_ids))
+    write_text(report, text)
+    return replace(result, run_id=_log(page, result, text, run_ids))
 
 
 def _evaluated(number: int, table: Predictions, data: Annotations) -> Fold:
-    joined = join(table, _judged(data, [number]), max_missing=0)
+    joined = join(table, _of_folds(data, [number]), max_missing=0)
     return Fold(number, len(table.faces), score_predictions(table, joined).scalars())
 
 
 def _fold_of(table: Predictions, data: Annotations, path: Path) -> int:
-    """The fold that all predicted faces are in."""
+    """Return the fold of all predicted faces; InputError when they are of several."""
     fold_of_image = {image.id: image.fold for image in data.images}
     folds = sorted({str(fold_of_image.get(face.image_id)) for face in table.faces})
     if len(folds) > 1 or folds == ["None"]:
@@ -120,15 +119,15 @@ def _fold_of(table: Predictions, data: Annotations, path: Path) -> int:
     return int(folds[0])
 
 
-def _judged(data: Annotations, folds: Collection[int]) -> Annotations:
-    """The annotations with these folds, and nothing else, to be judged."""
+def _of_folds(data: Annotations, folds: Collection[int]) -> Annotations:
+    """Return the annotations with these folds as the test split, and nothing else in a split."""
     return replace(
         data, images=tuple(replace(image, split="test" if image.fold in folds else None) for image in data.images)
     )
 
 
-def _together(tables: Sequence[Predictions]) -> Predictions:
-    """One table of all. Raises InputError when they are of different label spaces."""
+def _combined(tables: Sequence[Predictions]) -> Predictions:
+    """Return one table of all. Raises InputError when they are of different label spaces."""
     spaces = sorted({table.space.name for table in tables})
     if len(spaces) > 1:
         raise InputError(f"the predictions are of different label spaces: {', '.join(spaces)}")
@@ -142,8 +141,8 @@ def _class_f1(table: Predictions, scores: Scores) -> dict[str, float]:
     return {label: score.f1 for label, score in classes if not score.absent}
 
 
-def _log(report: FoldsReport, found: CrossValidation, text: str, run_ids: Sequence[str]) -> str:
-    """Write the whole down in MLflow and return its run."""
+def _log(report: FoldsReport, result: CrossValidation, text: str, run_ids: Sequence[str]) -> str:
+    """Log the metrics and the report to a new MLflow run and return its id."""
     experiment = f"{DEFAULT_EXPERIMENT}-{report.space.name}"
     params = {
         "folds": report.total,
@@ -152,7 +151,7 @@ def _log(report: FoldsReport, found: CrossValidation, text: str, run_ids: Sequen
     }
     with open_run(experiment, run_name=f"cross-validation {report.model}", params=params, tolerant=True) as run:
         run.adopt(run_ids)
-        scalars = {name: value for name, value in found.metrics().items() if "/" not in name}
+        scalars = {name: value for name, value in result.metrics().items() if "/" not in name}
         run.metrics({f"Test/{name}": value for name, value in scalars.items()})
         with tempfile.TemporaryDirectory() as folder:
             page = Path(folder, "report.html")

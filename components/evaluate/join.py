@@ -1,4 +1,4 @@
-"""Predictions joined to the faces they are about."""
+"""Predictions joined to the labels of their faces."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -18,7 +18,7 @@ FaceKey = tuple[int, int]
 
 @dataclass(frozen=True)
 class Joined:
-    """The rows of the predictions that have a label.
+    """The predictions whose faces have a label.
 
     `rows` are their positions in the predictions, `truth` their true class indices, both int (N,).
     """
@@ -45,8 +45,8 @@ def join(predictions: Predictions, annotations: Annotations, *, max_missing: int
     _refuse("predicted more than once", [key for key, count in Counter(keys).items() if count > 1])
     _refuse("predicted, but not in the annotations", [key for key in keys if key not in face_of_key])
     splits = {split_of_image[image_id] for image_id, _ in keys}
-    known = set(keys)
-    missing = [key for key in face_of_key if split_of_image[key[0]] in splits and key not in known]
+    predicted = set(keys)
+    missing = [key for key in face_of_key if split_of_image[key[0]] in splits and key not in predicted]
     _refuse("in the annotations, but not predicted", missing, allowed=max_missing)
 
     rows, truth = [], []

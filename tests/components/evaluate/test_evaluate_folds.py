@@ -175,7 +175,7 @@ def test_what_does_not_belong_together(case: Folds, tmp_path: Path) -> None:
         case.run(annotations=tmp_path / "shifted")
     with pytest.raises(InputError, match="predictions1: there are predictions of fold 1 already"):
         case.run([1, 2, 1])
-    with pytest.raises(InputError, match="no fold was judged"):
+    with pytest.raises(InputError, match="no predictions of any fold"):
         case.run([])
     (tmp_path / "other").mkdir()
     other = Folds(tmp_path / "other", "gender")
@@ -186,7 +186,7 @@ def test_what_does_not_belong_together(case: Folds, tmp_path: Path) -> None:
     write_predictions(fewer, tmp_path / "fewer")
     with pytest.raises(InputError, match="1 faces are in the annotations, but not predicted"):
         case.run(predictions=[tmp_path / "fewer", *case.predictions[1:]])
-    with pytest.raises(InputError, match="the report would replace an input"):
+    with pytest.raises(InputError, match="would overwrite the input"):
         case.run(report=case.predictions[2])
     assert not (tmp_path / "report").exists()
 

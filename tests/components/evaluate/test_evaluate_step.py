@@ -247,7 +247,7 @@ def test_same_input_same_bytes_and_inputs_stay(tmp_path: Path) -> None:
     first = report.read_bytes()
     evaluate(predictions, annotations, report)
     assert report.read_bytes() == first and (predictions.read_bytes(), annotations.read_bytes()) == before
-    with pytest.raises(InputError, match="replace an input"):
+    with pytest.raises(InputError, match="would overwrite the input"):
         evaluate(predictions, annotations, tmp_path / "x" / ".." / "p.csv")
 
 
