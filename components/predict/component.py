@@ -1,4 +1,4 @@
-"""The KFP door of the predict step."""
+"""The KFP component of the predict step."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output

@@ -22,6 +22,7 @@ from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.load import load_model
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
+from serving.runtime.session import Outputs
 
 SPLITS = ("test", "val", "train", "all")
 _AHEAD = 2
@@ -60,8 +61,8 @@ def predict(
 ) -> PredictReport:
     """Write the probabilities of every face of a split as CSV, in the order of image id and face id.
 
-    Faces are cut from the original image bytes by the code that serves the model. Images are
-    decoded by threads while the model computes.
+    Faces are cut from the original image bytes by the code that serves the model. Threads decode the images while the
+    model computes.
 
     Args:
         model: folder with `model.onnx`, or the file itself; a classifier.
@@ -74,8 +75,8 @@ def predict(
         max_failed: how many faces may fail to decode; more fail the step.
 
     Raises:
-        InputError: the split is unknown or has no face, images are missing from the archive, the
-            model is no classifier of its label space, or too many faces failed.
+        InputError: the split is unknown or has no face, images are missing from the archive, the model is not a
+            classifier of its label space, or too many faces failed.
         StorageError: there is no model.
     """
     if batch_size < 1:
@@ -90,24 +91,22 @@ def predict(
     faces = _faces_of_split(read_annotations(annotations), split)
     _check_present(archive, faces)
 
-    kept: list[PredictedFace] = []
+    predicted: list[PredictedFace] = []
     failed: list[tuple[PredictedFace, _Failure]] = []
-    parts: dict[str, list[NDArray[np.float32]]] = {head.name: [] for head in space.heads}
+    outputs: list[Outputs] = []
     batches = _crop_batches(archive, faces, card, batch_size, workers or usable_cpus())
     for batch in progress(batches, "predict", -(-len(faces) // batch_size)):
-        good = [(face, crop) for face, crop in batch if not isinstance(crop, _Failure)]
         failed += [(face, crop) for face, crop in batch if isinstance(crop, _Failure)]
-        if not good:
-            continue
-        kept += [face for face, _ in good]
-        for name, probabilities in predictor.infer(np.stack([crop for _, crop in good])).items():
-            parts[name].append(probabilities)
+        good = [(face, crop) for face, crop in batch if not isinstance(crop, _Failure)]
+        if good:
+            predicted += [face for face, _ in good]
+            outputs.append(predictor.infer(np.stack([crop for _, crop in good])))
     _check_failures(failed, max_failed, len(faces))
-    heads = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    table = Predictions(tuple(kept), heads, space, predictor.name, predictor.version)
+    heads = {head.name: np.concatenate([batch[head.name] for batch in outputs]) for head in space.heads}
+    table = Predictions(tuple(predicted), heads, space, predictor.name, predictor.version)
     write_predictions(table, output)
     reasons = Counter(failure.reason for _, failure in failed)
-    return PredictReport(len(kept), len({face.image_id for face in kept}), dict(sorted(reasons.items())))
+    return PredictReport(len(predicted), len({face.image_id for face in predicted}), dict(sorted(reasons.items())))
 
 
 def _label_space(card: ClassificationCard) -> LabelSpace:

@@ -1,4 +1,4 @@
-"""The KFP doors of the registry: register a version, promote a version."""
+"""The KFP components of the registry: register a version, promote a version."""
 
 from typing import NamedTuple
 
