@@ -52,7 +52,7 @@ def test_a_checkpoint_gives_the_same_model(run, tmp_path):
     )
 
 
-def test_predictions_are_judged(tmp_path):
+def test_predictions_are_evaluated(tmp_path):
     judged = evaluate(OLD / "gabor" / "predictions.csv", OLD / "split.json", tmp_path / "report.html", floors={})
     assert judged.metrics["accuracy"] == pytest.approx(0.7142857142857143)
 

@@ -146,7 +146,7 @@ def _log(report: FoldsReport, result: CrossValidation, text: str, run_ids: Seque
     experiment = f"{DEFAULT_EXPERIMENT}-{report.space.name}"
     params = {
         "folds": report.total,
-        "judged": [fold.number for fold in report.folds],
+        "evaluated": [fold.number for fold in report.folds],
         "dataset_digest": report.dataset,
     }
     with open_run(experiment, run_name=f"cross-validation {report.model}", params=params, tolerant=True) as run:

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all, and never in the place of an input."""
+"""Outputs that appear whole or not at all, and never overwrite an input."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The folds of a cross-validation brought together (mask 25): mean, spread, and every face judged out of its fold."""
+"""The folds of a cross-validation together: mean, spread, and out-of-fold metrics of every face."""
 
 import json
 from dataclasses import replace
@@ -85,7 +85,6 @@ def case(tmp_path: Path) -> Folds:
 
 
 def test_mean_and_spread_are_numpys_over_the_folds(case: Folds) -> None:
-    """mask 25"""
     found = case.run()
     assert found.spreads.keys() == case.metrics[0].keys()
     for name, spread in found.spreads.items():
@@ -101,7 +100,7 @@ def test_mean_and_spread_are_numpys_over_the_folds(case: Folds) -> None:
         ]  # fmt: skip
 
 
-def test_every_face_is_judged_once_and_all_of_them_together(case: Folds) -> None:
+def test_every_face_is_evaluated_once_and_all_of_them_together(case: Folds) -> None:
     found = case.run()
     tables = [read_predictions(path) for path in case.predictions]
     predicted = np.concatenate([table.class_probabilities().argmax(axis=1) for table in tables])
@@ -118,7 +117,7 @@ def test_every_face_is_judged_once_and_all_of_them_together(case: Folds) -> None
 
 
 def test_one_fold_has_no_deviation(case: Folds) -> None:
-    """mask 25: `k_index` judges one fold; a spread of one value is none."""
+    """`k_index` evaluates one fold; one value has no deviation."""
     found = case.run([2])
     assert found.out_of_fold == pytest.approx(case.metrics[2])
     assert all(spread.mean == spread.lowest == spread.highest for spread in found.spreads.values())
@@ -160,7 +159,7 @@ def test_folds_that_leak_say_so(tmp_path: Path) -> None:
     assert "These metrics leak." in case.page()
 
 
-def test_what_does_not_belong_together(case: Folds, tmp_path: Path) -> None:
+def test_predictions_that_do_not_fit_the_folds_are_refused(case: Folds, tmp_path: Path) -> None:
     plain = Annotations(tuple(replace(image, fold=None) for image in case.images), {"split": {}})
     write_annotations(plain, tmp_path / "plain")
     with pytest.raises(
@@ -191,8 +190,10 @@ def test_what_does_not_belong_together(case: Folds, tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
-def test_the_runs_of_the_folds_are_below_one_run(case: Folds, mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """mask 25: one run has mean, spread and page; the folds' runs, with curves of their own, are its children."""
+def test_the_runs_of_the_folds_are_children_of_one_run(
+    case: Folds, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run has mean, spread and page; the folds' runs, with curves of their own, are its children."""
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
     children = []
@@ -205,12 +206,12 @@ def test_the_runs_of_the_folds_are_below_one_run(case: Folds, mlflow_url: str, m
     assert parent.info.run_name == "cross-validation drawn <model>"
     assert client.get_experiment(parent.info.experiment_id).name == "facet-gender_age"
     assert parent.data.metrics == {f"Test/{name}": value for name, value in found.metrics().items() if "/" not in name}
-    assert parent.data.params["folds"] == "4" and parent.data.params["judged"] == "[0, 1, 2, 3]"
+    assert parent.data.params["folds"] == "4" and parent.data.params["evaluated"] == "[0, 1, 2, 3]"
     assert {client.get_run(child).data.tags[PARENT] for child in children} == {found.run_id}
     assert [item.path for item in client.list_artifacts(found.run_id, "evaluation")] == ["evaluation/report.html"]
 
 
-def test_the_door(case: Folds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_component(case: Folds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     metrics, confusion = dsl.Metrics(uri=""), dsl.ClassificationMetrics(uri="")
     text, run_id = door.python_func(

@@ -62,7 +62,7 @@ class Case:
 
 
 @pytest.mark.parametrize("space", ["mask", "gender", "mask_gender_age", "all", "gender_age"])
-def test_figures_are_those_of_the_joined_rows(space: str, tmp_path: Path) -> None:
+def test_metrics_are_those_of_the_joined_rows(space: str, tmp_path: Path) -> None:
     """mask 8, 73: all heads judged as one space, micro (accuracy) beside macro F1, per head too."""
     case = Case(tmp_path, space)
     table = case.predictions()
@@ -109,7 +109,7 @@ def test_missing_rows_are_refused_above_the_threshold(tmp_path: Path) -> None:
     assert "2 faces left out" in (tmp_path / "report").read_text()
 
 
-def test_extra_and_double_rows_are_refused(tmp_path: Path) -> None:
+def test_extra_and_duplicate_rows_are_refused(tmp_path: Path) -> None:
     case = Case(tmp_path, "mask")
     table = case.predictions()
     stranger = replace(table, faces=(*table.faces[:-1], replace(table.faces[-1], face_id=9999)))
@@ -159,7 +159,7 @@ def test_floors(tmp_path: Path) -> None:
         ({"accuracy": True}, "must be a number"),
     ],
 )
-def test_a_floor_that_makes_no_sense(floors: dict[str, float], message: str, tmp_path: Path) -> None:
+def test_an_invalid_floor(floors: dict[str, float], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         Case(tmp_path, "mask").run(floors=floors)
     assert not (tmp_path / "report").exists()
@@ -251,7 +251,7 @@ def test_same_input_same_bytes_and_inputs_stay(tmp_path: Path) -> None:
         evaluate(predictions, annotations, tmp_path / "x" / ".." / "p.csv")
 
 
-def test_the_door(tmp_path: Path) -> None:
+def test_the_component(tmp_path: Path) -> None:
     predictions, annotations, report = Case(tmp_path, "mask").write()
     metrics, confusion = dsl.Metrics(uri=str(tmp_path / "m")), dsl.ClassificationMetrics(uri=str(tmp_path / "c"))
     passed, metrics_json = door.python_func(

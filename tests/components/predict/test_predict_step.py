@@ -190,7 +190,7 @@ def test_nothing_is_written_when_every_face_fails(model: Path, tmp_path: Path) -
     assert not (tmp_path / "p.csv").exists()
 
 
-def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
+def test_inputs_that_do_not_fit_are_refused(model: Path, tmp_path: Path) -> None:
     data = Data(tmp_path)
     with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
         data.run(model, batch_size=0)
@@ -207,7 +207,7 @@ def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
         data.run(model)
 
 
-def test_the_door(model: Path, tmp_path: Path) -> None:
+def test_the_component(model: Path, tmp_path: Path) -> None:
     data = Data(tmp_path)
     metrics = dsl.Metrics(uri=str(tmp_path / "m"))
     door.python_func(

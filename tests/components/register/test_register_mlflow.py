@@ -108,7 +108,7 @@ def relay(port: int, target: int) -> None:
     asyncio.run(serve())
 
 
-def test_a_server_that_is_not_up_yet_is_waited_for(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_starting_server_is_waited_for(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     target = int(tracking.rpartition(":")[2])
@@ -150,7 +150,7 @@ def test_a_run_that_ends_early_says_so(tracking: str, error: type[BaseException]
     assert runs.mlflow_client().get_run(run.run_id).info.status == status
 
 
-def test_a_run_of_somebody_else_is_used_and_left_open(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_external_run_is_used_and_left_open(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = runs.mlflow_client()
     outer = client.create_run("0")
     client.log_param(outer.info.run_id, "epochs", "3")
@@ -263,7 +263,7 @@ def test_artifacts_in_s3(tracking: str, s3: Any, tmp_path: Path) -> None:
     assert load_model(f"models:/in-s3/{done.version}").sha256 == done.sha256
 
 
-def test_a_store_that_changes_the_file_is_found_out(
+def test_a_store_that_changes_the_file_is_detected(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = write_model(tmp_path / "model")
@@ -277,7 +277,7 @@ def test_a_store_that_changes_the_file_is_found_out(
     assert client.get_registered_model("damaged").aliases == {"candidate": good}
 
 
-def test_the_doors(tracking: str, tmp_path: Path) -> None:
+def test_the_components(tracking: str, tmp_path: Path) -> None:
     artifact = dsl.Model(uri=str(write_model(tmp_path / "model")))
     (version,) = register_door.python_func(model=artifact, name="door", metrics_json='{"accuracy": 1}', run_id="")
     promote_door.python_func(name="door", version=version)
@@ -303,7 +303,7 @@ def test_what_cannot_be_registered(tracking: str, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"a": "b"}', '{"a": NaN}', '{"a": true}', '{"a": {"b": 1}}'])
-def test_metrics_that_are_none(text: str) -> None:
+def test_invalid_metrics(text: str) -> None:
     with pytest.raises(InputError, match="metrics_json"):
         read_metrics(text)
 

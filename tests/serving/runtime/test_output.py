@@ -48,7 +48,7 @@ def test_a_folder_replaces_an_empty_one_only(tmp_path, empty):
 @pytest.mark.parametrize(
     ("output", "refused"), [("data", True), ("data/x/report.html", True), ("link", True), ("data2", False)]
 )
-def test_an_output_is_no_input(tmp_path, output, refused):
+def test_an_output_may_not_be_an_input(tmp_path, output, refused):
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "data")
     if refused:

@@ -213,12 +213,12 @@ def test_load_from_s3(s3: Any, model_file: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["", "gs://x/y", "models:/", "models:/a", "models:/a/b/c", "models:/a/latest"])
-def test_a_uri_that_is_no_model(uri: str) -> None:
+def test_an_invalid_model_uri(uri: str) -> None:
     with pytest.raises(InputError, match="expected"):
         load_model(uri)
 
 
-def test_missing_places(tmp_path: Path) -> None:
+def test_missing_locations(tmp_path: Path) -> None:
     for place in (tmp_path / "missing", tmp_path / "missing.onnx"):
         with pytest.raises(StorageError, match="missing"):
             load_model(str(place))

@@ -61,7 +61,7 @@ def mlflow(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> MlflowServer:
     return MlflowServer(mlflow_url)
 
 
-def test_artifacts_that_mlflow_hands_out(mlflow: MlflowServer, model_file: Path) -> None:
+def test_artifacts_that_mlflow_proxies(mlflow: MlflowServer, model_file: Path) -> None:
     content = model_file.read_bytes()
     version = mlflow.register_run("faces", {"model.onnx": content, "MLmodel": b"flavors: {}"})
     mlflow.call("POST", "/mlflow/registered-models/alias", {"name": "faces", "alias": "champion", "version": version})
@@ -171,7 +171,7 @@ class Fake:
         (502, b'{"error_code": "X", "message": "why"}', "answered 502: why"),
     ],
 )
-def test_strange_answers(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, expected: str) -> None:
+def test_invalid_answers(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, expected: str) -> None:
     with Fake(status, body) as fake:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{fake.server.server_port}")
         for uri in ("models:/a@b", "models:/a/1"):

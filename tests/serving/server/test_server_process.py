@@ -123,7 +123,7 @@ def test_broken_http_is_refused(shared: Server, request_bytes: bytes) -> None:
     assert shared.request("GET", "/v2/health/ready")[0] == 200
 
 
-def test_a_client_that_goes_away_leaves_no_trace(shared: Server) -> None:
+def test_a_disconnected_client_leaves_no_traceback(shared: Server) -> None:
     with socket.create_connection(("127.0.0.1", shared.port), 5) as client:
         client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
     assert shared.request("POST", "/predict", picture())[0] == 200
@@ -200,7 +200,7 @@ def test_a_stop_signal_waits_for_the_requests_in_flight(model_file: Path, tmp_pa
         assert "Traceback" not in server.log.read_text()
 
 
-def test_the_environment_fills_in_and_an_idle_server_stops_at_once(model_file: Path, tmp_path: Path) -> None:
+def test_options_from_the_environment_and_an_idle_server_stops_at_once(model_file: Path, tmp_path: Path) -> None:
     with serving(tmp_path, "--name", "mine", FACET_MODEL_URI=str(model_file.parent), FACET_HOST="localhost") as server:
         assert server.request("GET", "/v2/models")[1] == {"models": ["mine"]}
         idle = socket.create_connection(("127.0.0.1", server.port), 5)
@@ -275,7 +275,7 @@ def test_a_taken_port(model_file: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "::g"])
-def test_an_address_that_is_not_ours(model_file: Path, capsys: pytest.CaptureFixture[str], host: str) -> None:
+def test_an_address_of_another_machine(model_file: Path, capsys: pytest.CaptureFixture[str], host: str) -> None:
     options = ["--model", str(model_file), "--host", host, "--port", "0"]
     one_error_line(capsys, options, 1, f"cannot listen on {host}:0: ")
 

@@ -49,7 +49,7 @@ def test_agrees_with_scikit_learn(seed: int, n: int, k: int) -> None:
     assert list(scores.scalars()) == list(SCALARS)
 
 
-def test_classes_of_neither_side_leave_the_mean_and_invented_ones_count_as_zero() -> None:
+def test_absent_classes_leave_the_mean_and_invented_ones_count_as_zero() -> None:
     truth = np.array([0, 0, 1, 1])
     perfect = label_scores(truth, truth, classes=18)
     assert perfect.macro_f1 == 1.0
@@ -109,7 +109,7 @@ def test_calibration_bins_by_confidence() -> None:
     assert result.error == pytest.approx((0.45 + 0.1 + 2 * 0.475) / 4)
 
 
-def test_a_model_that_is_as_right_as_it_says_has_no_calibration_error() -> None:
+def test_calibrated_probabilities_have_no_calibration_error() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1, 200_000)
     truth = (rng.uniform(size=confidence.size) > confidence).astype(int)

@@ -1,4 +1,4 @@
-"""MLflow runs of several trainings of one job: each has curves of its own, below one parent (mask 25)."""
+"""MLflow runs of several trainings of one job: each has curves of its own, as a child of one parent."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return mlflow_url
 
 
-def test_parts_of_a_given_run_are_below_it(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_children_of_the_run_in_the_environment(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under `mlflow run` the folds' curves do not lie upon each other."""
     client = runs.mlflow_client()
     outer = client.create_run("0")
@@ -37,7 +37,7 @@ def test_parts_of_a_given_run_are_below_it(tracking: str, monkeypatch: pytest.Mo
         raise AssertionError("the body must not start")
 
 
-def test_runs_are_adopted_when_all_are_done(tracking: str) -> None:
+def test_finished_runs_become_children(tracking: str) -> None:
     children = []
     for fold in range(3):
         with open_run("folds", run_name=f"fold {fold}", part=True) as run:
@@ -51,7 +51,7 @@ def test_runs_are_adopted_when_all_are_done(tracking: str) -> None:
     assert {run.info.status for run in found} == {"FINISHED"}
 
 
-def test_without_a_server_nobody_is_adopted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_server_no_run_becomes_a_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with open_run("folds", part=True) as run:
         run.adopt(["x"])

@@ -1,7 +1,7 @@
-"""There is one image reader. Others are no better or worse: they give the same pixels within the stated tolerance.
+"""Other image readers give the same pixels as ours within the stated tolerance.
 
 On JPEGs at full size the mean difference is at most MEAN and the largest at most MOST levels of 0..255 (none at all
-where all are built on the same libjpeg-turbo); on PNGs there is none (mask 9).
+where all are built on the same libjpeg-turbo); on PNGs there is none.
 """
 
 import io

@@ -172,7 +172,7 @@ def test_crop_rect_takes_the_aspect_of_the_input() -> None:
         (0, 0, 1e308, 1e308),
     ],
 )
-def test_a_box_that_cuts_nothing_is_refused(box: Any) -> None:
+def test_a_box_outside_the_image_is_refused(box: Any) -> None:
     data = encode(smooth(100, 200))
     if box == (0, 0, 1e308, 1e308):
         assert decode_crop_resize(data, box, card()).shape == (32, 24, 3)

@@ -39,7 +39,7 @@ def test_health_and_metadata(client: TestClient) -> None:
     assert client.head("/v2/health/live").status_code == 200
 
 
-def test_readiness_is_truthful(predictor: Predictor) -> None:
+def test_readiness_while_loading_serving_and_stopping(predictor: Predictor) -> None:
     state = ServerState(max_body=LIMIT)
     client = TestClient(create_app(state))
     assert client.get("/v2/health/live").status_code == 200

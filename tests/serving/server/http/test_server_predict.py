@@ -118,7 +118,7 @@ def bomb() -> bytes:
     ],
     ids=["empty", "text", "jpeg", "png", "svg", "bomb"],
 )
-def test_bodies_that_are_no_image(client: TestClient, body: bytes, status: int, text: str) -> None:
+def test_bodies_that_are_not_images(client: TestClient, body: bytes, status: int, text: str) -> None:
     for response in (client.post("/predict", content=body), client.post("/predict", files={"f": ("x", body)})):
         assert response.status_code == status
         assert any(part in response.json()["error"] for part in text.split("|")), response.text
@@ -158,7 +158,7 @@ def test_broken_forms(client: TestClient, headers: dict[str, str], body: bytes) 
     expect_error(client.post("/predict", content=body, headers=headers), 400, "form")
 
 
-def test_a_form_that_lost_its_end_is_not_answered_in_part(client: TestClient) -> None:
+def test_a_form_without_its_end_is_refused_whole(client: TestClient) -> None:
     """Two files of which the second is cut: the first alone must not look like the whole answer."""
     request = client.build_request("POST", "/predict", files=[("a", picture(1)), ("b", picture(2))])
     whole = request.read()
