@@ -1,15 +1,15 @@
 """Registration of exported models in MLflow's registry, and promotion of a version to an alias."""
 
 import hashlib
-import json
-import math
 import os
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from components.register.package import package
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, mlflow_client, open_run, resume_run, tracking_is_on
@@ -18,12 +18,14 @@ from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.runtime.registry import MODEL_FILE, fetch_model
+from serving.runtime.validation import explain
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
+_METRICS = TypeAdapter(dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False)]])
 _MODEL_TYPES = {"classification": "classifier", "detection": "detector"}
 
 
@@ -89,16 +91,11 @@ def promote(name: str, version: str, alias: str = CHAMPION) -> str:
 def read_metrics(text: str) -> dict[str, float]:
     """Read the JSON object that `evaluate` returns. Raises InputError for anything but names and numbers."""
     try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"metrics_json is not JSON: {error}") from error
-    numbers = isinstance(values, dict) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        for value in values.values()
-    )
-    if not numbers:
-        raise InputError(f'metrics_json must be an object of names and numbers such as {{"macro_f1": 0.9}}, got {text}')
-    return {key: float(value) for key, value in values.items()}
+        return _METRICS.validate_json(text)
+    except ValidationError as error:
+        raise InputError(
+            f'metrics_json must be an object of names and numbers such as {{"macro_f1": 0.9}}: {explain(error)}'
+        ) from error
 
 
 def _check_registry(name: str) -> None:

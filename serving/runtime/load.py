@@ -1,7 +1,6 @@
 """Loading of models: from a file, a folder, S3 or the registry to the predictor of their task."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from serving.runtime.classifier import Classifier
 from serving.runtime.errors import InputError
@@ -14,27 +13,27 @@ PREDICTORS: dict[str, Callable[..., Predictor]] = {"classification": Classifier}
 
 
 def open_model(
-    model: bytes | Path,
+    content: bytes,
     *,
     name: str | None = None,
     version: str = "",
     threads: int | None = None,
     source: str = "the model",
 ) -> Predictor:
-    """Load a model file, or its content.
+    """Load a model from the content of its file.
 
     Args:
-        model: the ONNX file or its content.
+        content: of the ONNX file.
         name: replaces the card's name.
         version: for answers and tables; by default the first 12 digits of the file's sha256.
         threads: CPU threads per call; by default as many as this process may use.
-        source: names the content in errors; a file is named by its path.
+        source: names the file in errors.
 
     Raises:
-        InputError: the file cannot be read, is not ONNX, has no valid card, its graph is not what its card says, or
-            there is no predictor for its task.
+        InputError: the file is not ONNX, has no valid card, its graph is not what its card says, or there is no
+            predictor for its task.
     """
-    session = Session(model, threads=threads, source=source)
+    session = Session(content, threads=threads, source=source)
     task = session.card.task
     if task not in PREDICTORS:
         raise InputError(

@@ -1,7 +1,6 @@
 """An ONNX model in memory: onnxruntime's session, the model card, and the check that graph and card agree."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -27,17 +26,16 @@ class Session:
         source: names the file in errors.
 
     Args:
-        model: the ONNX file or its content.
+        content: of the ONNX file.
         threads: CPU threads per call; by default as many as this process may use.
-        source: names the content in errors; a file is named by its path.
+        source: names the file in errors.
 
     Raises:
-        InputError: the file cannot be read, is not ONNX, or has no valid card.
+        InputError: the file is not ONNX, or has no valid card.
     """
 
-    def __init__(self, model: bytes | Path, *, threads: int | None = None, source: str = "the model") -> None:
-        self.source = str(model) if isinstance(model, Path) else source
-        content = _read(model) if isinstance(model, Path) else model
+    def __init__(self, content: bytes, *, threads: int | None = None, source: str = "the model") -> None:
+        self.source = source
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
@@ -108,13 +106,6 @@ class Session:
 
 def _matches(shape: tuple[int, ...], expected: Shape) -> bool:
     return len(shape) == len(expected) and all(axis in (None, size) for size, axis in zip(shape, expected, strict=True))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: the model cannot be read: {error.strerror}") from error
 
 
 def _describe(nodes: list[tuple[str, str, list[int | str | None]]]) -> str:

@@ -248,7 +248,7 @@ def test_the_endpoint_stands_the_same_in_three_places(overlays: dict[str, Overla
 
 
 def test_the_server_takes_the_arguments_and_answers_the_probes(overlay: Overlay, model_file: Path) -> None:
-    state = ServerState(max_body=1, models=ModelRepository(open_model(model_file, threads=1)))
+    state = ServerState(max_body=1, models=ModelRepository(open_model(model_file.read_bytes(), threads=1)))
     routes = {getattr(route, "path", "") for route in create_app(state).routes}
     for name, spec in pod_specs(overlay):
         for container in spec["containers"]:

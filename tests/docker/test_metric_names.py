@@ -63,7 +63,7 @@ def test_what_an_expression_names() -> None:
 def shown(model_file: Path) -> dict[str, set[str]]:
     """The labels of every metric that the server shows once it has been asked a few things."""
     client = TestClient(
-        create_app(ServerState(max_body=2**20, models=ModelRepository(open_model(model_file, threads=1))))
+        create_app(ServerState(max_body=2**20, models=ModelRepository(open_model(model_file.read_bytes(), threads=1))))
     )
     client.post("/predict", content=b"no image")
     client.get("/v2")

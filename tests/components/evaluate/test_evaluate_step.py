@@ -63,7 +63,7 @@ class Case:
 
 @pytest.mark.parametrize("space", ["mask", "gender", "mask_gender_age", "all", "gender_age"])
 def test_metrics_are_those_of_the_joined_rows(space: str, tmp_path: Path) -> None:
-    """mask 8, 73: all heads judged as one space, micro (accuracy) beside macro F1, per head too."""
+    """All heads are evaluated as one space and per attribute; micro F1 (accuracy) beside macro F1."""
     case = Case(tmp_path, space)
     table = case.predictions()
     result = case.run()

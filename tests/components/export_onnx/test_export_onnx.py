@@ -31,7 +31,7 @@ from serving.runtime.card import (
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.image.crop import Box
 from serving.runtime.image.preprocess import decode_crop_resize
-from serving.runtime.load import open_model
+from serving.runtime.load import load_model
 
 
 def random_checkpoint(model: str, space: str = "all", seed: int = 0) -> Checkpoint:
@@ -84,7 +84,7 @@ def test_the_folder_holds_one_file_with_the_card(exported: tuple[Path, ExportRes
     assert [path.name for path in output.parent.iterdir()] == ["model"]
     assert hashlib.sha256((output / "model.onnx").read_bytes()).hexdigest() == result.sha256
     assert result.max_difference <= 1e-4
-    card = open_model(output / "model.onnx").card
+    card = load_model(str(output)).card
     source = random_checkpoint("resnet18")
     assert (card.name, card.label_space, card.heads, card.leaks) == ("faces", "all", source.heads, False)
     assert (card.input, card.crop, card.normalization) == (source.input, source.crop, source.normalization)
@@ -150,7 +150,7 @@ def test_bytes_do_not_depend_on_folder_or_process(
 def test_torch_and_the_served_file_agree_on_the_same_bytes(
     checkpoints: Path, exported: tuple[Path, ExportResult]
 ) -> None:
-    predictor = open_model(exported[0] / "model.onnx")
+    predictor = load_model(str(exported[0]))
     source = load_checkpoint(checkpoints / "best.pt")
     rng = np.random.default_rng(7)
     images: list[tuple[bytes, list[Box]]] = []

@@ -17,7 +17,7 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import read_predictions
 from serving.runtime.card import METADATA_KEY, ClassificationCard, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.load import open_model
+from serving.runtime.load import load_model
 
 HEIGHT, WIDTH = 16, 12
 
@@ -101,7 +101,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_probabilities_are_those_of_the_serving_code_for_the_same_bytes(space: str, tmp_path: Path) -> None:
     model, data = write_model(tmp_path / "model", space), Data(tmp_path)
     report = data.run(model)
-    table, predictor = read_predictions(tmp_path / "p.csv"), open_model(model / "model.onnx")
+    table, predictor = read_predictions(tmp_path / "p.csv"), load_model(str(model))
     expected = [
         (image.id, face.id, image.file_name, face.box)
         for image in sorted(data.annotations.images, key=lambda image: image.id)

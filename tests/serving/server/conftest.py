@@ -13,7 +13,7 @@ from serving.server.state import ServerState
 
 @pytest.fixture(scope="module")
 def predictor(model_file: Path) -> Predictor:
-    return open_model(model_file, version="3", threads=1)
+    return open_model(model_file.read_bytes(), version="3", threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,11 @@ def scrape(client: TestClient) -> dict[tuple[str, tuple[str, ...]], float]:
 
 def test_requests_are_counted_by_endpoint_and_status(model_file: Path) -> None:
     client = TestClient(
-        create_app(ServerState(max_body=2**20, models=ModelRepository(open_model(model_file, version="3", threads=1))))
+        create_app(
+            ServerState(
+                max_body=2**20, models=ModelRepository(open_model(model_file.read_bytes(), version="3", threads=1))
+            )
+        )
     )
     client.post("/predict", content=b"no image")
     client.post("/predict", content=b"no image")
@@ -40,7 +44,7 @@ def test_requests_are_counted_by_endpoint_and_status(model_file: Path) -> None:
 
 
 def test_a_crash_is_a_500(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = ServerState(max_body=2**20, models=ModelRepository(open_model(model_file, threads=1)))
+    state = ServerState(max_body=2**20, models=ModelRepository(open_model(model_file.read_bytes(), threads=1)))
     client = TestClient(create_app(state), raise_server_exceptions=False)
     monkeypatch.setattr("serving.server.http.predict._answer", lambda *arguments: 1 / 0)
     assert client.post("/predict", content=b"any").status_code == 500
@@ -52,7 +56,7 @@ def test_ready_follows_the_server(model_file: Path) -> None:
     client = TestClient(create_app(state))
     loading = scrape(client)
     assert loading["facet_ready", ()] == 0 and not any(key[0] == "facet_model_info" for key in loading)
-    state.models.add(open_model(model_file, threads=1))
+    state.models.add(open_model(model_file.read_bytes(), threads=1))
     assert scrape(client)["facet_ready", ()] == 1
     state.draining = True
     assert scrape(client)["facet_ready", ()] == 0

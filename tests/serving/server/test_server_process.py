@@ -131,7 +131,7 @@ def test_a_disconnected_client_leaves_no_traceback(shared: Server) -> None:
 
 
 def test_requests_at_the_same_time_get_their_own_answers(shared: Server, model_file: Path) -> None:
-    predictor = open_model(model_file, threads=1)
+    predictor = open_model(model_file.read_bytes(), threads=1)
     pictures = [picture(seed) for seed in range(10)]
     expected = [predictor.infer([data])["mask"][0] for data in pictures]
     health: list[float] = []
