@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from components.shared.dataset.label_spaces import label_space
-from components.shared.metrics.classification import SCALARS
+from components.shared.metrics.classification import metric_names
 from components.split.options import SplitOptions
 from pipelines.parameters.pipeline import PipelineConfig, matching
 from serving.runtime.errors import InputError
@@ -73,12 +73,9 @@ class PublishParameters(ModelParameters):
 
 def _floors(floors: Mapping[str, float], space: str) -> Iterator[Problem]:
     try:
-        attributes = label_space(space).attributes
+        names = metric_names(label_space(space))
     except InputError:
         return
-    names = [name for name in SCALARS if name != "log_loss"]
-    if len(attributes) > 1:
-        names += [f"{attribute}_{metric}" for attribute in attributes for metric in ("accuracy", "macro_f1")]
     for name, floor in floors.items():
         if name not in names:
             yield Problem(("floors", name), floor, f"no metric of that name can have a floor{known(name, names)}")
