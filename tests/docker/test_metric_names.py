@@ -20,6 +20,7 @@ MONITORING = KUBERNETES / "base" / "monitoring"
 SCRAPED = {"namespace", "job", "instance", "le"}
 WORDS = {
     "sum", "min", "max", "count", "rate", "absent", "histogram_quantile", "vector", "by", "on", "and", "or",
+    "group_left",
 }  # fmt: skip
 
 
