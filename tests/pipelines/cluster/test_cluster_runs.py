@@ -90,7 +90,7 @@ def test_waiting_ends_with_every_end(cluster: Cluster, stand_in: StandIn, states
 
 
 @pytest.mark.parametrize("fault", [503, 500, 429, "garbage", "page", "hang", "drop"])
-def test_a_hiccup_of_the_cluster_does_not_end_the_wait(cluster: Cluster, stand_in: StandIn, fault: object) -> None:
+def test_a_transient_fault_does_not_end_the_wait(cluster: Cluster, stand_in: StandIn, fault: object) -> None:
     stand_in.faults = [fault, None, fault]
     assert wait(cluster).endswith("SUCCEEDED")
     assert stand_in.faults == []
@@ -105,7 +105,7 @@ def test_a_hiccup_of_the_cluster_does_not_end_the_wait(cluster: Cluster, stand_i
         ("login", "a login page: the token in KFP_TOKEN has expired"),
     ],
 )
-def test_what_no_patience_mends_ends_the_wait(cluster: Cluster, stand_in: StandIn, fault: object, message: str) -> None:
+def test_a_permanent_fault_ends_the_wait(cluster: Cluster, stand_in: StandIn, fault: object, message: str) -> None:
     stand_in.faults = [None, fault]
     with pytest.raises(ClusterError, match=message):
         wait(cluster)
@@ -133,17 +133,17 @@ def test_a_server_that_restarts_between_two_questions(cluster_settings: Make, cl
         while len(state.asked) < 3:
             time.sleep(0.01)
     time.sleep(0.1)
-    assert waiting.is_alive(), "nobody answers, and the wait goes on"
+    assert waiting.is_alive(), "no server responds, and the wait continues"
     state.states = ["SUCCEEDED"]
     with serve(state, port=port):
         waiting.join(20)
     assert finished[0].endswith("SUCCEEDED")
 
 
-def test_patience_ends(cluster: Cluster, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_is_limited(cluster: Cluster, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs_module, "PATIENCE_SECONDS", 0.05)
     stand_in.refuse = {"/runs/run-1": 503}
-    with pytest.raises(ClusterError, match=r"refused \(503\)"):
+    with pytest.raises(ClusterError, match=r"rejected the request \(503\)"):
         wait(cluster)
     stand_in.refuse, stand_in.states = {}, ["RUNNING", "CANCELING"]
     with pytest.raises(ClusterError, match="was canceled and has not ended yet"):
@@ -179,7 +179,7 @@ def test_logs_that_only_kubernetes_has(
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(ClusterError) as caught:
         list(logs(cluster, "run-1", "train-classifier"))
-    assert "this machine has no kubeconfig and is no pod" in str(caught.value)
+    assert "this machine has no kubeconfig and is not a pod" in str(caught.value)
     assert str(caught.value).endswith(f"kubectl logs -n team-a -c main --tail=-1 -l {labels}")
 
     asked = []

@@ -1,4 +1,4 @@
-"""Recurring runs: the uploaded version, when they start, and what users do with them."""
+"""Recurring runs: the uploaded version, the trigger, and the commands on schedules."""
 
 from collections.abc import Callable
 
@@ -68,16 +68,14 @@ def test_what_users_do_with_a_schedule(cluster: Cluster, stand_in: StandIn) -> N
 @pytest.mark.parametrize(
     ("cron", "every", "message"),
     [
-        ("", "", "say when: either --cron"),
-        ("0 3 * * *", "1d", "say when: either --cron"),
+        ("", "", "set either --cron"),
+        ("0 3 * * *", "1d", "set either --cron"),
         ("0 3 * *", "", "expected five fields .*or six with seconds"),
         ("", "soon", "--every 'soon': expected a number and a unit"),
         ("", "0h", "expected a number and a unit"),
     ],
 )
-def test_a_time_that_cannot_be_understood(
-    cluster: Cluster, stand_in: StandIn, cron: str, every: str, message: str
-) -> None:
+def test_an_invalid_time(cluster: Cluster, stand_in: StandIn, cron: str, every: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         add(cluster, CONFIG, Order("nightly"), cron=cron, every=every)
     assert stand_in.uploads == []
@@ -89,5 +87,5 @@ def test_intervals(every: str, seconds: str) -> None:
 
 
 @pytest.mark.parametrize(("cron", "sent"), [("@daily", "@daily"), ("15 0 3 * * *", "15 0 3 * * *")])
-def test_what_the_cluster_understands_goes_through(cron: str, sent: str) -> None:
+def test_forms_of_the_cluster_are_passed_on(cron: str, sent: str) -> None:
     assert trigger(cron, "").cron_schedule.cron == sent

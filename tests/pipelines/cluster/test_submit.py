@@ -1,4 +1,4 @@
-"""Submission: what the server is sent, with which images, and what is said about it."""
+"""Submission: the request to the server, the images in it, and the messages for the user."""
 
 import json
 from collections.abc import Callable
@@ -121,9 +121,9 @@ def test_images_come_from_the_environment_then_from_the_pushed_ones(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"images\.json: is not JSON .*run `make push` again"),
+        ("{", r"images\.json: invalid JSON .*run `make push` again"),
         ("[]", r"images\.json: expected an object of FACET_IMAGE_\.\.\. and references, got list"),
-        ('{"data": "x"}', r"images\.json: 'data' names no image: expected FACET_IMAGE_DATA"),
+        ('{"data": "x"}', r"images\.json: 'data' is not an image variable: expected FACET_IMAGE_DATA"),
         ('{"FACET_IMAGE_DATA": 1}', r"images\.json: FACET_IMAGE_DATA = 1: expected registry/name:tag"),
         ('{"FACET_IMAGE_DATA": "a b"}', r"images\.json: FACET_IMAGE_DATA = 'a b': expected registry/name:tag"),
         ('{"FACET_IMAGE_DATA": "a@sha256:12"}', r"FACET_IMAGE_DATA = 'a@sha256:12': .*@sha256:<64 digits>"),
@@ -160,12 +160,12 @@ def test_waiting_for_the_end(stand_in: StandIn, cluster_settings: Make) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
-        ("/experiments", 403, r"may not do this \(403\) in the namespace team-a$"),
-        ("/runs", 400, r"refused \(400\): the stand-in says no$"),
+        ("/experiments", 403, r"lacks the permission \(403\) in the namespace team-a$"),
+        ("/runs", 400, r"rejected the request \(400\): the stand-in says no$"),
         (
             "/runs",
             503,
-            r"\(503\).*; the run may exist all the same: look for 'classification 20.*' with `facet status`",
+            r"\(503\).*; the run may have been created: look for 'classification 20.*' with `facet status`",
         ),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_request_that_made_a_run_is_not_sent_again(
 ) -> None:
     monkeypatch.setattr(connect_module, "TIMEOUT_SECONDS", (1.0, 0.3))
     stand_in.faults = [None, None, None, "hang"]
-    with pytest.raises(ClusterError, match="does not answer.*; the run may exist all the same"):
+    with pytest.raises(ClusterError, match="does not respond.*; the run may have been created"):
         send(cluster_settings())
     assert stand_in.asked.count("POST /apis/v2beta1/runs") == 1
 
