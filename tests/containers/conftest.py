@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 from clean_environment import clean_environment
+from small_sample import put_small_sample
 
 import docker
 from components import container_images
@@ -91,7 +92,8 @@ def run_in(engine: Any, home: Path, stack: Stack) -> RunIn:
         runner: str, name: str, config: ClassificationConfig = SMALL, show: Callable[[str], None] = print
     ) -> Run:
         settings = Settings.from_environment({"FACET_HOME": str(home)})
-        result = run(config, settings, name=name, persons=PERSONS, runner=runner, show=show)
+        put_small_sample(home, config.source, PERSONS)
+        result = run(config, settings, name=name, runner=runner, show=show)
         assert engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True) == []
         return result
 

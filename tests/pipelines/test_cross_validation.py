@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from small_sample import put_small_sample
 
 from components.shared.dataset.annotations import read_annotations
 from components.shared.tracking.runs import PARENT
@@ -86,7 +87,8 @@ def result(home: Path) -> Run:
 
 def run_tiny(home: Path, config: CrossValidationConfig) -> Run:
     settings = Settings.from_environment({"FACET_HOME": str(home)})
-    done = run(config, settings, name="cv", persons=24, show=lambda _: None)
+    put_small_sample(home, config.source)
+    done = run(config, settings, name="cv", show=lambda _: None)
     assert (done.failed, done.error) == ("", "")
     return done
 

@@ -56,27 +56,24 @@ EXPRESSIONS = {
     "sad": Expression(inner=3.4, outer=-2.2, lids=-0.42, look=1.2, corners=-3.6, stretch=-0.2, tears=14.0),
 }
 
+_SCALED = ("inner", "outer", "stretch", "gap", "wave", "blush", "tears")
+"""Attributes that a person's strength multiplies."""
+
 _RED: Color = (226, 84, 84)
 _WATER: Color = (120, 176, 226)
 
 
 def weakened(expression: Expression, rng: np.random.Generator) -> Expression:
-    """Gives one person's version of an expression: weaker or stronger, looking to either side."""
+    """Returns one person's variant of an expression: weaker or stronger, looking to either side."""
     strength = float(rng.uniform(0.7, 1.1))
     side = 1.0 if rng.random() < 0.5 else -1.0
     shut = expression.lids <= -1.0
     return replace(
         expression,
-        inner=expression.inner * strength,
-        outer=expression.outer * strength,
         lids=-1.0 if shut else expression.lids * strength,
         aside=expression.aside * side,
         corners=expression.corners * strength + float(rng.uniform(-0.4, 0.4)),
-        stretch=expression.stretch * strength,
-        gap=expression.gap * strength,
-        wave=expression.wave * strength,
-        blush=expression.blush * strength,
-        tears=expression.tears * strength,
+        **{name: getattr(expression, name) * strength for name in _SCALED},
     )
 
 

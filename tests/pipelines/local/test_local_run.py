@@ -17,6 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from clean_environment import clean_environment
+from small_sample import put_small_sample
 
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
@@ -51,7 +52,7 @@ PLANTED = {
     name: f"planted-{secrets.token_hex(12)}"
     for name in ("AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABASE_PASSWORD", "KFP_TOKEN", "KFP_COOKIES")
 }
-"""Secrets of the surroundings that no run may write down."""
+"""Secrets in the environment that no run may write to a file."""
 
 
 @pytest.mark.parametrize("job", [{"nodes": 2}, {}])
@@ -72,7 +73,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def run_tiny(home: Path, config: ClassificationConfig, lines: list[str]) -> Run:
     settings = Settings.from_environment({"FACET_HOME": str(home)})
-    return run(config, settings, name="tiny.v1", persons=24, show=lines.append)
+    lines += put_small_sample(home, config.source)
+    return run(config, settings, name="tiny.v1", show=lines.append)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,7 @@ def test_every_step_has_run(result: Run, home: Path, said: list[str]) -> None:
     assert "drew    168 pictures of 24 persons to s3://raw/drawn_faces" in said
 
 
-def test_the_log_is_readable_and_the_whole_of_it_is_kept(result: Run, said: list[str]) -> None:
+def test_the_shown_log_is_readable_and_the_file_complete(result: Run, said: list[str]) -> None:
     text = "\n".join(said)
     assert len(said) < 60
     assert "KFP Executor" not in text
@@ -176,7 +178,7 @@ def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: di
     assert logged["Test/macro_f1"] == pytest.approx(metrics["macro_f1"])
 
 
-def test_the_endpoint_answers_what_the_report_judged(home: Path, result: Run, stack: dict[str, str]) -> None:
+def test_the_endpoint_returns_the_evaluated_predictions(home: Path, result: Run, stack: dict[str, str]) -> None:
     """`facet serve` finds the champion in the running stack and leaves the stack up."""
     table = read_predictions(result.folder / "predict/predictions")
     archive = ImageArchive(result.folder / "ingest/images")
@@ -200,7 +202,7 @@ def test_the_endpoint_answers_what_the_report_judged(home: Path, result: Run, st
 
 
 def test_a_run_that_is_stopped_half_way_leaves_no_champion(home: Path, stack: dict[str, str]) -> None:
-    """Stopped when the model has been judged, all its floors hold, and the registry's turn has come."""
+    """Stopped after the evaluation, when all floors hold and `register` has started."""
     (home.parent / ".env").write_text("".join(f"{name}={secret}\n" for name, secret in PLANTED.items()))
     values = TINY.model_dump(include={"model", "epochs", "image_height", "image_width", "floors", "training"})
     options = [f"--set={name}={json.dumps(value)}" for name, value in values.items()]
@@ -234,7 +236,7 @@ def test_a_run_that_is_stopped_half_way_leaves_no_champion(home: Path, stack: di
 
 
 def test_no_run_leaves_a_secret_behind(home: Path, stack: dict[str, str], said: list[str]) -> None:
-    """Neither in its folder, artifacts and log, nor in the S3 and MLflow that it used."""
+    """Not in its folder, artifacts and log, and not in the S3 and MLflow that it used."""
     keys = home / "s3-keys.json"
     hidden = {**PLANTED, "key": stack["AWS_SECRET_ACCESS_KEY"]}
     files = [path for path in home.rglob("*") if path.is_file() and path != keys]
@@ -276,7 +278,7 @@ def commands_with(text: str) -> list[str]:
     return found
 
 
-def test_a_failed_step_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_a_failed_step_is_named_with_its_exception(tmp_path: Path) -> None:
     process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nowhere", "--name", "broken", "--no-upload")
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (1, "")
@@ -313,7 +315,7 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path, number: signal.Sig
         assert time.monotonic() < deadline, commands_with(str(tmp_path))
         time.sleep(0.05)
     if number != signal.SIGKILL:
-        assert f"stopped; what there is lies in {tmp_path}/home/runs/classification" in process.stdout.read()
+        assert f"stopped; the outputs so far are in {tmp_path}/home/runs/classification" in process.stdout.read()
         for images in (tmp_path / "home/runs").rglob("images"):
             assert len(ImageArchive(images)) == 420, "a step that was killed left half an output"
     process.stdout.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from small_sample import put_small_sample
 
 from components.shared.models.checkpoint import load_checkpoint
 from components.shared.tracking.runs import PARENT
@@ -33,7 +34,8 @@ TINY = SearchConfig(
 
 @pytest.fixture(scope="module")
 def result(home: Path) -> Run:
-    done = run(TINY, Settings.from_environment({"FACET_HOME": str(home)}), persons=24, show=lambda _: None)
+    put_small_sample(home, TINY.source)
+    done = run(TINY, Settings.from_environment({"FACET_HOME": str(home)}), show=lambda _: None)
     assert (done.failed, done.error) == ("", "")
     return done
 

@@ -15,8 +15,7 @@ from PIL import Image, ImageOps
 from components.ingest.formats.aihub_names import EMOTIONS, parse_name
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import read_annotations
-from pipelines.samples.aihub import KOREAN, draw_aihub_sample
-from pipelines.samples.cp949_zip import write_cp949_zip
+from pipelines.samples.aihub import KOREAN, draw_aihub_sample, write_cp949_zip
 from pipelines.samples.drawing.expression import EXPRESSIONS, weakened
 from pipelines.samples.drawing.face import PORTRAIT, draw_portrait
 from pipelines.samples.drawing.person import draw_person
