@@ -1,11 +1,22 @@
-"""A small version of the drawn sample data in the S3 of a local stack; a run that finds it there draws no other."""
+"""Small runs: a training of seconds, and few persons in the S3 of a local stack, where a run finds them."""
 
 import os
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from pipelines.local.stack import local_stack
 from pipelines.samples.put import put_sample
+
+SMALL_TRAINING: dict[str, Any] = {
+    "model": "base",
+    "epochs": 2,
+    "batch_size": 16,
+    "image_height": 32,
+    "image_width": 24,
+    "training": {"workers": 0},
+}
+"""Parameters of a pipeline."""
 
 
 def put_small_sample(home: Path, source: str, persons: int = 24) -> list[str]:

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 from clean_environment import clean_environment
-from small_sample import put_small_sample
+from small_sample import SMALL_TRAINING, put_small_sample
 
 import docker
 from components import container_images
@@ -19,15 +19,7 @@ from pipelines.local.run import Run, run
 from pipelines.local.stack import Stack, local_stack, running
 
 SMALL = ClassificationConfig(
-    model="base",
-    epochs=2,
-    batch_size=16,
-    image_height=32,
-    image_width=24,
-    val_ratio=0.25,
-    test_ratio=0.25,
-    floors={"accuracy": 0.0},
-    training={"workers": 2},
+    **{**SMALL_TRAINING, "training": {"workers": 2}}, val_ratio=0.25, test_ratio=0.25, floors={"accuracy": 0.0}
 )
 PERSONS = 24
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from small_sample import put_small_sample
+from small_sample import SMALL_TRAINING, put_small_sample
 
 from components.shared.dataset.annotations import read_annotations
 from components.shared.tracking.runs import PARENT
@@ -24,16 +24,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.predictor import load_model
 from serving.runtime.storage import Location
 
-TINY = CrossValidationConfig(
-    folds=3,
-    label_space="mask",
-    model="base",
-    epochs=1,
-    batch_size=16,
-    image_height=32,
-    image_width=24,
-    training={"workers": 0},
-)
+TINY = CrossValidationConfig(folds=3, label_space="mask", **{**SMALL_TRAINING, "epochs": 1})
 IN_A_FOLD = ["take-fold", "train-classifier", "export-onnx", "predict", "evaluate"]
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from small_sample import SMALL_TRAINING
 
 from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
@@ -12,15 +13,10 @@ from serving.runtime.errors import InputError
 
 TINY = ClassificationConfig(
     label_space="gender_age",
-    model="base",
-    epochs=12,
-    batch_size=16,
     learning_rate=0.003,
-    image_height=32,
-    image_width=24,
     val_ratio=0.0,
     test_ratio=0.25,
-    training={"workers": 0, "augment": {"scale": [0.9, 1.0], "erasing": 0.0}},
+    **{**SMALL_TRAINING, "epochs": 12, "training": {"workers": 0, "augment": {"scale": [0.9, 1.0], "erasing": 0.0}}},
 )
 
 

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from clean_environment import clean_environment
-from small_sample import put_small_sample
+from small_sample import SMALL_TRAINING, put_small_sample
 
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
@@ -35,17 +35,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.predictor import load_model
 from serving.runtime.storage import Location
 
-TINY = ClassificationConfig(
-    model="base",
-    epochs=2,
-    batch_size=16,
-    image_height=32,
-    image_width=24,
-    val_ratio=0.25,
-    test_ratio=0.25,
-    floors={"accuracy": 0.0},
-    training={"workers": 0},
-)
+TINY = ClassificationConfig(**SMALL_TRAINING, val_ratio=0.25, test_ratio=0.25, floors={"accuracy": 0.0})
 TASKS = ["ingest", "curate", "split", "train-classifier", "export-onnx", "predict", "evaluate", "register"]
 REPORTED = {"config.yaml", REPORT, DATA_REPORT, LOG}
 PLANTED = {

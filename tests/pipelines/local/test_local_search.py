@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from small_sample import put_small_sample
+from small_sample import SMALL_TRAINING, put_small_sample
 
 from components.shared.models.checkpoint import load_checkpoint
 from components.shared.tracking.runs import PARENT
@@ -22,13 +22,8 @@ TINY = SearchConfig(
     space={"learning_rate": [0.01, 1e30], "optimizer": ["SGD", "AdamW"]},
     method="grid",
     label_space="mask",
-    model="base",
-    epochs=2,
-    batch_size=16,
-    image_height=32,
-    image_width=24,
-    training={"workers": 0},
     floors={"accuracy": 0.0},
+    **SMALL_TRAINING,
 )
 
 
