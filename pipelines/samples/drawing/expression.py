@@ -1,4 +1,4 @@
-"""How the seven emotions look on a drawn face: brows, eyes, mouth and what runs down the skin."""
+"""The seven emotions on a drawn face: brows, eyes, mouth, tears and sweat."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from pipelines.samples.drawing.person import Person, lip_color
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What an emotion moves, in pixels of the face's coordinates; all zero is a face at rest.
+    """An emotion as offsets in pixels of the face's coordinates; all zero is neutral.
 
     Attributes:
         inner, outer: how far the inner and the outer ends of the brows rise.
@@ -78,7 +78,7 @@ def weakened(expression: Expression, rng: np.random.Generator) -> Expression:
 
 
 def draw_skin(pen: Pen, person: Person, expression: Expression) -> None:
-    """Draws what changes on the skin: blush and folds; before the features."""
+    """Draws blush and folds; called before the features are drawn."""
     for side in (-1, 1):
         if expression.blush:
             shade = mix(person.skin, _RED, 0.55 * min(1.0, expression.blush))

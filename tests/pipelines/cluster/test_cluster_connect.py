@@ -23,7 +23,7 @@ def test_a_token_opens(stand_in: StandIn, cluster_settings: Make) -> None:
     assert list(newest(cluster)) == ["no run yet"]
 
 
-def test_a_token_file_is_read_anew_for_every_request(stand_in: StandIn, cluster_settings: Make, tmp_path: Path) -> None:
+def test_a_token_file_is_read_for_every_request(stand_in: StandIn, cluster_settings: Make, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     cluster = connect(cluster_settings(KFP_TOKEN="", KF_PIPELINES_SA_TOKEN_PATH=str(file)))
@@ -54,7 +54,7 @@ def test_cookies_open(stand_in: StandIn, cluster_settings: Make) -> None:
         connect(cluster_settings(KFP_TOKEN="", KFP_COOKIES="authservice_session=old"))
 
 
-def test_asked_through_the_web_interface(stand_in: StandIn, cluster_settings: Make) -> None:
+def test_connected_through_the_web_interface(stand_in: StandIn, cluster_settings: Make) -> None:
     stand_in.health = {"apiServerTagName": "2.15.2", "apiServerMultiUser": False, "multi_user": False}
     cluster = connect(cluster_settings(KFP_NAMESPACE="", KF_PIPELINES_UI_ENDPOINT="https://kubeflow.example/pipeline/"))
     assert (cluster.version, cluster.scope) == ("2.15.2", {})
@@ -135,7 +135,7 @@ def test_a_server_of_version_1(stand_in: StandIn, cluster_settings: Make, monkey
         connect(cluster_settings())
 
 
-def test_a_certificate_of_ones_own(cluster_settings: Make, tmp_path: Path) -> None:
+def test_a_private_certificate(cluster_settings: Make, tmp_path: Path) -> None:
     key, public, both = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "both.pem"
     subject = ["-subj", "/CN=stand-in", "-addext", "subjectAltName=IP:127.0.0.1"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]

@@ -80,7 +80,9 @@ def test_status(cluster: Cluster, stand_in: StandIn) -> None:
         (["SKIPPED"], "ended as SKIPPED"),
     ],
 )
-def test_waiting_ends_with_every_end(cluster: Cluster, stand_in: StandIn, states: list[str], fails: str | None) -> None:
+def test_waiting_ends_in_every_final_state(
+    cluster: Cluster, stand_in: StandIn, states: list[str], fails: str | None
+) -> None:
     stand_in.states = states
     if fails:
         with pytest.raises(ClusterError, match=fails):
@@ -122,7 +124,7 @@ def test_a_token_that_is_renewed_in_its_file_while_waiting(
     assert wait(patient).endswith("SUCCEEDED")
 
 
-def test_a_server_that_restarts_between_two_questions(cluster_settings: Make, cluster: Cluster) -> None:
+def test_a_server_that_restarts_between_two_requests(cluster_settings: Make, cluster: Cluster) -> None:
     state = StandIn(runs=cluster.runs and [api.V2beta1Run(run_id="run-1")], states=["RUNNING"])
     finished: list[str] = []
     with serve(state):

@@ -21,7 +21,7 @@ def cluster(stand_in: StandIn, cluster_settings: Callable[..., Settings]) -> Clu
     return connect(cluster_settings())
 
 
-def test_a_schedule_is_a_version_of_the_pipeline_that_the_cluster_starts(cluster: Cluster, stand_in: StandIn) -> None:
+def test_a_schedule_starts_an_uploaded_version(cluster: Cluster, stand_in: StandIn) -> None:
     said: list[str] = []
     order = Order("nightly", experiment="retraining", service_account="trainer", pipeline_root="s3://team/nightly")
     add(cluster, CONFIG, order, cron="0 3 * * *", show=said.append)
@@ -49,7 +49,7 @@ def test_the_same_pipeline_is_uploaded_once(cluster: Cluster, stand_in: StandIn)
     assert len(stand_in.recurring) == 3
 
 
-def test_what_users_do_with_a_schedule(cluster: Cluster, stand_in: StandIn) -> None:
+def test_commands_on_a_schedule(cluster: Cluster, stand_in: StandIn) -> None:
     assert list(listing(cluster)) == ["no schedule yet"]
     add(cluster, CONFIG, Order("nightly"), cron="30 2 * * 1-5")
     nightly = add(cluster, CONFIG, Order("often"), every="90m")

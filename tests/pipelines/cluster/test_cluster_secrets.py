@@ -1,4 +1,4 @@
-"""A submission holds no secret of its surroundings, whatever the server does with it."""
+"""A submission holds no secret of the environment, however the server responds."""
 
 import secrets
 from collections.abc import Callable
@@ -24,7 +24,7 @@ NAMES = (
     "KFP_TOKEN",
     "KFP_COOKIES",
 )
-"""Where users keep secrets."""
+"""Variables with secrets."""
 
 
 def test_a_submission_holds_no_secret(

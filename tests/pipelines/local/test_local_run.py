@@ -46,7 +46,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("job", [{"nodes": 2}, {}])
-def test_a_job_of_a_cluster_is_refused_before_anything_starts(tmp_path: Path, job: dict[str, int]) -> None:
+def test_a_train_job_is_rejected_before_anything_starts(tmp_path: Path, job: dict[str, int]) -> None:
     config = TINY.model_copy(update={"training": {"train_job": job}})
     with pytest.raises(InputError, match="train_job trains on the nodes of a cluster"):
         run(config, Settings.from_environment({"FACET_HOME": str(tmp_path / "home")}))
@@ -102,7 +102,7 @@ def mlflow(path: str) -> Any:
             time.sleep(0.2)
 
 
-def test_every_step_has_run(result: Run, home: Path, said: list[str]) -> None:
+def test_every_step_ran(result: Run, home: Path, said: list[str]) -> None:
     assert (result.failed, result.error) == ("", "")
     assert [name for name in result.seconds if name != "data-report"] == [*TASKS, "promote"]
     assert result.folder == home / "runs" / "tiny.v1"
@@ -121,7 +121,7 @@ def test_the_shown_log_is_readable_and_the_file_complete(result: Run, said: list
     assert str(result.folder) not in text.split(str(result.folder), 1)[1], "paths are short after the first line"
 
 
-def test_the_summary_says_what_to_do_next(result: Run) -> None:
+def test_the_summary_names_the_next_command(result: Run) -> None:
     lines = list(summary.success(result, TINY))
     assert any(line.split()[:3] == ["accuracy", lines[0].split()[1], "floor"] for line in lines)
     assert "artifacts      s3://pipelines/tiny.v1" in lines
@@ -130,7 +130,7 @@ def test_the_summary_says_what_to_do_next(result: Run) -> None:
     assert "next: make serve" in lines
 
 
-def test_artifacts_are_in_s3_as_a_launcher_lays_them_out(result: Run, stack: dict[str, str]) -> None:
+def test_artifacts_in_s3_have_the_layout_of_the_launcher(result: Run, stack: dict[str, str]) -> None:
     uploaded = {entry.path for entry in Location("s3://pipelines/tiny.v1").list()}
     assert uploaded >= {
         "ingest/annotations",
@@ -191,7 +191,7 @@ def test_the_endpoint_returns_the_evaluated_predictions(home: Path, result: Run,
         assert set(take_down(home)) == {"mlflow", "s3"}, "left up by the server, still used by this test"
 
 
-def test_a_run_that_is_stopped_half_way_leaves_no_champion(home: Path, stack: dict[str, str]) -> None:
+def test_an_interrupted_run_leaves_no_champion(home: Path, stack: dict[str, str]) -> None:
     """Stopped after the evaluation, when all floors hold and `register` has started."""
     (home.parent / ".env").write_text("".join(f"{name}={secret}\n" for name, secret in PLANTED.items()))
     values = TINY.model_dump(include={"model", "epochs", "image_height", "image_width", "floors", "training"})

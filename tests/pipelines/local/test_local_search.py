@@ -53,7 +53,7 @@ def test_trials_that_fail_leave_nothing_and_are_listed(result: Run) -> None:
     assert [path.name for path in failed.iterdir()] == ["executor_output.json"]
 
 
-def test_the_best_model_is_registered_and_the_search_is_above_its_trials(result: Run, home: Path) -> None:
+def test_the_best_model_is_registered_and_trials_are_child_runs(result: Run, home: Path) -> None:
     with local_stack(home) as stack:
         os.environ.update(stack.environment)
         client = MlflowClient()
