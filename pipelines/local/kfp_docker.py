@@ -209,10 +209,9 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
     """The lines of a stream of bytes in arbitrary chunks."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     rest = ""
-    for chunk in chunks:
-        *lines, rest = (rest + decoder.decode(chunk)).split("\n")
+    for text in codecs.iterdecode(chunks, "utf-8", errors="replace"):
+        *lines, rest = (rest + text).split("\n")
         yield from lines
     if rest:
         yield rest

@@ -5,16 +5,16 @@ arguments, one line of JSON, from standard input. At the end of that input the p
 its whole group, including the running step: KFP's runners do not watch for it.
 """
 
-import contextlib
 import json
 import os
 import signal
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 from typing import NoReturn
+
+import psutil
 
 from pipelines.local.kfp_docker import Containers, StepFailedError, remove_containers, run_options
 
@@ -66,20 +66,13 @@ def _interrupt(containers: Containers) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _wait_for_steps(seconds: float = 5.0) -> None:
-    """Lets an interrupted step finish: a training marks its MLflow run as killed."""
-    deadline = time.monotonic() + seconds
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0] or time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
 if __name__ == "__main__":
     # Not `sys.exit`: it would wait for the thread that reads standard input.
     try:
         code = _run(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
     except KeyboardInterrupt:
-        _wait_for_steps()
+        # An interrupted training marks its MLflow run as killed.
+        psutil.wait_procs(psutil.Process().children(), timeout=5)
         code = 130
     sys.stdout.flush()
     os._exit(code)

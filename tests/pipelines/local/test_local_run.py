@@ -17,6 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from clean_environment import clean_environment
+from running_processes import processes_with
 from small_sample import SMALL_TRAINING, put_small_sample
 
 from components.shared.dataset.archive import ImageArchive
@@ -256,18 +257,6 @@ def facet(home: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=clean, stdout=pipe, stderr=pipe, text=True, cwd=home.parent)
 
 
-def commands_with(text: str) -> list[str]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if text in command:
-            found.append(command)
-    return found
-
-
 def test_a_failed_step_is_named_with_its_exception(tmp_path: Path) -> None:
     process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nowhere", "--name", "broken", "--no-upload")
     out, err = process.communicate(timeout=300)
@@ -278,7 +267,7 @@ def test_a_failed_step_is_named_with_its_exception(tmp_path: Path) -> None:
     assert f"log            {log}" in out
     assert "Traceback" in log.read_text()
     assert "artifacts" not in out
-    assert not commands_with(str(tmp_path))
+    assert not processes_with(str(tmp_path))
 
 
 def test_a_wrong_config_starts_nothing(tmp_path: Path) -> None:
@@ -301,8 +290,8 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path, number: signal.Sig
     process.send_signal(number)
     assert process.wait(timeout=120) == code
     deadline = time.monotonic() + 60
-    while commands_with(str(tmp_path)):
-        assert time.monotonic() < deadline, commands_with(str(tmp_path))
+    while processes_with(str(tmp_path)):
+        assert time.monotonic() < deadline, processes_with(str(tmp_path))
         time.sleep(0.05)
     if number != signal.SIGKILL:
         assert f"stopped; the outputs so far are in {tmp_path}/home/runs/classification" in process.stdout.read()

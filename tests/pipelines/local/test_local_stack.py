@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from running_processes import processes_with
 
 from pipelines.environment.errors import ServerError
 from pipelines.local import stack as stack_module
@@ -43,15 +44,8 @@ def home(tmp_path: Path, no_aws: None, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def survivors(folder: Path) -> list[int]:
-    """Processes whose command names the folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and str(folder).encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return [pid for pid in found if pid != os.getpid()]
+    """Processes whose command line contains the folder."""
+    return list(processes_with(str(folder)))
 
 
 def gone(folder: Path, seconds: float = 60) -> bool:
@@ -93,10 +87,10 @@ def test_data_keys_and_port_survive(home: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_keys_are_in_no_command_line_and_needed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with local_stack(home, NO_MLFLOW) as stack:
-        commands = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in survivors(home))
-        assert b"rclone" in commands
-        assert stack.environment["AWS_SECRET_ACCESS_KEY"].encode() not in commands
-        assert b"127.0.0.1:" in commands, "loopback only"
+        commands = "".join(processes_with(str(home)).values())
+        assert "rclone" in commands
+        assert stack.environment["AWS_SECRET_ACCESS_KEY"] not in commands
+        assert "127.0.0.1:" in commands, "loopback only"
         for name, value in {**stack.environment, "AWS_SECRET_ACCESS_KEY": "x" * 40}.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(StorageError):
