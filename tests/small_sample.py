@@ -24,5 +24,5 @@ def put_small_sample(home: Path, source: str, persons: int = 24) -> list[str]:
     lines: list[str] = []
     variables = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", **os.environ}
     with local_stack(home, variables) as stack, patch.dict(os.environ, stack.environment):
-        put_sample(source, persons=persons, show=lines.append)
+        put_sample(source, persons=persons, echo=lines.append)
     return lines

@@ -18,7 +18,7 @@ FILE = "images.json"
 _REFERENCE = re.compile(r"[\w][\w.:/-]*(@sha256:[0-9a-f]{64})?")
 
 
-def set_images(spec: dict[str, Any], settings: Settings, show: Callable[[str], None]) -> None:
+def set_images(spec: dict[str, Any], settings: Settings, echo: Callable[[str], None]) -> None:
     """Replaces the images of an IR by those of the environment, else of `images.json`, and shows them.
 
     Raises:
@@ -34,10 +34,10 @@ def set_images(spec: dict[str, Any], settings: Settings, show: Callable[[str], N
         container["image"] = replacements.get(container["image"], container["image"])
     used = sorted({container["image"] for container in containers})
     for image in used:
-        show(f"image   {image}")
+        echo(f"image   {image}")
     tags = [image for image in used if "@sha256:" not in image]
     if tags:
-        show(
+        echo(
             f"warning {', '.join(tags)}: a tag without a digest; the cluster's cache does not notice when the image "
             f"changes. `make push REGISTRY=...` writes digests to {settings.home / FILE}"
         )

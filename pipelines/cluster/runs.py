@@ -59,18 +59,18 @@ def tasks(run: Any) -> list[Any]:
     return sorted(named, key=lambda task: str(task.start_time or task.create_time or ""))
 
 
-def cancel(cluster: Cluster, run_id: str, *, show: Callable[[str], None] = print) -> None:
+def cancel(cluster: Cluster, run_id: str, *, echo: Callable[[str], None] = print) -> None:
     """Cancels a run; a model version that is registered by then stays, and no alias moves any more."""
     run = get_run(cluster, run_id)
     if run.state in ENDED:
-        show(f"the run has already ended as {run.state}")
+        echo(f"the run has already ended as {run.state}")
         return
     with explained(cluster.settings):
         cluster.runs.run_service_terminate_run(run_id)
-    show("canceled; its pods are being stopped")
+    echo("canceled; its pods are being stopped")
 
 
-def wait_for_run(cluster: Cluster, run_id: str, *, show: Callable[[str], None] = print) -> None:
+def wait_for_run(cluster: Cluster, run_id: str, *, echo: Callable[[str], None] = print) -> None:
     """Waits until a run has succeeded, failed or was canceled; shows every change of its state.
 
     Requests are repeated for `PATIENCE_SECONDS` while the server restarts, is busy or does not respond in time.
@@ -92,7 +92,7 @@ def wait_for_run(cluster: Cluster, run_id: str, *, show: Callable[[str], None] =
                 raise ClusterError("the run was canceled and has not ended yet: its pods may hang")
             if run.state and run.state != state:
                 state = run.state
-                show(f"        {datetime.now():%H:%M:%S} {state}")
+                echo(f"        {datetime.now():%H:%M:%S} {state}")
         if state not in ENDED:
             time.sleep(POLL_SECONDS)
     if state != "SUCCEEDED":

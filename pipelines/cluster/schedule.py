@@ -55,7 +55,7 @@ def add(
     *,
     cron: str = "",
     every: str = "",
-    show: Callable[[str], None] = print,
+    echo: Callable[[str], None] = print,
 ) -> str:
     """Creates a recurring run called `order.name` and returns its id.
 
@@ -67,9 +67,9 @@ def add(
     starts = trigger(cron, every)
     if any(run.display_name == order.name for run in _recurring_runs(cluster)):
         raise InputError(f"there is a schedule '{order.name}' already: delete it first, or choose another name")
-    documents = specification(config.pipeline, cluster.settings, cache=order.cache, cache_ingest=False, show=show)
+    documents = specification(config.pipeline, cluster.settings, cache=order.cache, cache_ingest=False, echo=echo)
     version = _upload(cluster, documents)
-    show(f"version {cluster.page(f'pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}')}")
+    echo(f"version {cluster.page(f'pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}')}")
     recurring = kfp_server_api.V2beta1RecurringRun(
         display_name=order.name,
         experiment_id=experiment_id(cluster, order.experiment),
@@ -86,7 +86,7 @@ def add(
     )
     with explained(cluster.settings):
         created = _api(cluster).recurring_run_service_create_recurring_run(recurring)
-    show(f"created {cluster.page(f'recurringrun/details/{created.recurring_run_id}')}")
+    echo(f"created {cluster.page(f'recurringrun/details/{created.recurring_run_id}')}")
     return str(created.recurring_run_id)
 
 

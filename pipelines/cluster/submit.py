@@ -50,7 +50,7 @@ def submit(
     order: Order,
     *,
     wait: bool = False,
-    show: Callable[[str], None] = print,
+    echo: Callable[[str], None] = print,
 ) -> str:
     """Creates a run on the cluster, shows its address and returns its id.
 
@@ -62,8 +62,8 @@ def submit(
         ClusterError: the cluster cannot be reached or rejects the request, or the run, if waited for, did not succeed.
     """
     cluster = connect(settings)
-    source_digest = config.source_digest or _source_digest(config.source, show)
-    documents = specification(config.pipeline, settings, cache=order.cache, cache_ingest=bool(source_digest), show=show)
+    source_digest = config.source_digest or _source_digest(config.source, echo)
+    documents = specification(config.pipeline, settings, cache=order.cache, cache_ingest=bool(source_digest), echo=echo)
     title = f"{order.name} {datetime.now():%Y-%m-%d %H:%M:%S}"
     run = kfp_server_api.V2beta1Run(
         display_name=title,
@@ -81,14 +81,14 @@ def submit(
                 f"{reason}; the run may have been created: look for '{title}' with `facet status`"
             ) from error
         raise reason from error
-    show(f"run     {cluster.page(f'runs/details/{run_id}')}")
+    echo(f"run     {cluster.page(f'runs/details/{run_id}')}")
     if wait:
-        wait_for_run(cluster, run_id, show=show)
+        wait_for_run(cluster, run_id, echo=echo)
     return run_id
 
 
 def specification(
-    pipeline: str, settings: Settings, *, cache: bool, cache_ingest: bool, show: Callable[[str], None] = print
+    pipeline: str, settings: Settings, *, cache: bool, cache_ingest: bool, echo: Callable[[str], None] = print
 ) -> Documents:
     """The IR with the images and resources of this cluster.
 
@@ -97,14 +97,14 @@ def specification(
         settings: names the folder of `images.json` and the file of resources.
         cache: False disables the cache of every task.
         cache_ingest: whether `ingest` may be cached, as the parameters hold the source's digest.
-        show: receives the images, line by line.
+        echo: receives the images, line by line.
     """
     from pipelines.intermediate import compile_pipeline, read_documents
     from pipelines.resources import Site, read_site
 
     site = read_site(Path(settings.resources)) if settings.resources else Site()
     spec, platform = read_documents(compile_pipeline(pipeline, site))
-    set_images(spec, settings, show)
+    set_images(spec, settings, echo)
     if cache_ingest:
         spec["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] = {"enableCache": True}
     if not cache:
@@ -140,17 +140,17 @@ def named(name: str) -> str:
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
-def _source_digest(source: str, show: Callable[[str], None]) -> str:
+def _source_digest(source: str, echo: Callable[[str], None]) -> str:
     """The digest of the source's listing, "" when it cannot be read from here."""
     if not is_s3(source):
-        show(f"source  {source} is a path on the cluster: the ingest step reads it without the cache")
+        echo(f"source  {source} is a path on the cluster: the ingest step reads it without the cache")
         return ""
     try:
         if source in SAMPLES:
-            put_sample(source, show=show)
+            put_sample(source, echo=echo)
         value = digest(Location(source))
     except StorageError as error:
-        show(f"source  cannot be read from here: the ingest step reads it without the cache ({error})")
+        echo(f"source  cannot be read from here: the ingest step reads it without the cache ({error})")
         return ""
-    show(f"source  {source}, digest {value[:12]}")
+    echo(f"source  {source}, digest {value[:12]}")
     return value

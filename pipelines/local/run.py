@@ -64,7 +64,7 @@ def run(
     name: str = "classification",
     upload_after: bool = True,
     runner: str = "subprocess",
-    show: Callable[[str], None] = print,
+    echo: Callable[[str], None] = print,
 ) -> Run:
     """Runs the config's pipeline with one of KFP's local runners, on a local S3 and MLflow or the user's own.
 
@@ -74,7 +74,7 @@ def run(
         name: name of the run folder; a number is appended when it is in use.
         upload_after: whether the artifacts are copied to `s3://pipelines/<run>` after the run, even a failed one.
         runner: `subprocess`, every step a process of this Python, or `docker`, every step a container of its image.
-        show: receives every line for the user.
+        echo: receives every line for the user.
 
     Raises:
         InputError: the runner is unknown, its images are missing, or the training needs a cluster.
@@ -94,19 +94,19 @@ def run(
     with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment | variables):
         folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
         (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
-        show(f"run     {folder}")
+        echo(f"run     {folder}")
         if runner == "docker":
             own_folder(folder)
         for line in stack.lines():
-            show(line)
+            echo(line)
         try:
-            log = _execute(config, folder.resolve(), runner, show)
+            log = _execute(config, folder.resolve(), runner, echo)
         except KeyboardInterrupt:
             flatten(folder)
-            show(f"\nstopped; the outputs so far are in {folder} (log: {folder / LOG})")
+            echo(f"\nstopped; the outputs so far are in {folder} (log: {folder / LOG})")
             raise
         flatten(folder)
-        address = _upload(folder, show) if upload_after else ""
+        address = _upload(folder, echo) if upload_after else ""
         return Run(folder, address, _mlflow_page(config, folder), log.failed, log.error, log.done)
 
 
@@ -140,7 +140,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(previous)
 
 
-def _execute(config: PipelineConfig, folder: Path, runner: str, show: Callable[[str], None]) -> KfpLog:
+def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[str], None]) -> KfpLog:
     """Runs KFP in a process group of its own, and draws the sample data while that process imports KFP."""
     worker = psutil.Popen(
         [sys.executable, "-u", "-m", "pipelines.local.worker", config.pipeline, str(folder), runner],
@@ -155,7 +155,7 @@ def _execute(config: PipelineConfig, folder: Path, runner: str, show: Callable[[
     log = KfpLog()
     try:
         if config.source in SAMPLES:
-            put_sample(config.source, show=show)
+            put_sample(config.source, echo=echo)
         with contextlib.suppress(BrokenPipeError):
             worker.stdin.write(json.dumps(config.arguments()) + "\n")
             worker.stdin.flush()
@@ -164,7 +164,7 @@ def _execute(config: PipelineConfig, folder: Path, runner: str, show: Callable[[
                 file.write(line)
                 file.flush()
                 for text in log.feed(line):
-                    show(text)
+                    echo(text)
         if worker.wait() and not log.failed:
             log.failed, log.error = "the pipeline", log.last or "no error message"
         return log
@@ -177,11 +177,11 @@ def _execute(config: PipelineConfig, folder: Path, runner: str, show: Callable[[
             remove_containers(folder)
 
 
-def _upload(folder: Path, show: Callable[[str], None]) -> str:
+def _upload(folder: Path, echo: Callable[[str], None]) -> str:
     try:
         return upload_artifacts(folder)
     except StorageError as error:
-        show(f"the artifacts are not in S3: {error}")
+        echo(f"the artifacts are not in S3: {error}")
         return ""
 
 

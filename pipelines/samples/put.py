@@ -24,7 +24,7 @@ def draw(source: str, folder: Path, persons: int | None = None) -> tuple[int, in
     return drawing(folder, persons=persons), persons
 
 
-def put_sample(source: str, *, persons: int | None = None, show: Callable[[str], None] = print) -> None:
+def put_sample(source: str, *, persons: int | None = None, echo: Callable[[str], None] = print) -> None:
     """Draws one of `SAMPLES` and uploads it to its address, unless it is there.
 
     A description beside it is written last, so that an interrupted upload is repeated.
@@ -43,4 +43,4 @@ def put_sample(source: str, *, persons: int | None = None, show: Callable[[str],
         file = Path(scratch, "description.json")
         file.write_text(json.dumps({"persons": persons, "pictures": pictures, "seed": 0}, sort_keys=True) + "\n")
         upload(file, description.uri)
-    show(f"drew    {pictures} pictures of {persons} persons to {source}")
+    echo(f"drew    {pictures} pictures of {persons} persons to {source}")

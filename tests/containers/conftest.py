@@ -81,11 +81,11 @@ def run_in(engine: Any, home: Path, stack: Stack) -> RunIn:
     """Runs the pipeline in the session's stack and checks that no container is left."""
 
     def run_in(
-        runner: str, name: str, config: ClassificationConfig = SMALL, show: Callable[[str], None] = print
+        runner: str, name: str, config: ClassificationConfig = SMALL, echo: Callable[[str], None] = print
     ) -> Run:
         settings = Settings.from_environment({"FACET_HOME": str(home)})
         put_small_sample(home, config.source, PERSONS)
-        result = run(config, settings, name=name, runner=runner, show=show)
+        result = run(config, settings, name=name, runner=runner, echo=echo)
         assert engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True) == []
         return result
 

@@ -79,7 +79,7 @@ def result(home: Path) -> Run:
 def run_tiny(home: Path, config: CrossValidationConfig) -> Run:
     settings = Settings.from_environment({"FACET_HOME": str(home)})
     put_small_sample(home, config.source)
-    done = run(config, settings, name="cv", show=lambda _: None)
+    done = run(config, settings, name="cv", echo=lambda _: None)
     assert (done.failed, done.error) == ("", "")
     return done
 

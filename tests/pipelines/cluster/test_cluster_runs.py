@@ -53,7 +53,7 @@ def cluster(stand_in: StandIn, cluster_settings: Make, monkeypatch: pytest.Monke
 
 def wait(cluster: Cluster) -> str:
     lines: list[str] = []
-    wait_for_run(cluster, "run-1", show=lines.append)
+    wait_for_run(cluster, "run-1", echo=lines.append)
     return "\n".join(lines)
 
 
@@ -155,11 +155,11 @@ def test_the_wait_is_limited(cluster: Cluster, stand_in: StandIn, monkeypatch: p
 def test_cancelling(cluster: Cluster, stand_in: StandIn) -> None:
     stand_in.states = ["RUNNING"]
     said: list[str] = []
-    cancel(cluster, "run-1", show=said.append)
+    cancel(cluster, "run-1", echo=said.append)
     assert "POST /apis/v2beta1/runs/run-1:terminate" in stand_in.asked
     with pytest.raises(ClusterError, match="ended as CANCELED"):
         wait(cluster)
-    cancel(cluster, "run-1", show=said.append)
+    cancel(cluster, "run-1", echo=said.append)
     assert said == ["canceled; its pods are being stopped", "the run has already ended as CANCELED"]
     with pytest.raises(ClusterError, match="there is no run 'run-9'"):
         cancel(cluster, "run-9")

@@ -24,7 +24,7 @@ def cluster(stand_in: StandIn, cluster_settings: Callable[..., Settings]) -> Clu
 def test_a_schedule_starts_an_uploaded_version(cluster: Cluster, stand_in: StandIn) -> None:
     said: list[str] = []
     order = Order("nightly", experiment="retraining", service_account="trainer", pipeline_root="s3://team/nightly")
-    add(cluster, CONFIG, order, cron="0 3 * * *", show=said.append)
+    add(cluster, CONFIG, order, cron="0 3 * * *", echo=said.append)
     (recurring,) = stand_in.recurring.values()
     assert (recurring.display_name, recurring.status, recurring.no_catchup) == ("nightly", "ENABLED", True)
     assert (recurring.max_concurrency, recurring.service_account) == ("1", "trainer")

@@ -28,7 +28,7 @@ DIGEST = "registry.example:5000/team/facet-data@sha256:" + "a" * 64
 def send(settings: Settings, config: PipelineConfig = CONFIG, **options: Any) -> str:
     lines: list[str] = []
     wait = options.pop("wait", False)
-    submit(config, settings, Order("classification", **options), wait=wait, show=lines.append)
+    submit(config, settings, Order("classification", **options), wait=wait, echo=lines.append)
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ TINY = ClassificationConfig(
 def test_a_split_by_image_scores_higher_than_one_by_person(tmp_path: Path) -> None:
     settings = Settings.from_environment({"FACET_HOME": str(tmp_path / "home")})
     said: list[str] = []
-    result = leak_experiment(TINY, settings, persons=24, show=said.append)
+    result = leak_experiment(TINY, settings, persons=24, echo=said.append)
     image, person = result.sides["image"], result.sides["person"]
     assert (image.shared_persons > 12, person.shared_persons) == (True, 0)
     assert image.metrics["macro_f1"] > person.metrics["macro_f1"] + 0.1
@@ -42,4 +42,4 @@ def test_nothing_to_compare_without_persons(tmp_path: Path) -> None:
     settings = Settings.from_environment({"FACET_HOME": str(tmp_path / "home")})
     config = TINY.model_copy(update={"source": str(tmp_path / "faces"), "format": "class_folder"})
     with pytest.raises(InputError, match="which images show one person"):
-        leak_experiment(config, settings, show=lambda line: None)
+        leak_experiment(config, settings, echo=lambda line: None)

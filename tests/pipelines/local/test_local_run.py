@@ -65,7 +65,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run_tiny(home: Path, config: ClassificationConfig, lines: list[str]) -> Run:
     settings = Settings.from_environment({"FACET_HOME": str(home)})
     lines += put_small_sample(home, config.source)
-    return run(config, settings, name="tiny.v1", show=lines.append)
+    return run(config, settings, name="tiny.v1", echo=lines.append)
 
 
 @pytest.fixture(scope="module")

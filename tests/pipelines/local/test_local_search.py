@@ -30,7 +30,7 @@ TINY = SearchConfig(
 @pytest.fixture(scope="module")
 def result(home: Path) -> Run:
     put_small_sample(home, TINY.source)
-    done = run(TINY, Settings.from_environment({"FACET_HOME": str(home)}), show=lambda _: None)
+    done = run(TINY, Settings.from_environment({"FACET_HOME": str(home)}), echo=lambda _: None)
     assert (done.failed, done.error) == ("", "")
     return done
 

@@ -13,7 +13,7 @@ from serving.runtime.storage import Location
 def test_uploaded_once_and_readable_with_its_config(s3, tmp_path, source, config) -> None:
     lines: list[str] = []
     for _ in range(2):
-        put_sample(source, persons=6, show=lines.append)
+        put_sample(source, persons=6, echo=lines.append)
     assert lines == [f"drew    42 pictures of 6 persons to {source}"]
     assert set(SAMPLES) == {DRAWN_FACES, DRAWN_EMOTIONS}
     assert Location(f"{source}.json").exists()
