@@ -1,4 +1,4 @@
-"""The Dockerfile and the scripts around it, as far as they can be judged without an engine."""
+"""The Dockerfile and its scripts, as far as they can be checked without an engine."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def script(*command: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=False)
 
 
-def test_dockerfile_lints_clean() -> None:
+def test_the_dockerfile_has_no_lint() -> None:
     done = script(str(Path(sys.executable).with_name("hadolint")), "docker/Dockerfile")
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -50,7 +50,7 @@ def settings(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_settings_of_the_environment_and_of_pip_go_to_the_build(settings: Path) -> None:
+def test_settings_of_the_environment_and_pip_reach_the_build(settings: Path) -> None:
     done = script(
         "docker/settings", str(settings / "secrets"),
         PYTHON=sys.executable, PIP_CONFIG_FILE=str(settings / "pip.conf"), PIP_CERT=str(settings / "ca.pem"),
@@ -83,7 +83,7 @@ def test_images_without_an_engine_is_one_line() -> None:
     assert "no Docker engine answers" in done.stderr
 
 
-def test_tests_in_containers_are_skipped_plainly(tmp_path: Path) -> None:
+def test_tests_in_containers_are_skipped_with_a_reason(tmp_path: Path) -> None:
     """Where no engine answers and we are not root."""
     (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
     (tmp_path / "id").chmod(0o755)

@@ -1,4 +1,11 @@
-"""The way to a Kubeflow Pipelines server: address, credentials, certificate, version."""
+"""Connection to a Kubeflow Pipelines server: address, credentials, certificate, version.
+
+Requests go through `kfp_server_api`, the generated client that `kfp.Client` (2.17) wraps, and not through the wrapper.
+Measured: it sets no time limit and waits for ever on a server that accepts a request and sends nothing; it takes an
+HTML page for a run without fields and for an empty list, and follows the redirect to a login page; its
+`wait_for_run_completion` does not know the state CANCELED and fails at the first 503; `get_pipeline_id` sends no
+namespace, which a server with several users rejects. `Client` below can go when these are mended.
+"""
 
 import json
 import re
@@ -12,7 +19,7 @@ from urllib.parse import urlsplit
 import kfp_server_api
 import urllib3
 
-from pipelines.cluster.explain import FAULTS, UnreadableAnswerError, explanation, host_of, status_of
+from pipelines.cluster.explain import FAULTS, UnreadableResponseError, explanation, host_of, status_of
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
 from serving.runtime.errors import InputError
@@ -27,7 +34,7 @@ POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Client(kfp_server_api.ApiClient):  # type: ignore[misc]
-    """The API's client with a time limit on every request, that takes nothing but JSON objects for an answer."""
+    """The generated client with a time limit on every request, which accepts only JSON objects as responses."""
 
     def request(self, method: str, url: str, **options: Any) -> Any:
         """Sends one request."""
@@ -35,26 +42,26 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]
         return super().request(method, url, **options)
 
     def deserialize(self, response: Any, response_type: Any) -> Any:
-        """Reads an answer. Raises UnreadableAnswerError instead of giving out an empty model."""
+        """Reads a response. Raises UnreadableResponseError instead of returning an empty model."""
         try:
             if not isinstance(json.loads(response.data), dict):
-                raise ValueError("no JSON object")
+                raise ValueError("not a JSON object")
             return super().deserialize(response, response_type)
         except (ValueError, TypeError, AttributeError, kfp_server_api.ApiException) as error:
-            kind = (response.getheader("Content-Type") or "something").partition(";")[0]
-            raise UnreadableAnswerError("broken JSON" if kind == "application/json" else kind) from error
+            kind = (response.getheader("Content-Type") or "an unknown type").partition(";")[0]
+            raise UnreadableResponseError("broken JSON" if kind == "application/json" else kind) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A server that has answered: the services of its API and what it says about itself.
+    """A server that was reached.
 
     Attributes:
-        settings: where it is and who we are there.
-        client: sends the requests of the services.
-        namespace: where the runs' pods are; empty when nobody says.
-        scope: the namespace as the argument of a request; empty on a server with one user, which refuses it.
-        version: its release, such as 2.17.0; empty when it does not say.
+        settings: its address and our credentials.
+        client: the argument of every service in `kfp_server_api`.
+        namespace: the namespace of the runs' pods; empty when unknown.
+        scope: the namespace as the argument of a request; empty on a server with one user, which rejects it.
+        version: its release, such as 2.17.0; empty when it reports none.
     """
 
     settings: Settings
@@ -64,29 +71,9 @@ class Cluster:
     version: str
 
     @property
-    def experiments(self) -> Any:
-        """`ExperimentServiceApi`."""
-        return kfp_server_api.ExperimentServiceApi(self.client)
-
-    @property
     def runs(self) -> Any:
         """`RunServiceApi`."""
         return kfp_server_api.RunServiceApi(self.client)
-
-    @property
-    def recurring_runs(self) -> Any:
-        """`RecurringRunServiceApi`."""
-        return kfp_server_api.RecurringRunServiceApi(self.client)
-
-    @property
-    def pipelines(self) -> Any:
-        """`PipelineServiceApi`."""
-        return kfp_server_api.PipelineServiceApi(self.client)
-
-    @property
-    def uploads(self) -> Any:
-        """`PipelineUploadServiceApi`."""
-        return kfp_server_api.PipelineUploadServiceApi(self.client)
 
     def page(self, path: str) -> str:
         """The address of a page of the web interface."""
@@ -94,24 +81,25 @@ class Cluster:
 
 
 def connect(settings: Settings) -> Cluster:
-    """The one way to a cluster; asks it who it is before anything else is asked.
+    """Connects to the server of the settings and checks its version.
 
     Raises:
-        InputError: when no address is set, or a namespace is missing on a server with several users.
-        ClusterError: when the server cannot be reached, does not trust us, is not trusted, or is not one we can use.
+        InputError: no address is set, or no namespace on a server with several users.
+        ClusterError: the server cannot be reached, rejects the credentials, has an untrusted certificate, or is
+            too old.
     """
     if not settings.kfp_host:
-        raise InputError("KFP_HOST is not set: export the address of Kubeflow Pipelines; `facet run` needs none")
+        raise InputError("KFP_HOST is not set: export the address of Kubeflow Pipelines, or use `facet run`")
     if urlsplit(host_of(settings)).username is not None:
         raise InputError("KFP_HOST holds a user or a password: leave them out, and use KFP_TOKEN or KFP_COOKIES")
     client = Client(_configuration(settings), cookie=settings.kfp_cookies or None)
     try:
         health = _health(client, "v2beta1")
     except FAULTS as error:
-        if status_of(error) == 404 or isinstance(error, UnreadableAnswerError):
+        if status_of(error) == 404 or isinstance(error, UnreadableResponseError):
             _refuse_version_1(client, settings)
         raise explanation(settings, error) from error
-    # Asked through the web interface the same facts have other names.
+    # The web interface's proxy renames the fields.
     version = str(health.get("apiServerTagName") or health.get("tag_name") or "")
     release = re.match(r"v?(\d+)\.(\d+)", version)
     if release and (int(release[1]), int(release[2])) < OLDEST:
@@ -131,14 +119,14 @@ def _configuration(settings: Settings) -> Any:
     elif settings.kfp_token_file:
         from kfp.client import ServiceAccountTokenVolumeCredentials
 
-        # The header is sent only when there is a key; the hook puts the right one there.
+        # The header is sent only when there is a key; the hook sets the current one.
         configuration.api_key["authorization"] = ""
         credentials = ServiceAccountTokenVolumeCredentials(settings.kfp_token_file)
         configuration.refresh_api_key_hook = credentials.refresh_api_key_hook
     if settings.kfp_ca_cert:
         _check_certificate(settings.kfp_ca_cert)
         configuration.ssl_ca_cert = settings.kfp_ca_cert
-    # A redirect is a login page. A request that was sent is not sent again: it may have made a run.
+    # A redirect leads to a login page. A request that was sent is not repeated: it may have created a run.
     configuration.retries = urllib3.Retry(
         total=2, connect=2, read=0, status=0, other=0, redirect=False, respect_retry_after_header=False
     )
@@ -150,11 +138,11 @@ def _configuration(settings: Settings) -> Any:
 
 def _check_certificate(file: str) -> None:
     if not Path(file).is_file():
-        raise ClusterError(f"KFP_CA_CERT: {file} is no file")
+        raise ClusterError(f"KFP_CA_CERT: {file} is not a file")
     try:
         ssl.create_default_context(cafile=file)
     except ssl.SSLError as error:
-        raise ClusterError(f"KFP_CA_CERT: {file} is no certificate in PEM form") from error
+        raise ClusterError(f"KFP_CA_CERT: {file} is not a certificate in PEM format") from error
 
 
 def _health(client: Client, version: str) -> dict[str, Any]:
@@ -164,7 +152,7 @@ def _health(client: Client, version: str) -> dict[str, Any]:
 
 
 def _refuse_version_1(client: Client, settings: Settings) -> None:
-    """Raises ClusterError when the server knows the API of version 1 only."""
+    """Raises ClusterError when the server has only the API of version 1."""
     try:
         health = _health(client, "v1beta1")
     except FAULTS:

@@ -1,4 +1,4 @@
-"""The container images of a submission."""
+"""Container images of a submission."""
 
 import json
 import os
@@ -13,32 +13,32 @@ from pipelines.intermediate import IMAGE_VARIABLES
 from serving.runtime.errors import InputError
 
 FILE = "images.json"
-"""In `FACET_HOME`: a JSON object from `FACET_IMAGE_...` to a reference, which `make push` writes."""
+"""In `FACET_HOME`, written by `make push`: a JSON object of image references by `FACET_IMAGE_...`."""
 
 _REFERENCE = re.compile(r"[\w][\w.:/-]*(@sha256:[0-9a-f]{64})?")
 
 
-def place_images(spec: dict[str, Any], settings: Settings, show: Callable[[str], None]) -> None:
-    """Puts the images of this machine into an IR: the environment's, then those of `images.json`; shows them.
+def set_images(spec: dict[str, Any], settings: Settings, echo: Callable[[str], None]) -> None:
+    """Replaces the images of an IR by those of the environment, else of `images.json`, and shows them.
 
     Raises:
-        InputError: when the file is not what it should be.
+        InputError: `images.json` is invalid.
     """
     pushed = _read(settings.home / FILE)
-    wanted = {}
+    replacements = {}
     for variable in IMAGE_VARIABLES:
         compiled = getattr(container_images, variable.removeprefix("FACET_IMAGE_"))
-        wanted[compiled] = os.environ.get(variable) or pushed.get(variable) or compiled
-    for executor in spec["deploymentSpec"]["executors"].values():
-        container = executor["container"]
-        container["image"] = wanted.get(container["image"], container["image"])
-    used = sorted({executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()})
+        replacements[compiled] = os.environ.get(variable) or pushed.get(variable) or compiled
+    containers = [executor["container"] for executor in spec["deploymentSpec"]["executors"].values()]
+    for container in containers:
+        container["image"] = replacements.get(container["image"], container["image"])
+    used = sorted({container["image"] for container in containers})
     for image in used:
-        show(f"image   {image}")
-    loose = [image for image in used if "@sha256:" not in image]
-    if loose:
-        show(
-            f"warning {', '.join(loose)}: a tag without a digest; the cluster's cache cannot see when such an image "
+        echo(f"image   {image}")
+    tags = [image for image in used if "@sha256:" not in image]
+    if tags:
+        echo(
+            f"warning {', '.join(tags)}: a tag without a digest; the cluster's cache does not notice when the image "
             f"changes. `make push REGISTRY=...` writes digests to {settings.home / FILE}"
         )
 
@@ -49,12 +49,14 @@ def _read(file: Path) -> dict[str, str]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{file}: is not JSON ({error}): run `make push` again, or remove it") from error
+        raise InputError(f"{file}: invalid JSON ({error}): run `make push` again, or remove it") from error
     if not isinstance(content, dict):
         raise InputError(f"{file}: expected an object of FACET_IMAGE_... and references, got {type(content).__name__}")
     for name, reference in content.items():
         if not name.startswith("FACET_IMAGE_"):
-            raise InputError(f"{file}: '{name}' names no image: expected FACET_IMAGE_DATA, FACET_IMAGE_TRAIN, ...")
+            raise InputError(
+                f"{file}: '{name}' is not an image variable: expected FACET_IMAGE_DATA, FACET_IMAGE_TRAIN, ..."
+            )
         if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
             raise InputError(
                 f"{file}: {name} = {reference!r}: expected registry/name:tag or registry/name@sha256:<64 digits>"

@@ -1,7 +1,7 @@
-"""What the steps of a run on the cluster wrote.
+"""Logs of the tasks of a run on the cluster.
 
-Kubeflow Pipelines keeps no logs itself: it passes on those of pods that still exist, or that the cluster archives, to
-whoever names the pod. The API does not always name it, so the Kubernetes API is asked too, where there is a way to it.
+Kubeflow Pipelines stores no logs: it forwards those of a pod that still exists or that the cluster archives. Its API
+does not always name the pod; then the Kubernetes API is asked, where it can be reached.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ ROUTES = (
     "/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
     "/k8s/pod/logs?podname={pod}&runid={run}&podnamespace={namespace}",
 )
-"""Where servers give out a pod's log: newer ones, older ones, and the web interface."""
+"""Paths of a pod's log: in newer servers, older ones, and the web interface."""
 
 RUN_LABEL = "pipeline/runid"
-"""Label that Kubeflow Pipelines puts on every pod of a run."""
+"""Label of Kubeflow Pipelines on every pod of a run."""
 
 
 def logs(cluster: Cluster, run_id: str, task: str) -> Iterator[str]:
-    """The text that a task wrote, one item for each of its pods that can still be read.
+    """The log of a task, one item for each of its pods whose log is available.
 
     Args:
         cluster: the server.
@@ -34,25 +34,24 @@ def logs(cluster: Cluster, run_id: str, task: str) -> Iterator[str]:
         task: a task's name as `facet status` shows it.
 
     Raises:
-        InputError: when the run has no such task.
-        ClusterError: when neither the server nor Kubernetes gives out the log; says what to type instead.
+        InputError: the run has no such task.
+        ClusterError: the log is not available; names a kubectl command.
     """
     run = get_run(cluster, run_id)
-    known = {item.display_name: item for item in tasks(run)}
-    if task not in known:
-        raise InputError(f"run {run_id} has no task '{task}' yet; it has: {', '.join(known) or 'none'}")
+    by_name = {item.display_name: item for item in tasks(run)}
+    if task not in by_name:
+        raise InputError(f"run {run_id} has no task '{task}' yet; it has: {', '.join(by_name) or 'none'}")
     labels = f"{RUN_LABEL}={run_id},{STEP_LABEL}={task}"
-    found = list(_from_server(cluster, run_id, known[task]))
-    reason = ""
-    if not found:
-        found, reason = _from_kubernetes(cluster.namespace, labels)
-    if not found:
+    texts, reason = list(_from_server(cluster, run_id, by_name[task])), ""
+    if not texts:
+        texts, reason = _from_kubernetes(cluster.namespace, labels)
+    if not texts:
         namespace = f" -n {cluster.namespace}" if cluster.namespace else ""
         raise ClusterError(
-            f"the log of {task} is not to be had: the server gives out none for this run, and {reason}. "
+            f"the log of {task} is not available: the server has none for this run, and {reason}. "
             f"With access to the cluster: kubectl logs{namespace} -c main --tail=-1 -l {labels}"
         )
-    yield from found
+    yield from texts
 
 
 def _from_server(cluster: Cluster, run_id: str, task: Any) -> Iterator[str]:
@@ -66,12 +65,12 @@ def _from_server(cluster: Cluster, run_id: str, task: Any) -> Iterator[str]:
 
 
 def _text(cluster: Cluster, path: str) -> str:
-    """The text at a path of the server, "" when it has none there."""
+    """The plain text at a path of the server, "" when there is none."""
     try:
         response = cluster.client.call_api(
             path, "GET", auth_settings=["Bearer"], _preload_content=False, _return_http_data_only=True
         )
-        # A server that does not know the path answers with its start page.
+        # A server without this path responds with its start page.
         if (response.headers.get("Content-Type") or "").startswith("text/plain"):
             return str(response.data.decode("utf-8", "replace"))
     except FAULTS:
@@ -80,7 +79,7 @@ def _text(cluster: Cluster, path: str) -> str:
 
 
 def _from_kubernetes(namespace: str, selector: str) -> tuple[list[str], str]:
-    """The logs of the pods with these labels; else why there are none."""
+    """The logs of the pods with these labels, and the reason when there are none."""
     from kubernetes import client, config  # type: ignore[import-untyped]
     from urllib3.exceptions import HTTPError
 
@@ -91,7 +90,7 @@ def _from_kubernetes(namespace: str, selector: str) -> tuple[list[str], str]:
         except config.ConfigException:
             config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
-        return [], "this machine has no kubeconfig and is no pod"
+        return [], "this machine has no kubeconfig and is not a pod"
     core = client.CoreV1Api(client.ApiClient(configuration))
     try:
         pods = core.list_namespaced_pod(namespace or "kubeflow", label_selector=selector, _request_timeout=30).items
@@ -100,6 +99,6 @@ def _from_kubernetes(namespace: str, selector: str) -> tuple[list[str], str]:
                 pod.metadata.name, pod.metadata.namespace, container="main", _request_timeout=60
             )
             for pod in pods
-        ], "Kubernetes has no pod of that task any more"
+        ], "the pods of that task are gone"
     except (client.ApiException, HTTPError) as error:
-        return [], f"Kubernetes refuses: {getattr(error, 'reason', None) or error}"
+        return [], f"Kubernetes rejects the request: {getattr(error, 'reason', None) or error}"

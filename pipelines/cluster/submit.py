@@ -1,4 +1,4 @@
-"""Submitting a pipeline to a Kubeflow Pipelines cluster."""
+"""Submission of a pipeline to a Kubeflow Pipelines cluster."""
 
 import json
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import kfp_server_api
 import yaml
 
 from pipelines.cluster.connect import Cluster, connect
-from pipelines.cluster.explain import FAULTS, explained, explanation, passing
-from pipelines.cluster.images import place_images
+from pipelines.cluster.explain import FAULTS, explained, explanation, transient
+from pipelines.cluster.images import set_images
 from pipelines.cluster.runs import wait_for_run
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
@@ -22,19 +22,19 @@ from serving.runtime.errors import StorageError
 from serving.runtime.storage import Location, digest, is_s3
 
 Documents = tuple[dict[str, Any], dict[str, Any]]
-"""The two documents of an IR: the pipeline and what it wants of Kubernetes."""
+"""The two documents of an IR: the pipeline spec and the platform spec."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How a run is to be made, beside the pipeline's own parameters.
+    """Options of a run beside the pipeline's parameters.
 
     Attributes:
         name: the name of a schedule, or of a run, to which the time is added.
-        experiment: the group of runs; made when there is none of that name.
-        cache: whether tasks may take results from the cluster's cache.
-        service_account: the Kubernetes account of the pods; empty for the cluster's default.
-        pipeline_root: where the artifacts go, `s3://bucket/prefix`; empty for the cluster's default.
+        experiment: the group of runs; created when there is none of that name.
+        cache: whether tasks may use the cluster's cache.
+        service_account: the Kubernetes service account of the pods; empty for the cluster's default.
+        pipeline_root: prefix of the artifacts, `s3://bucket/prefix`; empty for the cluster's default.
     """
 
     name: str
@@ -50,20 +50,20 @@ def submit(
     order: Order,
     *,
     wait: bool = False,
-    show: Callable[[str], None] = print,
+    echo: Callable[[str], None] = print,
 ) -> str:
     """Creates a run on the cluster, shows its address and returns its id.
 
-    The digest of the source's listing goes with it when the source can be read from here: then a source that has not
-    changed may come from the cluster's cache. Otherwise it is read anew.
+    When the source can be read from here, the digest of its listing is a parameter of the run, so that `ingest` of an
+    unchanged source may be cached.
 
     Raises:
-        InputError: when a setting or a file beside it cannot be used.
-        ClusterError: when the cluster cannot be reached or refuses, or the run that was waited for did not succeed.
+        InputError: a setting or a file that it names is invalid.
+        ClusterError: the cluster cannot be reached or rejects the request, or the run, if waited for, did not succeed.
     """
     cluster = connect(settings)
-    source_digest = config.source_digest or _source_digest(config.source, show)
-    documents = specification(config.pipeline, settings, cache=order.cache, cache_ingest=bool(source_digest), show=show)
+    source_digest = config.source_digest or _source_digest(config.source, echo)
+    documents = specification(config.pipeline, settings, cache=order.cache, cache_ingest=bool(source_digest), echo=echo)
     title = f"{order.name} {datetime.now():%Y-%m-%d %H:%M:%S}"
     run = kfp_server_api.V2beta1Run(
         display_name=title,
@@ -76,35 +76,35 @@ def submit(
         run_id = str(cluster.runs.run_service_create_run(run).run_id)
     except FAULTS as error:
         reason = explanation(settings, error)
-        if passing(settings, error):
+        if transient(settings, error):
             raise ClusterError(
-                f"{reason}; the run may exist all the same: look for '{title}' with `facet status`"
+                f"{reason}; the run may have been created: look for '{title}' with `facet status`"
             ) from error
         raise reason from error
-    show(f"run     {cluster.page(f'runs/details/{run_id}')}")
+    echo(f"run     {cluster.page(f'runs/details/{run_id}')}")
     if wait:
-        wait_for_run(cluster, run_id, show=show)
+        wait_for_run(cluster, run_id, echo=echo)
     return run_id
 
 
 def specification(
-    pipeline: str, settings: Settings, *, cache: bool, cache_ingest: bool, show: Callable[[str], None] = print
+    pipeline: str, settings: Settings, *, cache: bool, cache_ingest: bool, echo: Callable[[str], None] = print
 ) -> Documents:
     """The IR with the images and resources of this cluster.
 
     Args:
         pipeline: its name.
-        settings: where `images.json` and the file of resources are.
-        cache: False takes every task out of the cache.
-        cache_ingest: whether the parameters tell a changed source apart, so that reading it may be cached.
-        show: gets the images.
+        settings: names the folder of `images.json` and the file of resources.
+        cache: False disables the cache of every task.
+        cache_ingest: whether `ingest` may be cached, as the parameters hold the source's digest.
+        echo: receives the images, line by line.
     """
     from pipelines.intermediate import compile_pipeline, read_documents
     from pipelines.resources import Site, read_site
 
     site = read_site(Path(settings.resources)) if settings.resources else Site()
     spec, platform = read_documents(compile_pipeline(pipeline, site))
-    place_images(spec, settings, show)
+    set_images(spec, settings, echo)
     if cache_ingest:
         spec["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] = {"enableCache": True}
     if not cache:
@@ -115,41 +115,42 @@ def specification(
 
 
 def ir_text(documents: Documents) -> str:
-    """The IR as YAML, as the web interface takes it."""
+    """The IR as YAML, as the web interface accepts it."""
     return yaml.safe_dump_all(documents, sort_keys=False)
 
 
 def runtime_config(parameters: dict[str, Any], order: Order) -> Any:
-    """The parameters and the place of the artifacts, as the API takes them."""
+    """The parameters and the pipeline root as a V2beta1RuntimeConfig."""
     return kfp_server_api.V2beta1RuntimeConfig(parameters=parameters, pipeline_root=order.pipeline_root or None)
 
 
 def experiment_id(cluster: Cluster, name: str) -> str:
-    """The id of the experiment of that name, which is made when there is none."""
+    """The id of the experiment of that name, which is created when there is none."""
+    api = kfp_server_api.ExperimentServiceApi(cluster.client)
     with explained(cluster.settings):
-        found = cluster.experiments.experiment_service_list_experiments(filter=named(name), **cluster.scope)
-        if found.experiments:
-            return str(found.experiments[0].experiment_id)
+        existing = api.experiment_service_list_experiments(filter=named(name), **cluster.scope).experiments
+        if existing:
+            return str(existing[0].experiment_id)
         new = kfp_server_api.V2beta1Experiment(display_name=name, **cluster.scope)
-        return str(cluster.experiments.experiment_service_create_experiment(new).experiment_id)
+        return str(api.experiment_service_create_experiment(new).experiment_id)
 
 
 def named(name: str) -> str:
-    """The API's filter for things of that display name."""
+    """The API's filter by display name."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
-def _source_digest(source: str, show: Callable[[str], None]) -> str:
-    """The digest of the listing, "" when the source cannot be read from here."""
+def _source_digest(source: str, echo: Callable[[str], None]) -> str:
+    """The digest of the source's listing, "" when it cannot be read from here."""
     if not is_s3(source):
-        show(f"source  {source} is a path: the ingest step reads it on the cluster, and reads it anew")
+        echo(f"source  {source} is a path on the cluster: the ingest step reads it without the cache")
         return ""
     try:
         if source in SAMPLES:
-            put_sample(source, show=show)
+            put_sample(source, echo=echo)
         value = digest(Location(source))
     except StorageError as error:
-        show(f"source  cannot be read from here, so the cluster reads it anew ({error})")
+        echo(f"source  cannot be read from here: the ingest step reads it without the cache ({error})")
         return ""
-    show(f"source  {source}, digest {value[:12]}")
+    echo(f"source  {source}, digest {value[:12]}")
     return value

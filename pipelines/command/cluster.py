@@ -46,7 +46,7 @@ def submit_command(
 
     resolved = resolve(config, parameters or [])
     order = Order(name or find_config(config).stem, experiment, cache, service_account, pipeline_root)
-    submit(resolved, settings, order, wait=wait, show=typer.echo)
+    submit(resolved, settings, order, wait=wait, echo=typer.echo)
 
 
 @app.command("status")
@@ -78,7 +78,7 @@ def cancel_command(run: RunArgument) -> None:
     """Cancel a run on the cluster."""
     from pipelines.cluster.runs import cancel, run_id_of
 
-    cancel(_connect(), run_id_of(run), show=typer.echo)
+    cancel(_connect(), run_id_of(run), echo=typer.echo)
 
 
 @app.command("wait")
@@ -86,7 +86,7 @@ def wait_command(run: RunArgument) -> None:
     """Wait until a run on the cluster has ended; fail unless it has succeeded."""
     from pipelines.cluster.runs import run_id_of, wait_for_run
 
-    wait_for_run(_connect(), run_id_of(run), show=typer.echo)
+    wait_for_run(_connect(), run_id_of(run), echo=typer.echo)
 
 
 @schedule_app.command("add", cls=ConfigCommand)
@@ -108,7 +108,7 @@ def schedule_add(
 
     cluster = _connect()
     order = Order(name, experiment, cache, service_account, pipeline_root)
-    add(cluster, resolve(config, parameters or []), order, cron=cron, every=every, show=typer.echo)
+    add(cluster, resolve(config, parameters or []), order, cron=cron, every=every, echo=typer.echo)
 
 
 @schedule_app.command("list")

@@ -82,7 +82,7 @@ def _compile_site(pipeline: str, output: Path | None) -> None:
     settings = load_settings()
     from pipelines.cluster.submit import ir_text, specification
 
-    documents = specification(pipeline, settings, cache=True, cache_ingest=False, show=typer.echo)
+    documents = specification(pipeline, settings, cache=True, cache_ingest=False, echo=typer.echo)
     output.write_text(ir_text(documents), encoding="utf-8")
     typer.echo(f"wrote {output}")
 
@@ -106,7 +106,7 @@ def run_command(
     resolved = resolve(config, parameters or [])
     try:
         name = name or find_config(config).stem
-        result = run(resolved, settings, name=name, upload_after=upload, runner=runner, show=typer.echo)
+        result = run(resolved, settings, name=name, upload_after=upload, runner=runner, echo=typer.echo)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     lines = summary.failure(result) if result.failed else summary.success(result, resolved)
@@ -128,7 +128,7 @@ def leak_command(
     from pipelines.command.config import resolve
     from pipelines.local.leak import leak_experiment
 
-    result = leak_experiment(resolve(config, parameters or []), settings, persons=persons, show=typer.echo)
+    result = leak_experiment(resolve(config, parameters or []), settings, persons=persons, echo=typer.echo)
     typer.echo("")
     for line in result.lines():
         typer.echo(line)
@@ -158,7 +158,7 @@ def serve_command(
     settings = load_settings()
     from pipelines.local.front_ends import serve
 
-    serve(model, port, settings, show=typer.echo)
+    serve(model, port, settings, echo=typer.echo)
 
 
 @app.command("ui")
@@ -167,7 +167,7 @@ def ui_command() -> None:
     settings = load_settings()
     from pipelines.local.front_ends import open_pages
 
-    open_pages(settings, show=typer.echo)
+    open_pages(settings, echo=typer.echo)
 
 
 @stack_app.command("up")

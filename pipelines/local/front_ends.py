@@ -1,4 +1,4 @@
-"""What people look at on top of the local stack: a served model, and the web pages of MLflow and TensorBoard."""
+"""Front ends of the local stack: the model server, and the web pages of MLflow and TensorBoard."""
 
 import os
 import subprocess
@@ -13,32 +13,32 @@ from pipelines.local.supervisor import free_port
 TENSORBOARD_PORT = 6006
 
 
-def serve(model: str, port: int, settings: Settings, *, show: Callable[[str], None] = print) -> None:
-    """Replaces this process by the server of `model`; the local stack is started for a model that lies in it.
+def serve(model: str, port: int, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
+    """Replaces this process by the server of `model`; starts the local stack for a model in MLflow or S3.
 
     Raises:
-        ServerError: when the local stack cannot be started.
+        ServerError: the local stack cannot be started.
     """
     if model.startswith(("models:", "s3:")):
         stack = keep_up(settings.home, wait=model.startswith("models:"))
         os.environ.update(stack.environment)
         for line in stack.lines():
-            show(line)
+            echo(line)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "serving", "--model", model, "--port", str(port)])
 
 
-def open_pages(settings: Settings, *, show: Callable[[str], None] = print) -> None:
-    """Shows where MLflow and TensorBoard are, and keeps TensorBoard running until Ctrl-C.
+def open_pages(settings: Settings, *, echo: Callable[[str], None] = print) -> None:
+    """Shows the addresses of MLflow and TensorBoard, and runs TensorBoard until Ctrl-C.
 
     Raises:
-        ServerError: when the local stack cannot be started.
+        ServerError: the local stack cannot be started.
     """
     stack = keep_up(settings.home)
     port = free_port(TENSORBOARD_PORT)
     settings.runs.mkdir(parents=True, exist_ok=True)
-    show(f"MLflow       {public_address(stack.environment['MLFLOW_TRACKING_URI'])}")
-    show(f"TensorBoard  http://127.0.0.1:{port}   (Ctrl-C ends it; `facet stack down` ends MLflow and S3)")
+    echo(f"MLflow       {public_address(stack.environment['MLFLOW_TRACKING_URI'])}")
+    echo(f"TensorBoard  http://127.0.0.1:{port}   (Ctrl-C stops it; `facet stack down` stops MLflow and S3)")
     log = settings.home / "logs" / "tensorboard.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     options = [f"--logdir={settings.runs.resolve()}", "--host=127.0.0.1", f"--port={port}"]
@@ -48,7 +48,7 @@ def open_pages(settings: Settings, *, show: Callable[[str], None] = print) -> No
     try:
         tensorboard.wait()
     except KeyboardInterrupt:
-        show("")
+        echo("")
     finally:
         tensorboard.terminate()
         tensorboard.wait()

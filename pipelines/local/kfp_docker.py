@@ -1,8 +1,8 @@
-"""Steps in containers on this machine: what KFP's DockerRunner needs to be told, and a container's life.
+"""Steps in containers on this machine: options of KFP's DockerRunner, and the lifecycle of a container.
 
 A container runs as the owner of the run's folder (never as root), with a read-only root and no capabilities, in the
-machine's own network, because the local S3 and MLflow listen on the loopback address. Its environment is that of the
-run; it is never part of a command line.
+host's network, because the local S3 and MLflow listen on the loopback interface. Secrets reach it as environment
+variables and never on a command line.
 """
 
 import codecs
@@ -22,22 +22,22 @@ from serving.runtime.errors import InputError
 LABEL = "facet.run"
 """Label of every container of a run; its value is the run's folder."""
 IMAGE_USER = 1000
-"""The user of the images, for a caller who is root."""
+"""The user of the images, used when the caller is root."""
 WORKING_FOLDER = "/app"
 SHARED_MEMORY = "2g"
-"""PyTorch's loader processes hand over batches in /dev/shm; the default of 64 MB ends them with a bus error."""
+"""PyTorch's loader processes pass batches through /dev/shm; with the default of 64 MB they die of a bus error."""
 KILLED = 128
-"""From here on an exit code is that of a process that a signal has ended."""
+"""Exit codes from here on are those of processes that a signal killed."""
 
-_PASSED = re.compile(r"(AWS_|MLFLOW_|OMP_)\w+|REQUESTS_CA_BUNDLE|SSL_CERT_FILE")
+_PASSED_VARIABLES = re.compile(r"(AWS_|MLFLOW_|OMP_)\w+|REQUESTS_CA_BUNDLE|SSL_CERT_FILE")
 
 
 class StepFailedError(Exception):
-    """A step ended by itself with an error; it would only fail again, so KFP is not to retry it."""
+    """A step exited with an error, not by a signal; KFP must not retry it, as it would fail again."""
 
 
 def check_images(images: Sequence[str]) -> None:
-    """Raises ServerError when no engine answers, InputError when it has not all of the images."""
+    """Raises ServerError when no container engine answers, InputError when it lacks one of the images."""
     docker = _docker()
     try:
         client = docker.from_env()
@@ -50,11 +50,11 @@ def check_images(images: Sequence[str]) -> None:
     finally:
         client.close()
     if missing:
-        raise InputError(f"the engine does not have {', '.join(missing)}: run `make images`, or pull what you named")
+        raise InputError(f"the engine does not have {', '.join(missing)}: run `make images`, or pull them")
 
 
 def own_folder(folder: Path) -> None:
-    """Gives a run's folder that root has made to the user of the images."""
+    """Changes the owner of a run's folder from root to the user of the images."""
     if os.getuid() == 0:
         os.chown(folder, IMAGE_USER, IMAGE_USER)
 
@@ -62,11 +62,11 @@ def own_folder(folder: Path) -> None:
 def run_options(folder: Path, environment: Mapping[str, str], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `kfp.local.DockerRunner` for a run in this folder.
 
-    Files and folders of this machine that the pipeline's arguments or the environment name are mounted read-only where
-    the step looks for them; a relative path means the current folder here and `/app` there.
+    Files and folders that the pipeline's arguments or the environment name are mounted read-only at the same path; a
+    relative path is relative to the current folder here and to `/app` in the container.
     """
     docker = _docker()
-    passed = {name: value for name, value in environment.items() if _PASSED.fullmatch(name)}
+    passed = {name: value for name, value in environment.items() if _PASSED_VARIABLES.fullmatch(name)}
     paths = {path for path in _texts(arguments) if "/" in path and Path(path).exists()}
     paths |= {value for value in passed.values() if value.startswith("/") and Path(value).is_file()}
     owner = folder.stat()
@@ -100,10 +100,11 @@ def run_options(folder: Path, environment: Mapping[str, str], arguments: Mapping
 
 
 class Containers:
-    """The containers of one run, in the place of the function with which KFP runs a container.
+    """The containers of one run.
 
-    KFP's own asks for the exit code of a container that removes itself, and takes one that is gone already for a
-    success: a step that failed or was killed may so count as done.
+    `run` replaces `kfp.local.docker_task_handler.run_docker_container` (2.17), which waits for a container that removes
+    itself and reports success when it is gone by then: a step that failed or was killed may count as done. It can go
+    when KFP waits before the removal.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -120,17 +121,17 @@ class Containers:
         """Runs a command in a container that removes itself and prints its output.
 
         Returns:
-            The exit code: 0, or that of a process that a signal has ended.
+            The exit code: 0, or that of a process that a signal killed.
 
         Raises:
-            StepFailedError: when the command ended by itself with another code, or the run has been stopped.
+            StepFailedError: the command exited with another code, or the run was stopped.
         """
         if self.stopped:
-            raise StepFailedError("the run has been stopped")
+            raise StepFailedError("the run was stopped")
         container = client.containers.create(
             image, list(command), volumes=dict(volumes), auto_remove=True, detach=True, **options
         )
-        # Both are asked for before the start: afterwards the container may be gone.
+        # Both requests are made before the start: afterwards the container may be gone.
         output = container.attach(stream=True, logs=True)
         with ThreadPoolExecutor(1) as waiting:
             code = waiting.submit(container.wait, condition="removed")
@@ -147,10 +148,10 @@ class Containers:
         return status
 
     def stop(self, patience: float = 5.0) -> None:
-        """Ends what runs, a training so that it can mark its MLflow run as killed, and lets nothing start any more."""
+        """Interrupts the running step, for a training to mark its MLflow run as killed; prevents further starts."""
         self.stopped = True
         for container in _containers(self.folder):
-            # All processes but the first, a shell that waits for the step and heeds no signal.
+            # All processes but the first, a shell that waits for the step and ignores signals.
             _unless_gone(container.exec_run, ["sh", "-c", "kill -INT -1"])
         deadline = time.monotonic() + patience
         while _containers(self.folder) and time.monotonic() < deadline:
@@ -165,19 +166,18 @@ def remove_containers(folder: Path) -> None:
 
 
 def _docker() -> Any:
-    """The docker SDK; type checkers would take the folder of that name in this repository for it."""
+    """The docker SDK; type checkers would resolve a plain import to this repository's folder of that name."""
     return importlib.import_module("docker")
 
 
 def _containers(folder: Path) -> list[Any]:
-    docker = _docker()
-    client = docker.from_env()
-    found: list[Any] = client.containers.list(all=True, filters={"label": f"{LABEL}={folder}"}, ignore_removed=True)
-    return found
+    filters = {"label": f"{LABEL}={folder}"}
+    containers: list[Any] = _docker().from_env().containers.list(all=True, filters=filters, ignore_removed=True)
+    return containers
 
 
 def _unless_gone(action: Any, *arguments: Any, **options: Any) -> None:
-    """Does something with a container that may be ending or gone."""
+    """Calls a method of a container that may be stopping or gone."""
     docker = _docker()
     try:
         action(*arguments, **options)
@@ -196,7 +196,7 @@ def _has(client: Any, image: str) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a nested value."""
+    """Every string in a nested value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -208,11 +208,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """The lines of a stream of bytes that is cut anywhere."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    """The lines of a stream of bytes in arbitrary chunks."""
     rest = ""
-    for chunk in chunks:
-        *lines, rest = (rest + decoder.decode(chunk)).split("\n")
+    for text in codecs.iterdecode(chunks, "utf-8", errors="replace"):
+        *lines, rest = (rest + text).split("\n")
         yield from lines
     if rest:
         yield rest

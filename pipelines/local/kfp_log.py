@@ -1,23 +1,28 @@
-"""What KFP prints while it runs a pipeline on this machine, made readable: steps, their own words, the failure."""
+"""The log of a pipeline that KFP runs on this machine: progress of the steps, their output, the error of a failed one.
 
+KFP logs the start and end of a task as sentences for people, so the process in which it runs prints events of our own
+(`report_steps`). Everything that a step prints is indented by four spaces (`kfp.local.logging_utils.indented_print`).
+"""
+
+import logging
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.local.kfp_loops import ITEM, without_numbers
 
+STARTED, SUCCEEDED, FAILED = "STARTED", "SUCCEEDED", "FAILED"
+"""An event is a line of one of these and the name of a step, or of ITEM and the name of a loop's item."""
+
+_INDENT = " " * 4
 _COLOR = re.compile(r"\x1b\[\d+m")
 _STAMP = re.compile(r"^\[KFP Executor [^\]]*\]: ")
 _ROOT = re.compile(r"/\S*/\w[\w-]*-\d{4}(?:-\d\d){5}-\d+/")
 """KFP's folder of the run, which only makes messages long."""
-
-_START = re.compile(r"^\d[\d:.]+ - INFO - Executing task '([^']+)'")
-_END = re.compile(r"^\d[\d:.]+ - (?:INFO|ERROR) - Task '([^']+)' finished with status (SUCCESS|FAILURE)")
-RUN_FAILED = "FAILED "
-"""What `local_worker` says last of a run that failed; a step is open then if KFP has not said how it ended."""
 _TRACEBACK = "Traceback (most recent call last):"
-_CHATTER = (
+_EXECUTOR_MESSAGES = (
     "Looking for component `",
     "Loading KFP component ",
     "Got executor_input:",
@@ -27,13 +32,37 @@ _CHATTER = (
 )
 
 
+def report_steps() -> None:
+    """Makes KFP print events around every attempt of a step in this process.
+
+    Wraps `kfp.local.task_dispatcher.run_single_task_implementation` (2.17), which reports the status of a task only in
+    its log; that log, whose lists of outputs look like a step's own output, is off below warnings. This can go when KFP
+    has a callback for the start and end of a task.
+    """
+    from kfp.local import executor_input_utils, status, task_dispatcher
+
+    logging.disable(logging.INFO)
+    run = task_dispatcher.run_single_task_implementation
+
+    def reported(*, component_name: str, **arguments: Any) -> Any:
+        step, result = executor_input_utils.get_local_task_resource_name(component_name), None
+        print(f"{STARTED} {step}", flush=True)
+        try:
+            result = run(component_name=component_name, **arguments)
+            return result
+        finally:
+            succeeded = result is not None and result[1] == status.Status.SUCCESS
+            print(f"{SUCCEEDED if succeeded else FAILED} {step}", flush=True)
+
+    task_dispatcher.run_single_task_implementation = reported
+
+
 @dataclass
 class KfpLog:
-    """Takes the lines one by one and gives those that are worth showing.
+    """Reads the log line by line and returns the lines to show.
 
-    `done` holds the seconds of every finished step, `failed` the step that failed (and was not run once more) and
-    `error` its last words; `last` is the last line that says anything. A step in a loop is named with the item before
-    it, as in `fold=2/predict`.
+    `done` holds the seconds of every finished step, `failed` the step that failed (and was not retried) and `error` its
+    exception; `last` is the last line with a text. A step in a loop is named with its item, as in `fold=2/predict`.
     """
 
     done: dict[str, float] = field(default_factory=dict)
@@ -41,62 +70,49 @@ class KfpLog:
     error: str = ""
     last: str = ""
     _item: str = ""
-    _step: str = ""
     _started: float = 0.0
-    _braces: bool = False
+    _in_json: bool = False
     _traceback: list[str] = field(default_factory=list)
 
     def feed(self, line: str) -> Iterator[str]:
-        """Takes one line, yields what to show for it: mostly nothing."""
+        """Reads one line and yields the lines to show, mostly none."""
         text = _COLOR.sub("", line.rstrip())
         self.last = text.strip() or self.last
-        if text.startswith(ITEM.rstrip()):
-            self._item = text.removeprefix(ITEM.rstrip()).strip()
-        elif start := _START.match(text):
-            self._step, self._started, self._traceback, self._braces = (
-                self._named(start[1]),
-                time.monotonic(),
-                [],
-                False,
-            )
-            if self.failed == self._step:
+        if text.startswith(_INDENT):
+            yield from self._output(text.removeprefix(_INDENT))
+            return
+        event, _, name = text.partition(" ")
+        step = f"{self._item}/{name}" if self._item else name
+        if event == ITEM:
+            self._item = name
+        elif event == STARTED:
+            self._started, self._traceback, self._in_json = time.monotonic(), [], False
+            yield f"{step}  once more" if self.failed == step else step
+            if self.failed == step:
                 self.failed = self.error = ""
-                yield f"{self._step}  once more"
-            else:
-                yield self._step
-        elif end := _END.match(text):
-            seconds = time.monotonic() - self._started
-            if end[2] == "SUCCESS":
-                self.done[self._named(end[1])] = seconds
-                yield f"  done in {seconds:.1f} s"
-            else:
-                self.failed, self.error = self._named(end[1]), self._last_words()
-            self._step = ""
-        elif self._step and text.startswith(RUN_FAILED):
-            self.failed, self.error, self._step = self._step, self._last_words(), ""
-        elif self._step and text.startswith("    "):
-            yield from self._said(text[4:])
+        elif event == SUCCEEDED:
+            self.done[step] = time.monotonic() - self._started
+            yield f"  done in {self.done[step]:.1f} s"
+        elif event == FAILED:
+            self.failed, self.error = step, self._exception()
 
-    def _named(self, step: str) -> str:
-        return f"{self._item}/{step}" if self._item else step
-
-    def _said(self, text: str) -> Iterator[str]:
-        """A line of the step itself, without the description of its inputs, tracebacks and KFP's own chatter."""
-        if self._braces or text == "{":
-            self._braces = text != "}"
+    def _output(self, text: str) -> Iterator[str]:
+        """A line of the step itself, without the JSON of its inputs, tracebacks and messages of KFP's executor."""
+        if self._in_json or text == "{":
+            self._in_json = text != "}"
         elif self._traceback or text == _TRACEBACK:
             self._traceback.append(text)
         else:
             message = without_numbers(_ROOT.sub("", _STAMP.sub("", text)))
-            if message.strip() and not message.startswith(_CHATTER):
+            if message.strip() and not message.startswith(_EXECUTOR_MESSAGES):
                 yield f"  {message}"
 
-    def _last_words(self) -> str:
-        """The exception at the end of the traceback, with the lines of its message."""
+    def _exception(self) -> str:
+        """The exception at the end of the traceback, with all lines of its message."""
         if self._traceback:
             last = len(self._traceback) - self._traceback[::-1].index(_TRACEBACK)
-            words = [text for text in self._traceback[last:] if text.strip() and not text.startswith(" ")]
-            if words:
-                kind, colon, message = words[0].partition(": ")
-                return _ROOT.sub("", "\n".join([f"{kind.rpartition('.')[2]}{colon}{message}", *words[1:]]))
-        return "it ended without an error message; it may have been killed for want of memory"
+            lines = [text for text in self._traceback[last:] if text.strip() and not text.startswith(" ")]
+            if lines:
+                kind, colon, message = lines[0].partition(": ")
+                return _ROOT.sub("", "\n".join([f"{kind.rpartition('.')[2]}{colon}{message}", *lines[1:]]))
+        return "it ended without an error message; it may have run out of memory"

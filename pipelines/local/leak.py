@@ -58,7 +58,7 @@ class Leak:
 
 
 def leak_experiment(
-    config: PipelineConfig, settings: Settings, *, persons: int | None = None, show: Callable[[str], None] = print
+    config: PipelineConfig, settings: Settings, *, persons: int | None = None, echo: Callable[[str], None] = print
 ) -> Leak:
     """Train and evaluate the config's model under both splits, and write both reports and `leak.json`.
 
@@ -66,7 +66,7 @@ def leak_experiment(
         config: the parameters of the classification pipeline; its split mode is not used.
         settings: where the run folders are.
         persons: number of persons in the sample data, when it must be drawn.
-        show: prints a line for the user.
+        echo: prints a line for the user.
 
     Raises:
         InputError: the config is of another pipeline, or the data do not say which images show one person.
@@ -76,7 +76,7 @@ def leak_experiment(
             f"pipeline '{config.pipeline}': the leak experiment takes a config of the pipeline 'classification'"
         )
     folder = make_run_folder(settings.runs, "leak")
-    show(f"run     {folder}")
+    echo(f"run     {folder}")
     source = config.source
     if source in SAMPLES:
         source = str(folder / "faces")
@@ -90,7 +90,7 @@ def leak_experiment(
     curate(annotations, folder / "curated.json", config.curation)
     sides = {}
     for mode in MODES:
-        show(f"split by {mode}")
+        echo(f"split by {mode}")
         sides[mode] = _side(config, mode, images, folder / "curated.json", folder / mode)
     result = {mode: {"metrics": side.metrics, "shared_persons": side.shared_persons} for mode, side in sides.items()}
     (folder / RESULT).write_text(json.dumps(result, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""A run of a pipeline on this machine, from the servers it needs to the summary at its end."""
+"""A run of a pipeline on this machine: servers, sample data, KFP in a process of its own, upload of the artifacts."""
 
 import contextlib
 import json
@@ -30,13 +30,23 @@ from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import Location
 
 RUNNERS = ("subprocess", "docker")
+TRAINING_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "passive",
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+}
+"""Variables of the steps, unless they are set; docker/Dockerfile sets the same for the image that trains.
+
+OpenMP threads that spin while they wait double the time of a training beside other programs. By default glibc returns
+freed memory to the kernel, which clears every page again: a tenth of the time of reading pictures.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a local run ended: `failed` names the step that failed and `error` says why, both empty on success.
+    """The result of a local run: `failed` is the failed step and `error` its exception, both empty on success.
 
-    `address` is where its artifacts are in S3, `mlflow_run` the page of its MLflow run; either may be empty.
+    `address` is the S3 prefix of its artifacts, `mlflow_run` the page of its MLflow run; both may be empty.
     """
 
     folder: Path
@@ -53,59 +63,56 @@ def run(
     *,
     name: str = "classification",
     upload_after: bool = True,
-    persons: int | None = None,
     runner: str = "subprocess",
-    show: Callable[[str], None] = print,
+    echo: Callable[[str], None] = print,
 ) -> Run:
-    """Runs the config's pipeline with a runner of KFP's against a local S3 and MLflow, or the user's own.
+    """Runs the config's pipeline with one of KFP's local runners, on a local S3 and MLflow or the user's own.
 
     Args:
         config: the pipeline and its parameters.
-        settings: where the servers' data and the run folders are.
-        name: name of the run folder; a number is added when it is taken.
-        upload_after: whether the artifacts go to `s3://pipelines/<run>` when the run has ended, well or not.
-        persons: how many persons the sample data has when it must be drawn.
-        runner: `subprocess`, every step a process of this Python, or `docker`, every step in a container of its image.
-        show: gets every line for the user.
+        settings: the folders of the servers' data and of the runs.
+        name: name of the run folder; a number is appended when it is in use.
+        upload_after: whether the artifacts are copied to `s3://pipelines/<run>` after the run, even a failed one.
+        runner: `subprocess`, every step a process of this Python, or `docker`, every step a container of its image.
+        echo: receives every line for the user.
 
     Raises:
-        InputError: the runner is unknown, its images are missing, or the training is a job of a cluster.
+        InputError: the runner is unknown, its images are missing, or the training needs a cluster.
         ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the step and the servers are stopped before it is passed on.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the step and the servers were stopped.
     """
     if runner not in RUNNERS:
         raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
     if isinstance(config, TrainingParameters) and config.training.get("train_job") is not None:
         raise InputError(
-            "training.train_job trains on the nodes of a cluster, and a run on this machine has none: "
-            "leave it out, or submit the run to a cluster"
+            "training.train_job trains on the nodes of a cluster: leave it out on this machine, or submit the run to a "
+            "cluster"
         )
     if runner == "docker":
         check_images([container_images.DATA, container_images.TRAIN])
-    # Threads that spin while they wait double the time of a training beside other programs.
-    threads = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
-    with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment | threads):
+    variables = {name: os.environ.get(name, value) for name, value in TRAINING_ENVIRONMENT.items()}
+    with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment | variables):
         folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
         (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
-        show(f"run     {folder}")
+        echo(f"run     {folder}")
         if runner == "docker":
             own_folder(folder)
         for line in stack.lines():
-            show(line)
+            echo(line)
         try:
-            log = _execute(config, folder.resolve(), runner, persons, show)
+            log = _execute(config, folder.resolve(), runner, echo)
         except KeyboardInterrupt:
             flatten(folder)
-            show(f"\nstopped; what there is lies in {folder} (log: {folder / LOG})")
+            echo(f"\nstopped; the outputs so far are in {folder} (log: {folder / LOG})")
             raise
         flatten(folder)
-        address = _upload(folder, show) if upload_after else ""
+        address = _upload(folder, echo) if upload_after else ""
         return Run(folder, address, _mlflow_page(config, folder), log.failed, log.error, log.done)
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Makes Ctrl-C and SIGTERM a KeyboardInterrupt, also where a shell has started us with both ignored."""
+    """Turns Ctrl-C and SIGTERM into a KeyboardInterrupt, also when a shell started this process with both ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -113,30 +120,28 @@ def _interruptible() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Sets variables for us and our children, and puts back what was there."""
-    before = dict(os.environ)
+    """Sets environment variables until the block ends."""
+    previous = dict(os.environ)
     os.environ.update(values)
     try:
         yield
     finally:
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update(previous)
 
 
-def _execute(
-    config: PipelineConfig, folder: Path, runner: str, persons: int | None, show: Callable[[str], None]
-) -> KfpLog:
-    """Runs KFP in a process group of its own; draws the sample data while that process imports KFP."""
+def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[str], None]) -> KfpLog:
+    """Runs KFP in a process group of its own, and draws the sample data while that process imports KFP."""
     worker = psutil.Popen(
         [sys.executable, "-u", "-m", "pipelines.local.worker", config.pipeline, str(folder), runner],
         stdin=subprocess.PIPE,
@@ -150,7 +155,7 @@ def _execute(
     log = KfpLog()
     try:
         if config.source in SAMPLES:
-            put_sample(config.source, persons=persons, show=show)
+            put_sample(config.source, echo=echo)
         with contextlib.suppress(BrokenPipeError):
             worker.stdin.write(json.dumps(config.arguments()) + "\n")
             worker.stdin.flush()
@@ -159,9 +164,9 @@ def _execute(
                 file.write(line)
                 file.flush()
                 for text in log.feed(line):
-                    show(text)
+                    echo(text)
         if worker.wait() and not log.failed:
-            log.failed, log.error = "the pipeline", log.last or "it ended without an error message"
+            log.failed, log.error = "the pipeline", log.last or "no error message"
         return log
     finally:
         if worker.returncode is None:
@@ -172,11 +177,11 @@ def _execute(
             remove_containers(folder)
 
 
-def _upload(folder: Path, show: Callable[[str], None]) -> str:
+def _upload(folder: Path, echo: Callable[[str], None]) -> str:
     try:
         return upload_artifacts(folder)
     except StorageError as error:
-        show(f"the artifacts are not in S3: {error}")
+        echo(f"the artifacts are not in S3: {error}")
         return ""
 
 
@@ -188,7 +193,7 @@ def _in_s3(name: str) -> bool:
 
 
 def _mlflow_page(config: PipelineConfig, folder: Path) -> str:
-    """The page of the run in the web interface; the bare id where MLflow does not say which experiment it is in."""
+    """The page of the run in MLflow; its id when MLflow does not return the experiment."""
     run_id = str(outputs(folder, PIPELINES[config.pipeline].mlflow_task).parameters.get("run_id", ""))
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     if run_id and tracking_uri.startswith("http"):

@@ -1,23 +1,22 @@
-"""The process in which KFP runs a pipeline on this machine; `local_run` starts it in a group of its own.
+"""The process in which KFP runs a pipeline on this machine; `pipelines.local.run` starts it as a group leader.
 
-Called with the pipeline's name, the folder of the run and the runner, `subprocess` or `docker`; reads the pipeline's
-arguments, one line of JSON, from standard input. When that input ends the parent is gone, and this process takes its
-whole group, the running step included, with it.
+Arguments: the pipeline's name, the folder of the run and the runner, `subprocess` or `docker`. Reads the pipeline's
+arguments, one line of JSON, from standard input. At the end of that input the parent has died, and this process kills
+its whole group, including the running step: KFP's runners do not watch for it.
 """
 
-import contextlib
 import json
 import os
 import signal
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 from typing import NoReturn
 
+import psutil
+
 from pipelines.local.kfp_docker import Containers, StepFailedError, remove_containers, run_options
-from pipelines.local.kfp_log import RUN_FAILED
 
 
 def _follow_parent(folder: Path, runner: str) -> None:
@@ -30,13 +29,13 @@ def _follow_parent(folder: Path, runner: str) -> None:
 
 
 def _run(name: str, folder: Path, runner: str) -> int:
-    # A shell may have started us with SIGINT ignored; the steps inherit what is set here.
+    # A shell may have started this process with SIGINT ignored; the steps inherit the handler.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.simplefilter("ignore")
     from kfp import components, local
 
     from pipelines.intermediate import compile_pipeline, local_view
-    from pipelines.local import kfp_loops as local_loops
+    from pipelines.local import kfp_log, kfp_loops
 
     pipeline = components.load_component_from_text(local_view(compile_pipeline(name), retries=runner == "docker"))
     line = sys.stdin.readline()
@@ -44,7 +43,8 @@ def _run(name: str, folder: Path, runner: str) -> int:
         return 1
     threading.Thread(target=_follow_parent, args=(folder, runner), daemon=True).start()
     arguments = json.loads(line)
-    local_loops.install()
+    kfp_loops.install()
+    kfp_log.report_steps()
     if runner == "docker":
         containers = Containers(folder)
         containers.install()
@@ -55,31 +55,24 @@ def _run(name: str, folder: Path, runner: str) -> int:
     try:
         pipeline(**arguments)
     except (RuntimeError, StepFailedError) as error:
-        print(f"{RUN_FAILED}{error}", flush=True)
+        print(error, flush=True)
         return 1
     return 0
 
 
 def _interrupt(containers: Containers) -> NoReturn:
-    """Ctrl-C reaches the processes of this group, but no container."""
+    """A terminal sends Ctrl-C to the processes of this group, but not to containers."""
     containers.stop()
     raise KeyboardInterrupt
 
 
-def _wait_for_steps(seconds: float = 5.0) -> None:
-    """Lets an interrupted step end by itself: a training marks its MLflow run as killed."""
-    deadline = time.monotonic() + seconds
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0] or time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
 if __name__ == "__main__":
-    # Not `sys.exit`: the thread above waits in a read that would hold up the end of the interpreter.
+    # Not `sys.exit`: it would wait for the thread that reads standard input.
     try:
         code = _run(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
     except KeyboardInterrupt:
-        _wait_for_steps()
+        # An interrupted training marks its MLflow run as killed.
+        psutil.wait_procs(psutil.Process().children(), timeout=5)
         code = 130
     sys.stdout.flush()
     os._exit(code)

@@ -1,15 +1,16 @@
 """Drawn sample data in the layouts of AI Hub's Korean emotion data, the same bytes for the same seed.
 
-Every person has one photo of each of the seven emotions. Some are untidy in the ways of the real data: annotators who
-disagree, boxes that are turned inside out, photos that lie on their side, names in decomposed letters, label files in
-three encodings, photos and label records without each other, and files that are neither.
+Every person has one photo of each of the seven emotions. They have the defects of the real data: annotators who
+disagree, boxes with swapped sides, rotated photos with an EXIF orientation, names in decomposed Unicode, label files in
+three encodings, photos without label records and label records without photos, and unrelated files.
 """
 
 import hashlib
 import io
 import json
 import unicodedata
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +18,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from components.shared.output_folder import complete_folder
-from pipelines.samples.cp949_zip import write_cp949_zip
 from pipelines.samples.drawing.expression import EXPRESSIONS, weakened
 from pipelines.samples.drawing.face import draw_portrait
 from pipelines.samples.drawing.person import draw_person
 from serving.runtime.errors import InputError
+from serving.runtime.output import whole_folder
 
 PERSONS = 60
 KOREAN = {
@@ -42,8 +42,8 @@ Split = Literal["train", "validation", "test"]
 _AGES = ((10, 20), (30, 40, 50), (60,))
 _SPLITS: tuple[Split, ...] = ("train", "train", "train", "train", "validation", "train", "train", "test")
 _ENCODINGS = ("utf-8", "utf-8-sig", "cp949")
-# What an emotion is taken for.
-_ALIKE = {
+# The emotion with which annotators confuse each one.
+_CONFUSED_WITH = {
     "anger": "pain",
     "anxiety": "embarrass",
     "embarrass": "anxiety",
@@ -52,8 +52,8 @@ _ALIKE = {
     "pain": "sad",
     "sad": "pain",
 }
-# EXIF orientation of a photo that is shown upright, and the turn that undoes it.
-_ON_THEIR_SIDE = {
+# EXIF orientations, and the rotation of the stored pixels that each one undoes.
+_ROTATIONS = {
     3: Image.Transpose.ROTATE_180,
     6: Image.Transpose.ROTATE_90,
     8: Image.Transpose.ROTATE_270,
@@ -62,7 +62,7 @@ _ON_THEIR_SIDE = {
 
 @dataclass(frozen=True, slots=True)
 class _Photo:
-    """A photo of the data: where it belongs, its file, and its label record (None: it has none)."""
+    """A photo: split, emotion, file, and label record (None when it has none)."""
 
     split: Split
     emotion: str
@@ -72,22 +72,22 @@ class _Photo:
 
 
 def draw_aihub_sample(folder: Path, *, layout: Layout, persons: int = PERSONS, seed: int = 0) -> int:
-    """Draws the photos of `persons` persons below `folder`, which must be new or empty; it appears whole or not at all.
+    """Draws the photos of `persons` persons below `folder`, which must be new or empty; all or none are written.
 
-    `folders` is what a team works with: `<emotion>/raw/<split>`, `<emotion>/labeled/<split>` and `test_set`.
-    `archives` is what AI Hub hands out: ZIP archives of photos and of label files with Korean names, in CP949, for
-    training and validation; what would be the test set is part of the latter. The photos are the same in both.
+    `folders` is the layout of an unpacked copy: `<emotion>/raw/<split>`, `<emotion>/labeled/<split>` and `test_set`.
+    `archives` is AI Hub's own: ZIP archives of photos and of label files with Korean names, in CP949, for training and
+    validation, which includes the test set. The photos are the same in both.
 
     Every eighth person is in validation and every eighth in test. Returns the number of photos.
 
     Raises:
-        InputError: when `folder` has something in it, `persons` is not positive, or the layout is unknown.
+        InputError: `folder` is not empty, `persons` is not positive, or the layout is unknown.
     """
     if persons < 1:
         raise InputError(f"persons: expected at least 1, got {persons}")
     if layout not in _LAYOUTS:
         raise InputError(f"unknown layout '{layout}'; known: {', '.join(_LAYOUTS)}")
-    with complete_folder(folder) as root:
+    with whole_folder(folder) as root:
         photos = [photo for index in range(persons) for photo in _draw_person(index, seed)]
         _LAYOUTS[layout](root, photos)
         (root / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
@@ -95,7 +95,7 @@ def draw_aihub_sample(folder: Path, *, layout: Layout, persons: int = PERSONS, s
 
 
 def _draw_person(index: int, seed: int) -> Iterator[_Photo]:
-    """Draws the seven photos of the person number `index`; every draw depends on the seed and the number only."""
+    """Draws the seven photos of a person; every draw depends on `seed` and `index` only."""
     rng = np.random.default_rng([seed, index])
     female, band = bool(index % 2), index // 2 % 3
     person = draw_person(female, band, rng)
@@ -124,28 +124,27 @@ def _draw_person(index: int, seed: int) -> Iterator[_Photo]:
 def _annotators(
     emotion: str, background: str, face: tuple[float, ...], serial: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """What three annotators say: mostly the emotion that is drawn, and boxes that differ by a few pixels."""
-    said = {}
-    for who in "ABC":
+    """The records of three annotators: mostly the drawn emotion, and boxes that differ by a few pixels."""
+    records = {}
+    for annotator in "ABC":
         draw = rng.random()
-        vote = KOREAN[emotion] if draw < 0.8 else KOREAN[_ALIKE[emotion]] if draw < 0.95 else "알수없음"
+        vote = KOREAN[emotion] if draw < 0.8 else KOREAN[_CONFUSED_WITH[emotion]] if draw < 0.95 else "알수없음"
         left, top, right, bottom = (round(value + float(rng.uniform(-2, 2)), 2) for value in face)
         if serial % 100 == 49:
             left = top = right = bottom = 0.0
-        elif who == "A" and serial % 9 == 4:
+        elif annotator == "A" and serial % 9 == 4:
             left, right = right, left
         boxes = {"minX": left, "minY": top, "maxX": right, "maxY": bottom}
-        said[f"annot_{who}"] = {"boxes": boxes, "faceExp": vote, "bg": background}
-    return said
+        records[f"annot_{annotator}"] = {"boxes": boxes, "faceExp": vote, "bg": background}
+    return records
 
 
 def _encode(picture: Image.Image, rng: np.random.Generator) -> bytes:
-    """Encodes a photo as JPEG; one of ten is stored on its side with the EXIF orientation that puts it right."""
+    """Encodes a photo as JPEG; one of ten is stored rotated, with its EXIF orientation."""
     exif = Image.Exif()
     if rng.random() < 0.1:
-        orientation, turn = list(_ON_THEIR_SIDE.items())[rng.integers(len(_ON_THEIR_SIDE))]
-        exif[0x0112] = orientation
-        picture = picture.transpose(turn)
+        exif[0x0112], rotation = list(_ROTATIONS.items())[rng.integers(len(_ROTATIONS))]
+        picture = picture.transpose(rotation)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=92, exif=exif)
     return buffer.getvalue()
@@ -159,9 +158,9 @@ def _lists(photos: list[_Photo]) -> dict[tuple[Split, str], list[_Photo]]:
 
 
 def _records(photos: list[_Photo], emotion: str) -> list[dict[str, Any]]:
-    """The label records of photos, and one of a photo that was not handed out."""
-    gone = {"filename": f"{'0' * 64}_남_20_{KOREAN[emotion]}_도심 환경_20201201114828-000-000.jpg"}
-    return [*(photo.record for photo in photos if photo.record), {**gone, "faceExp_uploader": KOREAN[emotion]}]
+    """The label records of photos, and one without a photo."""
+    missing = {"filename": f"{'0' * 64}_남_20_{KOREAN[emotion]}_도심 환경_20201201114828-000-000.jpg"}
+    return [*(photo.record for photo in photos if photo.record), {**missing, "faceExp_uploader": KOREAN[emotion]}]
 
 
 def _json(records: list[dict[str, Any]], encoding: str) -> bytes:
@@ -213,14 +212,30 @@ def _write_archives(root: Path, photos: list[_Photo]) -> None:
 
 
 def _as_published(record: dict[str, Any]) -> dict[str, Any]:
-    """The record under the names of the published schema."""
+    """The record with the keys of the published schema."""
     published = {key: value for key, value in record.items() if not key.startswith("annot_")}
-    for who in "ABC":
-        if f"annot_{who}" in record:
-            said = record[f"annot_{who}"]
-            boxes = [{**said["boxes"], "label": said["faceExp"]}]
-            published[f"faceBB_{who}"] = [{"boxes": boxes, "entireLabel": said["bg"]}]
+    for annotator in "ABC":
+        if annotation := record.get(f"annot_{annotator}"):
+            boxes = [{**annotation["boxes"], "label": annotation["faceExp"]}]
+            published[f"faceBB_{annotator}"] = [{"boxes": boxes, "entireLabel": annotation["bg"]}]
     return published
+
+
+class _Cp949Member(zipfile.ZipInfo):
+    """A member whose name is in CP949 without the UTF-8 flag, as Korean archivers write it; zipfile writes UTF-8."""
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802
+        return self.filename.encode("cp949"), self.flag_bits & ~0x800
+
+
+def write_cp949_zip(path: Path, members: Mapping[str, bytes]) -> None:
+    """Writes an uncompressed archive of the members, all of 1980-01-01.
+
+    Raises UnicodeEncodeError when a name has a letter that CP949 lacks.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(_Cp949Member(name), data)
 
 
 _LAYOUTS = {"folders": _write_folders, "archives": _write_archives}

@@ -1,7 +1,7 @@
 """The drawn sample data set: small face pictures in the profile-folder layout, the same bytes for the same seed.
 
 One folder a person, `<id>_<gender>_Asian_<age>`, with seven pictures each: `mask1` ... `mask5`, `incorrect_mask` and
-`normal`, in the mixed extensions and with the junk files of real deliveries.
+`normal`, with the mixed file extensions and the unrelated files of real data.
 """
 
 import io
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from components.shared.output_folder import complete_folder
 from pipelines.samples.drawing.face import Photo, Wearing, draw_photo
 from pipelines.samples.drawing.person import draw_person
 from serving.runtime.errors import InputError
+from serving.runtime.output import whole_folder
 
 PERSONS = 120
 EXTENSIONS = ("jpg", "jpg", "jpg", "jpg", "jpg", "png", "jpeg", "JPG")
@@ -22,17 +22,17 @@ BANDS = ((18, 29), (30, 59), (60, 75))
 
 
 def draw_sample(folder: Path, *, persons: int = PERSONS, seed: int = 0) -> int:
-    """Draws `persons` persons below `folder`, which must be new or empty; it appears complete or not at all.
+    """Draws `persons` persons below `folder`, which must be new or empty; it is written whole or not at all.
 
-    Genders and age bands take turns, so every six persons hold each pair of them once, and the first persons of a
-    band have the ages at its borders. Returns the number of pictures.
+    Genders and age bands alternate, so every six persons have each pair of them once, and the first persons of a band
+    have the ages at its borders. Returns the number of pictures.
 
     Raises:
-        InputError: when `folder` has something in it or `persons` is not positive.
+        InputError: `folder` is not empty or `persons` is not positive.
     """
     if persons < 1:
         raise InputError(f"persons: expected at least 1, got {persons}")
-    with complete_folder(folder) as root:
+    with whole_folder(folder) as root:
         for index in range(persons):
             _draw_profile(root, index, seed)
         (root / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
@@ -40,7 +40,7 @@ def draw_sample(folder: Path, *, persons: int = PERSONS, seed: int = 0) -> int:
 
 
 def _draw_profile(root: Path, index: int, seed: int) -> None:
-    """Draws the seven pictures of the person number `index`; every draw depends on the seed and the number only."""
+    """Draws the seven pictures of a person; every draw depends on `seed` and `index` only."""
     rng = np.random.default_rng([seed, index])
     female, band, turn = bool(index % 2), index // 2 % 3, index // 6
     person = draw_person(female, band, rng)
@@ -61,7 +61,7 @@ def _draw_profile(root: Path, index: int, seed: int) -> None:
 
 
 def _identity(index: int) -> str:
-    """Six digits; every tenth person shares the digits of the one before and carries a suffix."""
+    """Six digits; every tenth person has the digits of the one before with a suffix."""
     return f"{index:06d}-1" if index % 10 == 9 else f"{index + 1:06d}"
 
 

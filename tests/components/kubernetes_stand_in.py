@@ -5,7 +5,6 @@ and reports the conditions in `states` one after the other. `faults` are statuse
 """
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 from kubernetes import client
+from loopback_server import running
 from urllib3 import Retry
 
 from components.shared.training import kubernetes_api, train_job
@@ -175,16 +175,9 @@ def serve(cluster: Cluster) -> Iterator[Cluster]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    cluster.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        cluster.url = f"http://{address}"
         yield cluster
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

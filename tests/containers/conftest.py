@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 from clean_environment import clean_environment
+from small_sample import SMALL_TRAINING, put_small_sample
 
 import docker
 from components import container_images
@@ -18,15 +19,7 @@ from pipelines.local.run import Run, run
 from pipelines.local.stack import Stack, local_stack, running
 
 SMALL = ClassificationConfig(
-    model="base",
-    epochs=2,
-    batch_size=16,
-    image_height=32,
-    image_width=24,
-    val_ratio=0.25,
-    test_ratio=0.25,
-    floors={"accuracy": 0.0},
-    training={"workers": 2},
+    **{**SMALL_TRAINING, "training": {"workers": 2}}, val_ratio=0.25, test_ratio=0.25, floors={"accuracy": 0.0}
 )
 PERSONS = 24
 
@@ -88,10 +81,11 @@ def run_in(engine: Any, home: Path, stack: Stack) -> RunIn:
     """Runs the pipeline in the session's stack and checks that no container is left."""
 
     def run_in(
-        runner: str, name: str, config: ClassificationConfig = SMALL, show: Callable[[str], None] = print
+        runner: str, name: str, config: ClassificationConfig = SMALL, echo: Callable[[str], None] = print
     ) -> Run:
         settings = Settings.from_environment({"FACET_HOME": str(home)})
-        result = run(config, settings, name=name, persons=PERSONS, runner=runner, show=show)
+        put_small_sample(home, config.source, PERSONS)
+        result = run(config, settings, name=name, runner=runner, echo=echo)
         assert engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True) == []
         return result
 

@@ -148,7 +148,7 @@ def kill_at(engine: Any, line: str) -> Callable[[str], None]:
     """Kills the run's container once, when the run says a line that starts so."""
     done = []
 
-    def show(said: str) -> None:
+    def echo(said: str) -> None:
         print(said)
         if said.startswith(line) and not done:
             deadline = time.monotonic() + 30
@@ -157,14 +157,14 @@ def kill_at(engine: Any, line: str) -> Callable[[str], None]:
             found[0].kill()
             done.append(said)
 
-    return show
+    return echo
 
 
 @pytest.mark.parametrize("line", ["split", "  epoch 1 "])
 def test_a_step_that_is_killed_runs_once_more_with_the_same_result(
     engine: Any, run_in: Callable[..., Run], in_containers: Run, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = run_in("docker", "killed", show=kill_at(engine, line))
+    run = run_in("docker", "killed", echo=kill_at(engine, line))
     assert (run.failed, run.error) == ("", "")
     step = "split" if line == "split" else "train-classifier"
     assert f"{step}  once more" in capsys.readouterr().out.splitlines()

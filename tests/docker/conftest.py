@@ -1,4 +1,4 @@
-"""The overlays as kustomize puts them together."""
+"""The overlays, built by kustomize."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from docker_files import KUBERNETES, OVERLAYS, Overlay
 
 @pytest.fixture(scope="session")
 def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Overlay]:
-    """Every overlay as kubectl builds it, with the example file in the place of the real secrets."""
+    """Every overlay as kubectl builds it, with the example file instead of real secrets."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed, so no overlay can be built")

@@ -1,4 +1,4 @@
-"""Where the manifests are, and what the tests ask of built ones."""
+"""Paths of the manifests, and views of built ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ class Overlay(list[dict[str, Any]]):
 
 
 def pod_specs(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give (name, pod spec) of everything that becomes pods of ours."""
+    """(name, pod spec) of every object with pods of ours."""
     for document in documents:
         name = f"{document['kind']}/{document['metadata']['name']}"
         if document["kind"] == "Deployment":

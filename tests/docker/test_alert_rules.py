@@ -1,4 +1,4 @@
-"""The alerts: each says what to do, and fires when it should and not before."""
+"""The alerts: each has a severity and a remedy, and fires at its threshold."""
 
 import re
 import shutil
@@ -16,13 +16,13 @@ RULES: list[dict[str, Any]] = [rule for group in RULE["spec"]["groups"] for rule
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
-def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_an_alert_has_a_severity_and_a_remedy(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert rule["annotations"]["summary"].endswith(".") and len(rule["annotations"]["description"]) > 40
     assert re.fullmatch(r"\d+[mh]", rule["for"])
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_a_case() -> None:
     tried = {
         case["alertname"]
         for test in yaml.safe_load(CASES.read_text())["tests"]

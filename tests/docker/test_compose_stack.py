@@ -1,4 +1,4 @@
-"""The compose file: everything it names exists, nothing listens beyond this machine, no secret is written down."""
+"""The compose file: everything it names exists, ports on the loopback address only, no secret in it."""
 
 import os
 import re
@@ -61,7 +61,7 @@ def test_images_are_pinned(service: dict[str, Any]) -> None:
     assert image.startswith("facet/") or re.fullmatch(r"v?\d+\.\d+(\.\d+)?(-\w+)?", tag), image
 
 
-def test_containers_are_locked_down(service: dict[str, Any]) -> None:
+def test_containers_have_least_privileges(service: dict[str, Any]) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
 

@@ -1,4 +1,4 @@
-"""The Kubernetes and KServe manifests: valid by the schemas, safe, and in step with the code that they start."""
+"""The Kubernetes and KServe manifests: valid by the schemas, with least privileges, consistent with the code."""
 
 import base64
 import re
@@ -169,7 +169,7 @@ def test_an_unknown_field_is_found(kind: str, change: dict[str, Any], fault: str
 # --- safety --------------------------------------------------------------------------------------------------------
 
 
-def test_containers_are_locked_down(overlay: Overlay) -> None:
+def test_containers_have_least_privileges(overlay: Overlay) -> None:
     for name, spec in pod_specs(overlay):
         pod = spec.get("securityContext", {})
         for container in spec["containers"]:
@@ -224,7 +224,7 @@ def test_the_secret_has_the_keys_that_the_steps_read(overlays: dict[str, Overlay
         assert container["envFrom"] == [{"secretRef": {"name": expected}}]
 
 
-def test_the_endpoint_stands_the_same_in_three_places(overlays: dict[str, Overlay]) -> None:
+def test_the_endpoint_is_equal_in_three_manifests(overlays: dict[str, Overlay]) -> None:
     secret = overlays["pipelines"].only("Secret")
     values = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
     notes = secret["metadata"]["annotations"]
@@ -273,7 +273,7 @@ def test_a_stopping_pod_has_time_for_its_requests(overlays: dict[str, Overlay]) 
     assert spec["terminationGracePeriodSeconds"] > waits + DRAIN_S + CLOSE_S
 
 
-def test_what_scales_and_what_is_scaled(overlays: dict[str, Overlay]) -> None:
+def test_the_autoscaler_targets_the_deployment(overlays: dict[str, Overlay]) -> None:
     plain = overlays["plain"]
     deployment = plain.only("Deployment")
     scaler = plain.only("HorizontalPodAutoscaler")["spec"]
@@ -286,7 +286,7 @@ def test_what_scales_and_what_is_scaled(overlays: dict[str, Overlay]) -> None:
     assert raw["scaleMetric"] == "cpu" and "containerConcurrency" not in raw
 
 
-def test_the_canary_is_another_model_with_a_share_of_the_requests(overlays: dict[str, Overlay]) -> None:
+def test_the_canary_serves_another_model_to_a_share_of_requests(overlays: dict[str, Overlay]) -> None:
     stable, canary = (overlays[name].only("InferenceService") for name in ("kserve", "kserve-canary"))
     assert 0 < canary["spec"]["predictor"].pop("canaryTrafficPercent") < 50
     uris = [service["spec"]["predictor"]["model"].pop("storageUri") for service in (stable, canary)]
@@ -295,8 +295,10 @@ def test_the_canary_is_another_model_with_a_share_of_the_requests(overlays: dict
 
 
 @pytest.mark.parametrize("overlay_name", ["plain", "kserve"])
-def test_an_image_is_set_from_outside(overlay_name: str, tmp_path: Path, overlays: dict[str, Overlay]) -> None:
-    """The way that the docs show: an own kustomization on top, with the pushed digest."""
+def test_an_image_is_set_by_a_kustomization_on_top(
+    overlay_name: str, tmp_path: Path, overlays: dict[str, Overlay]
+) -> None:
+    """As in the docs, with the pushed digest."""
     shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -310,5 +312,5 @@ def test_an_image_is_set_from_outside(overlay_name: str, tmp_path: Path, overlay
     assert images == {f"registry.example.org/facet/serve@{digest}"}
 
 
-def test_docker_is_no_package() -> None:
+def test_docker_is_not_a_package() -> None:
     assert not list(DOCKER.rglob("__init__.py")), "it would hide the docker SDK"

@@ -1,4 +1,4 @@
-"""Every metric and label that the alerts and the dashboard name is one that the server really shows."""
+"""Every metric and label in the alerts and the dashboard is exported by the server."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def expressions() -> list[str]:
 
 
 def names(expression: str) -> tuple[set[str], set[str]]:
-    """Give the metrics and the labels that an expression in PromQL names."""
+    """The metrics and labels in a PromQL expression."""
     bare = re.sub(r'"[^"]*"', "", re.sub(r"\[[^]]*\]", "", expression))
     labels = set(re.findall(r"(\w+)\s*[=!]~?", " ".join(re.findall(r"\{([^}]*)\}", bare))))
     lists = re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", bare) + re.findall(r"label_values\(\w+,([^)]*)\)", bare)
@@ -53,7 +53,7 @@ def test_metrics_and_labels_exist(expression: str, shown: dict[str, set[str]]) -
     assert labels <= known, f"no metric of this expression has the label {labels - known}"
 
 
-def test_what_an_expression_names() -> None:
+def test_metrics_and_labels_of_an_expression() -> None:
     assert names('sum by (a, le) (rate(m_bucket{b=~"x|y",c!="m2"}[5m])) > 0.1 and on (d) other') == (
         {"m_bucket", "other"},
         {"a", "b", "c", "d", "le"},

@@ -1,12 +1,11 @@
-"""A stand-in for a Kubeflow Pipelines server on the loopback address, for the tests of what talks to one.
+"""A stand-in for a Kubeflow Pipelines server on the loopback address.
 
-It answers with the models of `kfp-server-api`, parses what it is sent into them, and refuses what a server refuses: a
-missing namespace, an unknown field, a pipeline that is none. `faults` makes it misbehave, one request after the other.
+It responds with the models of `kfp-server-api`, parses requests into them, and rejects what a server rejects: a missing
+namespace, an unknown field, an invalid pipeline. `faults` are its misbehaviors, one for each request.
 """
 
 import json
 import ssl
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from urllib.parse import parse_qs, urlparse
 import kfp_server_api as api
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from loopback_server import running
 
 from pipelines.intermediate import read_documents
 
@@ -32,7 +32,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class RefusedError(Exception):
-    """An answer other than 200."""
+    """A response other than 200."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class RefusedError(Exception):
 
 @dataclass
 class StandIn:
-    """What the server holds, how it behaves, and every body that it was sent."""
+    """The server's objects, its behavior, and every request body."""
 
     health: dict[str, Any] = field(
         default_factory=lambda: {"commit_sha": "7b70c7b", "tag_name": "2.17.0", "multi_user": True}
@@ -65,7 +65,7 @@ class StandIn:
     url: str = ""
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
-        """The model, dict or text that a server answers; RefusedError for another status."""
+        """The model, dict or text of the response; RefusedError for another status than 200."""
         if path == f"{V2}/healthz":
             return self.health
         if path.startswith("/apis/v1alpha1/runs/") and path.endswith("/log"):
@@ -89,7 +89,7 @@ class StandIn:
 
     def on_experiments(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         if method == "GET":
-            return api.V2beta1ListExperimentsResponse(experiments=wanted(self.experiments, query))
+            return api.V2beta1ListExperimentsResponse(experiments=matching(self.experiments, query))
         made = parse(body, "V2beta1Experiment")
         if self.health["multi_user"] != bool(made.namespace):
             raise RefusedError(400, "Invalid input error: a namespace for several users, and only for them")
@@ -159,18 +159,18 @@ class StandIn:
             return made
         if len(rest) == 2 and rest[1] == "versions":
             return api.V2beta1ListPipelineVersionsResponse(
-                pipeline_versions=wanted(list(self.versions.values()), query)
+                pipeline_versions=matching(list(self.versions.values()), query)
             )
         if method == "GET":
-            return api.V2beta1ListPipelinesResponse(pipelines=wanted(self.pipelines, query))
+            return api.V2beta1ListPipelinesResponse(pipelines=matching(self.pipelines, query))
         made = parse(body, "V2beta1Pipeline")
         made.pipeline_id = f"pipeline-{len(self.pipelines) + 1}"
         self.pipelines.append(made)
         return made
 
 
-def wanted(things: list[Any], query: dict[str, str]) -> list[Any]:
-    """The things that the filter of a request lets through."""
+def matching(things: list[Any], query: dict[str, str]) -> list[Any]:
+    """The objects that match the filter of a request."""
     (predicate,) = json.loads(query["filter"])["predicates"]
     assert (predicate["operation"], predicate["key"]) == ("EQUALS", "display_name")
     return [thing for thing in things if thing.display_name == predicate["stringValue"]]
@@ -261,19 +261,13 @@ def serve(state: StandIn, certificate: Path | None = None, port: int = 0) -> Ite
         context.load_cert_chain(certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         scheme = "https"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    state.url = f"{scheme}://127.0.0.1:{server.server_port}"
-    try:
+    with running(server) as address:
+        state.url = f"{scheme}://{address}"
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def read_body(headers: Any, raw: bytes) -> Any:
-    """JSON as it is; of a form the text of its only file."""
+    """The JSON of a request, or the text of the only file of a form."""
     if not raw:
         return None
     if headers["Content-Type"].startswith("multipart/form-data"):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from small_sample import SMALL_TRAINING, put_small_sample
 
 from components.shared.dataset.annotations import read_annotations
 from components.shared.tracking.runs import PARENT
@@ -23,16 +24,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.load import load_model
 from serving.runtime.storage import Location
 
-TINY = CrossValidationConfig(
-    folds=3,
-    label_space="mask",
-    model="base",
-    epochs=1,
-    batch_size=16,
-    image_height=32,
-    image_width=24,
-    training={"workers": 0},
-)
+TINY = CrossValidationConfig(folds=3, label_space="mask", **{**SMALL_TRAINING, "epochs": 1})
 IN_A_FOLD = ["take-fold", "train-classifier", "export-onnx", "predict", "evaluate"]
 
 
@@ -86,7 +78,8 @@ def result(home: Path) -> Run:
 
 def run_tiny(home: Path, config: CrossValidationConfig) -> Run:
     settings = Settings.from_environment({"FACET_HOME": str(home)})
-    done = run(config, settings, name="cv", persons=24, show=lambda _: None)
+    put_small_sample(home, config.source)
+    done = run(config, settings, name="cv", echo=lambda _: None)
     assert (done.failed, done.error) == ("", "")
     return done
 

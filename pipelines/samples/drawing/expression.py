@@ -1,4 +1,4 @@
-"""How the seven emotions look on a drawn face: brows, eyes, mouth and what runs down the skin."""
+"""The seven emotions on a drawn face: brows, eyes, mouth, tears and sweat."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from pipelines.samples.drawing.person import Person, lip_color
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What an emotion moves, in pixels of the face's coordinates; all zero is a face at rest.
+    """An emotion as offsets in pixels of the face's coordinates; all zero is neutral.
 
     Attributes:
         inner, outer: how far the inner and the outer ends of the brows rise.
@@ -56,32 +56,29 @@ EXPRESSIONS = {
     "sad": Expression(inner=3.4, outer=-2.2, lids=-0.42, look=1.2, corners=-3.6, stretch=-0.2, tears=14.0),
 }
 
+_SCALED = ("inner", "outer", "stretch", "gap", "wave", "blush", "tears")
+"""Attributes that a person's strength multiplies."""
+
 _RED: Color = (226, 84, 84)
 _WATER: Color = (120, 176, 226)
 
 
 def weakened(expression: Expression, rng: np.random.Generator) -> Expression:
-    """Gives one person's version of an expression: weaker or stronger, looking to either side."""
+    """Returns one person's variant of an expression: weaker or stronger, looking to either side."""
     strength = float(rng.uniform(0.7, 1.1))
     side = 1.0 if rng.random() < 0.5 else -1.0
     shut = expression.lids <= -1.0
     return replace(
         expression,
-        inner=expression.inner * strength,
-        outer=expression.outer * strength,
         lids=-1.0 if shut else expression.lids * strength,
         aside=expression.aside * side,
         corners=expression.corners * strength + float(rng.uniform(-0.4, 0.4)),
-        stretch=expression.stretch * strength,
-        gap=expression.gap * strength,
-        wave=expression.wave * strength,
-        blush=expression.blush * strength,
-        tears=expression.tears * strength,
+        **{name: getattr(expression, name) * strength for name in _SCALED},
     )
 
 
 def draw_skin(pen: Pen, person: Person, expression: Expression) -> None:
-    """Draws what changes on the skin: blush and folds; before the features."""
+    """Draws blush and folds; called before the features are drawn."""
     for side in (-1, 1):
         if expression.blush:
             shade = mix(person.skin, _RED, 0.55 * min(1.0, expression.blush))

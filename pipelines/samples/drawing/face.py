@@ -1,4 +1,4 @@
-"""How a photo of a drawn person looks. Coordinates are those of the finished picture, x to the right and y down."""
+"""Photos of drawn persons. Coordinates are those of the finished picture, x to the right and y down."""
 
 import math
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ _CANVAS = (120, 144)
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """What differs between two photos of one person; `mask` is the index of the mask's style in `MASKS`."""
+    """The variation between photos of one person; `mask` is the index of a style in `MASKS`."""
 
     wearing: Wearing
     mask: int
 
 
 def draw_photo(person: Person, photo: Photo, rng: np.random.Generator) -> Image.Image:
-    """Draws one photo, RGB, 96 x 128 (width x height); `rng` decides pose, light and sensor noise."""
+    """Draws one photo, RGB, 96 x 128 (width x height); `rng` draws pose, light and sensor noise."""
     pen = Pen(
         person.wall,
         tilt=rng.uniform(-5, 5),
@@ -55,7 +55,7 @@ def draw_photo(person: Person, photo: Photo, rng: np.random.Generator) -> Image.
 def draw_portrait(
     person: Person, expression: Expression, rng: np.random.Generator
 ) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """Draws a photo of a face with an expression, RGB, of the size `PORTRAIT`; `rng` decides place, light and noise.
+    """Draws a photo of a face with an expression, RGB, of the size `PORTRAIT`; `rng` draws position, light and noise.
 
     Returns the photo and the face from the hairline to the chin: left, top, right and bottom in its pixels.
     """
@@ -232,7 +232,7 @@ def _hair_in_front(pen: Pen, person: Person, rng: np.random.Generator) -> None:
 
 
 def _hair_of_a_bald_head(pen: Pen, person: Person, wide: float) -> None:
-    """What is left above the ears."""
+    """Draws the hair above the ears."""
     for side in (-1, 1):
         outside = [(48 + side * (x - 48), y) for x, y in arc(48, 62, wide + 2, 38, 312, 372)]
         inside = [(48 + side * (person.half_width - 4), 70), (48 + side * (person.half_width - 8), 42)]

@@ -1,4 +1,4 @@
-"""From a drawing to a photo: fewer pixels, a light that falls off, a color cast and the noise of a sensor."""
+"""From a drawing to a photo: resampling, uneven light, color cast and sensor noise."""
 
 import math
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def develop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Adds light, color cast and noise to an RGB picture that has its final size."""
+    """Adds light, color cast and noise to an RGB picture of its final size."""
     pixels = np.asarray(image, dtype=np.float32)
     down, across = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : image.width * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)

@@ -1,4 +1,4 @@
-"""Who a drawn person is: the traits that stay the same in every photo of them."""
+"""Traits of a drawn person, equal in all photos."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ WALLS: tuple[Color, ...] = ((178, 196, 206), (204, 196, 178), (168, 186, 164), (
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What stays the same in every photo of one person."""
+    """The traits of one person."""
 
     female: bool
     band: int

@@ -1,4 +1,4 @@
-"""The way to a server: credentials, certificate, and what is said of a server that cannot be used."""
+"""Connection to a server: credentials, certificate, and the errors of a server that cannot be used."""
 
 import subprocess
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def test_a_token_opens(stand_in: StandIn, cluster_settings: Make) -> None:
     assert list(newest(cluster)) == ["no run yet"]
 
 
-def test_a_token_file_is_read_anew_for_every_request(stand_in: StandIn, cluster_settings: Make, tmp_path: Path) -> None:
+def test_a_token_file_is_read_for_every_request(stand_in: StandIn, cluster_settings: Make, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     cluster = connect(cluster_settings(KFP_TOKEN="", KF_PIPELINES_SA_TOKEN_PATH=str(file)))
@@ -54,7 +54,7 @@ def test_cookies_open(stand_in: StandIn, cluster_settings: Make) -> None:
         connect(cluster_settings(KFP_TOKEN="", KFP_COOKIES="authservice_session=old"))
 
 
-def test_asked_through_the_web_interface(stand_in: StandIn, cluster_settings: Make) -> None:
+def test_connected_through_the_web_interface(stand_in: StandIn, cluster_settings: Make) -> None:
     stand_in.health = {"apiServerTagName": "2.15.2", "apiServerMultiUser": False, "multi_user": False}
     cluster = connect(cluster_settings(KFP_NAMESPACE="", KF_PIPELINES_UI_ENDPOINT="https://kubeflow.example/pipeline/"))
     assert (cluster.version, cluster.scope) == ("2.15.2", {})
@@ -66,10 +66,10 @@ def test_asked_through_the_web_interface(stand_in: StandIn, cluster_settings: Ma
     [
         ({"KFP_HOST": "http://127.0.0.1:9"}, r"KFP_HOST http://127\.0\.0\.1:9 cannot be reached: .*refused"),
         ({"KFP_HOST": "http://no.such.host.invalid"}, r"KFP_HOST http://no\.such.* cannot be reached: "),
-        ({"KFP_TOKEN": "wrong"}, r"\(401\): the token in KFP_TOKEN has expired or is not for this server"),
+        ({"KFP_TOKEN": "wrong"}, r"\(401\): the token in KFP_TOKEN has expired or is for another server"),
         ({"KFP_TOKEN": ""}, r"\(401\): set KFP_TOKEN, KFP_COOKIES or KF_PIPELINES_SA_TOKEN_PATH"),
-        ({"KFP_CA_CERT": "/nowhere"}, r"KFP_CA_CERT: /nowhere is no file"),
-        ({"KFP_CA_CERT": __file__}, r"KFP_CA_CERT: .* is no certificate in PEM form"),
+        ({"KFP_CA_CERT": "/nowhere"}, r"KFP_CA_CERT: /nowhere is not a file"),
+        ({"KFP_CA_CERT": __file__}, r"KFP_CA_CERT: .* is not a certificate in PEM format"),
     ],
 )
 def test_a_wrong_setting(cluster_settings: Make, changes: dict[str, str], message: str) -> None:
@@ -90,12 +90,12 @@ def test_settings_that_are_missing(stand_in: StandIn, cluster_settings: Make) ->
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (403, r"the token in KFP_TOKEN may not do this \(403\) in the namespace team-a"),
-        (500, r"the cluster refused \(500\): the stand-in says no"),
-        ("login", r"sends us to https://dex\.example/auth, a login page: the token in KFP_TOKEN has expired"),
-        ("page", r"answers with text/html, not with the Pipelines API: add the path \(often /pipeline\)"),
-        ("garbage", "answers with broken JSON, not with the Pipelines API"),
-        ("hang", "has taken the request and does not answer"),
+        (403, r"the token in KFP_TOKEN lacks the permission \(403\) in the namespace team-a"),
+        (500, r"the cluster rejected the request \(500\): the stand-in says no"),
+        ("login", r"redirects to https://dex\.example/auth, a login page: the token in KFP_TOKEN has expired"),
+        ("page", r"responds with text/html, not with the Pipelines API: add the path \(often /pipeline\)"),
+        ("garbage", "responds with broken JSON, not with the Pipelines API"),
+        ("hang", "accepted the request and does not respond"),
         ("drop", "cannot be reached"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_server_of_version_1(stand_in: StandIn, cluster_settings: Make, monkey
         connect(cluster_settings())
 
 
-def test_a_certificate_of_ones_own(cluster_settings: Make, tmp_path: Path) -> None:
+def test_a_private_certificate(cluster_settings: Make, tmp_path: Path) -> None:
     key, public, both = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "both.pem"
     subject = ["-subj", "/CN=stand-in", "-addext", "subjectAltName=IP:127.0.0.1"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]

@@ -53,7 +53,7 @@ def cluster(stand_in: StandIn, cluster_settings: Make, monkeypatch: pytest.Monke
 
 def wait(cluster: Cluster) -> str:
     lines: list[str] = []
-    wait_for_run(cluster, "run-1", show=lines.append)
+    wait_for_run(cluster, "run-1", echo=lines.append)
     return "\n".join(lines)
 
 
@@ -80,7 +80,9 @@ def test_status(cluster: Cluster, stand_in: StandIn) -> None:
         (["SKIPPED"], "ended as SKIPPED"),
     ],
 )
-def test_waiting_ends_with_every_end(cluster: Cluster, stand_in: StandIn, states: list[str], fails: str | None) -> None:
+def test_waiting_ends_in_every_final_state(
+    cluster: Cluster, stand_in: StandIn, states: list[str], fails: str | None
+) -> None:
     stand_in.states = states
     if fails:
         with pytest.raises(ClusterError, match=fails):
@@ -90,7 +92,7 @@ def test_waiting_ends_with_every_end(cluster: Cluster, stand_in: StandIn, states
 
 
 @pytest.mark.parametrize("fault", [503, 500, 429, "garbage", "page", "hang", "drop"])
-def test_a_hiccup_of_the_cluster_does_not_end_the_wait(cluster: Cluster, stand_in: StandIn, fault: object) -> None:
+def test_a_transient_fault_does_not_end_the_wait(cluster: Cluster, stand_in: StandIn, fault: object) -> None:
     stand_in.faults = [fault, None, fault]
     assert wait(cluster).endswith("SUCCEEDED")
     assert stand_in.faults == []
@@ -105,7 +107,7 @@ def test_a_hiccup_of_the_cluster_does_not_end_the_wait(cluster: Cluster, stand_i
         ("login", "a login page: the token in KFP_TOKEN has expired"),
     ],
 )
-def test_what_no_patience_mends_ends_the_wait(cluster: Cluster, stand_in: StandIn, fault: object, message: str) -> None:
+def test_a_permanent_fault_ends_the_wait(cluster: Cluster, stand_in: StandIn, fault: object, message: str) -> None:
     stand_in.faults = [None, fault]
     with pytest.raises(ClusterError, match=message):
         wait(cluster)
@@ -122,7 +124,7 @@ def test_a_token_that_is_renewed_in_its_file_while_waiting(
     assert wait(patient).endswith("SUCCEEDED")
 
 
-def test_a_server_that_restarts_between_two_questions(cluster_settings: Make, cluster: Cluster) -> None:
+def test_a_server_that_restarts_between_two_requests(cluster_settings: Make, cluster: Cluster) -> None:
     state = StandIn(runs=cluster.runs and [api.V2beta1Run(run_id="run-1")], states=["RUNNING"])
     finished: list[str] = []
     with serve(state):
@@ -133,17 +135,17 @@ def test_a_server_that_restarts_between_two_questions(cluster_settings: Make, cl
         while len(state.asked) < 3:
             time.sleep(0.01)
     time.sleep(0.1)
-    assert waiting.is_alive(), "nobody answers, and the wait goes on"
+    assert waiting.is_alive(), "no server responds, and the wait continues"
     state.states = ["SUCCEEDED"]
     with serve(state, port=port):
         waiting.join(20)
     assert finished[0].endswith("SUCCEEDED")
 
 
-def test_patience_ends(cluster: Cluster, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_is_limited(cluster: Cluster, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs_module, "PATIENCE_SECONDS", 0.05)
     stand_in.refuse = {"/runs/run-1": 503}
-    with pytest.raises(ClusterError, match=r"refused \(503\)"):
+    with pytest.raises(ClusterError, match=r"rejected the request \(503\)"):
         wait(cluster)
     stand_in.refuse, stand_in.states = {}, ["RUNNING", "CANCELING"]
     with pytest.raises(ClusterError, match="was canceled and has not ended yet"):
@@ -153,11 +155,11 @@ def test_patience_ends(cluster: Cluster, stand_in: StandIn, monkeypatch: pytest.
 def test_cancelling(cluster: Cluster, stand_in: StandIn) -> None:
     stand_in.states = ["RUNNING"]
     said: list[str] = []
-    cancel(cluster, "run-1", show=said.append)
+    cancel(cluster, "run-1", echo=said.append)
     assert "POST /apis/v2beta1/runs/run-1:terminate" in stand_in.asked
     with pytest.raises(ClusterError, match="ended as CANCELED"):
         wait(cluster)
-    cancel(cluster, "run-1", show=said.append)
+    cancel(cluster, "run-1", echo=said.append)
     assert said == ["canceled; its pods are being stopped", "the run has already ended as CANCELED"]
     with pytest.raises(ClusterError, match="there is no run 'run-9'"):
         cancel(cluster, "run-9")
@@ -179,7 +181,7 @@ def test_logs_that_only_kubernetes_has(
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(ClusterError) as caught:
         list(logs(cluster, "run-1", "train-classifier"))
-    assert "this machine has no kubeconfig and is no pod" in str(caught.value)
+    assert "this machine has no kubeconfig and is not a pod" in str(caught.value)
     assert str(caught.value).endswith(f"kubectl logs -n team-a -c main --tail=-1 -l {labels}")
 
     asked = []

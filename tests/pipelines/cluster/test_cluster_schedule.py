@@ -1,4 +1,4 @@
-"""Recurring runs: the uploaded version, when they start, and what users do with them."""
+"""Recurring runs: the uploaded version, the trigger, and the commands on schedules."""
 
 from collections.abc import Callable
 
@@ -21,10 +21,10 @@ def cluster(stand_in: StandIn, cluster_settings: Callable[..., Settings]) -> Clu
     return connect(cluster_settings())
 
 
-def test_a_schedule_is_a_version_of_the_pipeline_that_the_cluster_starts(cluster: Cluster, stand_in: StandIn) -> None:
+def test_a_schedule_starts_an_uploaded_version(cluster: Cluster, stand_in: StandIn) -> None:
     said: list[str] = []
     order = Order("nightly", experiment="retraining", service_account="trainer", pipeline_root="s3://team/nightly")
-    add(cluster, CONFIG, order, cron="0 3 * * *", show=said.append)
+    add(cluster, CONFIG, order, cron="0 3 * * *", echo=said.append)
     (recurring,) = stand_in.recurring.values()
     assert (recurring.display_name, recurring.status, recurring.no_catchup) == ("nightly", "ENABLED", True)
     assert (recurring.max_concurrency, recurring.service_account) == ("1", "trainer")
@@ -49,7 +49,7 @@ def test_the_same_pipeline_is_uploaded_once(cluster: Cluster, stand_in: StandIn)
     assert len(stand_in.recurring) == 3
 
 
-def test_what_users_do_with_a_schedule(cluster: Cluster, stand_in: StandIn) -> None:
+def test_commands_on_a_schedule(cluster: Cluster, stand_in: StandIn) -> None:
     assert list(listing(cluster)) == ["no schedule yet"]
     add(cluster, CONFIG, Order("nightly"), cron="30 2 * * 1-5")
     nightly = add(cluster, CONFIG, Order("often"), every="90m")
@@ -68,16 +68,14 @@ def test_what_users_do_with_a_schedule(cluster: Cluster, stand_in: StandIn) -> N
 @pytest.mark.parametrize(
     ("cron", "every", "message"),
     [
-        ("", "", "say when: either --cron"),
-        ("0 3 * * *", "1d", "say when: either --cron"),
+        ("", "", "set either --cron"),
+        ("0 3 * * *", "1d", "set either --cron"),
         ("0 3 * *", "", "expected five fields .*or six with seconds"),
         ("", "soon", "--every 'soon': expected a number and a unit"),
         ("", "0h", "expected a number and a unit"),
     ],
 )
-def test_a_time_that_cannot_be_understood(
-    cluster: Cluster, stand_in: StandIn, cron: str, every: str, message: str
-) -> None:
+def test_an_invalid_time(cluster: Cluster, stand_in: StandIn, cron: str, every: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         add(cluster, CONFIG, Order("nightly"), cron=cron, every=every)
     assert stand_in.uploads == []
@@ -89,5 +87,5 @@ def test_intervals(every: str, seconds: str) -> None:
 
 
 @pytest.mark.parametrize(("cron", "sent"), [("@daily", "@daily"), ("15 0 3 * * *", "15 0 3 * * *")])
-def test_what_the_cluster_understands_goes_through(cron: str, sent: str) -> None:
+def test_forms_of_the_cluster_are_passed_on(cron: str, sent: str) -> None:
     assert trigger(cron, "").cron_schedule.cron == sent

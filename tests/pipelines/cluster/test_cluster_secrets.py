@@ -1,4 +1,4 @@
-"""A submission holds no secret of its surroundings, whatever the server does with it."""
+"""A submission holds no secret of the environment, however the server responds."""
 
 import secrets
 from collections.abc import Callable
@@ -24,7 +24,7 @@ NAMES = (
     "KFP_TOKEN",
     "KFP_COOKIES",
 )
-"""Where users keep secrets."""
+"""Variables with secrets."""
 
 
 def test_a_submission_holds_no_secret(
@@ -37,12 +37,12 @@ def test_a_submission_holds_no_secret(
     settings = cluster_settings(KFP_TOKEN=planted["KFP_TOKEN"], KFP_COOKIES=planted["KFP_COOKIES"])
     said: list[str] = [repr(settings), compile_pipeline("classification")]
     config = ClassificationConfig(source="/data/faces")
-    submit(config, settings, Order("faces"), show=said.append)
-    add(connect(settings), config, Order("nightly"), every="1d", show=said.append)
+    submit(config, settings, Order("faces"), echo=said.append)
+    add(connect(settings), config, Order("nightly"), every="1d", echo=said.append)
     for fault in (401, 403, 500, "login", "page", "garbage"):
         stand_in.faults = [fault, fault]
         with pytest.raises(ClusterError) as caught:
-            submit(config, settings, Order("faces"), show=said.append)
+            submit(config, settings, Order("faces"), echo=said.append)
         said.append(str(caught.value))
     assert len(b"".join(stand_in.bodies)) > 100_000
     written = b"".join(stand_in.bodies) + "\n".join(said).encode()

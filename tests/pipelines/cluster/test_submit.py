@@ -1,4 +1,4 @@
-"""Submission: what the server is sent, with which images, and what is said about it."""
+"""Submission: the request to the server, the images in it, and the messages for the user."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ DIGEST = "registry.example:5000/team/facet-data@sha256:" + "a" * 64
 def send(settings: Settings, config: PipelineConfig = CONFIG, **options: Any) -> str:
     lines: list[str] = []
     wait = options.pop("wait", False)
-    submit(config, settings, Order("classification", **options), wait=wait, show=lines.append)
+    submit(config, settings, Order("classification", **options), wait=wait, echo=lines.append)
     return "\n".join(lines)
 
 
@@ -47,7 +47,7 @@ def test_creates_the_run_and_shows_its_address(stand_in: StandIn, cluster_settin
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_config_says_which_pipeline(stand_in: StandIn, cluster_settings: Make, pipeline: str) -> None:
+def test_the_config_selects_the_pipeline(stand_in: StandIn, cluster_settings: Make, pipeline: str) -> None:
     config = PIPELINES[pipeline].config(source="/data/faces")
     send(cluster_settings(), config)
     (run,) = stand_in.runs
@@ -55,19 +55,19 @@ def test_the_config_says_which_pipeline(stand_in: StandIn, cluster_settings: Mak
     assert run.runtime_config.parameters == {**config.arguments(), "source_digest": ""}
 
 
-def test_a_server_with_one_user_is_told_no_namespace(stand_in: StandIn, cluster_settings: Make) -> None:
+def test_a_server_with_one_user_gets_no_namespace(stand_in: StandIn, cluster_settings: Make) -> None:
     stand_in.health["multi_user"] = False
     send(cluster_settings())
     assert stand_in.experiments[0].namespace is None
 
 
-def test_an_experiment_is_made_once(stand_in: StandIn, cluster_settings: Make) -> None:
+def test_an_experiment_is_created_once(stand_in: StandIn, cluster_settings: Make) -> None:
     for experiment in ("facet", "facet", "nightly"):
         send(cluster_settings(), experiment=experiment)
     assert [run.experiment_id for run in stand_in.runs] == ["exp-1", "exp-1", "exp-2"]
 
 
-def test_sends_what_kfps_own_client_would_send(stand_in: StandIn, cluster_settings: Make) -> None:
+def test_the_request_is_that_of_kfps_own_client(stand_in: StandIn, cluster_settings: Make) -> None:
     send(cluster_settings())
     assert stand_in.runs[0].pipeline_spec == _extract_pipeline_yaml(str(committed("classification"))).to_dict()
 
@@ -88,7 +88,7 @@ def test_every_option_of_a_run(stand_in: StandIn, cluster_settings: Make, tmp_pa
     assert executors["exec-train-classifier"]["nodeSelector"] == {"labels": {"pool": "gpu"}}
 
 
-def test_images_come_from_the_environment_then_from_the_pushed_ones(
+def test_images_of_the_environment_come_before_pushed_ones(
     stand_in: StandIn, cluster_settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "warning facet/data:latest, facet/train:latest: a tag without a digest" in send(cluster_settings())
@@ -121,15 +121,15 @@ def test_images_come_from_the_environment_then_from_the_pushed_ones(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"images\.json: is not JSON .*run `make push` again"),
+        ("{", r"images\.json: invalid JSON .*run `make push` again"),
         ("[]", r"images\.json: expected an object of FACET_IMAGE_\.\.\. and references, got list"),
-        ('{"data": "x"}', r"images\.json: 'data' names no image: expected FACET_IMAGE_DATA"),
+        ('{"data": "x"}', r"images\.json: 'data' is not an image variable: expected FACET_IMAGE_DATA"),
         ('{"FACET_IMAGE_DATA": 1}', r"images\.json: FACET_IMAGE_DATA = 1: expected registry/name:tag"),
         ('{"FACET_IMAGE_DATA": "a b"}', r"images\.json: FACET_IMAGE_DATA = 'a b': expected registry/name:tag"),
         ('{"FACET_IMAGE_DATA": "a@sha256:12"}', r"FACET_IMAGE_DATA = 'a@sha256:12': .*@sha256:<64 digits>"),
     ],
 )
-def test_a_broken_file_of_images(
+def test_an_invalid_file_of_images(
     stand_in: StandIn, cluster_settings: Make, tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "home").mkdir()
@@ -160,27 +160,29 @@ def test_waiting_for_the_end(stand_in: StandIn, cluster_settings: Make) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
-        ("/experiments", 403, r"may not do this \(403\) in the namespace team-a$"),
-        ("/runs", 400, r"refused \(400\): the stand-in says no$"),
+        ("/experiments", 403, r"lacks the permission \(403\) in the namespace team-a$"),
+        ("/runs", 400, r"rejected the request \(400\): the stand-in says no$"),
         (
             "/runs",
             503,
-            r"\(503\).*; the run may exist all the same: look for 'classification 20.*' with `facet status`",
+            r"\(503\).*; the run may have been created: look for 'classification 20.*' with `facet status`",
         ),
     ],
 )
-def test_a_refusal_half_way(stand_in: StandIn, cluster_settings: Make, path: str, status: int, message: str) -> None:
+def test_a_request_that_is_rejected(
+    stand_in: StandIn, cluster_settings: Make, path: str, status: int, message: str
+) -> None:
     stand_in.refuse = {path: status}
     with pytest.raises(ClusterError, match=message):
         send(cluster_settings())
 
 
-def test_a_request_that_made_a_run_is_not_sent_again(
+def test_a_request_that_may_have_created_a_run_is_not_repeated(
     stand_in: StandIn, cluster_settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect_module, "TIMEOUT_SECONDS", (1.0, 0.3))
     stand_in.faults = [None, None, None, "hang"]
-    with pytest.raises(ClusterError, match="does not answer.*; the run may exist all the same"):
+    with pytest.raises(ClusterError, match="does not respond.*; the run may have been created"):
         send(cluster_settings())
     assert stand_in.asked.count("POST /apis/v2beta1/runs") == 1
 
@@ -189,7 +191,7 @@ def test_a_request_that_made_a_run_is_not_sent_again(
 def facet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """The command, in a folder of its own: its exit code and what it printed."""
+    """The command in a folder of its own: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:

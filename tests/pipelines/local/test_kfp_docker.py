@@ -1,4 +1,4 @@
-"""What the runner of containers does before and without an engine."""
+"""The container runner without a container engine: options, errors, log."""
 
 import inspect
 import os
@@ -14,9 +14,9 @@ from pipelines.classification import ClassificationConfig
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import compile_pipeline, local_view
-from pipelines.local import kfp_docker as docker_runner
+from pipelines.local import kfp_docker
 from pipelines.local.kfp_docker import IMAGE_USER, Containers, StepFailedError, check_images, own_folder, run_options
-from pipelines.local.kfp_log import RUN_FAILED, KfpLog
+from pipelines.local.kfp_log import KfpLog
 from pipelines.local.run import run
 from serving.runtime.errors import InputError
 
@@ -24,7 +24,7 @@ ENGINE = "unix:///nonexistent/engine"
 
 
 class Engine:
-    """Stands in for the docker SDK's client where only `info` is asked for."""
+    """A stand-in for the docker SDK's client, with `info` only."""
 
     def __init__(self, *runtimes: str) -> None:
         self.runtimes = dict.fromkeys(runtimes)
@@ -63,8 +63,8 @@ def test_an_unknown_runner_lists_the_known_ones(tmp_path: Path) -> None:
         run(ClassificationConfig(), settings, runner="podman")
 
 
-def test_it_takes_the_place_of_a_function_of_kfp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new KFP that calls its function differently must not pass unseen."""
+def test_it_replaces_a_function_of_kfp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a new KFP calls that function with other arguments."""
     kfps = docker_task_handler.run_docker_container
     monkeypatch.setattr(docker_task_handler, "run_docker_container", kfps)
     containers = Containers(tmp_path)
@@ -87,7 +87,7 @@ def test_kfp_knows_every_option(options: Any) -> None:
     assert DockerRunner(**options({}, {})).container_run_args["read_only"] is True
 
 
-def test_a_container_gets_what_steps_need_of_the_environment(options: Any, tmp_path: Path) -> None:
+def test_a_container_gets_the_variables_of_the_steps(options: Any, tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.touch()
     passed = {
@@ -123,7 +123,7 @@ def test_paths_in_the_arguments_are_mounted_where_the_step_looks(
 
 
 @pytest.mark.parametrize(("runtimes", "asked"), [(("runc",), False), (("runc", "nvidia"), True)])
-def test_gpus_are_asked_for_where_the_engine_has_them(options: Any, runtimes: tuple[str, ...], asked: bool) -> None:
+def test_gpus_are_requested_when_the_engine_has_them(options: Any, runtimes: tuple[str, ...], asked: bool) -> None:
     assert ("device_requests" in options({}, {}, *runtimes)) == asked
 
 
@@ -142,13 +142,11 @@ def test_a_container_is_never_root(options: Any, tmp_path: Path) -> None:
         ([b"caf\xc3", b"\xa9\n\xff\n"], ["café", "\ufffd"]),
     ],
 )
-def test_output_is_cut_into_lines(chunks: list[bytes], lines: list[str]) -> None:
-    assert list(docker_runner._lines(iter(chunks))) == lines
+def test_output_is_split_into_lines(chunks: list[bytes], lines: list[str]) -> None:
+    assert list(kfp_docker._lines(iter(chunks))) == lines
 
 
-START = "10:00:00.000 - INFO - Executing task 'train'"
-KILLED = "10:00:05.000 - ERROR - Task 'train' finished with status FAILURE"
-DONE = "10:00:09.000 - INFO - Task 'train' finished with status SUCCESS"
+START, KILLED, DONE = "STARTED train", "FAILED train", "SUCCEEDED train"
 ENDED = "    ValueError: no"
 
 
@@ -156,9 +154,9 @@ ENDED = "    ValueError: no"
     ("said", "failed", "shown"),
     [
         ([START, KILLED, START, DONE], "", ["train", "train  once more"]),
-        ([START, KILLED, START, KILLED, "FAILED the pipeline"], "train", ["train", "train  once more"]),
-        ([START, "    Traceback (most recent call last):", ENDED, f"{RUN_FAILED}exit code 1"], "train", ["train"]),
-        ([START, DONE, f"{RUN_FAILED}something else"], "", ["train"]),
+        ([START, KILLED, START, KILLED, "the pipeline failed"], "train", ["train", "train  once more"]),
+        ([START, "    Traceback (most recent call last):", ENDED, KILLED, "exit code 1"], "train", ["train"]),
+        ([START, DONE, "something else"], "", ["train"]),
     ],
 )
 def test_the_log_of_steps_in_containers(said: list[str], failed: str, shown: list[str]) -> None:

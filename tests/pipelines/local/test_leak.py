@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from small_sample import SMALL_TRAINING
 
 from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
@@ -12,22 +13,17 @@ from serving.runtime.errors import InputError
 
 TINY = ClassificationConfig(
     label_space="gender_age",
-    model="base",
-    epochs=12,
-    batch_size=16,
     learning_rate=0.003,
-    image_height=32,
-    image_width=24,
     val_ratio=0.0,
     test_ratio=0.25,
-    training={"workers": 0, "augment": {"scale": [0.9, 1.0], "erasing": 0.0}},
+    **{**SMALL_TRAINING, "epochs": 12, "training": {"workers": 0, "augment": {"scale": [0.9, 1.0], "erasing": 0.0}}},
 )
 
 
 def test_a_split_by_image_scores_higher_than_one_by_person(tmp_path: Path) -> None:
     settings = Settings.from_environment({"FACET_HOME": str(tmp_path / "home")})
     said: list[str] = []
-    result = leak_experiment(TINY, settings, persons=24, show=said.append)
+    result = leak_experiment(TINY, settings, persons=24, echo=said.append)
     image, person = result.sides["image"], result.sides["person"]
     assert (image.shared_persons > 12, person.shared_persons) == (True, 0)
     assert image.metrics["macro_f1"] > person.metrics["macro_f1"] + 0.1
@@ -46,4 +42,4 @@ def test_nothing_to_compare_without_persons(tmp_path: Path) -> None:
     settings = Settings.from_environment({"FACET_HOME": str(tmp_path / "home")})
     config = TINY.model_copy(update={"source": str(tmp_path / "faces"), "format": "class_folder"})
     with pytest.raises(InputError, match="which images show one person"):
-        leak_experiment(config, settings, show=lambda line: None)
+        leak_experiment(config, settings, echo=lambda line: None)

@@ -17,6 +17,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from clean_environment import clean_environment
+from running_processes import processes_with
+from small_sample import SMALL_TRAINING, put_small_sample
 
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
@@ -34,28 +36,18 @@ from serving.runtime.errors import InputError
 from serving.runtime.load import load_model
 from serving.runtime.storage import Location
 
-TINY = ClassificationConfig(
-    model="base",
-    epochs=2,
-    batch_size=16,
-    image_height=32,
-    image_width=24,
-    val_ratio=0.25,
-    test_ratio=0.25,
-    floors={"accuracy": 0.0},
-    training={"workers": 0},
-)
+TINY = ClassificationConfig(**SMALL_TRAINING, val_ratio=0.25, test_ratio=0.25, floors={"accuracy": 0.0})
 TASKS = ["ingest", "curate", "split", "train-classifier", "export-onnx", "predict", "evaluate", "register"]
 REPORTED = {"config.yaml", REPORT, DATA_REPORT, LOG}
 PLANTED = {
     name: f"planted-{secrets.token_hex(12)}"
     for name in ("AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABASE_PASSWORD", "KFP_TOKEN", "KFP_COOKIES")
 }
-"""Secrets of the surroundings that no run may write down."""
+"""Secrets in the environment that no run may write to a file."""
 
 
 @pytest.mark.parametrize("job", [{"nodes": 2}, {}])
-def test_a_job_of_a_cluster_is_refused_before_anything_starts(tmp_path: Path, job: dict[str, int]) -> None:
+def test_a_train_job_is_rejected_before_anything_starts(tmp_path: Path, job: dict[str, int]) -> None:
     config = TINY.model_copy(update={"training": {"train_job": job}})
     with pytest.raises(InputError, match="train_job trains on the nodes of a cluster"):
         run(config, Settings.from_environment({"FACET_HOME": str(tmp_path / "home")}))
@@ -72,7 +64,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def run_tiny(home: Path, config: ClassificationConfig, lines: list[str]) -> Run:
     settings = Settings.from_environment({"FACET_HOME": str(home)})
-    return run(config, settings, name="tiny.v1", persons=24, show=lines.append)
+    lines += put_small_sample(home, config.source)
+    return run(config, settings, name="tiny.v1", echo=lines.append)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +103,7 @@ def mlflow(path: str) -> Any:
             time.sleep(0.2)
 
 
-def test_every_step_has_run(result: Run, home: Path, said: list[str]) -> None:
+def test_every_step_ran(result: Run, home: Path, said: list[str]) -> None:
     assert (result.failed, result.error) == ("", "")
     assert [name for name in result.seconds if name != "data-report"] == [*TASKS, "promote"]
     assert result.folder == home / "runs" / "tiny.v1"
@@ -119,7 +112,7 @@ def test_every_step_has_run(result: Run, home: Path, said: list[str]) -> None:
     assert "drew    168 pictures of 24 persons to s3://raw/drawn_faces" in said
 
 
-def test_the_log_is_readable_and_the_whole_of_it_is_kept(result: Run, said: list[str]) -> None:
+def test_the_shown_log_is_readable_and_the_file_complete(result: Run, said: list[str]) -> None:
     text = "\n".join(said)
     assert len(said) < 60
     assert "KFP Executor" not in text
@@ -129,7 +122,7 @@ def test_the_log_is_readable_and_the_whole_of_it_is_kept(result: Run, said: list
     assert str(result.folder) not in text.split(str(result.folder), 1)[1], "paths are short after the first line"
 
 
-def test_the_summary_says_what_to_do_next(result: Run) -> None:
+def test_the_summary_names_the_next_command(result: Run) -> None:
     lines = list(summary.success(result, TINY))
     assert any(line.split()[:3] == ["accuracy", lines[0].split()[1], "floor"] for line in lines)
     assert "artifacts      s3://pipelines/tiny.v1" in lines
@@ -138,7 +131,7 @@ def test_the_summary_says_what_to_do_next(result: Run) -> None:
     assert "next: make serve" in lines
 
 
-def test_artifacts_are_in_s3_as_a_launcher_lays_them_out(result: Run, stack: dict[str, str]) -> None:
+def test_artifacts_in_s3_have_the_layout_of_the_launcher(result: Run, stack: dict[str, str]) -> None:
     uploaded = {entry.path for entry in Location("s3://pipelines/tiny.v1").list()}
     assert uploaded >= {
         "ingest/annotations",
@@ -176,7 +169,7 @@ def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: di
     assert logged["Test/macro_f1"] == pytest.approx(metrics["macro_f1"])
 
 
-def test_the_endpoint_answers_what_the_report_judged(home: Path, result: Run, stack: dict[str, str]) -> None:
+def test_the_endpoint_returns_the_evaluated_predictions(home: Path, result: Run, stack: dict[str, str]) -> None:
     """`facet serve` finds the champion in the running stack and leaves the stack up."""
     table = read_predictions(result.folder / "predict/predictions")
     archive = ImageArchive(result.folder / "ingest/images")
@@ -199,8 +192,8 @@ def test_the_endpoint_answers_what_the_report_judged(home: Path, result: Run, st
         assert set(take_down(home)) == {"mlflow", "s3"}, "left up by the server, still used by this test"
 
 
-def test_a_run_that_is_stopped_half_way_leaves_no_champion(home: Path, stack: dict[str, str]) -> None:
-    """Stopped when the model has been judged, all its floors hold, and the registry's turn has come."""
+def test_an_interrupted_run_leaves_no_champion(home: Path, stack: dict[str, str]) -> None:
+    """Stopped after the evaluation, when all floors hold and `register` has started."""
     (home.parent / ".env").write_text("".join(f"{name}={secret}\n" for name, secret in PLANTED.items()))
     values = TINY.model_dump(include={"model", "epochs", "image_height", "image_width", "floors", "training"})
     options = [f"--set={name}={json.dumps(value)}" for name, value in values.items()]
@@ -234,7 +227,7 @@ def test_a_run_that_is_stopped_half_way_leaves_no_champion(home: Path, stack: di
 
 
 def test_no_run_leaves_a_secret_behind(home: Path, stack: dict[str, str], said: list[str]) -> None:
-    """Neither in its folder, artifacts and log, nor in the S3 and MLflow that it used."""
+    """Not in its folder, artifacts and log, and not in the S3 and MLflow that it used."""
     keys = home / "s3-keys.json"
     hidden = {**PLANTED, "key": stack["AWS_SECRET_ACCESS_KEY"]}
     files = [path for path in home.rglob("*") if path.is_file() and path != keys]
@@ -264,19 +257,7 @@ def facet(home: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=clean, stdout=pipe, stderr=pipe, text=True, cwd=home.parent)
 
 
-def commands_with(text: str) -> list[str]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if text in command:
-            found.append(command)
-    return found
-
-
-def test_a_failed_step_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_a_failed_step_is_named_with_its_exception(tmp_path: Path) -> None:
     process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nowhere", "--name", "broken", "--no-upload")
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (1, "")
@@ -286,7 +267,7 @@ def test_a_failed_step_is_named_with_its_last_words(tmp_path: Path) -> None:
     assert f"log            {log}" in out
     assert "Traceback" in log.read_text()
     assert "artifacts" not in out
-    assert not commands_with(str(tmp_path))
+    assert not processes_with(str(tmp_path))
 
 
 def test_a_wrong_config_starts_nothing(tmp_path: Path) -> None:
@@ -309,11 +290,11 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path, number: signal.Sig
     process.send_signal(number)
     assert process.wait(timeout=120) == code
     deadline = time.monotonic() + 60
-    while commands_with(str(tmp_path)):
-        assert time.monotonic() < deadline, commands_with(str(tmp_path))
+    while processes_with(str(tmp_path)):
+        assert time.monotonic() < deadline, processes_with(str(tmp_path))
         time.sleep(0.05)
     if number != signal.SIGKILL:
-        assert f"stopped; what there is lies in {tmp_path}/home/runs/classification" in process.stdout.read()
+        assert f"stopped; the outputs so far are in {tmp_path}/home/runs/classification" in process.stdout.read()
         for images in (tmp_path / "home/runs").rglob("images"):
             assert len(ImageArchive(images)) == 420, "a step that was killed left half an output"
     process.stdout.close()

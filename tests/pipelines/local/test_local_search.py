@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from small_sample import SMALL_TRAINING, put_small_sample
 
 from components.shared.models.checkpoint import load_checkpoint
 from components.shared.tracking.runs import PARENT
@@ -21,19 +22,15 @@ TINY = SearchConfig(
     space={"learning_rate": [0.01, 1e30], "optimizer": ["SGD", "AdamW"]},
     method="grid",
     label_space="mask",
-    model="base",
-    epochs=2,
-    batch_size=16,
-    image_height=32,
-    image_width=24,
-    training={"workers": 0},
     floors={"accuracy": 0.0},
+    **SMALL_TRAINING,
 )
 
 
 @pytest.fixture(scope="module")
 def result(home: Path) -> Run:
-    done = run(TINY, Settings.from_environment({"FACET_HOME": str(home)}), persons=24, show=lambda _: None)
+    put_small_sample(home, TINY.source)
+    done = run(TINY, Settings.from_environment({"FACET_HOME": str(home)}), echo=lambda _: None)
     assert (done.failed, done.error) == ("", "")
     return done
 
@@ -56,7 +53,7 @@ def test_trials_that_fail_leave_nothing_and_are_listed(result: Run) -> None:
     assert [path.name for path in failed.iterdir()] == ["executor_output.json"]
 
 
-def test_the_best_model_is_registered_and_the_search_is_above_its_trials(result: Run, home: Path) -> None:
+def test_the_best_model_is_registered_and_trials_are_child_runs(result: Run, home: Path) -> None:
     with local_stack(home) as stack:
         os.environ.update(stack.environment)
         client = MlflowClient()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from running_processes import processes_with
 
 from pipelines.environment.errors import ServerError
 from pipelines.local import stack as stack_module
@@ -43,15 +44,8 @@ def home(tmp_path: Path, no_aws: None, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def survivors(folder: Path) -> list[int]:
-    """Processes whose command names the folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and str(folder).encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return [pid for pid in found if pid != os.getpid()]
+    """Processes whose command line contains the folder."""
+    return list(processes_with(str(folder)))
 
 
 def gone(folder: Path, seconds: float = 60) -> bool:
@@ -93,17 +87,17 @@ def test_data_keys_and_port_survive(home: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_keys_are_in_no_command_line_and_needed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with local_stack(home, NO_MLFLOW) as stack:
-        commands = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in survivors(home))
-        assert b"rclone" in commands
-        assert stack.environment["AWS_SECRET_ACCESS_KEY"].encode() not in commands
-        assert b"127.0.0.1:" in commands, "loopback only"
+        commands = "".join(processes_with(str(home)).values())
+        assert "rclone" in commands
+        assert stack.environment["AWS_SECRET_ACCESS_KEY"] not in commands
+        assert "127.0.0.1:" in commands, "loopback only"
         for name, value in {**stack.environment, "AWS_SECRET_ACCESS_KEY": "x" * 40}.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(StorageError):
             Location("s3://raw").list()
 
 
-def test_a_taken_port_is_no_problem(home: Path) -> None:
+def test_another_port_is_used_when_the_last_one_is_taken(home: Path) -> None:
     with local_stack(home, NO_MLFLOW) as before:
         assert before.s3
     with socket.create_server(("127.0.0.1", before.s3.port)), local_stack(home, NO_MLFLOW) as after:
@@ -143,7 +137,7 @@ def test_nothing_survives_the_user(home: Path, number: signal.Signals) -> None:
     assert gone(home)
 
 
-def test_orphans_of_a_killed_supervisor_are_ended_at_the_next_start(home: Path) -> None:
+def test_the_server_of_a_killed_supervisor_is_replaced(home: Path) -> None:
     user = start_user(home, "MLFLOW_TRACKING_URI=http://127.0.0.1:9")
     state = json.loads((home / "s3.json").read_text())
     (server, _), (supervisor, _) = state["server"], state["supervisor"]
@@ -159,7 +153,7 @@ def test_orphans_of_a_killed_supervisor_are_ended_at_the_next_start(home: Path) 
         assert server not in survivors(home)
 
 
-def test_left_up_until_taken_down(home: Path) -> None:
+def test_kept_until_taken_down(home: Path) -> None:
     kept = keep_up(home, NO_MLFLOW)
     with local_stack(home, NO_MLFLOW) as stack:
         assert stack.s3 == kept.s3
@@ -190,7 +184,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     assert stack.lines() == ["S3      http://s3.example:9000  (yours)", "MLflow  http://ml.example/a  (yours)"]
 
 
-def test_a_server_that_needs_other_settings_is_started_anew(home: Path) -> None:
+def test_a_server_with_other_settings_is_restarted(home: Path) -> None:
     first = keep(web(home, {"GREETING": "a"}))
     assert keep(web(home, {"GREETING": "a"})) == first
     second = keep(web(home, {"GREETING": "b"}))
@@ -199,14 +193,14 @@ def test_a_server_that_needs_other_settings_is_started_anew(home: Path) -> None:
     assert release(web(home))
 
 
-def test_a_server_that_dies_says_where_its_log_is(home: Path) -> None:
+def test_the_error_of_a_dead_server_names_its_log(home: Path) -> None:
     words = [sys.executable, "-c", f"import sys; sys.exit('no luck in {home}')"]
     server = Server("web", home, lambda port: words, {})
     with pytest.raises(ServerError, match=r"web stopped: no luck.*log: .*logs/web\.log"), use(server) as started:
         wait_until_ready(server, started, seconds=60)
 
 
-def test_what_an_unfinished_start_left_is_removed_but_never_finished_data(home: Path) -> None:
+def test_only_files_of_an_interrupted_start_are_removed(home: Path) -> None:
     database = home / "web.db"
     server = web(home, incomplete=(database,))
     home.mkdir()
@@ -226,7 +220,7 @@ def test_mlflow_may_be_interrupted_while_it_makes_its_database() -> None:
 
 
 def web(home: Path, environment: dict[str, str] | None = None, *, incomplete: tuple[Path, ...] = ()) -> Server:
-    """A web server that starts in no time."""
+    """A web server that starts at once."""
 
     def command(port: int) -> Sequence[str]:
         return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(home)]
@@ -234,7 +228,7 @@ def web(home: Path, environment: dict[str, str] | None = None, *, incomplete: tu
     return Server("web", home, command, environment or {}, incomplete=incomplete)
 
 
-def test_free_port_takes_the_wanted_one_only_if_it_is_free() -> None:
+def test_free_port_prefers_a_port_that_is_free() -> None:
     port = free_port(None)
     assert free_port(port) == port
     with socket.create_server(("127.0.0.1", port)):

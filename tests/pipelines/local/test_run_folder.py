@@ -20,7 +20,7 @@ def test_numbered_and_never_overwriting(tmp_path: Path) -> None:
     assert make_run_folder(root, "file").name == "file1"
 
 
-def test_names_taken_elsewhere_are_left_out(tmp_path: Path) -> None:
+def test_names_in_use_elsewhere_are_skipped(tmp_path: Path) -> None:
     assert make_run_folder(tmp_path, "a", {"a", "a1"}.__contains__).name == "a2"
 
 

@@ -1,4 +1,4 @@
-"""The drawn AI Hub data: two layouts of one data set, the same bytes for the same seed, untidy as the real one."""
+"""The drawn AI Hub data: two layouts of one data set, equal bytes for equal seeds, the defects of real data."""
 
 import hashlib
 import io
@@ -15,8 +15,7 @@ from PIL import Image, ImageOps
 from components.ingest.formats.aihub_names import EMOTIONS, parse_name
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import read_annotations
-from pipelines.samples.aihub import KOREAN, draw_aihub_sample
-from pipelines.samples.cp949_zip import write_cp949_zip
+from pipelines.samples.aihub import KOREAN, draw_aihub_sample, write_cp949_zip
 from pipelines.samples.drawing.expression import EXPRESSIONS, weakened
 from pipelines.samples.drawing.face import PORTRAIT, draw_portrait
 from pipelines.samples.drawing.person import draw_person
@@ -59,7 +58,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_same_seed_same_bytes_and_another_seed_other_photos(drawn, layout, tmp_path):
+def test_the_seed_determines_the_bytes(drawn, layout, tmp_path):
     draw_aihub_sample(tmp_path / "again", layout=layout, persons=PERSONS, seed=3)
     assert contents(tmp_path / "again") == contents(drawn[layout])
     draw_aihub_sample(tmp_path / "other", layout=layout, persons=2, seed=4)
@@ -94,7 +93,7 @@ def test_every_person_has_every_emotion_once(drawn):
     assert any("/" in fact.background for fact in facts)
 
 
-def test_folders_are_untidy(drawn):
+def test_folders_have_the_defects_of_real_data(drawn):
     root = drawn["folders"]
     files = [path for path in root.rglob("*") if path.is_file()]
     names = {path.relative_to(root).as_posix() for path in files}
@@ -197,7 +196,7 @@ def ingested(drawn, read):
     return read(drawn["folders"])
 
 
-def test_ingest_counts_what_is_untidy(ingested):
+def test_ingest_counts_the_defects(ingested):
     report, out = ingested
     assert report.persons == PERSONS
     assert report.images == report.faces == PERSONS * 7 - 2
@@ -224,7 +223,7 @@ def _facts(images):
 
 
 def test_boxes_lie_on_the_faces_of_upright_photos(ingested):
-    """Item 11 and the one rule for turned photos: boxes and upright pixels agree, whatever the orientation."""
+    """Boxes and upright pixels agree for every EXIF orientation."""
     _, out = ingested
     turned = 0
     document = read_annotations(out / "annotations")

@@ -1,4 +1,4 @@
-"""The drawn sample data: the layout of real deliveries, the same bytes for the same seed, every class present."""
+"""The drawn sample data: the layout of real data, the same bytes for the same seed, every class present."""
 
 import hashlib
 from collections import Counter
@@ -29,7 +29,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_same_seed_same_bytes_and_another_seed_other_bytes(drawn: Path, tmp_path: Path) -> None:
+def test_the_seed_determines_the_bytes(drawn: Path, tmp_path: Path) -> None:
     draw_sample(tmp_path / "again", persons=24, seed=3)
     draw_sample(tmp_path / "other", persons=24, seed=4)
     assert contents(tmp_path / "again") == contents(drawn)
@@ -57,7 +57,7 @@ def test_profile_layout(drawn: Path) -> None:
     assert pairs == {(gender, band): 4 for gender in ("male", "female") for band in range(3)}
 
 
-def test_deliveries_are_untidy(drawn: Path) -> None:
+def test_folders_have_the_defects_of_real_data(drawn: Path) -> None:
     files = [path for path in drawn.rglob("*") if path.is_file()]
     assert {path.suffix for path in files if path.name[0] != "."} >= {".jpg", ".JPG", ".png"}
     assert any(path.name.startswith("._mask1.") for path in files)
@@ -92,7 +92,7 @@ def test_nothing_to_draw_is_an_error(persons: int, tmp_path: Path) -> None:
         draw_sample(tmp_path / "faces", persons=persons)
 
 
-def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_rejected_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(InputError, match="already exists"):
         draw_sample(tmp_path, persons=1)

@@ -1,4 +1,4 @@
-"""The drawn data in S3: drawn once, whole, and read by the config that names them."""
+"""The drawn data in S3: uploaded once, and read with the config that names them."""
 
 import pytest
 
@@ -10,10 +10,10 @@ from serving.runtime.storage import Location
 
 
 @pytest.mark.parametrize(("source", "config"), [(DRAWN_FACES, ""), (DRAWN_EMOTIONS, "emotion")])
-def test_put_once_and_readable_by_the_config_that_names_it(s3, tmp_path, source, config) -> None:
+def test_uploaded_once_and_readable_with_its_config(s3, tmp_path, source, config) -> None:
     lines: list[str] = []
     for _ in range(2):
-        put_sample(source, persons=6, show=lines.append)
+        put_sample(source, persons=6, echo=lines.append)
     assert lines == [f"drew    42 pictures of 6 persons to {source}"]
     assert set(SAMPLES) == {DRAWN_FACES, DRAWN_EMOTIONS}
     assert Location(f"{source}.json").exists()
