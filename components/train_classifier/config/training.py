@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_serializer,
@@ -39,11 +37,7 @@ from components.train_classifier.config.objective import (
     name_alone,
 )
 from serving.runtime.card import CropRule, InputSize, Normalization
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from serving.runtime.validation import Frozen
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _NORMALIZATIONS = {"imagenet": IMAGENET, "computed": None}
@@ -63,7 +57,7 @@ OF_NO_EFFECT = ("workers", "log_interval", "device", "state", "resume", "user", 
 _MAY_CHANGE = ("epochs", "early_stopping", *OF_NO_EFFECT)
 
 
-class TrainConfig(_Frozen):
+class TrainConfig(Frozen):
     """Everything that decides what a training learns.
 
     What is learned from: `sampling`, `mixing`, `soft_targets` and `pseudo_labels` say which faces an epoch sees and how
@@ -92,7 +86,7 @@ class TrainConfig(_Frozen):
 
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
     model: Annotated[str, AfterValidator(check_model)] = "resnet18"
-    network: dict[str, Any] = {}
+    network: dict[str, Any] = Field(default_factory=dict)
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=32, ge=2)
     accumulate: int = Field(default=1, ge=1)

@@ -1,7 +1,7 @@
 """From the image archive to batches. Every random draw is a function of (seed, epoch, face id)."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +13,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from components.shared.dataset.archive import ImageArchive
 from components.train_classifier.augmentations.build import make_augmentation
 from components.train_classifier.config.training import IMAGENET, TrainConfig
-from components.train_classifier.data.memory import keep_freed_memory
-from components.train_classifier.data.samples import Sample
-from components.train_classifier.data.sampling import Indices, epoch_batches, epoch_order
-from components.train_classifier.objective.pseudo_labels import unlabeled_order, unlabeled_share
+from components.train_classifier.data.faces import Sample
+from components.train_classifier.data.sampling import Key
 from serving.runtime.card import Normalization
 from serving.runtime.errors import ImageError, InputError
 
 # The first number of a seed keeps streams apart that would otherwise share one.
 _AUGMENT_STREAM = 2
 
-_LEAST_URGENT = 19  # as far as niceness goes
+_LOWEST_PRIORITY = 19
 
-Key = tuple[int, int]  # epoch, index of the sample
 Item = tuple[NDArray[np.uint8], int]  # pixels, index of the sample
 
 
@@ -39,7 +36,7 @@ class Batch(NamedTuple):
 class FaceDataset(Dataset[Item]):
     """Faces cut from the archive: augmented for training, cut exactly as serving does otherwise.
 
-    An item is asked for by (epoch, index), so a worker process needs no state to know what to draw.
+    A key is (epoch, index), so a worker process needs no state to draw the same augmentation.
     """
 
     def __init__(
@@ -51,7 +48,7 @@ class FaceDataset(Dataset[Item]):
         augmented: bool,
         normalization: Normalization = IMAGENET,
     ) -> None:
-        """Read `samples` from the archive `images`; `normalization` says what the mean color of holes is."""
+        """Read `samples` from the archive `images`; the mean of `normalization` is the color of erased parts."""
         self.archive = ImageArchive(images)
         self.samples = samples
         self.config = config
@@ -79,77 +76,27 @@ class FaceDataset(Dataset[Item]):
         return self._augmentation.train_pixels(data, sample.box, self.config.crop, rng)
 
 
-class TrainOrder(Sampler[list[Key]]):
-    """The batches of all epochs in one row, so that workers read ahead across the end of an epoch.
-
-    An epoch is cut into batches of nearly equal size: none is so small that its batch-norm statistics mean nothing.
-    With pseudo-labels a share of every batch are unlabeled faces, whose indices come after those of the others.
-    Every process of several gets its part of each batch.
-    """
-
-    def __init__(
-        self, config: TrainConfig, classes: Indices, unlabeled: int, *, start: int = 0, rank: int = 0, world: int = 1
-    ) -> None:
-        """Plan the epochs from `start` on (0-based); `classes` (N,) is what the sampling goes by."""
-        self.config = config
-        self.classes = classes
-        self.unlabeled = unlabeled
-        self.start = start
-        self.rank, self.world = rank, world
-        self.extra = unlabeled_share(config.pseudo_labels, config.batch_size)
-        self.per_epoch = -(-len(classes) // (config.batch_size - self.extra))
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        """Yield lists of (epoch, index)."""
-        config, count = self.config, len(self.classes)
-        for epoch in range(self.start, config.epochs):
-            order = epoch_order(config.sampling, self.classes, seed=config.seed, epoch=epoch)
-            batches = epoch_batches(order, config.batch_size - self.extra, rank=self.rank, world_size=self.world)
-            if self.extra:
-                needed = self.extra * len(batches)
-                added = count + unlabeled_order(self.unlabeled, needed, seed=config.seed, epoch=epoch)
-                mine = [np.array_split(part, self.world)[self.rank] for part in np.split(added, len(batches))]
-                batches = [np.concatenate(pair) for pair in zip(batches, mine, strict=True)]
-            for batch in batches:
-                yield [(epoch, int(index)) for index in batch]
-
-
-class FixedOrder(Sampler[list[Key]]):
-    """All samples once, in order; of several processes, each has every so-manieth batch."""
-
-    def __init__(self, count: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
-        self.count = count
-        self.batch_size = batch_size
-        self.rank, self.world = rank, world
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        """Yield lists of (0, index)."""
-        for start in range(self.rank * self.batch_size, self.count, self.world * self.batch_size):
-            yield [(0, index) for index in range(start, min(start + self.batch_size, self.count))]
-
-
 def make_loader(dataset: FaceDataset, order: Sampler[list[Key]], workers: int) -> DataLoader[Batch]:
     """Return the loader that reads `dataset` in `order` with `workers` processes (0: in this one)."""
-    keep_freed_memory()
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=order,
         num_workers=workers,
         collate_fn=_collate,
         persistent_workers=workers > 0,
-        worker_init_fn=None if torch.cuda.is_available() else _give_way,
+        worker_init_fn=None if torch.cuda.is_available() else _lower_priority,
         pin_memory=torch.cuda.is_available(),
     )
     return loader
 
 
-def _give_way(worker: int) -> None:
-    """Leave the CPU to the threads that compute, where the two share it.
+def _lower_priority(worker: int) -> None:
+    """Give a worker the lowest priority, where it shares the CPU with the threads that compute.
 
-    Those wait for each other at every layer, so that a reader in the way of one holds up all. On two cores an epoch of
-    48 px faces took 5.6 s for 6.7 to 7.7. Nothing is lost: where batches are lacking, the readers are alone.
+    Those wait for each other at every layer, so one that a worker delays delays all: on two cores an epoch of 48 px
+    faces took 5.6 s instead of 6.7 to 7.7 s.
     """
-    os.nice(_LEAST_URGENT)
+    os.nice(_LOWEST_PRIORITY)
 
 
 def _collate(items: list[Item]) -> Batch:

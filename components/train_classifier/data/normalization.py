@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.shared.dataset.annotations import Annotations
-from components.train_classifier.data.samples import Sample
+from components.train_classifier.data.faces import Sample
 from serving.runtime.card import Normalization
 from serving.runtime.errors import ImageError, InputError
 

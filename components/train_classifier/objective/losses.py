@@ -5,7 +5,7 @@ or None. It returns one number per sample (N,), or a single one where samples ca
 targets is the mixture of the losses, except for f1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from components.shared.by_name import by_name, check_arguments, unknown_name
-from components.train_classifier.config.objective import LossSpec, ObjectiveSpec
+from components.train_classifier.config.objective import LOSSES, LossSpec, ObjectiveSpec
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 
@@ -74,14 +74,6 @@ def _weighted(targets: torch.Tensor, weight: torch.Tensor | None) -> torch.Tenso
     return targets if weight is None else targets * weight
 
 
-LOSSES: dict[str, Callable[..., torch.Tensor]] = {
-    "bce": bce,
-    "cross_entropy": cross_entropy,
-    "f1": f1,
-    "focal": focal,
-    "label_smoothing": label_smoothing,
-}
-"""Name -> loss of one head."""
 
 
 class Objective:

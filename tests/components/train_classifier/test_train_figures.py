@@ -6,7 +6,7 @@ from PIL import ImageDraw
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.classification import label_scores
-from components.train_classifier.figures import SHOWN, class_table, prediction_grid, spread
+from components.train_classifier.record import EXAMPLES, class_table, example_indices, prediction_grid
 
 
 def test_the_table_has_every_class_and_marks_absent_ones() -> None:
@@ -32,7 +32,7 @@ def test_a_grid_of_any_space_and_number(name: str, count: int) -> None:
     grid = prediction_grid(pictures, labels)
     assert grid.dtype == np.uint8 and grid.shape == prediction_grid([], labels).shape
     cells = [cell for row in np.split(grid, 4, axis=0) for cell in np.split(row, 4, axis=1)]
-    assert [bool((cell != 255).any()) for cell in cells] == [at < count for at in range(SHOWN)]
+    assert [bool((cell != 255).any()) for cell in cells] == [at < count for at in range(EXAMPLES)]
 
 
 def test_right_is_green_and_wrong_is_red() -> None:
@@ -68,7 +68,7 @@ def test_captions_tell_the_truth_above_and_the_guess_below(
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, 0), (1, 1), (7, 7), (16, 16), (1000, 16)])
-def test_the_faces_that_are_shown_are_spread_over_the_set(count: int, expected: int) -> None:
-    chosen = spread(count)
+def test_example_indices_are_evenly_distributed(count: int, expected: int) -> None:
+    chosen = example_indices(count)
     assert len(chosen) == expected and all(0 <= at < count for at in chosen)
     assert not chosen or (chosen[0], chosen[-1]) == (0, count - 1)

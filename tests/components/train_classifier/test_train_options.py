@@ -17,12 +17,13 @@ from train_samples import PLAIN, Run, config, history, labels_of, learner_of, sa
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
+from components.shared.training.processes import Processes
 from components.train_classifier.augmentations.build import Augmentation
 from components.train_classifier.config.training import TrainConfig
-from components.train_classifier.data.loader import FaceDataset, FixedOrder, make_loader
-from components.train_classifier.data.read import read_data
+from components.train_classifier.data.faces import read_data
+from components.train_classifier.data.loader import FaceDataset, make_loader
+from components.train_classifier.data.sampling import FixedOrder
 from components.train_classifier.loop import validate
-from components.train_classifier.processes import Processes
 from components.train_classifier.train import train
 from serving.runtime.errors import InputError
 

@@ -14,7 +14,7 @@ from components.shared.dataset.annotations import read_annotations, write_annota
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
 from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
-from components.train_classifier.data.read import read_data
+from components.train_classifier.data.faces import read_data
 from components.train_classifier.learner import new_learner
 from components.train_classifier.train import train
 from pipelines.command.config import resolve

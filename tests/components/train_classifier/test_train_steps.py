@@ -11,12 +11,13 @@ from torch.nn.functional import one_hot
 from train_samples import PLAIN, Run, config, history, labels_of, learner_of
 
 from components.shared.models.checkpoint import load_checkpoint
-from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
-from components.train_classifier.data.read import read_data
+from components.shared.training.processes import Processes
+from components.train_classifier.data.faces import read_data
+from components.train_classifier.data.loader import FaceDataset, make_loader
+from components.train_classifier.data.sampling import TrainOrder
 from components.train_classifier.learner import Learner
 from components.train_classifier.loop import Part, take_step
-from components.train_classifier.objective.mixing import mix, mixing_rng
-from components.train_classifier.processes import Processes
+from components.train_classifier.objective.targets import mix, mixing_rng
 from serving.runtime.errors import InputError
 
 

@@ -24,7 +24,7 @@ from components.train_classifier.config.objective import (
 from components.train_classifier.config.training import IMAGENET
 from components.train_classifier.data.soft_targets import SoftTargets
 from components.train_classifier.objective.losses import Objective
-from components.train_classifier.objective.mixing import mix, mixing_rng
+from components.train_classifier.objective.targets import mix, mixing_rng
 from components.train_classifier.optimization.optimizers import make_optimizer
 from components.train_classifier.optimization.sam import SharpnessAware
 from serving.runtime.card import Head

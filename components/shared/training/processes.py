@@ -1,4 +1,4 @@
-"""The processes that train one network together, each on its part of every batch. One process alone needs nothing."""
+"""Data-parallel training: the processes that train one network, each on its part of every batch, and their device."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-_PATIENCE = timedelta(hours=2)  # the first process writes checkpoints and asks MLflow while the others wait
+from serving.runtime.errors import InputError
+
+_TIMEOUT = timedelta(hours=2)  # the first process writes checkpoints and asks MLflow while the others wait
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process's `rank` among `world`; the first one writes."""
+    """This process's `rank` among `world`; rank 0 writes."""
 
     rank: int = 0
     world: int = 1
@@ -38,17 +40,17 @@ class Processes:
         """Return the values of all processes, by rank."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
-        distributed.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world
+        distributed.all_gather_object(values, value)
+        return values
 
     def share(self, value: Any) -> Any:
-        """Return the value that the first process has."""
+        """Return the value of rank 0."""
         if self.world == 1:
             return value
-        box = [value]
-        distributed.broadcast_object_list(box, src=0)
-        return box[0]
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by the sum over all processes."""
@@ -61,7 +63,7 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def share_buffers(self, network: nn.Module) -> None:
-        """Give every process the buffers (batch-norm statistics) of the first one."""
+        """Give every process the buffers (batch-norm statistics) of rank 0."""
         if self.world == 1:
             return
         for buffer in network.buffers():
@@ -69,21 +71,32 @@ class Processes:
 
 
 @contextmanager
-def join(device: str) -> Iterator[tuple[Processes, str]]:
+def join_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
     """Join the processes that `torch.distributed.run` started, if it did; gives them and the device of this one.
 
-    On GPUs every process has the one of its local rank.
+    Among several processes each takes the GPU of its local rank. Raises InputError when there is no such device.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or "MASTER_ADDR" not in os.environ:
-        yield Processes(), device
+        yield Processes(), find_device(device)
         return
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size()), device
+        yield Processes(distributed.get_rank(), distributed.get_world_size()), find_device(device)
     finally:
         distributed.destroy_process_group()
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` is the GPU where there is one. InputError when there is no such GPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise InputError(f"device: there is no '{name}', this machine has {count} GPUs that torch can use")
+    return device
