@@ -92,7 +92,7 @@ def read_data(config: TrainConfig, annotations: Path) -> Data:
     return Data(
         annotations=content,
         space=space,
-        heads=tuple(Head(name=head.name, labels=head.labels) for head in space.heads),
+        heads=space.heads,
         train=train,
         val=val,
         classes=train.classes(targets)

@@ -74,8 +74,6 @@ def _weighted(targets: torch.Tensor, weight: torch.Tensor | None) -> torch.Tenso
     return targets if weight is None else targets * weight
 
 
-
-
 class Objective:
     """What a training minimizes: the weighted sum over heads of each head's mean loss.
 

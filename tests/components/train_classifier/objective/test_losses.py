@@ -9,20 +9,13 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-<<<<<<< HEAD
-from components.shared.dataset.label_spaces import label_space
-from components.shared.options import parse_options
-from components.train_classifier.config.objective import LOSS_NAMES, LossSpec, ObjectiveSpec
-from components.train_classifier.objective.losses import LOSSES, Objective, class_weights
-from serving.runtime.card import Head
-=======
 from components.shared.by_name import by_name
-from components.shared.dataset.label_spaces import LabelHead, label_space
+from components.shared.dataset.label_spaces import label_space
 from components.shared.options import parse_options
 from components.train_classifier.config import objective as names
 from components.train_classifier.config.objective import LossSpec, ObjectiveSpec
 from components.train_classifier.objective.losses import Objective, class_weights
->>>>>>> 8b12fd3 (Training: shared/training, one table of names, torch's own schedulers by import path, a readable train)
+from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 
 SIZES = [2, 3, 6, 18]
@@ -40,14 +33,10 @@ def soft(targets: torch.Tensor) -> torch.Tensor:
     return 0.7 * targets + 0.3 * targets[torch.from_numpy(rng.permutation(len(targets)))]
 
 
-<<<<<<< HEAD
-def objective(spec: object, heads: tuple[Head, ...], counts: list[NDArray[np.float64]] | None = None) -> Objective:
-=======
 LOSSES = {name: by_name("loss", name, names.LOSSES) for name in names.LOSSES}
 
 
-def objective(spec: object, heads: tuple[LabelHead, ...], counts: list[NDArray[np.float64]] | None = None) -> Objective:
->>>>>>> 8b12fd3 (Training: shared/training, one table of names, torch's own schedulers by import path, a readable train)
+def objective(spec: object, heads: tuple[Head, ...], counts: list[NDArray[np.float64]] | None = None) -> Objective:
     parsed = parse_options(ObjectiveSpec, spec, "objective")  # type: ignore[arg-type]
     return Objective(parsed, heads, counts or [np.ones(len(head.labels)) for head in heads])
 

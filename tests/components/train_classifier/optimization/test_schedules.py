@@ -142,8 +142,6 @@ TORCH_ARGUMENTS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def own_schedules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_schedules.py").write_text(OWN_SCHEDULES)
-        "def halving(epoch):\n    return 0.5 ** (epoch > 2)\n\n\ndef steps(position, total, *, gamma):\n    return gamma ** (3 * position // total)\n"
-    )
     monkeypatch.syspath_prepend(tmp_path)
 
 
