@@ -14,9 +14,8 @@ from components.shared.training.processes import Processes, join_processes
 from components.shared.training.resumable_folder import LAST, ResumableFolder, resumable_folder
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import Data, read_data
-from components.train_classifier.data.loader import FaceDataset, make_loader
+from components.train_classifier.data.loader import FaceDataset, FixedOrder, TrainOrder, make_loader
 from components.train_classifier.data.normalization import compute_normalization
-from components.train_classifier.data.sampling import FixedOrder, TrainOrder
 from components.train_classifier.learner import new_learner
 from components.train_classifier.loop import Row, Training, train_epoch, validate
 from components.train_classifier.optimization.early_stopping import should_stop

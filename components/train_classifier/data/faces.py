@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.train_classifier.config.training import TrainConfig
-from components.train_classifier.data.sampling import Indices, class_indices
 from components.train_classifier.data.soft_targets import Distribution, SoftTargets
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 from serving.runtime.image.preprocess import Box
 
 log = logging.getLogger(__name__)
+
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +156,17 @@ def file_names(samples: Sequence[Sample], indices: Sequence[int], shown: int = 8
     names = [samples[index].file_name for index in indices]
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return f"{', '.join(names[:shown])}{more}"
+
+
+def class_indices(attributes: Sequence[Mapping[str, Any]], space: LabelSpace) -> Indices:
+    """Return the class of every face in `space`. Raises InputError when a face has none."""
+    classes = []
+    for face in attributes:
+        heads = space.encode(face)
+        if heads is None:
+            needed = ", ".join(space.attributes)
+            raise InputError(
+                f"sampling by '{space.name}' needs the attributes {needed} of every training face, got {face}"
+            )
+        classes.append(space.class_index(heads))
+    return np.array(classes, dtype=np.int64)

@@ -21,8 +21,7 @@ from components.shared.training.processes import Processes
 from components.train_classifier.augmentations.build import Augmentation
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import read_data
-from components.train_classifier.data.loader import FaceDataset, make_loader
-from components.train_classifier.data.sampling import FixedOrder
+from components.train_classifier.data.loader import FaceDataset, FixedOrder, make_loader
 from components.train_classifier.loop import validate
 from components.train_classifier.train import train
 from serving.runtime.errors import InputError

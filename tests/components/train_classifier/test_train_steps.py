@@ -13,8 +13,7 @@ from train_samples import PLAIN, Run, config, history, labels_of, learner_of
 from components.shared.models.checkpoint import load_checkpoint
 from components.shared.training.processes import Processes
 from components.train_classifier.data.faces import read_data
-from components.train_classifier.data.loader import FaceDataset, make_loader
-from components.train_classifier.data.sampling import TrainOrder
+from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
 from components.train_classifier.learner import Learner
 from components.train_classifier.loop import Part, take_step
 from components.train_classifier.objective.targets import mix, mixing_rng

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from components.shared.dataset.label_spaces import label_space
 from components.train_classifier.config.objective import SamplingSpec
-from components.train_classifier.data.sampling import class_indices, draw_evenly, epoch_batches, epoch_order
+from components.train_classifier.data.faces import class_indices
+from components.train_classifier.data.loader import draw_evenly, epoch_batches, epoch_order
 from serving.runtime.errors import InputError
 
 SHUFFLE, INVERSE, BALANCED = (

@@ -15,8 +15,7 @@ from components.shared.dataset.archive import ArchiveWriter
 from components.train_classifier.config.objective import SamplingSpec
 from components.train_classifier.config.training import TrainConfig, resolve_config
 from components.train_classifier.data.faces import Sample
-from components.train_classifier.data.loader import Batch, FaceDataset, make_loader
-from components.train_classifier.data.sampling import FixedOrder, TrainOrder
+from components.train_classifier.data.loader import Batch, FaceDataset, FixedOrder, TrainOrder, make_loader
 from serving.runtime.card import Head, ModelCard
 from serving.runtime.errors import InputError
 from serving.runtime.image.preprocess import decode_crop_resize
