@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from components.shared.models.checkpoint import Checkpoint
 from components.shared.models.network import Network, build_network
+from components.shared.training.processes import Processes
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.objective.losses import Objective
 from components.train_classifier.optimization.optimizers import make_optimizer
@@ -52,7 +54,10 @@ class MovingAverage(Generic[ModuleT]):
 
 @dataclass(frozen=True)
 class Learner:
-    """`forward` is the network, compiled where that is configured. `scaler` has an effect under float16 only."""
+    """`forward` is the network, data-parallel and compiled where that is configured.
+
+    `scaler` has an effect under float16 only.
+    """
 
     network: Network
     forward: Callable[[torch.Tensor], torch.Tensor]
@@ -77,6 +82,11 @@ class Learner:
     def autocast(self) -> torch.amp.autocast_mode.autocast:
         """The context of forward passes in the precision of the training."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision is not torch.float32)
+
+    def gradients_of_part(self, *, last: bool) -> AbstractContextManager[None]:
+        """The context of a forward and backward pass; the processes average gradients in the last one of a step."""
+        unsynchronized = None if last else getattr(self.forward, "no_sync", None)
+        return unsynchronized() if unsynchronized is not None else nullcontext()
 
     def weights(self) -> dict[str, Any]:
         """Return the fields of a checkpoint that hold weights."""
@@ -114,6 +124,7 @@ def new_learner(
     steps_per_epoch: int,
     *,
     device: torch.device,
+    processes: Processes,
     load_pretrained: bool = True,
 ) -> Learner:
     """Build the training state, with random weights drawn from the seed.
@@ -129,9 +140,10 @@ def new_learner(
     optimizer = make_optimizer(
         network, config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
+    forward = processes.parallel(network)
     return Learner(
         network=network,
-        forward=torch.compile(network) if config.compile else network,
+        forward=torch.compile(forward) if config.compile else forward,
         average=MovingAverage(network, config.ema_decay) if config.ema_decay > 0 else None,
         objective=Objective(config.objective, heads, counts, device),
         optimizer=optimizer,

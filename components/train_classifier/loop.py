@@ -78,7 +78,7 @@ def train_epoch(training: Training, epoch: int, log_scalars: LogScalars) -> tupl
         step = epoch * steps + number
         rate = learner.base.param_groups[0]["lr"]
         try:
-            recent += take_step(learner, split_batch(training, batch, epoch, step), config, processes)
+            recent += take_step(learner, split_batch(training, batch, epoch, step), config)
         except FloatingPointError as error:
             faces = training.data.train
             names = file_names([*faces.labeled, *faces.unlabeled], batch.indices)
@@ -100,7 +100,7 @@ def split_batch(training: Training, batch: Batch, epoch: int, step: int) -> list
     """Return the parts of a step (counted from 1): the labeled faces, mixed, and those with pseudo-labels.
 
     Their weights make the loss the mean over the labeled faces of all processes, plus the weighted mean over the
-    others.
+    others; they count the processes, whose gradients are averaged.
     """
     config, learner, faces = training.config, training.learner, training.data.train
     images = batch.images.to(learner.device, non_blocking=True)
@@ -115,18 +115,19 @@ def split_batch(training: Training, batch: Batch, epoch: int, step: int) -> list
         guesses = pseudo_targets(learner.network, rest, learner.objective.sizes) if len(rest) else targets
         groups.append((rest, [guess[: len(rest)] for guess in guesses], weight, False))
     counts = training.processes.total(*(len(group[0]) for group in groups))
+    world = training.processes.world
     parts = []
     for (pixels, soft, weight, has_labels), count in zip(groups, counts, strict=True):
         pieces = zip(
             pixels.tensor_split(config.accumulate), *(t.tensor_split(config.accumulate) for t in soft), strict=True
         )
-        parts += [Part(piece, own, weight * len(piece) / count, has_labels) for piece, *own in pieces if len(piece)]
+        parts += [
+            Part(piece, own, weight * len(piece) * world / count, has_labels) for piece, *own in pieces if len(piece)
+        ]
     return parts
 
 
-def take_step(
-    learner: Learner, parts: Sequence[Part], config: TrainConfig, processes: Processes
-) -> tuple[int, float, int]:
+def take_step(learner: Learner, parts: Sequence[Part], config: TrainConfig) -> tuple[int, float, int]:
     """Change the weights once. Returns the number of labeled faces, the sum of their losses, and how many are right.
 
     SAM takes two gradients. Raises FloatingPointError when a loss or gradient is not finite; under float16 a gradient
@@ -136,12 +137,10 @@ def take_step(
     optimizer.zero_grad()
     outcome = add_gradients(learner, parts)
     parameters = [parameter for group in base.param_groups for parameter in group["params"]]
-    processes.add_gradients(parameters)
     if isinstance(optimizer, SharpnessAware):
         optimizer.perturb()
         optimizer.zero_grad()
         add_gradients(learner, parts)
-        processes.add_gradients(parameters)
         optimizer.restore()
     scaler.unscale_(base)
     norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
@@ -157,14 +156,15 @@ def take_step(
 def add_gradients(learner: Learner, parts: Sequence[Part]) -> tuple[int, float, int]:
     """Accumulate the gradients of all parts; returns the same as `take_step`."""
     seen, losses, hits = 0, 0.0, 0
-    for part in parts:
-        with learner.autocast():
-            logits = learner.forward(part.images)
-        loss = learner.objective(learner.network.margin_logits(logits, part.targets), part.targets)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value}")
-        learner.scaler.scale(loss * part.weight).backward()  # type: ignore[no-untyped-call]
+    for number, part in enumerate(parts, start=1):
+        with learner.gradients_of_part(last=number == len(parts)):
+            with learner.autocast():
+                logits = learner.forward(part.images)
+            loss = learner.objective(learner.network.margin_logits(logits, part.targets), part.targets)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss is {value}")
+            learner.scaler.scale(loss * part.weight).backward()  # type: ignore[no-untyped-call]
         if part.labeled:
             seen += len(part.images)
             losses += value * len(part.images)

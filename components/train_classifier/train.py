@@ -109,7 +109,14 @@ def set_up(
     val_order = FixedOrder(len(data.val.labeled), config.batch_size, rank=rank, world=world)
     counts = [target.sum(axis=0) for target in data.train.targets]
     learner = new_learner(
-        config, data.heads, normalization, counts, order.per_epoch, device=device, load_pretrained=start is None
+        config,
+        data.heads,
+        normalization,
+        counts,
+        order.per_epoch,
+        device=device,
+        processes=processes,
+        load_pretrained=start is None,
     )
     if start is not None:
         learner.restore(start)

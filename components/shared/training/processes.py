@@ -1,7 +1,7 @@
 """Data-parallel training: the processes that train one network, each on its part of every batch, and their device."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from serving.runtime.errors import InputError
 
@@ -52,15 +53,14 @@ class Processes:
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
-    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient by the sum over all processes."""
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """Return `network`, with a backward pass that averages the gradients of all processes.
+
+        Each process keeps its own batch-norm statistics until `share_buffers`.
+        """
         if self.world == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(flat)
-        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+            return network
+        return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=True)
 
     def share_buffers(self, network: nn.Module) -> None:
         """Give every process the buffers (batch-norm statistics) of rank 0."""

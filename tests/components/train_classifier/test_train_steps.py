@@ -11,7 +11,6 @@ from torch.nn.functional import one_hot
 from train_samples import PLAIN, Run, config, history, labels_of, learner_of
 
 from components.shared.models.checkpoint import load_checkpoint
-from components.shared.training.processes import Processes
 from components.train_classifier.data.faces import read_data
 from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
 from components.train_classifier.learner import Learner
@@ -111,7 +110,7 @@ def test_clipping_bounds_a_step(dataset: Path, sam: dict[str, float] | None) -> 
         settings = config(**entries, clip_norm=clip, scheduler="constant")
         learner = learner_of(dataset, **entries, clip_norm=clip, scheduler="constant")
         before = [parameter.detach().clone() for parameter in learner.network.parameters()]
-        take_step(learner, batch_of(learner), settings, Processes())
+        take_step(learner, batch_of(learner), settings)
         squares = [((p.detach() - b) ** 2).sum() for p, b in zip(learner.network.parameters(), before, strict=True)]
         moves.append(float(torch.stack(squares).sum().sqrt()))
     assert moves[0] > 0.02 and moves[1] == pytest.approx(0.01, rel=1e-3)
@@ -136,7 +135,7 @@ def test_a_step_with_sam_takes_the_gradient_at_the_worst_point_near(dataset: Pat
         for parameter, gradient in zip(parameters, first, strict=True):
             parameter += 0.5 * gradient / norm
     second = gradients()
-    take_step(learner, batch, config(**entries), Processes())
+    take_step(learner, batch, config(**entries))
     for found, begun, near, far in zip(learner.network.parameters(), start, first, second, strict=True):
         torch.testing.assert_close(found.detach(), begun - 0.1 * far, rtol=1e-4, atol=1e-6)
         assert not torch.allclose(0.1 * near, 0.1 * far, rtol=1e-2, atol=1e-5)
@@ -148,11 +147,11 @@ def test_an_overflow_under_float16_leaves_the_step_out_and_scales_less(dataset: 
     learner = learner_of(dataset, **entries)
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**40})
     before = [parameter.detach().clone() for parameter in learner.network.parameters()]
-    take_step(learner, batch_of(learner), config(**entries), Processes())
+    take_step(learner, batch_of(learner), config(**entries))
     assert all(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))
     assert learner.scaler.get_scale() == 2.0**39
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 1.0})
-    take_step(learner, batch_of(learner), config(**entries), Processes())
+    take_step(learner, batch_of(learner), config(**entries))
     assert not any(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))
 
 
@@ -169,5 +168,5 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(datas
     learner = learner_of(dataset, model=PLAIN)
     before = [parameter.detach().clone() for parameter in learner.network.parameters()]
     with pytest.raises(FloatingPointError, match="the gradient is"):
-        take_step(learner, batch_of(learner, weight=math.inf), config(model=PLAIN), Processes())
+        take_step(learner, batch_of(learner, weight=math.inf), config(model=PLAIN))
     assert all(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))

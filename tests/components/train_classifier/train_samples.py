@@ -27,6 +27,7 @@ from components.shared.dataset.annotations import Annotations, Face, Image, writ
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.models import checkpoint
 from components.shared.models.checkpoint import Checkpoint
+from components.shared.training.processes import Processes
 from components.shared.training.resumable_folder import ResumableFolder
 from components.train_classifier import loop, record, train
 from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
@@ -112,7 +113,7 @@ def learner_of(dataset: Path, **entries: Any) -> Learner:
     settings = config(**entries)
     data = read_data(settings, dataset / "annotations.json")
     counts = [target.sum(axis=0) for target in data.train.targets]
-    return new_learner(settings, data.heads, IMAGENET, counts, 3, device=torch.device("cpu"))
+    return new_learner(settings, data.heads, IMAGENET, counts, 3, device=torch.device("cpu"), processes=Processes())
 
 
 def labels_of(faces: list[Sample]) -> dict[str, NDArray[np.int64]]:
