@@ -95,7 +95,7 @@ def test_checkpoint_table_and_endpoint_agree(folder: Path) -> None:
 def test_a_preset_that_cuts_a_fixed_part_is_trained_judged_and_served_on_the_same_pixels(
     folder: Path, tmp_path: Path, augmentation: str
 ) -> None:
-    """mask 47, and the defect that testing cut another part than training."""
+    """And the defect that testing cut another part than training."""
     config = TrainConfig(
         **{"label_space": "mask", "model": "base", "epochs": 1, "image_height": 40, "image_width": 32, "workers": 0},
         augmentation=augmentation,

@@ -81,7 +81,7 @@ def read_data(config: TrainConfig, annotations: Path) -> Data:
         len(train.labeled),
         len(val.labeled),
         len(train.unlabeled),
-        "to be given one by the network" if config.pseudo_labels.enabled else "left out",
+        "to be labeled by the network" if config.pseudo_labels.enabled else "left out",
     )
     if not val.labeled:
         log.warning("no labeled face in the val split: the last epoch counts as the best one")

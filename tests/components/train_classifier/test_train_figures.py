@@ -10,7 +10,7 @@ from components.train_classifier.record import EXAMPLES, class_table, example_in
 
 
 def test_the_table_has_every_class_and_marks_absent_ones() -> None:
-    """mask 40: a class that is only ever guessed has no accuracy either."""
+    """A class that is only ever guessed has no accuracy either."""
     truth, guess = np.array([0, 0, 0, 2]), np.array([0, 0, 1, 2])
     lines = class_table(["worn", "incorrect", "absent", "none"], label_scores(truth, guess, 4).classes).splitlines()
     assert [line.split() for line in lines] == [
@@ -25,7 +25,7 @@ def test_the_table_has_every_class_and_marks_absent_ones() -> None:
 @pytest.mark.parametrize("name", ["mask", "gender_age", "mask_gender_age", "all", "emotion", "mask:worn,absent"])
 @pytest.mark.parametrize("count", [0, 1, 5, 16, 30])
 def test_a_grid_of_any_space_and_number(name: str, count: int) -> None:
-    """mask 41: one size for a label space, something in the cells that are taken, nothing in the others."""
+    """One size for a label space, something in the cells that are taken, nothing in the others."""
     labels = label_space(name).class_labels
     rng = np.random.default_rng(0)
     pictures = [(rng.integers(0, 200, (48, 36, 3), dtype=np.uint8), at % len(labels), 0) for at in range(count)]
@@ -49,7 +49,7 @@ def test_right_is_green_and_wrong_is_red() -> None:
 def test_captions_tell_the_truth_above_and_the_guess_below(
     name: str, captions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """mask 41: three pictures of one row, each with its two captions under it."""
+    """Three pictures of one row, each with its two captions under it."""
     drawn: list[tuple[float, float, str]] = []
 
     def write(self: ImageDraw.ImageDraw, at: tuple[float, float], text: str, **options: Any) -> None:

@@ -47,7 +47,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_with_batch_norm_and_pseudo_labels_agree_on_one_network(tmp_path: Path) -> None:
+def test_two_processes_with_batch_norm_agree_on_one_network(tmp_path: Path) -> None:
     """Each process has batch statistics of its own, so the curves differ; the gap is printed."""
     write_dataset(tmp_path)
     entries: dict[str, Any] = {"epochs": 4, "early_stopping": {"patience": 4}}

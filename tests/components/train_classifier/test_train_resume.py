@@ -1,4 +1,4 @@
-"""A training that is killed ends in the same bits as one that is not (mask 48, emotion 50)."""
+"""A training that is killed ends in the same bits as one that is not."""
 
 import json
 import shutil

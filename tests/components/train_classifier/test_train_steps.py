@@ -67,7 +67,7 @@ LOSSES: dict[str, tuple[dict[str, Any], dict[str, Loss]]] = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_loss_of_an_epoch_is_the_configured_one(dataset: Path, run: Run, name: str) -> None:
-    """mask 7, 37, 56, 58, 60, 65, 66, 67: one step that moves nothing, against the formulas above."""
+    """One step that moves nothing, against the formulas above."""
     entries, losses = LOSSES[name]
     entries = {
         "model": PLAIN, "augmentation": "none", "batch_size": 32, "epochs": 1,
@@ -117,7 +117,7 @@ def test_clipping_bounds_a_step(dataset: Path, sam: dict[str, float] | None) -> 
 
 
 def test_a_step_with_sam_takes_the_gradient_at_the_worst_point_near(dataset: Path) -> None:
-    """emotion 45: against the two passes written out."""
+    """Against the two passes written out."""
     entries = {"model": PLAIN, "optimizer": {"name": "SGD", "sam": {"rho": 0.5}}, "weight_decay": 0}
     entries |= {"learning_rate": 0.1, "scheduler": "constant", "objective": {}}
     learner = learner_of(dataset, **entries)
@@ -164,7 +164,7 @@ def test_what_is_not_finite_names_its_pictures_on_every_path(run: Run, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(dataset: Path) -> None:
+def test_a_gradient_that_is_not_finite_leaves_the_weights_unchanged(dataset: Path) -> None:
     learner = learner_of(dataset, model=PLAIN)
     before = [parameter.detach().clone() for parameter in learner.network.parameters()]
     with pytest.raises(FloatingPointError, match="the gradient is"):

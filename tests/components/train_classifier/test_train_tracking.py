@@ -1,4 +1,4 @@
-"""What a training tells MLflow and TensorBoard, and that it needs neither (mask 16, 17, 41, 42; emotion 48)."""
+"""What a training tells MLflow and TensorBoard, and that it needs neither."""
 
 import json
 import logging

@@ -1,7 +1,7 @@
 """Two steps of every pair of choices: losses, tasks, optimizers, mixings, class weights and heads.
 
 The rows are the orthogonal array of strength 2 over the integers modulo 5: every two columns hold every pair of their
-levels once (mask 3, 4, 5, 6, 7, 27, 34, 37, 58, 60, 65, 66, 67).
+levels once.
 """
 
 import itertools

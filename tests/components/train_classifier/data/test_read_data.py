@@ -1,4 +1,4 @@
-"""What a configuration makes of the labels of the tiny faces, where everything meets (mask 56, 66)."""
+"""What a configuration makes of the labels of the tiny faces, where everything meets."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Losses by name (mask 4, 5, 6, 7, 37, 60, 66, 67, 76) against plain formulas."""
+"""Losses by name against plain formulas."""
 
 from pathlib import Path
 
