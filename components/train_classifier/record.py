@@ -122,7 +122,7 @@ class Recorder:
         metadata: Mapping[str, Any],
     ) -> None:
         """`provenance` are fields of every checkpoint, `metadata` is the content of config.json."""
-        self._training = training
+        self.training = training
         self._folder = folder
         self.run = run
         self.scalars = scalars
@@ -131,7 +131,7 @@ class Recorder:
 
     def epoch(self, validation: Validation | None) -> None:
         """Write the last epoch of the history. LAST comes at the end: until then the epoch does not count."""
-        config, history, path = self._training.config, self._training.history, self._folder.path
+        config, history, path = self.training.config, self.training.history, self._folder.path
         row = history[-1]
         number = int(row["epoch"])
         improved = []
@@ -149,19 +149,19 @@ class Recorder:
                 save_checkpoint(self._checkpoint(row), path / file)
             else:
                 link(path / files[0], path / file)
-        state = self._training.learner.state() | {"history": list(history)}
+        state = self.training.learner.state() | {"history": list(history)}
         save_checkpoint(self._checkpoint(row, state), path / LAST)
         self._folder.keep([*files, *((PREDICTIONS, CLASSES) if validation is not None and "best" in improved else ())])
 
     def _checkpoint(self, row: Row, training_state: dict[str, Any] | None = None) -> Checkpoint:
-        config, data, learner = self._training.config, self._training.data, self._training.learner
+        config, data, learner = self.training.config, self.training.data, self.training.learner
         return Checkpoint(
             model=config.spec,
             label_space=data.space.name,
             heads=data.heads,
             input=config.input,
             crop=config.crop,
-            normalization=self._training.normalization,
+            normalization=self.training.normalization,
             epoch=int(row["epoch"]),
             metrics=row,
             run_id=self.run.run_id,
@@ -171,7 +171,7 @@ class Recorder:
         )
 
     def _write_predictions(self, validation: Validation, epoch: int) -> None:
-        labels = self._training.data.space.class_labels
+        labels = self.training.data.space.class_labels
         table = class_table(labels, validation.classes.classes)
         grid = prediction_grid(validation.pictures, labels)
         Image.fromarray(grid).save(self._folder.path / PREDICTIONS, compress_level=1)
@@ -180,7 +180,7 @@ class Recorder:
 
     def finish(self) -> None:
         """Write config.json and history.json, and send the best models to MLflow."""
-        path, criterion, history = self._folder.path, self._training.config.criterion, self._training.history
+        path, criterion, history = self._folder.path, self.training.config.criterion, self.training.history
         best = best_row(history, criterion)
         chosen = f"{criterion} on val" if "val_loss" in best else "there is no val split: the last epoch"
         outcome = {"best_epoch": int(best["epoch"]), "best_chosen_by": chosen, "epochs_trained": len(history)}

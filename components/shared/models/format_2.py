@@ -35,8 +35,8 @@ _ENSEMBLE_DEFAULTS: Mapping[str, Any] = {
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a checkpoint of format 2 as one of format 3 has it.
 
-    Options have the American spelling, optimizers and schedules their present names; a `small_resnet` with Gabor stem, members or standardized images is a
-    `gabor_ensemble`; the tensors of POSTER V2 that nothing reads are dropped.
+    Options have the American spelling, optimizers and schedules their present names; a `small_resnet` with Gabor stem,
+    members or standardized images is a `gabor_ensemble`; the tensors of POSTER V2 that nothing reads are dropped.
     """
     values = dict(content)
     model, config = _respelled(values.get("model")), _respelled(values.get("config"))
@@ -44,8 +44,8 @@ def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
         _rename_backbone(model, "backbone", model.get("arguments"))
     if isinstance(config, dict):
         for part, names in _RENAMED_ENTRIES.items():
-            if isinstance(entry := config.get(part), dict):
-                entry["name"] = names.get(entry.get("name"), entry.get("name"))
+            if isinstance(entry := config.get(part), dict) and entry.get("name") in names:
+                entry["name"] = names[entry["name"]]
         network = config.get("network")
         _rename_backbone(config, "model", network.get("arguments") if isinstance(network, dict) else None)
     for name in ("model_state", "ema_state"):

@@ -15,7 +15,7 @@ class SharpnessAware:
         optimizer.step()                   # back to w, then a step of the wrapped optimizer
 
     With a GradScaler call `restore` and then `scaler.step(optimizer.base)`: the perturbation does not depend on the
-    scale of the gradients, and gradients that overflowed cause none. Its state is the wrapped optimizer's, with moments.
+    scale of the gradients, and gradients that overflowed cause none. Its state is that of the wrapped optimizer.
     """
 
     def __init__(self, base: torch.optim.Optimizer, rho: float = 0.05, *, adaptive: bool = False) -> None:
