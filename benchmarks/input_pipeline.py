@@ -22,8 +22,8 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.photos import HEIGHT, WIDTH, write_photos
 from components.shared.dataset.annotations import Box, read_annotations
 from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
+from components.train_classifier.data.faces import Sample
 from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
-from components.train_classifier.data.samples import Sample
 from serving.runtime.cpus import usable_cpus
 from serving.runtime.image.crop import crop_rect
 

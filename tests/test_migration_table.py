@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from components.shared.models.spec.recipes import RECIPES
 from components.train_classifier.config.augmentation import AUGMENTATION_NAMES
-from components.train_classifier.config.objective import LOSS_NAMES
+from components.train_classifier.config.objective import LOSSES
 from components.train_classifier.config.training import TrainConfig
 from pipelines.catalog import PIPELINES
 from pipelines.command.config import CONFIGS, resolve
@@ -76,7 +76,7 @@ def test_every_model_loss_and_augmentation_is_named() -> None:
     trainings = [setting.get("training", {}) for setting in settings]
     assert {training.get("augmentation") for training in trainings} >= set(AUGMENTATION_NAMES) - {"face", "none"}
     losses = [training.get("objective", {}).get("loss", {}) for training in trainings]
-    assert {loss if isinstance(loss, str) else loss.get("name") for loss in losses} >= set(LOSS_NAMES)
+    assert {loss if isinstance(loss, str) else loss.get("name") for loss in losses} >= set(LOSSES)
 
 
 @pytest.mark.parametrize("span", OURS)

@@ -18,8 +18,8 @@ from components.shared.models.checkpoint import load_checkpoint
 from components.shared.models.network import head_probabilities
 from components.split.split import split
 from components.train_classifier.config.training import TrainConfig
+from components.train_classifier.data.faces import select_faces
 from components.train_classifier.data.loader import FaceDataset
-from components.train_classifier.data.samples import select_faces
 from components.train_classifier.train import train
 from pipelines.samples.profiles import draw_sample
 from serving.runtime.image.crop import crop_rect

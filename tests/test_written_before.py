@@ -73,7 +73,7 @@ def test_a_training_continues(tmp_path):
         "seed": 1,
         "workers": 0,
         "optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}, "gradient_centralization": True},
-        "scheduler": "one_cycle",
+        "scheduler": "cosine_cycle",
         "augment": {"rotation": 10},
         "resume": str(before),
     }

@@ -12,13 +12,13 @@ from serving.runtime.validation import known as known_names
 def by_name(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     """Return the entry of `known` with that name, or the object at an import path `package.module:object`.
 
+    An entry that is a text is an import path itself: such a table lists names without importing what they name.
     Raises InputError with the nearest and all known names, or with the reason why the import failed.
     """
-    if name in known:
-        return known[name]
-    if ":" in name:
-        return imported(kind, name)
-    raise InputError(unknown_name(kind, name, known))
+    if name not in known and ":" not in name:
+        raise InputError(unknown_name(kind, name, known))
+    entry = known.get(name, name)
+    return imported(kind, entry) if isinstance(entry, str) else entry
 
 
 def unknown_name(kind: str, name: str, known: Collection[str], *, importable: bool = True) -> str:

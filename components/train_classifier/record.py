@@ -1,33 +1,43 @@
-"""What a training writes: checkpoints, scalars for TensorBoard and MLflow, figures for people, and JSON."""
+"""What a training writes: checkpoints, scalars for TensorBoard and MLflow, tables and pictures of predictions, JSON."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch.utils.tensorboard import SummaryWriter
 
+from components.shared.metrics.classification import ClassScore
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
-from components.shared.tracking.runs import Run
-from components.train_classifier.config.objective import METRICS
-from components.train_classifier.config.training import TrainConfig
-from components.train_classifier.figures import class_table, prediction_grid
-from components.train_classifier.learner import Learner
-from components.train_classifier.loop import Validation
-from components.train_classifier.unfinished import BEST, CLASSES, LAST, PREDICTIONS, Unfinished, link
+from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run
+from components.shared.training.environment import environment, versions
+from components.shared.training.resumable_folder import LAST, ResumableFolder, link
+from components.train_classifier.config.objective import METRICS, Metric
+from components.train_classifier.loop import Row, Training, Validation
 
-Row = dict[str, float]
-"""An epoch: its number from 1, and its scores."""
+BEST: dict[str, Metric | None] = {"best": None, "best_f1": "f1", "best_acc": "acc"}
+"""The checkpoints of best epochs, and the criterion that chooses them; None: that of the configuration."""
+
+PREDICTIONS, CLASSES = "predictions.png", "classes.txt"
+EPOCH_FILES = (PREDICTIONS, CLASSES, *(f"{name}.pt" for name in BEST))
+
+_GRID = 4
+EXAMPLES = _GRID * _GRID
+"""How many predictions a grid shows."""
+
+_CELL = 112
+_LINE = 14
 
 
 class Scalars:
     """Sends named numbers to TensorBoard event files in a folder and to an MLflow run."""
 
     def __init__(self, folder: Path, run: Run, *, first_step: int = 1) -> None:
-        """Open the event file. What an earlier, killed process wrote from `first_step` on is taken back."""
+        """Open the event file. What an earlier, killed process wrote from `first_step` on is purged."""
         self._board = SummaryWriter(str(folder), purge_step=first_step if first_step > 1 else None)
         self._run = run
 
@@ -47,13 +57,8 @@ class Scalars:
         self._board.close()
 
 
-def write_json(value: Any, path: Path) -> None:
-    """Write JSON that people read: indented, keys sorted."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
-
-
 def rank(row: Mapping[str, float], criterion: str) -> tuple[float, ...]:
-    """Return what is largest for the best epoch by `criterion`; the lower loss breaks ties."""
+    """Return a key that is largest for the best epoch by `criterion`; the lower loss breaks ties."""
     name, higher_is_better = METRICS[criterion]
     value = row[f"val_{name}"]
     return (value if higher_is_better else -value), -row["val_loss"]
@@ -66,71 +71,166 @@ def best_row(history: Sequence[Row], criterion: str) -> Row:
     return max(history, key=lambda row: rank(row, criterion))
 
 
-class Recorder:
-    """Writes every finished epoch down, and at the end `facts`.
+@contextmanager
+def open_recorder(
+    training: Training, folder: ResumableFolder, start: Checkpoint | None, *, experiment: str, run_name: str
+) -> Iterator["Recorder"]:
+    """Open the MLflow run and the event file; `start` is the checkpoint from which the training continues."""
+    config, data = training.config, training.data
+    provenance = {
+        "config": config.model_dump(mode="json"),
+        "dataset_digest": data.digest,
+        "training_digest": config.digest(data.digest),
+        "leaks": data.leaks,
+        "versions": versions(),
+    }
+    machine = environment(training.learner.device)
+    metadata = {
+        **provenance,
+        **data.counts(),
+        "environment": machine,
+        "normalization": training.normalization.model_dump(mode="json"),
+    }
+    tags = {"mlflow.user": config.user, "mlflow.source.git.commit": machine.get("git_revision")}
+    same_training = start is not None and start.training_digest == provenance["training_digest"]
+    first_step = len(training.history) * training.steps_per_epoch + 1
+    with (
+        open_run(
+            experiment or f"{DEFAULT_EXPERIMENT}-{data.space.name}",
+            run_name=run_name or f"{config.model} {data.space.name}",
+            params=metadata,
+            tags={name: value for name, value in tags.items() if value},
+            run_id=start.run_id if start is not None and same_training else "",
+            part=bool(run_name),
+            tolerant=True,
+        ) as run,
+        closing(Scalars(folder.path / "tensorboard", run, first_step=first_step)) as scalars,
+    ):
+        yield Recorder(training, folder, run, scalars, provenance, metadata)
 
-    `snapshot` makes a checkpoint of the fields that change with the epoch.
-    """
+
+class Recorder:
+    """Writes every finished epoch, and at the end the metadata and the history."""
 
     def __init__(
         self,
-        config: TrainConfig,
-        class_labels: Sequence[str],
-        work: Unfinished,
+        training: Training,
+        folder: ResumableFolder,
         run: Run,
         scalars: Scalars,
-        snapshot: Callable[..., Checkpoint],
-        facts: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+        metadata: Mapping[str, Any],
     ) -> None:
-        self._config = config
-        self._labels = class_labels
-        self._work = work
+        """`provenance` are fields of every checkpoint, `metadata` is the content of config.json."""
+        self.training = training
+        self._folder = folder
         self.run = run
         self.scalars = scalars
-        self._snapshot = snapshot
-        self._facts = facts
+        self._provenance = provenance
+        self._metadata = metadata
 
-    def epoch(self, history: Sequence[Row], learner: Learner, validation: Validation | None) -> None:
-        """Write the last epoch of `history`. LAST comes at the end: what is before it is written again otherwise."""
-        row, folder = history[-1], self._work.folder
+    def epoch(self, validation: Validation | None) -> None:
+        """Write the last epoch of the history. LAST comes at the end: until then the epoch does not count."""
+        config, history, path = self.training.config, self.training.history, self._folder.path
+        row = history[-1]
         number = int(row["epoch"])
         improved = []
         if validation is not None:
             self.scalars({f"Val/{name}": value for name, value in validation.scores.items()}, number)
-            criteria = {name: criterion or self._config.criterion for name, criterion in BEST.items()}
+            criteria = {name: criterion or config.criterion for name, criterion in BEST.items()}
             improved = [name for name, criterion in criteria.items() if best_row(history, criterion) is row]
             if "best" in improved:
-                self._figures(validation, number)
-        elif number == self._config.epochs:
+                self._write_predictions(validation, number)
+        elif number == config.epochs:
             improved = ["best"]
         files = [f"{name}.pt" for name in improved]
         for file in files:
             if file == files[0]:
-                save_checkpoint(self._snapshot(epoch=number, metrics=row, **learner.weights()), folder / file)
+                save_checkpoint(self._checkpoint(row), path / file)
             else:
-                link(folder / files[0], folder / file)
-        state = learner.state() | {"history": list(history)}
-        last = self._snapshot(epoch=number, metrics=row, training_state=state, **learner.weights())
-        save_checkpoint(last, folder / LAST)
-        self._work.keep([*files, *((PREDICTIONS, CLASSES) if validation is not None and "best" in improved else ())])
+                link(path / files[0], path / file)
+        state = self.training.learner.state() | {"history": list(history)}
+        save_checkpoint(self._checkpoint(row, state), path / LAST)
+        self._folder.keep([*files, *((PREDICTIONS, CLASSES) if validation is not None and "best" in improved else ())])
 
-    def _figures(self, validation: Validation, epoch: int) -> None:
-        table = class_table(self._labels, validation.classes.classes)
-        grid = prediction_grid(validation.pictures, self._labels)
-        Image.fromarray(grid).save(self._work.folder / PREDICTIONS, compress_level=1)
-        (self._work.folder / CLASSES).write_text(table + "\n", encoding="utf-8")
+    def _checkpoint(self, row: Row, training_state: dict[str, Any] | None = None) -> Checkpoint:
+        config, data, learner = self.training.config, self.training.data, self.training.learner
+        return Checkpoint(
+            model=config.spec,
+            label_space=data.space.name,
+            heads=data.heads,
+            input=config.input,
+            crop=config.crop,
+            normalization=self.training.normalization,
+            epoch=int(row["epoch"]),
+            metrics=row,
+            run_id=self.run.run_id,
+            training_state=training_state,
+            **learner.weights(),
+            **self._provenance,
+        )
+
+    def _write_predictions(self, validation: Validation, epoch: int) -> None:
+        labels = self.training.data.space.class_labels
+        table = class_table(labels, validation.classes.classes)
+        grid = prediction_grid(validation.pictures, labels)
+        Image.fromarray(grid).save(self._folder.path / PREDICTIONS, compress_level=1)
+        (self._folder.path / CLASSES).write_text(table + "\n", encoding="utf-8")
         self.scalars.predictions(grid, table, epoch)
 
-    def finish(self, history: Sequence[Row]) -> None:
-        """Write the facts and the history, and send the best models to MLflow."""
-        folder, best = self._work.folder, best_row(history, self._config.criterion)
-        chosen = f"{self._config.criterion} on val" if "val_loss" in best else "there is no val split: the last epoch"
+    def finish(self) -> None:
+        """Write config.json and history.json, and send the best models to MLflow."""
+        path, criterion, history = self._folder.path, self.training.config.criterion, self.training.history
+        best = best_row(history, criterion)
+        chosen = f"{criterion} on val" if "val_loss" in best else "there is no val split: the last epoch"
         outcome = {"best_epoch": int(best["epoch"]), "best_chosen_by": chosen, "epochs_trained": len(history)}
-        write_json({**self._facts, **outcome, "run_id": self.run.run_id}, folder / "config.json")
-        write_json(list(history), folder / "history.json")
+        contents: dict[str, Any] = {
+            "config.json": {**self._metadata, **outcome, "run_id": self.run.run_id},
+            "history.json": list(history),
+        }
+        for name, content in contents.items():
+            text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+            (path / name).write_text(text + "\n", encoding="utf-8")
         for name in BEST:
-            if (folder / f"{name}.pt").exists():
-                self.run.artifact(folder / f"{name}.pt", name)
-        for name in (PREDICTIONS, CLASSES, "config.json", "history.json"):
-            if (folder / name).exists():
-                self.run.artifact(folder / name)
+            if (path / f"{name}.pt").exists():
+                self.run.artifact(path / f"{name}.pt", name)
+        for name in (PREDICTIONS, CLASSES, *contents):
+            if (path / name).exists():
+                self.run.artifact(path / name)
+
+
+def class_table(labels: Sequence[str], classes: Sequence[ClassScore]) -> str:
+    """Return lines with the number of faces of every class and of correct ones; X where there are none."""
+    width = max(len("class"), *(len(label) for label in labels))
+    lines = [f"{'class':<{width}}  correct  total  accuracy"]
+    for label, score in zip(labels, classes, strict=True):
+        correct = round(score.recall * score.support)
+        accuracy = f"{score.recall:.4f}" if score.support else "X"
+        lines.append(f"{label:<{width}}  {correct:>7}  {score.support:>5}  {accuracy:>8}")
+    return "\n".join(lines)
+
+
+def example_indices(count: int) -> list[int]:
+    """Return up to EXAMPLES indices, evenly distributed over 0..count-1."""
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(EXAMPLES, count))})
+
+
+def prediction_grid(pictures: Sequence[tuple[NDArray[np.uint8], int, int]], labels: Sequence[str]) -> NDArray[np.uint8]:
+    """Draw up to 16 pictures uint8 (h,w,3) RGB in 4 rows, each above its true class and the predicted one.
+
+    The latter is green where it is right and red otherwise; a label of several attributes takes as many lines. Returns
+    uint8 (H,W,3), of one size for a label space.
+    """
+    lines = 1 + max(label.count("/") for label in labels)
+    cell_height = _CELL + _LINE * 2 * lines + 6
+    sheet = Image.new("RGB", (_GRID * _CELL, _GRID * cell_height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for cell, (pixels, truth, guess) in enumerate(pictures[:EXAMPLES]):
+        left, top = cell % _GRID * _CELL, cell // _GRID * cell_height
+        picture = Image.fromarray(pixels)
+        picture.thumbnail((_CELL - 4, _CELL - 4))
+        sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
+        text = [(f"is {labels[truth]}", "black"), (f"got {labels[guess]}", "green" if guess == truth else "red")]
+        for row, (title, color) in enumerate(text):
+            pen.multiline_text((left + 4, top + _CELL + row * _LINE * lines), title.replace("/", "\n  "), fill=color)
+    return np.asarray(sheet)

@@ -11,6 +11,19 @@ _RENAMED = {
     "optimiser": "optimizer",
     "standardise": "standardize",
 }
+_TORCH_OPTIMIZERS = ("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adamax", "Muon", "Rprop")
+_TORCH_SCHEDULERS = (
+    *("ChainedScheduler", "ConstantLR", "CyclicLR", "LambdaLR", "LinearLR", "MultiplicativeLR", "PolynomialLR"),
+    "SequentialLR",
+)
+_RENAMED_ENTRIES = {
+    "optimizer": {name: f"torch.optim:{name}" for name in _TORCH_OPTIMIZERS},
+    "scheduler": {
+        "cosine": "cosine_with_warmup",
+        "one_cycle": "cosine_cycle",
+        **{name: f"torch.optim.lr_scheduler:{name}" for name in _TORCH_SCHEDULERS},
+    },
+}
 _ENSEMBLE_DEFAULTS: Mapping[str, Any] = {
     "stem": "convolution",
     "standardize": False,
@@ -22,14 +35,17 @@ _ENSEMBLE_DEFAULTS: Mapping[str, Any] = {
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a checkpoint of format 2 as one of format 3 has it.
 
-    Options have the American spelling; a `small_resnet` with Gabor stem, members or standardized images is a
-    `gabor_ensemble`; the tensors of POSTER V2 that nothing reads are dropped.
+    Options have the American spelling, optimizers and schedules their present names; a `small_resnet` with Gabor stem,
+    members or standardized images is a `gabor_ensemble`; the tensors of POSTER V2 that nothing reads are dropped.
     """
     values = dict(content)
     model, config = _respelled(values.get("model")), _respelled(values.get("config"))
     if isinstance(model, dict):
         _rename_backbone(model, "backbone", model.get("arguments"))
     if isinstance(config, dict):
+        for part, names in _RENAMED_ENTRIES.items():
+            if isinstance(entry := config.get(part), dict) and entry.get("name") in names:
+                entry["name"] = names[entry["name"]]
         network = config.get("network")
         _rename_backbone(config, "model", network.get("arguments") if isinstance(network, dict) else None)
     for name in ("model_state", "ema_state"):

@@ -1,34 +1,47 @@
-"""What a training minimizes and how, as a user writes it. Imports no torch.
+"""Loss, optimizer, schedule, sampling and targets of a training, as a user writes them. Imports no torch.
 
-Names that are not in the lists below may be import paths `package.module:name` where the text says so.
+The tables map each name to the import path of what it names, so that a client without torch knows the names. Instead
+of a name an import path `package.module:name` may be written.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.shared.by_name import unknown_name
 from components.shared.options import whole_numbers
+from serving.runtime.validation import Frozen
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_LOSSES = "components.train_classifier.objective.losses"
+_OPTIMIZERS = "components.train_classifier.optimization.optimizers"
+_SCHEDULES = "components.train_classifier.optimization.schedules"
 
-LOSS_NAMES = ("bce", "cross_entropy", "f1", "focal", "label_smoothing")
-OPTIMIZER_NAMES = (
-    *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop"),
-    *("Rprop", "SGD", "SGDW"),
+LOSSES = {name: f"{_LOSSES}:{name}" for name in ("bce", "cross_entropy", "f1", "focal", "label_smoothing")}
+
+OPTIMIZERS = {
+    **{name: f"torch.optim:{name}" for name in ("Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD")},
+    "SGDW": f"{_OPTIMIZERS}:SGDW",
+}
+CENTRALIZED = "_GC"
+"""A suffix of optimizer names that turns gradient centralization on."""
+
+_TORCH_SCHEDULERS = (
+    *("CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "MultiStepLR", "OneCycleLR"),
+    *("ReduceLROnPlateau", "StepLR"),
 )
-SCHEDULER_NAMES = (
-    *("ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR"),
-    *("ExponentialLR", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR"),
-    *("ReduceLROnPlateau", "SequentialLR", "StepLR", "constant", "cosine", "one_cycle", "warmup_cosine"),
-)
-
-_REFUSED_WITH_REASON = ("LBFGS", "SparseAdam")  # where optimizers are made
+SCHEDULERS = {
+    **{name: f"torch.optim.lr_scheduler:{name}" for name in _TORCH_SCHEDULERS},
+    **{name: f"{_SCHEDULES}:{name}" for name in ("constant", "cosine_cycle", "cosine_with_warmup", "warmup_cosine")},
+}
 
 Metric = Literal["f1", "acc", "loss"]
 
 METRICS: dict[str, tuple[str, bool]] = {"f1": ("f1", True), "acc": ("accuracy", True), "loss": ("loss", False)}
 """Name in a configuration -> (name among an epoch's validation scores, is higher better)."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def name_alone(value: Any) -> Any:
@@ -36,43 +49,32 @@ def name_alone(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _known_loss(name: str) -> str:
-    if name not in LOSS_NAMES and ":" not in name:
-        raise ValueError(unknown_name("loss", name, LOSS_NAMES))
+def _check_name(name: str, *, kind: str, table: Mapping[str, str], suffix: str = "") -> str:
+    if name.removesuffix(suffix) not in table and ":" not in name:
+        raise ValueError(unknown_name(kind, name, table))
     return name
 
 
-def _known_optimizer(name: str) -> str:
-    if name.removesuffix("_GC") not in OPTIMIZER_NAMES and ":" not in name and name not in _REFUSED_WITH_REASON:
-        raise ValueError(unknown_name("optimizer", name, OPTIMIZER_NAMES))
-    return name
-
-
-def _known_scheduler(name: str) -> str:
-    if name not in SCHEDULER_NAMES and ":" not in name:
-        raise ValueError(unknown_name("scheduler", name, SCHEDULER_NAMES))
-    return name
-
-
+LossName = Annotated[str, AfterValidator(partial(_check_name, kind="loss", table=LOSSES))]
+OptimizerName = Annotated[
+    str, AfterValidator(partial(_check_name, kind="optimizer", table=OPTIMIZERS, suffix=CENTRALIZED))
+]
+SchedulerName = Annotated[str, AfterValidator(partial(_check_name, kind="scheduler", table=SCHEDULERS))]
 Arguments = Annotated[dict[str, Any], AfterValidator(whole_numbers)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LossSpec(_Frozen):
+class LossSpec(Frozen):
     """The loss of one head. A plain name is short for `{name: ...}`.
 
         loss: {name: focal, arguments: {gamma: 2}, class_weights: balanced}
 
-    `name` is one of LOSS_NAMES or an import path of a function like those in `losses`. `weight` multiplies the
+    `name` is one of LOSSES or an import path of a function like those in `losses`. `weight` multiplies the
     head's loss in the sum over heads. `class_weights` is none, inverse (1/count, scaled to sum to 1), balanced
     (faces / (classes * count)) or one number per class.
     """
 
-    name: Annotated[str, AfterValidator(_known_loss)] = "cross_entropy"
-    arguments: Arguments = {}
+    name: LossName = "cross_entropy"
+    arguments: Arguments = Field(default_factory=dict)
     weight: float = Field(default=1.0, ge=0.0)
     class_weights: Literal["none", "inverse", "balanced"] | tuple[Annotated[float, Field(ge=0.0)], ...] = "none"
 
@@ -80,7 +82,7 @@ class LossSpec(_Frozen):
 Loss = Annotated[LossSpec, BeforeValidator(name_alone)]
 
 
-class ObjectiveSpec(_Frozen):
+class ObjectiveSpec(Frozen):
     """The losses of all heads: `loss`, and other ones for heads named in `heads`.
 
     The objective is the sum over the heads, each times its `weight`.
@@ -92,24 +94,24 @@ class ObjectiveSpec(_Frozen):
     """
 
     loss: Loss = LossSpec()
-    heads: dict[str, Loss] = {}
+    heads: dict[str, Loss] = Field(default_factory=dict)
 
 
-class GroupSpec(_Frozen):
-    """What parameters of one part of the network do differently; what is absent is as for all the others."""
+class GroupSpec(Frozen):
+    """Learning rate and weight decay of one part of the network; by default those of the training."""
 
     learning_rate: float | None = Field(default=None, gt=0.0)
     weight_decay: float | None = Field(default=None, ge=0.0)
 
 
-class SamSpec(_Frozen):
-    """Sharpness-aware minimization. `rho` is the radius of the climb; `adaptive` scales it by each weight's size."""
+class SamSpec(Frozen):
+    """Sharpness-aware minimization. `rho` is the radius of the perturbation; `adaptive` scales it by each weight."""
 
     rho: float = Field(default=0.05, gt=0.0)
     adaptive: bool = False
 
 
-class OptimizerSpec(_Frozen):
+class OptimizerSpec(Frozen):
     """The optimizer, apart from the learning rate and the weight decay, which are settings of their own.
 
         optimizer:
@@ -120,56 +122,57 @@ class OptimizerSpec(_Frozen):
             backbone.layer4: {learning_rate: 0.0005}
           sam: {rho: 0.05}
 
-    `name` is a class of torch.optim, SGDW, one of these with `_GC` behind it (short for `gradient_centralization`),
-    or an import path of an optimizer class. A key of `groups` is a prefix of parameter names, in whole parts between
-    dots; the longest that fits counts. Biases and the weights of normalization layers do not decay unless `decay_all`.
+    `name` is one of OPTIMIZERS, one of these with the suffix `_GC` (short for `gradient_centralization`), or the import
+    path of an optimizer class, such as torch.optim:Adamax. A key of `groups` is a prefix of parameter names, in whole
+    parts between dots; the longest match applies. Biases and the weights of normalization layers do not decay unless
+    `decay_all`.
     """
 
-    name: Annotated[str, AfterValidator(_known_optimizer)] = "AdamW"
-    arguments: Arguments = {}
+    name: OptimizerName = "AdamW"
+    arguments: Arguments = Field(default_factory=dict)
     gradient_centralization: bool = False
     decay_all: bool = False
-    groups: dict[str, GroupSpec] = {}
+    groups: dict[str, GroupSpec] = Field(default_factory=dict)
     sam: SamSpec | None = None
 
 
-class ScheduleSpec(_Frozen):
-    """The course of the learning rate.
+class ScheduleSpec(Frozen):
+    """The learning-rate schedule.
 
         scheduler: {name: warmup_cosine, arguments: {warmup_ratio: 0.1, min_ratio: 0.05}}
         scheduler: {name: ReduceLROnPlateau, monitor: loss, arguments: {factor: 0.5, patience: 10, min_lr: 0.0001}}
         scheduler:
-          name: SequentialLR
+          name: torch.optim.lr_scheduler:SequentialLR
           arguments:
-            schedulers: [{name: LinearLR, arguments: {total_iters: 3}}, {name: ExponentialLR, arguments: {gamma: 0.9}}]
+            schedulers: [{name: StepLR, arguments: {step_size: 3}}, {name: ExponentialLR, arguments: {gamma: 0.9}}]
             milestones: [3]
 
-    `name` is cosine, one_cycle, warmup_cosine, constant, a class of torch.optim.lr_scheduler, or an import path of
-    such a class. Functions among the arguments are import paths. `every` overrides whether the rate changes after
-    every step or every epoch. `monitor` is what ReduceLROnPlateau watches on the validation split.
+    `name` is one of SCHEDULERS, or the import path of a scheduler class of torch or of a function like those in
+    `schedules`. Functions among the arguments are import paths. `every` overrides whether the rate changes after every
+    step or every epoch. `monitor` is the validation score that ReduceLROnPlateau watches.
     """
 
-    name: Annotated[str, AfterValidator(_known_scheduler)] = "one_cycle"
-    arguments: Arguments = {}
+    name: SchedulerName = "cosine_cycle"
+    arguments: Arguments = Field(default_factory=dict)
     every: Literal["step", "epoch"] | None = None
     monitor: Metric = "loss"
 
 
-class SamplingSpec(_Frozen):
-    """Which faces an epoch sees; it always has as many draws as there are faces.
+class SamplingSpec(Frozen):
+    """Which faces are in an epoch; an epoch always has as many draws as there are faces.
 
         sampling: {name: inverse_frequency, by: age}
 
     shuffle: every face once. inverse_frequency: draws with replacement, all classes equally likely.
-    class_balanced: equally many draws of every class, its faces in turn. `by` is the label space whose classes are
-    meant, by default the one that is trained.
+    class_balanced: equally many draws of every class, its faces in turn. `by` is the label space that
+    defines the classes, by default the one that is trained.
     """
 
     name: Literal["shuffle", "inverse_frequency", "class_balanced"] = "shuffle"
     by: str | None = None
 
 
-class MixingSpec(_Frozen):
+class MixingSpec(Frozen):
     """Mixing of pictures and targets within a batch.
 
         mixing: {name: band, probability: 0.3, ratio: [beta, 5, 5]}
@@ -200,31 +203,31 @@ class MixingSpec(_Frozen):
         return self.ratio if self.ratio is not None else defaults[self.name]
 
 
-class SoftTargetSpec(_Frozen):
-    """How sure a training is of the labels.
+class SoftTargetSpec(Frozen):
+    """Soft targets instead of one-hot labels.
 
         soft_targets:
           certainty: {gender: 0.95}
           uncertain: {gender: ambiguous_gender}
 
-    `certainty` gives an attribute's stated label this probability and shares the rest among its other labels.
-    `uncertain` names a table of persons whose attribute nobody can tell: all its labels are equally likely. A table
-    is one that ships (ambiguous_gender), or a path or `s3://` address of a CSV file with a column `person`.
+    `certainty` gives an attribute's label this probability and shares the rest among its other labels. `uncertain`
+    names a table of persons whose attribute is ambiguous: all its labels are equally likely. A table is one that ships
+    (ambiguous_gender), or a path or `s3://` address of a CSV file with a column `person`.
     """
 
-    certainty: dict[str, Annotated[float, Field(gt=0.0, le=1.0)]] = {}
-    uncertain: dict[str, str] = {}
+    certainty: dict[str, Annotated[float, Field(gt=0.0, le=1.0)]] = Field(default_factory=dict)
+    uncertain: dict[str, str] = Field(default_factory=dict)
 
 
-class PseudoLabelSpec(_Frozen):
+class PseudoLabelSpec(Frozen):
     """Training on unlabeled faces with the labels that the network gives them (Lee, 2013). Off by default.
 
         pseudo_labels: {enabled: true, share: 0.5}
         pseudo_labels: {enabled: true, start: 0, end: 0, weight: 1.0}
 
-    `share` of each batch is unlabeled. Their loss has weight 0 until the counter is `start` and rises in a straight
-    line to `weight` at `end`; the counter grows by 1 every `every` batches. The second line is a second stage with the
-    full weight from the beginning.
+    `share` of each batch is unlabeled. Their loss has weight 0 until the counter is `start` and rises linearly to
+    `weight` at `end`; the counter grows by 1 every `every` batches. The second line is a second stage with the full
+    weight from the beginning.
     """
 
     enabled: bool = False
@@ -241,10 +244,10 @@ class PseudoLabelSpec(_Frozen):
         return self
 
 
-class EarlyStoppingSpec(_Frozen):
-    """Ends a training after `patience` epochs in a row that do not better the best score by more than `delta`.
+class EarlyStoppingSpec(Frozen):
+    """Ends a training after `patience` epochs in a row that do not improve the best score by more than `delta`.
 
-    A score that is no number betters nothing.
+    NaN is never an improvement.
 
         early_stopping: {patience: 7, monitor: f1}
     """

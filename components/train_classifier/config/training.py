@@ -1,4 +1,4 @@
-"""The configuration of a classifier training: every knob, its default and its limits. Imports no torch."""
+"""The configuration of a classifier training: parameters, defaults and limits. Imports no torch."""
 
 import hashlib
 import json
@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_serializer,
@@ -39,11 +37,7 @@ from components.train_classifier.config.objective import (
     name_alone,
 )
 from serving.runtime.card import CropRule, InputSize, Normalization
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from serving.runtime.validation import Frozen
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _NORMALIZATIONS = {"imagenet": IMAGENET, "computed": None}
@@ -58,41 +52,41 @@ def _named_normalization(value: Any) -> Any:
 
 
 OF_NO_EFFECT = ("workers", "log_interval", "device", "state", "resume", "user", "train_job")
-"""Entries that change nothing that is learned."""
+"""Entries without an effect on the weights."""
 
 _MAY_CHANGE = ("epochs", "early_stopping", *OF_NO_EFFECT)
 
 
-class TrainConfig(_Frozen):
-    """Everything that decides what a training learns.
+class TrainConfig(Frozen):
+    """The parameters of a training.
 
-    What is learned from: `sampling`, `mixing`, `soft_targets` and `pseudo_labels` say which faces an epoch sees and how
-    sure it is of their labels; `augmentation`, `crop_scale`, `min_decode` and the image size make the pictures.
+    Data: `sampling`, `mixing`, `soft_targets` and `pseudo_labels` define the faces of an epoch and their targets;
+    `augmentation`, `crop_scale`, `min_decode` and the image size make the pictures.
     `augment` are the options of the augmentation `face`. `normalization` are mean and standard deviation, or imagenet,
     or computed from the training faces, which is None here. `age_thresholds` are the bounds of the age classes in
     training targets; validation and every metric keep the official 30 and 60.
 
-    What learns: `model`, with the entries of `network` laid over it.
+    Network: `model`, overridden by the entries of `network`.
 
-    How: `objective`, `optimizer` and `scheduler`, with the peak `learning_rate` and the `weight_decay`. `batch_size`
-    faces make a step; they go through the network in `accumulate` parts, which saves memory and changes only batch norm
-    and which of several members sees a face. `clip_norm` bounds the norm of a step's gradient. `amp` computes in
-    bfloat16 or float16 where that is safe.
-    `ema_decay` 0 turns the moving average of the weights off.
+    Optimization: `objective` (the losses), `optimizer` and `scheduler`, with the peak `learning_rate` and the
+    `weight_decay`. `batch_size` faces make a step; they go through the network in `accumulate` parts, which saves
+    memory and changes only batch norm and which of several members sees a face. `clip_norm` bounds the norm of a step's
+    gradient. `amp` computes in bfloat16 or float16 where that is safe. `ema_decay` 0 turns the moving average of the
+    weights off.
 
-    When: after `epochs`, or by `early_stopping`. `criterion` chooses the best epoch on the validation split: highest
+    Length: `epochs`, or fewer by `early_stopping`. `criterion` chooses the best epoch on the validation split: highest
     macro F1 (`f1`), highest accuracy (`acc`) or lowest loss (`loss`); ties go to the lower loss.
 
-    Where, without an effect on what is learned: `device` is auto (a GPU where there is one), cpu, cuda or cuda:N.
+    Execution, without an effect on the weights: `device` is auto (a GPU where there is one), cpu, cuda or cuda:N.
     `workers` is the number of processes that read pictures, by default as many as there are CPUs, at most 8.
     `log_interval` counts training steps. `state` is a folder or `s3://` prefix that keeps the finished epochs of a
-    training until it is over; `resume` are checkpoints of a training that goes on, a folder or `s3://` prefix. `user`
-    is whom MLflow names. `train_job` has several nodes of a cluster train together.
+    training until it is complete; `resume` are checkpoints of a training to continue, a folder or `s3://` prefix.
+    `user` is the user of the MLflow run. `train_job` spreads the training over several nodes of a cluster.
     """
 
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
     model: Annotated[str, AfterValidator(check_model)] = "resnet18"
-    network: dict[str, Any] = {}
+    network: dict[str, Any] = Field(default_factory=dict)
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=32, ge=2)
     accumulate: int = Field(default=1, ge=1)
@@ -162,7 +156,7 @@ class TrainConfig(_Frozen):
 
     @property
     def spec(self) -> ModelSpec:
-        """What the network is composed of."""
+        """The specification of the network."""
         return resolve_model(self.model, self.network)
 
     @property
@@ -180,13 +174,13 @@ class TrainConfig(_Frozen):
 
         What has no effect on the weights is left out.
         """
-        facts = self.model_dump(mode="json", exclude=set(OF_NO_EFFECT)) | {"dataset_digest": dataset_digest}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        content = self.model_dump(mode="json", exclude=set(OF_NO_EFFECT)) | {"dataset_digest": dataset_digest}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
-        """Return the entries in which the dumped configuration `other` is that of another training.
+        """Return the entries in which the dumped configuration `other` belongs to another training.
 
-        A training that goes on may have another length, and run elsewhere.
+        A training that is continued may have another length and run elsewhere.
         """
         own = self.model_dump(mode="json")
         return sorted(

@@ -1,4 +1,7 @@
-"""From the image archive to batches. Every random draw is a function of (seed, epoch, face id)."""
+"""From faces to batches: their order, and a loader that reads them from the image archive.
+
+Every random draw is a function of (seed, epoch) or (seed, epoch, face id), and the same for any number of processes.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,18 +15,18 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from components.shared.dataset.archive import ImageArchive
 from components.train_classifier.augmentations.build import make_augmentation
+from components.train_classifier.config.objective import PseudoLabelSpec, SamplingSpec
 from components.train_classifier.config.training import IMAGENET, TrainConfig
-from components.train_classifier.data.memory import keep_freed_memory
-from components.train_classifier.data.samples import Sample
-from components.train_classifier.data.sampling import Indices, epoch_batches, epoch_order
-from components.train_classifier.objective.pseudo_labels import unlabeled_order, unlabeled_share
+from components.train_classifier.data.faces import Indices, Sample
 from serving.runtime.card import Normalization
 from serving.runtime.errors import ImageError, InputError
 
 # The first number of a seed keeps streams apart that would otherwise share one.
+_ORDER_STREAM = 1
 _AUGMENT_STREAM = 2
+_PSEUDO_STREAM = 5
 
-_LEAST_URGENT = 19  # as far as niceness goes
+_LOWEST_PRIORITY = 19
 
 Key = tuple[int, int]  # epoch, index of the sample
 Item = tuple[NDArray[np.uint8], int]  # pixels, index of the sample
@@ -39,7 +42,7 @@ class Batch(NamedTuple):
 class FaceDataset(Dataset[Item]):
     """Faces cut from the archive: augmented for training, cut exactly as serving does otherwise.
 
-    An item is asked for by (epoch, index), so a worker process needs no state to know what to draw.
+    A key is (epoch, index), so a worker process needs no state to draw the same augmentation.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class FaceDataset(Dataset[Item]):
         augmented: bool,
         normalization: Normalization = IMAGENET,
     ) -> None:
-        """Read `samples` from the archive `images`; `normalization` says what the mean color of holes is."""
+        """Read `samples` from the archive `images`; the mean of `normalization` is the color of erased parts."""
         self.archive = ImageArchive(images)
         self.samples = samples
         self.config = config
@@ -79,18 +82,46 @@ class FaceDataset(Dataset[Item]):
         return self._augmentation.train_pixels(data, sample.box, self.config.crop, rng)
 
 
-class TrainOrder(Sampler[list[Key]]):
-    """The batches of all epochs in one row, so that workers read ahead across the end of an epoch.
+def make_loader(dataset: FaceDataset, order: Sampler[list[Key]], workers: int) -> DataLoader[Batch]:
+    """Return the loader that reads `dataset` in `order` with `workers` processes (0: in this one)."""
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=_collate,
+        persistent_workers=workers > 0,
+        worker_init_fn=None if torch.cuda.is_available() else _lower_priority,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return loader
 
-    An epoch is cut into batches of nearly equal size: none is so small that its batch-norm statistics mean nothing.
-    With pseudo-labels a share of every batch are unlabeled faces, whose indices come after those of the others.
+
+def _lower_priority(worker: int) -> None:
+    """Give a worker the lowest priority, where it shares the CPU with the threads that compute.
+
+    Those wait for each other at every layer, so one that a worker delays delays all: on two cores an epoch of 48 px
+    faces took 5.6 s instead of 6.7 to 7.7 s.
+    """
+    os.nice(_LOWEST_PRIORITY)
+
+
+def _collate(items: list[Item]) -> Batch:
+    pixels, indices = zip(*items, strict=True)
+    return Batch(torch.from_numpy(np.stack(pixels)), list(indices))
+
+
+class TrainOrder(Sampler[list[Key]]):
+    """The batches of all epochs in sequence, so that workers read ahead across the end of an epoch.
+
+    An epoch is cut into batches of nearly equal size: batch-norm statistics of a very small one would be useless.
+    With pseudo-labels a share of every batch is unlabeled faces, whose indices follow those of the labeled ones.
     Every process of several gets its part of each batch.
     """
 
     def __init__(
         self, config: TrainConfig, classes: Indices, unlabeled: int, *, start: int = 0, rank: int = 0, world: int = 1
     ) -> None:
-        """Plan the epochs from `start` on (0-based); `classes` (N,) is what the sampling goes by."""
+        """Plan the epochs from `start` on (0-based); `classes` (N,) are the classes by which faces are sampled."""
         self.config = config
         self.classes = classes
         self.unlabeled = unlabeled
@@ -115,7 +146,7 @@ class TrainOrder(Sampler[list[Key]]):
 
 
 class FixedOrder(Sampler[list[Key]]):
-    """All samples once, in order; of several processes, each has every so-manieth batch."""
+    """All samples once, in order; of `world` processes each takes every `world`-th batch."""
 
     def __init__(self, count: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
         self.count = count
@@ -128,30 +159,52 @@ class FixedOrder(Sampler[list[Key]]):
             yield [(0, index) for index in range(start, min(start + self.batch_size, self.count))]
 
 
-def make_loader(dataset: FaceDataset, order: Sampler[list[Key]], workers: int) -> DataLoader[Batch]:
-    """Return the loader that reads `dataset` in `order` with `workers` processes (0: in this one)."""
-    keep_freed_memory()
-    loader: DataLoader[Any] = DataLoader(
-        dataset,
-        batch_sampler=order,
-        num_workers=workers,
-        collate_fn=_collate,
-        persistent_workers=workers > 0,
-        worker_init_fn=None if torch.cuda.is_available() else _give_way,
-        pin_memory=torch.cuda.is_available(),
-    )
-    return loader
+def epoch_order(sampling: SamplingSpec, classes: Indices, *, seed: int, epoch: int) -> Indices:
+    """Return the faces of an epoch in order, as many as there are: int64 (N,) indices.
 
-
-def _give_way(worker: int) -> None:
-    """Leave the CPU to the threads that compute, where the two share it.
-
-    Those wait for each other at every layer, so that a reader in the way of one holds up all. On two cores an epoch of
-    48 px faces took 5.6 s for 6.7 to 7.7. Nothing is lost: where batches are lacking, the readers are alone.
+    `classes` is the class of every face (N,); classes without faces do not count.
     """
-    os.nice(_LEAST_URGENT)
+    rng = np.random.default_rng((_ORDER_STREAM, seed, epoch))
+    count = len(classes)
+    if sampling.name == "shuffle":
+        return rng.permutation(count)
+    _, inverse, sizes = np.unique(classes, return_inverse=True, return_counts=True)
+    if sampling.name == "inverse_frequency":
+        return rng.choice(count, size=count, p=1 / (len(sizes) * sizes[inverse]))
+    # Which classes get one draw more than the others, when the draws cannot be shared equally, is drawn as well.
+    shares = np.full(len(sizes), count // len(sizes))
+    shares[rng.permutation(len(sizes))[: count % len(sizes)]] += 1
+    drawn = [draw_evenly(np.flatnonzero(inverse == number), int(share), rng) for number, share in enumerate(shares)]
+    return rng.permutation(np.concatenate(drawn))
 
 
-def _collate(items: list[Item]) -> Batch:
-    pixels, indices = zip(*items, strict=True)
-    return Batch(torch.from_numpy(np.stack(pixels)), list(indices))
+def epoch_batches(order: Indices, batch_size: int, *, rank: int = 0, world_size: int = 1) -> list[Indices]:
+    """Cut an epoch into batches and return the part of each that process `rank` of `world_size` trains on.
+
+    The parts of all processes concatenated are the batch of a single process. The sizes of batches differ by at most
+    one, and so do those of the parts: weight the mean loss of a part by its size. Raises InputError when there are
+    more processes than faces in a batch.
+    """
+    batches = np.array_split(order, max(1, -(-len(order) // batch_size)))
+    smallest = len(batches[-1])
+    if smallest < world_size:
+        raise InputError(
+            f"{world_size} processes cannot share a batch of {smallest} faces; raise batch_size or start fewer"
+        )
+    return [np.array_split(batch, world_size)[rank] for batch in batches]
+
+
+def unlabeled_share(spec: PseudoLabelSpec, batch_size: int) -> int:
+    """Return how many faces of a batch are unlabeled: at least one, and at least one is not."""
+    return min(max(round(spec.share * batch_size), 1), batch_size - 1) if spec.enabled else 0
+
+
+def unlabeled_order(count: int, needed: int, *, seed: int, epoch: int) -> Indices:
+    """Return `needed` of `count` unlabeled faces for an epoch, each equally often, in random order."""
+    return draw_evenly(np.arange(count), needed, np.random.default_rng((_PSEUDO_STREAM, seed, epoch)))
+
+
+def draw_evenly(members: Indices, needed: int, rng: np.random.Generator) -> Indices:
+    """Return `needed` of `members` in random order; none is repeated before all have been drawn."""
+    rounds = [rng.permutation(members) for _ in range(-(-needed // len(members)))]
+    return np.concatenate([*rounds, members[:0]])[:needed]

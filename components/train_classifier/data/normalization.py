@@ -1,4 +1,4 @@
-"""The normalization that a training computes from its own faces."""
+"""Mean and standard deviation of the training faces, for normalization."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.shared.dataset.annotations import Annotations
-from components.train_classifier.data.samples import Sample
+from components.train_classifier.data.faces import Sample
 from serving.runtime.card import Normalization
 from serving.runtime.errors import ImageError, InputError
 
@@ -21,7 +21,7 @@ Counts = NDArray[np.int64]
 
 _DECIMALS = 4
 _SAMPLES_PER_TASK = 64
-_LEAST_STD = 0.004  # one level: a channel that hardly varies is not blown up
+_LEAST_STD = 0.004  # one level: noise of a constant channel is not amplified
 
 
 def compute_normalization(
@@ -33,18 +33,18 @@ def compute_normalization(
 ) -> Normalization:
     """Return the mean and the population standard deviation of every channel over all pixels of the training faces.
 
-    The pictures are counted one by one, so memory does not grow with their number; whole counts are added, so the
-    order and the number of workers change nothing. The result is rounded to 4 decimals.
+    Histograms are accumulated picture by picture, so memory does not grow with their number, and the result does not
+    depend on the order or the number of workers. The result is rounded to 4 decimals.
 
     Args:
         samples: the faces of the train split.
-        annotations: what they were selected from.
-        pixels_of: gives the pixels of a face as validation cuts them, uint8 (h,w,3) RGB; called by several threads.
+        annotations: the annotations that contain them.
+        pixels_of: returns the pixels of a face as validation cuts them, uint8 (h,w,3) RGB; called by several threads.
         workers: how many threads read pictures.
 
     Raises:
-        InputError: there are no samples, one is not of the train split, a person of theirs is on val or test too while
-            the annotations do not say that they leak, or a picture cannot be used.
+        InputError: there are no samples, one is not of the train split, one of their persons is in val or test too
+            while the annotations do not declare a leak, or a picture cannot be used.
     """
     _check_train_only(samples, annotations)
     parts = [samples[start : start + _SAMPLES_PER_TASK] for start in range(0, len(samples), _SAMPLES_PER_TASK)]

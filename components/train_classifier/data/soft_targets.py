@@ -1,4 +1,4 @@
-"""Soft targets: one distribution over the labels per head, from what is known about a face."""
+"""Soft targets: one distribution over the labels per head, from the attributes of a face."""
 
 import csv
 import io
@@ -30,9 +30,9 @@ _SUM_TOLERANCE = 1e-3
 class SoftTargets:
     """Turns the attributes of a face into its targets.
 
-    For each attribute the first of these that there is counts: the table of persons whose attribute nobody can tell,
-    the soft targets of the annotation, the label with its certainty. `uncertain` has the persons of each attribute's
-    table, by exact id.
+    For each attribute the first of these sources applies: the table of persons whose attribute is ambiguous, the soft
+    targets of the annotation, the label with its certainty. `uncertain` has the persons of each attribute's table, by
+    exact id.
     """
 
     def __init__(self, spec: SoftTargetSpec, space: LabelSpace) -> None:
@@ -55,20 +55,20 @@ class SoftTargets:
         self._parts = dict(zip(space.attributes, parts, strict=True))
 
     def __call__(self, attributes: Mapping[str, Any], person: str | None = None) -> tuple[Distribution, ...] | None:
-        """Return float32 (K,) summing to 1 for every head, or None when nothing is known about an attribute.
+        """Return float32 (K,) summing to 1 for every head, or None when an attribute is unknown.
 
         Several attributes in one head are taken as independent. Raises InputError on values that cannot be understood.
         """
-        found = []
+        distributions = []
         for attribute, part in self._parts.items():
             distribution = self._distribution(attribute, part, attributes, person)
             if distribution is None:
                 return None
-            found.append(distribution)
-        if len(self._space.heads) == len(found):
-            return tuple(distribution.astype(np.float32) for distribution in found)
-        joint = found[0]
-        for distribution in found[1:]:
+            distributions.append(distribution)
+        if len(self._space.heads) == len(distributions):
+            return tuple(distribution.astype(np.float32) for distribution in distributions)
+        joint = distributions[0]
+        for distribution in distributions[1:]:
             joint = np.outer(joint, distribution).ravel()
         return (joint.astype(np.float32),)
 
@@ -103,7 +103,7 @@ def _stated(attribute: str, labels: tuple[str, ...], shares: Any) -> NDArray[np.
         except InputError:
             name = None
         if name not in labels:
-            raise InputError(f"{where}: {label!r} is no label; known: {', '.join(labels)}")
+            raise InputError(f"{where}: {label!r} is not a label; known: {', '.join(labels)}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise InputError(f"{where}: the probability of {label!r} must be a number from 0 to 1, got {share!r}")
         distribution[labels.index(str(name))] += share
@@ -121,7 +121,7 @@ def read_persons(table: str) -> frozenset[str]:
     """
     location = Location(str(SHIPPED_TABLES.get(table, table)))
     if not location.exists():
-        raise NotFoundError(f"{table}: there is no such file. Tables that ship: {', '.join(SHIPPED_TABLES)}")
+        raise NotFoundError(f"{table}: file not found. Tables that ship: {', '.join(SHIPPED_TABLES)}")
     rows = csv.DictReader(io.StringIO(decode_text(location.read(), table), newline=""))
     if "person" not in (rows.fieldnames or ()):
         raise InputError(f"{table}: no column 'person'; it has: {', '.join(rows.fieldnames or ('none',))}")

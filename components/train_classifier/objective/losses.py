@@ -5,7 +5,7 @@ or None. It returns one number per sample (N,), or a single one where samples ca
 targets is the mixture of the losses, except for f1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from components.shared.by_name import by_name, check_arguments, unknown_name
-from components.train_classifier.config.objective import LossSpec, ObjectiveSpec
+from components.train_classifier.config.objective import LOSSES, LossSpec, ObjectiveSpec
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 
@@ -51,15 +51,14 @@ def bce(logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | N
     if logits.shape[1] != 2:
         raise InputError(f"loss 'bce' is for heads with 2 labels, this one has {logits.shape[1]}; take cross_entropy")
     logit = logits[:, 1] - logits[:, 0]
-    wanted = _weighted(targets, weight)
-    return -(wanted[:, 1] * functional.logsigmoid(logit) + wanted[:, 0] * functional.logsigmoid(-logit))
+    weighted = _weighted(targets, weight)
+    return -(weighted[:, 1] * functional.logsigmoid(logit) + weighted[:, 0] * functional.logsigmoid(-logit))
 
 
 def f1(logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None) -> torch.Tensor:
     """1 - macro F1 of the batch, softmax probabilities taken as soft counts: a scalar.
 
-    A class that the batch does not have counts as F1 0, so batches should be large. `weight` weights the mean over
-    classes.
+    A class without faces in the batch has F1 0, so batches should be large. `weight` weights the mean over classes.
     """
     probabilities = torch.softmax(logits, dim=1)
     hits = (probabilities * targets).sum(dim=0)
@@ -72,16 +71,6 @@ def f1(logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | No
 
 def _weighted(targets: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     return targets if weight is None else targets * weight
-
-
-LOSSES: dict[str, Callable[..., torch.Tensor]] = {
-    "bce": bce,
-    "cross_entropy": cross_entropy,
-    "f1": f1,
-    "focal": focal,
-    "label_smoothing": label_smoothing,
-}
-"""Name -> loss of one head."""
 
 
 class Objective:
@@ -135,11 +124,11 @@ class Objective:
             torch.split(logits, list(self.sizes), dim=1), targets, self._parts, strict=True
         ):
             exact = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
-            wanted, weights = target.to(exact.dtype), None if weight is None else weight.to(exact.dtype)
-            value = function(exact, wanted, weight=weights, **loss.arguments)
+            soft, weights = target.to(exact.dtype), None if weight is None else weight.to(exact.dtype)
+            value = function(exact, soft, weight=weights, **loss.arguments)
             if value.ndim:
-                # The floor is for batches in which no face weighs anything.
-                value = value.mean() if weights is None else value.sum() / (wanted @ weights).sum().clamp_min(1e-12)
+                # The floor is for batches in which every face has weight 0.
+                value = value.mean() if weights is None else value.sum() / (soft @ weights).sum().clamp_min(1e-12)
             total = total + loss.weight * value
         return total
 

@@ -1,4 +1,4 @@
-"""When to stop: a pure function of the epochs so far, so a resumed training stops where an unbroken one does."""
+"""Early stopping as a pure function of the history, so that a resumed training stops at the same epoch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,19 @@ from components.train_classifier.config.objective import METRICS, EarlyStoppingS
 from serving.runtime.errors import InputError
 
 
-def monitored(scores: Mapping[str, float], monitor: str, asker: str) -> float:
+def monitored(scores: Mapping[str, float], monitor: str, subject: str) -> float:
     """Return the score called `monitor` of one epoch; InputError when that epoch was not validated."""
     key = METRICS[monitor][0]
     if key not in scores:
-        found = ", ".join(sorted(scores)) or "none"
-        raise InputError(f"{asker} watches '{monitor}' on the val split, but the epoch has the scores: {found}")
+        names = ", ".join(sorted(scores)) or "none"
+        raise InputError(f"{subject} watches '{monitor}' on the val split, but the epoch has the scores: {names}")
     return scores[key]
 
 
 def best_epoch(history: Sequence[Mapping[str, float]], spec: EarlyStoppingSpec) -> int | None:
-    """Return the index of the last epoch that was better than the best one before it by more than `delta`.
+    """Return the index of the last epoch that improved the best score so far by more than `delta`, None without one.
 
-    `history` has the validation scores of every epoch. The first epoch with a number counts as better than nothing,
-    NaN never as better. None when there is no such epoch.
+    `history` has the validation scores of every epoch. The first score that is not NaN is an improvement, NaN never is.
     """
     sign = 1.0 if METRICS[spec.monitor][1] else -1.0
     best = None

@@ -1,4 +1,4 @@
-"""Optimizers by name: every one of torch's that learns from one dense gradient per step, and SGDW."""
+"""Optimizers with parameter groups, gradient centralization (Yong et al., 2020) and SGD with decoupled weight decay."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -8,14 +8,16 @@ import torch
 from torch import nn
 
 from components.shared.by_name import by_name, check_arguments
-from components.train_classifier.config.objective import GroupSpec, OptimizerSpec
-from components.train_classifier.optimization.gradient_centralization import centralize_before_steps
+from components.train_classifier.config.objective import CENTRALIZED, OPTIMIZERS, GroupSpec, OptimizerSpec
 from components.train_classifier.optimization.sam import SharpnessAware
 from serving.runtime.errors import InputError
 
+_FUSED = ("Adam", "AdamW", "SGD")
+_IMPLEMENTATIONS = ("fused", "foreach", "differentiable", "capturable")
+
 
 class SGDW(torch.optim.SGD):
-    """SGD whose weight decay is no part of the gradient: w shrinks by rate * decay (Loshchilov and Hutter, 2019)."""
+    """SGD with decoupled weight decay: a step also shrinks weights by rate * decay (Loshchilov and Hutter, 2019)."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -34,26 +36,22 @@ class SGDW(torch.optim.SGD):
                 group["weight_decay"] = decay
 
 
-_UNUSABLE = {
-    "LBFGS": "it computes the loss many times in one step, and here a step has one batch and one gradient",
-    "SparseAdam": "it takes sparse gradients only, and those of an image classifier are dense",
-}
+def centralize(gradient: torch.Tensor) -> None:
+    """Subtract, in place, from each output filter its mean over all dimensions but the first.
 
-_FUSED = ("Adam", "AdamW", "SGD")
-_IMPLEMENTATIONS = ("fused", "foreach", "differentiable", "capturable")
-
-
-def _torch_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
-    classes = {name: value for name, value in vars(torch.optim).items() if isinstance(value, type)}
-    return {
-        name: value
-        for name, value in classes.items()
-        if issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer and name not in _UNUSABLE
-    }
+    Gradients with fewer than two dimensions (biases, normalization weights) stay as they are.
+    """
+    if gradient.ndim > 1:
+        gradient.sub_(gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True))
 
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {**_torch_optimizers(), "SGDW": SGDW}
-"""Name -> class. `_GC` behind a name adds gradient centralization."""
+def _centralize_all(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Centralize the gradients of `optimizer`: a hook that runs before each step."""
+    assert len(args) == 1 and not kwargs, "a closure would compute gradients after they were centralized"
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                centralize(parameter.grad)
 
 
 def make_optimizer(
@@ -62,42 +60,40 @@ def make_optimizer(
     """Return the optimizer of the parameters of `module` that are not frozen.
 
     Args:
-        module: what is trained; its parameter names are what the prefixes in `spec.groups` are held against.
+        module: what is trained; the prefixes in `spec.groups` are matched with its parameter names.
         spec: which optimizer.
-        learning_rate: of all parameters whose group says nothing else.
-        weight_decay: likewise; None for what the class does by itself.
+        learning_rate: of all parameters whose group sets no other.
+        weight_decay: likewise; None for the default of the class.
 
     Raises:
         InputError: an unknown name, an argument that the class does not have or does not accept, a group without
             parameters, or nothing to train.
     """
-    short = spec.name.removesuffix("_GC") if ":" not in spec.name else spec.name
-    if short in _UNUSABLE:
-        raise InputError(f"optimizer '{short}' cannot be used: {_UNUSABLE[short]}; take AdamW or SGD")
-    kind: Any = by_name("optimizer", short, OPTIMIZERS)
-    what = f"optimizer '{spec.name}'"
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-        raise InputError(f"{what} is no class of optimizers")
-    for name, own in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
-        if name in spec.arguments:
-            raise InputError(f"{what}: write '{own}' as a setting of its own, not among the arguments")
-    check_arguments(what, kind, spec.arguments, given=("params", "lr"))
+    name = spec.name.removesuffix(CENTRALIZED) if ":" not in spec.name else spec.name
+    optimizer_class: Any = by_name("optimizer", name, OPTIMIZERS)
+    subject = f"optimizer '{spec.name}'"
+    if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, torch.optim.Optimizer)):
+        raise InputError(f"{subject} is not an optimizer class")
+    for argument, setting in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
+        if argument in spec.arguments:
+            raise InputError(f"{subject}: '{setting}' is a setting of its own, not one of the arguments")
+    check_arguments(subject, optimizer_class, spec.arguments, given=("params", "lr"))
     arguments = dict(spec.arguments)
-    if short in _FUSED and not any(name in arguments for name in _IMPLEMENTATIONS):
+    if name in _FUSED and not any(choice in arguments for choice in _IMPLEMENTATIONS):
         arguments["fused"] = True
     groups = list(_parameter_groups(module, spec, weight_decay))
-    if "weight_decay" not in inspect.signature(kind).parameters:
+    if "weight_decay" not in inspect.signature(optimizer_class).parameters:
         if any(group.get("weight_decay") for group in groups):
-            raise InputError(f"{what} knows no weight decay: set weight_decay to 0")
+            raise InputError(f"{subject} has no weight decay: set weight_decay to 0")
         for group in groups:
             group.pop("weight_decay", None)
-    make: Callable[..., torch.optim.Optimizer] = kind
+    make: Callable[..., torch.optim.Optimizer] = optimizer_class
     try:
         optimizer = make(groups, lr=learning_rate, **arguments)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{what} with {arguments}: {error}") from error
-    if spec.gradient_centralization or short != spec.name:
-        centralize_before_steps(optimizer)
+        raise InputError(f"{subject} with {arguments}: {error}") from error
+    if spec.gradient_centralization or name != spec.name:
+        optimizer.register_step_pre_hook(_centralize_all)
     return optimizer if spec.sam is None else SharpnessAware(optimizer, spec.sam.rho, adaptive=spec.sam.adaptive)
 
 
@@ -115,7 +111,7 @@ def _parameter_groups(module: nn.Module, spec: OptimizerSpec, weight_decay: floa
         group = spec.groups.get(prefix, GroupSpec())
         if prefix and not parameters:
             parts = sorted({".".join(name.split(".")[:2]) for name in names})
-            raise InputError(f"optimizer group '{prefix}' fits no trainable parameter; there are: {', '.join(parts)}")
+            raise InputError(f"optimizer group '{prefix}' matches no trainable parameter; known: {', '.join(parts)}")
         rate = {} if group.learning_rate is None else {"lr": group.learning_rate}
         decay = weight_decay if group.weight_decay is None else group.weight_decay
         decayed = [parameter for parameter in parameters if parameter.ndim > 1 or spec.decay_all]
@@ -127,5 +123,5 @@ def _parameter_groups(module: nn.Module, spec: OptimizerSpec, weight_decay: floa
 
 
 def _longest_prefix(name: str, groups: Mapping[str, GroupSpec]) -> str:
-    fitting = [prefix for prefix in groups if name == prefix or name.startswith(f"{prefix}.")]
-    return max(fitting, key=len, default="")
+    matching = [prefix for prefix in groups if name == prefix or name.startswith(f"{prefix}.")]
+    return max(matching, key=len, default="")

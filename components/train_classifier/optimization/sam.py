@@ -6,7 +6,7 @@ import torch
 
 
 class SharpnessAware:
-    """Steps with the gradient at the worst point near the weights. Wraps an optimizer; two passes for each step.
+    """Wraps an optimizer, which steps with the gradient at perturbed weights; each step takes two passes.
 
         loss(network(images)).backward()
         optimizer.perturb()                # to w + rho * g / |g|
@@ -14,8 +14,8 @@ class SharpnessAware:
         loss(network(images)).backward()
         optimizer.step()                   # back to w, then a step of the wrapped optimizer
 
-    With a GradScaler call `restore` and then `scaler.step(optimizer.base)`: the climb does not depend on the scale of
-    the gradients, and gradients that overflowed make none. Its state is the wrapped optimizer's, moments included.
+    With a GradScaler call `restore` and then `scaler.step(optimizer.base)`: the perturbation does not depend on the
+    scale of the gradients, and gradients that overflowed cause none. Its state is that of the wrapped optimizer.
     """
 
     def __init__(self, base: torch.optim.Optimizer, rho: float = 0.05, *, adaptive: bool = False) -> None:
@@ -31,7 +31,7 @@ class SharpnessAware:
 
     @torch.no_grad()
     def perturb(self) -> None:
-        """Climb from the weights w to w + rho * g / |g|; the adaptive form has w^2 * g / |w * g| instead of g / |g|."""
+        """Move the weights w to w + rho * g / |g|; the adaptive form has w^2 * g / |w * g| instead of g / |g|."""
         assert not self._weights, "the weights are perturbed already"
         moved = [weight for group in self.base.param_groups for weight in group["params"] if weight.grad is not None]
         if not moved:
@@ -43,20 +43,20 @@ class SharpnessAware:
         scale = self.rho / (norm + 1e-12)
         for weight, gradient in zip(moved, gradients, strict=True):
             self._weights.append((weight, weight.clone()))
-            climb = gradient * scale.to(weight.device)
+            step = gradient * scale.to(weight.device)
             if self.adaptive:
-                climb *= weight.abs()
-            weight.add_(torch.nan_to_num(climb, 0.0, 0.0, 0.0))
+                step *= weight.abs()
+            weight.add_(torch.nan_to_num(step, 0.0, 0.0, 0.0))
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Go back to the weights before `perturb`."""
+        """Restore the weights before `perturb`."""
         for weight, before in self._weights:
             weight.copy_(before)
         self._weights.clear()
 
     def step(self) -> None:
-        """Go back and step with the gradients that were computed at the perturbed weights."""
+        """Restore the weights and step with the gradients at the perturbed ones."""
         self.restore()
         self.base.step()
 
@@ -70,5 +70,5 @@ class SharpnessAware:
         return self.base.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the state of the wrapped optimizer back."""
+        """Load the state of the wrapped optimizer."""
         self.base.load_state_dict(state)

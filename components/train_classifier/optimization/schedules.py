@@ -1,14 +1,14 @@
-"""Learning-rate schedules by name: our own are pure functions of the step or epoch, the others are torch's."""
+"""Learning-rate schedules: own ones as factors on the learning rate, the others are classes of torch."""
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from torch.optim import Optimizer, lr_scheduler
 
-from components.shared.by_name import by_name, check_arguments
+from components.shared.by_name import by_name, check_arguments, imported
 from components.shared.options import parse_options
-from components.train_classifier.config.objective import METRICS, ScheduleSpec
+from components.train_classifier.config.objective import METRICS, SCHEDULERS, ScheduleSpec
 from components.train_classifier.optimization.early_stopping import monitored
 from components.train_classifier.optimization.sam import SharpnessAware
 from serving.runtime.errors import InputError
@@ -16,16 +16,19 @@ from serving.runtime.errors import InputError
 Every = Literal["step", "epoch"]
 
 
-def cosine(position: int, total: int, *, warmup: float = 0.2) -> float:
-    """Rise in a straight line over the share `warmup`, then fall to 1 % along half a cosine."""
+def cosine_with_warmup(position: int, total: int, *, warmup: float = 0.2) -> float:
+    """Rise linearly over the share `warmup`, then fall to 1 % along half a cosine."""
     progress = (position + 0.5) / total
     if progress < warmup:
         return progress / warmup
     return 0.01 + 0.99 * _fall((progress - warmup) / (1 - warmup))
 
 
-def one_cycle(position: int, total: int, *, warmup: float = 0.2) -> float:
-    """Rise from 1/25 over the share `warmup`, fall to 1/10,000, each along half a cosine (Smith and Topin, 2018)."""
+def cosine_cycle(position: int, total: int, *, warmup: float = 0.2) -> float:
+    """Rise from 1/25 over the share `warmup`, fall to 1/10,000, each along half a cosine (Smith and Topin, 2018).
+
+    Unlike OneCycleLR it leaves the momentum alone and takes the value in the middle of each step.
+    """
     progress = (position + 0.5) / total
     if progress < warmup:
         return 1 + (1 / 25 - 1) * _fall(progress / warmup)
@@ -37,7 +40,7 @@ def _fall(share: float) -> float:
 
 
 def warmup_cosine(position: int, total: int, *, warmup_ratio: float = 0.1, min_ratio: float = 0.05) -> float:
-    """Rise in a straight line from `min_ratio` to 1, then half a cosine that reaches `min_ratio` at `total`.
+    """Rise linearly from `min_ratio` to 1, then half a cosine that reaches `min_ratio` at `total`.
 
     The rise takes the whole number of positions in `warmup_ratio * total`; where that is 0 the first position has
     the factor 1.
@@ -47,7 +50,7 @@ def warmup_cosine(position: int, total: int, *, warmup_ratio: float = 0.1, min_r
         return min_ratio + (1 - min_ratio) * position / rising
     if position >= total:
         return min_ratio
-    return min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * (position - rising) / (total - rising))) / 2
+    return min_ratio + (1 - min_ratio) * _fall((position - rising) / (total - rising))
 
 
 def constant(position: int, total: int) -> float:
@@ -55,116 +58,69 @@ def constant(position: int, total: int) -> float:
     return 1.0
 
 
-FACTORS: dict[str, tuple[Callable[..., float], Every]] = {
-    "constant": (constant, "epoch"),
-    "cosine": (cosine, "step"),
-    "one_cycle": (one_cycle, "step"),
-    "warmup_cosine": (warmup_cosine, "epoch"),
-}
-"""Name -> function from a position (0-based step or epoch) and their total to a factor on the rate; what it counts."""
-
-TORCH_SCHEDULERS: dict[str, Any] = {
-    name: value
-    for name, value in vars(lr_scheduler).items()
-    if isinstance(value, type)
-    and issubclass(value, lr_scheduler.LRScheduler)
-    and value is not lr_scheduler.LRScheduler
-    and not name.startswith("_")
-}
-"""Name -> class of torch.optim.lr_scheduler."""
-
-_EVERY_STEP = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)
+_EVERY_STEP = (cosine_cycle, cosine_with_warmup, lr_scheduler.CyclicLR, lr_scheduler.OneCycleLR)
+"""What changes the rate after every step by default; the others do so after every epoch."""
 
 
-class Schedule(Protocol):
-    """Sets the rates of an optimizer's groups: at once for the first step, then whenever it is told of progress.
+class _FactorScheduler:
+    """Sets each rate to its initial value times a factor of the position: of the 0-based step or epoch."""
 
-    `every` says what it counts. A schedule is made before the optimizer's state is loaded.
-    """
-
-    every: Every
-
-    def after_step(self) -> None:
-        """An optimizer step was taken."""
-
-    def after_epoch(self, scores: Mapping[str, float]) -> None:
-        """An epoch ended with these validation scores; there are none without a val split."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs in order to go on exactly: plain values."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
-
-
-class FactorSchedule:
-    """A pure function of the position; its state is the position."""
-
-    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], total: int, every: Every) -> None:
-        self.every: Every = every
+    def __init__(self, optimizer: Optimizer, factor: Callable[..., float], total: int, arguments: Any) -> None:
         self._optimizer = optimizer
         self._factor = factor
-        self._last = total - 1
+        self._total = total
+        self._arguments = arguments
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         self._move(0)
 
     def _move(self, position: int) -> None:
         self._position = position
-        factor = self._factor(min(position, self._last))
+        factor = self._factor(min(position, self._total - 1), self._total, **self._arguments)
         for group in self._optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
-    def after_step(self) -> None:
-        """Move on when steps count."""
-        if self.every == "step":
-            self._move(self._position + 1)
-
-    def after_epoch(self, scores: Mapping[str, float]) -> None:
-        """Move on when epochs count."""
-        if self.every == "epoch":
-            self._move(self._position + 1)
+    def step(self) -> None:
+        self._move(self._position + 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position."""
         return {"position": self._position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the position."""
         self._move(state["position"])
 
 
-class TorchSchedule:
-    """A scheduler of torch. Its state is torch's, and the rates."""
+class Schedule:
+    """Sets the learning rates of an optimizer after every step or epoch.
 
-    def __init__(self, optimizer: Optimizer, scheduler: Any, every: Every, monitor: str | None) -> None:
-        self.every: Every = every
-        self._optimizer = optimizer
+    It is made before the optimizer's state is loaded, and sets the rates of the first step.
+    """
+
+    def __init__(self, scheduler: Any, every: Every, monitor: str | None = None) -> None:
+        """Step `scheduler` after each step or epoch, or with the score `monitor` of each epoch."""
+        self.every = every
         self._scheduler = scheduler
         self._monitor = monitor
 
     def after_step(self) -> None:
-        """Move on when steps count."""
+        """Call this after every optimizer step."""
         if self.every == "step":
             self._scheduler.step()
 
     def after_epoch(self, scores: Mapping[str, float]) -> None:
-        """Move on when epochs count; InputError when the score that is watched is absent."""
+        """Call this after every epoch with its validation scores; InputError when the monitored one is absent."""
         if self._monitor is not None:
             self._scheduler.step(monitored(scores, self._monitor, "scheduler 'ReduceLROnPlateau'"))
         elif self.every == "epoch":
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the scheduler's state and the rates."""
-        rates = [float(group["lr"]) for group in self._optimizer.param_groups]
-        return {"scheduler": self._scheduler.state_dict(), "rates": rates}
+        """Return the scheduler's state; the rates are part of the optimizer's."""
+        return {"scheduler": self._scheduler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take both back."""
-        self._scheduler.load_state_dict(state["scheduler"])
-        for group, rate in zip(self._optimizer.param_groups, state["rates"], strict=True):
-            group["lr"] = rate
+        """Continue from a state; that of an own schedule in a checkpoint of format 2 has no entry `scheduler`."""
+        self._scheduler.load_state_dict(state.get("scheduler", state))
 
 
 def make_schedule(
@@ -175,64 +131,56 @@ def make_schedule(
     Raises InputError for an unknown name, an argument that it does not have, does not accept or lacks.
     """
     base = optimizer.base if isinstance(optimizer, SharpnessAware) else optimizer
-    totals: dict[Every, int] = {"epoch": epochs, "step": epochs * steps_per_epoch}
-    found = by_name("scheduler", spec.name, FACTORS | TORCH_SCHEDULERS)
-    if isinstance(found, tuple):
-        function, own = found
-        check_arguments(f"scheduler '{spec.name}'", function, spec.arguments, given=("position", "total"))
-        every = spec.every or own
-        total = totals[every]
-        return FactorSchedule(base, lambda position: function(position, total, **spec.arguments), total, every)
-    every = spec.every or ("step" if found in _EVERY_STEP else "epoch")
-    monitor = None
-    if found is lr_scheduler.ReduceLROnPlateau:
-        if every == "step":
-            raise InputError("scheduler 'ReduceLROnPlateau' watches a score of each epoch: leave 'every' out")
-        monitor = spec.monitor
-        better = "max" if METRICS[monitor][1] else "min"
-        if spec.arguments.get("mode", better) != better:
-            raise InputError(
-                f"scheduler 'ReduceLROnPlateau': the best '{monitor}' is its {better}imum, leave 'mode' out"
-            )
-        spec = spec.model_copy(update={"arguments": {**spec.arguments, "mode": better}})
-    return TorchSchedule(base, _torch_scheduler(found, spec, base, totals[every]), every, monitor)
+    entry = by_name("scheduler", spec.name, SCHEDULERS)
+    every: Every = spec.every or ("step" if entry in _EVERY_STEP else "epoch")
+    total = epochs * steps_per_epoch if every == "step" else epochs
+    if not isinstance(entry, type):
+        check_arguments(f"scheduler '{spec.name}'", entry, spec.arguments, given=("position", "total"))
+        return Schedule(_FactorScheduler(base, entry, total, spec.arguments), every)
+    if entry is not lr_scheduler.ReduceLROnPlateau:
+        return Schedule(_torch_scheduler(entry, spec, base, total), every)
+    if every == "step":
+        raise InputError("scheduler 'ReduceLROnPlateau' monitors a score of each epoch: leave 'every' out")
+    mode = "max" if METRICS[spec.monitor][1] else "min"
+    if spec.arguments.get("mode", mode) != mode:
+        raise InputError(
+            f"scheduler 'ReduceLROnPlateau': the best '{spec.monitor}' is its {mode}imum, leave 'mode' out"
+        )
+    spec = spec.model_copy(update={"arguments": {**spec.arguments, "mode": mode}})
+    return Schedule(_torch_scheduler(entry, spec, base, total), every, spec.monitor)
 
 
-def _torch_scheduler(kind: Any, spec: ScheduleSpec, optimizer: Optimizer, total: int) -> Any:
-    """Make a scheduler of torch, and those inside of it."""
-    what = f"scheduler '{spec.name}'"
-    arguments = _completed(kind, spec, optimizer, total)
-    check_arguments(what, kind, arguments, given=("optimizer", "last_epoch"))
+def _torch_scheduler(scheduler_class: Any, spec: ScheduleSpec, optimizer: Optimizer, total: int) -> Any:
+    """Make a scheduler of torch; the length of the training and the learning rates are default arguments of some."""
+    subject = f"scheduler '{spec.name}'"
+    arguments = dict(spec.arguments)
+    if scheduler_class is lr_scheduler.OneCycleLR:
+        arguments = {
+            "max_lr": [float(group["lr"]) for group in optimizer.param_groups],
+            "total_steps": total,
+            **arguments,
+        }
+    if scheduler_class is lr_scheduler.CosineAnnealingLR:
+        arguments = {"T_max": total, **arguments}
+    check_arguments(subject, scheduler_class, arguments, given=("optimizer", "last_epoch"))
     if "schedulers" in arguments:
-        arguments["schedulers"] = _members(what, arguments["schedulers"], optimizer, total)
+        arguments["schedulers"] = _inner_schedulers(subject, arguments["schedulers"], optimizer, total)
     for name in ("lr_lambda", "scale_fn"):
         if isinstance(arguments.get(name), str):
-            arguments[name] = by_name(f"{name} of {what}", arguments[name], {})
+            arguments[name] = imported(f"{name} of {subject}", arguments[name])
     try:
-        return kind(optimizer=optimizer, **arguments)
+        return scheduler_class(optimizer=optimizer, **arguments)
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{what} with {spec.arguments}: {error}") from error
+        raise InputError(f"{subject} with {spec.arguments}: {error}") from error
 
 
-def _completed(kind: Any, spec: ScheduleSpec, optimizer: Optimizer, total: int) -> dict[str, Any]:
-    """Fill in the arguments that follow from the length of the training and the learning rates."""
-    if kind is lr_scheduler.OneCycleLR:
-        rates = [float(group["lr"]) for group in optimizer.param_groups]
-        return {"max_lr": rates, "total_steps": total, **spec.arguments}
-    if kind is lr_scheduler.CosineAnnealingLR:
-        return {"T_max": total, **spec.arguments}
-    return dict(spec.arguments)
-
-
-def _members(what: str, entries: Any, optimizer: Optimizer, total: int) -> list[Any]:
-    """Make the schedulers that another one is made of."""
+def _inner_schedulers(subject: str, entries: Any, optimizer: Optimizer, total: int) -> list[Any]:
+    """Make the schedulers of which another one, such as SequentialLR, is composed."""
     if not isinstance(entries, list):
-        raise InputError(f"{what}: 'schedulers' is a list of mappings with 'name' and 'arguments', got {entries!r}")
-    made = []
-    for entry in entries:
-        spec = parse_options(ScheduleSpec, entry, f"a scheduler inside of {what}")
-        kind = by_name("scheduler", spec.name, TORCH_SCHEDULERS)
-        if kind is lr_scheduler.ReduceLROnPlateau:
-            raise InputError(f"{what} cannot hold '{spec.name}': it would be told no score")
-        made.append(_torch_scheduler(kind, spec, optimizer, total))
-    return made
+        raise InputError(f"{subject}: 'schedulers' is a list of mappings with 'name' and 'arguments', got {entries!r}")
+    specs = [parse_options(ScheduleSpec, entry, f"a scheduler inside of {subject}") for entry in entries]
+    classes = [by_name("scheduler", spec.name, SCHEDULERS) for spec in specs]
+    for spec, entry in zip(specs, classes, strict=True):
+        if not isinstance(entry, type) or entry is lr_scheduler.ReduceLROnPlateau:
+            raise InputError(f"{subject} cannot contain '{spec.name}'; take other classes of torch.optim.lr_scheduler")
+    return [_torch_scheduler(entry, spec, optimizer, total) for entry, spec in zip(classes, specs, strict=True)]

@@ -6,11 +6,11 @@ from PIL import ImageDraw
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.classification import label_scores
-from components.train_classifier.figures import SHOWN, class_table, prediction_grid, spread
+from components.train_classifier.record import EXAMPLES, class_table, example_indices, prediction_grid
 
 
 def test_the_table_has_every_class_and_marks_absent_ones() -> None:
-    """mask 40: a class that is only ever guessed has no accuracy either."""
+    """A class that is only ever guessed has no accuracy either."""
     truth, guess = np.array([0, 0, 0, 2]), np.array([0, 0, 1, 2])
     lines = class_table(["worn", "incorrect", "absent", "none"], label_scores(truth, guess, 4).classes).splitlines()
     assert [line.split() for line in lines] == [
@@ -25,14 +25,14 @@ def test_the_table_has_every_class_and_marks_absent_ones() -> None:
 @pytest.mark.parametrize("name", ["mask", "gender_age", "mask_gender_age", "all", "emotion", "mask:worn,absent"])
 @pytest.mark.parametrize("count", [0, 1, 5, 16, 30])
 def test_a_grid_of_any_space_and_number(name: str, count: int) -> None:
-    """mask 41: one size for a label space, something in the cells that are taken, nothing in the others."""
+    """One size for a label space, something in the cells that are taken, nothing in the others."""
     labels = label_space(name).class_labels
     rng = np.random.default_rng(0)
     pictures = [(rng.integers(0, 200, (48, 36, 3), dtype=np.uint8), at % len(labels), 0) for at in range(count)]
     grid = prediction_grid(pictures, labels)
     assert grid.dtype == np.uint8 and grid.shape == prediction_grid([], labels).shape
     cells = [cell for row in np.split(grid, 4, axis=0) for cell in np.split(row, 4, axis=1)]
-    assert [bool((cell != 255).any()) for cell in cells] == [at < count for at in range(SHOWN)]
+    assert [bool((cell != 255).any()) for cell in cells] == [at < count for at in range(EXAMPLES)]
 
 
 def test_right_is_green_and_wrong_is_red() -> None:
@@ -49,7 +49,7 @@ def test_right_is_green_and_wrong_is_red() -> None:
 def test_captions_tell_the_truth_above_and_the_guess_below(
     name: str, captions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """mask 41: three pictures of one row, each with its two captions under it."""
+    """Three pictures of one row, each with its two captions under it."""
     drawn: list[tuple[float, float, str]] = []
 
     def write(self: ImageDraw.ImageDraw, at: tuple[float, float], text: str, **options: Any) -> None:
@@ -68,7 +68,7 @@ def test_captions_tell_the_truth_above_and_the_guess_below(
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, 0), (1, 1), (7, 7), (16, 16), (1000, 16)])
-def test_the_faces_that_are_shown_are_spread_over_the_set(count: int, expected: int) -> None:
-    chosen = spread(count)
+def test_example_indices_are_evenly_distributed(count: int, expected: int) -> None:
+    chosen = example_indices(count)
     assert len(chosen) == expected and all(0 <= at < count for at in chosen)
     assert not chosen or (chosen[0], chosen[-1]) == (0, count - 1)

@@ -17,12 +17,12 @@ from train_samples import PLAIN, Run, config, history, labels_of, learner_of, sa
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
+from components.shared.training.processes import Processes
 from components.train_classifier.augmentations.build import Augmentation
 from components.train_classifier.config.training import TrainConfig
+from components.train_classifier.data.faces import read_data
 from components.train_classifier.data.loader import FaceDataset, FixedOrder, make_loader
-from components.train_classifier.data.read import read_data
 from components.train_classifier.loop import validate
-from components.train_classifier.processes import Processes
 from components.train_classifier.train import train
 from serving.runtime.errors import InputError
 
@@ -34,13 +34,13 @@ def scalars(folder: Path, name: str) -> dict[int, float]:
 
 
 RECIPES: dict[str, tuple[dict[str, Any], int]] = {
-    "mask 4: 18 outputs": ({"label_space": "mask_gender_age"}, 18),
-    "mask 5: gender with one logit and BCE": (
+    "18 outputs": ({"label_space": "mask_gender_age"}, 18),
+    "gender with one logit and BCE": (
         {"label_space": "gender", "network": {"head": {"one_logit": True}}, "objective": {"loss": "bce"}},
         2,
     ),
-    "mask 6: age": ({"label_space": "age"}, 3),
-    "mask 7, 67: three heads, focal, own loss for one": (
+    "age": ({"label_space": "age"}, 3),
+    "three heads, focal, own loss for one": (
         {
             "label_space": "all",
             "objective": {"loss": "focal", "heads": {"gender": {"name": "bce", "weight": 0.5}}},
@@ -48,16 +48,16 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         },
         8,
     ),
-    "mask 12: centralized Adam": ({"optimizer": "Adam_GC", "weight_decay": 5e-4}, 3),
-    "mask 34: multi-sample dropout": (
+    "centralized Adam": ({"optimizer": "Adam_GC", "weight_decay": 5e-4}, 3),
+    "multi-sample dropout": (
         {"network": {"head": {"kind": "multi_sample_dropout", "dropout": 0.5, "samples": 3}}},
         3,
     ),
-    "mask 56: gender smoothed and uncertain persons": (
+    "gender smoothed and uncertain persons": (
         {"label_space": "mask_gender_age", "soft_targets": {"certainty": {"gender": 0.95}}},
         18,
     ),
-    "mask 58, 60: ArcFace, focal, SGD with momentum": (
+    "ArcFace, focal, SGD with momentum": (
         {
             "network": {"head": {"kind": "arcface"}},
             "objective": {"loss": {"name": "focal", "arguments": {"gamma": 2}}},
@@ -65,9 +65,9 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         },
         3,
     ),
-    "mask 61: plateau": ({"scheduler": {"name": "ReduceLROnPlateau", "monitor": "f1"}}, 3),
-    "mask 65: half-face band": ({"mixing": {"name": "band", "probability": 1.0}}, 3),
-    "mask 66: class weights, sampler by another space": (
+    "plateau": ({"scheduler": {"name": "ReduceLROnPlateau", "monitor": "f1"}}, 3),
+    "half-face band": ({"mixing": {"name": "band", "probability": 1.0}}, 3),
+    "class weights, sampler by another space": (
         {
             "objective": {"loss": {"name": "cross_entropy", "class_weights": "inverse"}},
             "sampling": {"name": "inverse_frequency", "by": "age"},
@@ -82,7 +82,7 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         {"amp": "fp16", "optimizer": {"sam": {"rho": 0.05}}, "accumulate": 3, "clip_norm": 0.5},
         3,
     ),
-    "mask 11: an augmentation by name": ({"augmentation": "Augmentation_384"}, 3),
+    "an augmentation by name": ({"augmentation": "Augmentation_384"}, 3),
     "an augmentation of one's own steps": (
         {"augmentation": {"name": "none", "steps": [{"name": "HorizontalFlip"}, {"name": "CLAHE"}]}},
         3,
@@ -111,7 +111,7 @@ def test_recipes_train_and_are_recorded(run: Run, name: str) -> None:
 
 
 def test_frozen_weights_stay_bit_by_bit_and_the_head_learns(dataset: Path, run: Run) -> None:
-    """mask 35; batch-norm statistics are weights too."""
+    """Batch-norm statistics are weights too."""
     entries = {"model": "ResNet18Freeze", "network": {"pretrained": "none"}, "epochs": 1, "ema_decay": 0.0}
     before = learner_of(dataset, **entries).network.state_dict()
     after = load_checkpoint(run(**entries) / "last.pt").model_state
@@ -148,7 +148,7 @@ def judged(dataset: Path, file: Path) -> tuple[dict[str, float], NDArray[np.int6
 
 @pytest.mark.parametrize("criterion", ["f1", "acc", "loss"])
 def test_best_checkpoints_are_of_exactly_the_best_epochs(dataset: Path, run: Run, criterion: str) -> None:
-    """mask 14, 42, 63: the three criteria choose three epochs here."""
+    """The three criteria choose three epochs here."""
     folder = run(
         criterion=criterion, label_space="gender_age", epochs=6, learning_rate=0.05, scheduler="constant", seed=4,
         ema_decay=0.5, augmentation="none",
@@ -181,7 +181,7 @@ def test_best_checkpoints_are_of_exactly_the_best_epochs(dataset: Path, run: Run
 def test_scores_are_over_the_whole_set_with_its_last_partial_batch(
     dataset: Path, run: Run, entries: dict[str, Any]
 ) -> None:
-    """mask 7, 10, 39, 40, 67: 9 faces in batches of 4; as scikit-learn counts them."""
+    """9 faces in batches of 4; as scikit-learn counts them."""
     folder = run(batch_size=4, epochs=3, learning_rate=0.01, augmentation="none", **entries)
     for name in ("last", "best"):
         scores, truth, guess = judged(dataset, folder / f"{name}.pt")
@@ -196,7 +196,6 @@ def test_scores_are_over_the_whole_set_with_its_last_partial_batch(
 
 @pytest.mark.parametrize("objective", [{}, {"loss": "focal"}])
 def test_the_mean_loss_does_not_depend_on_how_faces_are_batched(run: Run, objective: dict[str, Any]) -> None:
-    """mask 76, 50."""
     still = {"model": PLAIN, "learning_rate": 1e-30, "optimizer": "SGD", "epochs": 1, "objective": objective}
     losses = [
         history(run(f"{size} {parts}", batch_size=size, accumulate=parts, **still))[0]["train_loss"]
@@ -206,7 +205,7 @@ def test_the_mean_loss_does_not_depend_on_how_faces_are_batched(run: Run, object
 
 
 def test_early_stopping_stops(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """mask 38: nothing is better by 9, so the first epoch is the best and three more are tried."""
+    """Nothing is better by 9, so the first epoch is the best and three more are tried."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     folder = run(epochs=20, early_stopping={"patience": 3, "monitor": "loss", "delta": 9.0})
@@ -216,7 +215,6 @@ def test_early_stopping_stops(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_rate_of_a_schedule_reaches_the_steps(run: Run) -> None:
-    """mask 13, 17."""
     schedule = {"name": "warmup_cosine", "arguments": {"warmup_ratio": 0.5, "min_ratio": 0.1}}
     rates = scalars(run(epochs=4, learning_rate=0.01, scheduler=schedule), "Train/learning_rate")
     # 3 steps an epoch, two epochs of warm-up from a tenth; reports after steps 2, 3, 4, 6, 8, 9, 10, 12.
@@ -225,7 +223,7 @@ def test_the_rate_of_a_schedule_reaches_the_steps(run: Run) -> None:
 
 
 def test_pseudo_labels_are_off_by_default_and_recorded(run: Run, dataset: Path) -> None:
-    """mask 69: the one unlabeled face is in every batch, and changes what is learned."""
+    """The one unlabeled face is in every batch, and changes what is learned."""
     entries = {"enabled": True, "share": 0.2, "every": 1, "start": 0, "end": 0}
     plain, pseudo = (
         load_checkpoint(run(n, **e) / "last.pt") for n, e in [("a", {}), ("b", {"pseudo_labels": entries})]
@@ -253,8 +251,7 @@ def test_a_device_that_is_not_there_is_named(run: Run) -> None:
         run(device="cuda:1")
 
 
-def test_a_computed_normalization_is_that_of_the_training_faces_and_is_kept(run: Run, dataset: Path) -> None:
-    """mask 10."""
+def test_a_computed_normalization_is_of_training_faces_and_is_kept(run: Run, dataset: Path) -> None:
     folder = run(normalization="computed", epochs=1)
     saved = load_checkpoint(folder / "best.pt")
     data = read_data(config(), dataset / "annotations.json")
@@ -286,7 +283,6 @@ def test_every_face_is_read_and_cut_once_an_epoch(dataset: Path, run: Run, monke
 
 
 def test_the_pictures_of_a_validation_are_those_of_their_faces(dataset: Path) -> None:
-    """mask 41."""
     settings = config(model=PLAIN)
     learner = learner_of(dataset, model=PLAIN)
     data = read_data(settings, dataset / "annotations.json")
@@ -303,7 +299,6 @@ def test_the_pictures_of_a_validation_are_those_of_their_faces(dataset: Path) ->
 
 
 def test_height_comes_before_width(run: Run) -> None:
-    """mask 49."""
     saved = load_checkpoint(run(image_height=40, image_width=24, epochs=1) / "best.pt")
     assert (saved.input.height, saved.input.width) == (40, 24)
 

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from components.train_classifier.learner import MovingAverage
 from components.train_classifier.objective.losses import correct
-from components.train_classifier.optimization.ema import MovingAverage
-from components.train_classifier.optimization.schedules import FACTORS
+from components.train_classifier.optimization import schedules
 from components.train_classifier.record import best_row, rank
 
 
-@pytest.mark.parametrize("name", ["cosine", "one_cycle"])
+@pytest.mark.parametrize("name", ["cosine_with_warmup", "cosine_cycle"])
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.3, 1.0])
 @pytest.mark.parametrize("total", [1, 2, 50])
 def test_schedules_rise_to_the_peak_and_fall(name: str, warmup: float, total: int) -> None:
-    factors = [FACTORS[name][0](step, total, warmup=warmup) for step in range(total)]
+    factors = [getattr(schedules, name)(step, total, warmup=warmup) for step in range(total)]
     assert all(0 < factor <= 1.0 for factor in factors)
     top = factors.index(max(factors))
     assert abs(top + 0.5 - warmup * total) <= 1
@@ -24,11 +24,9 @@ def test_schedules_rise_to_the_peak_and_fall(name: str, warmup: float, total: in
     assert factors[top:] == sorted(factors[top:], reverse=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "start", "end"), [("one_cycle", 1 / 25, 1e-4), ("cosine", 0.0, 0.01)], ids=["one_cycle", "cosine"]
-)
+@pytest.mark.parametrize(("name", "start", "end"), [("cosine_cycle", 1 / 25, 1e-4), ("cosine_with_warmup", 0.0, 0.01)])
 def test_schedules_end_points(name: str, start: float, end: float) -> None:
-    factor, total = FACTORS[name][0], 10**6
+    factor, total = getattr(schedules, name), 10**6
     assert factor(0, total, warmup=0.3) == pytest.approx(start, abs=1e-5)
     assert factor(3 * 10**5, total, warmup=0.3) == pytest.approx(1)
     assert factor(total - 1, total, warmup=0.3) == pytest.approx(end, abs=1e-5)
@@ -55,10 +53,10 @@ def test_moving_average_follows_its_formula() -> None:
             expected[name] = (
                 decay * expected[name] + (1 - decay) * value if value.is_floating_point() else value.clone()
             )
-    for name, value in average.model.state_dict().items():
+    for name, value in average.network.state_dict().items():
         torch.testing.assert_close(value, expected[name])
-    assert not average.model.training
-    assert int(average.model.state_dict()["1.num_batches_tracked"]) == 5
+    assert not average.network.training
+    assert int(average.network.state_dict()["1.num_batches_tracked"]) == 5
 
 
 def test_best_epoch_by_each_criterion() -> None:

@@ -13,8 +13,9 @@ from train_samples import write_dataset
 from components.shared.dataset.annotations import read_annotations, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import load_checkpoint
+from components.shared.training.processes import Processes
 from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
-from components.train_classifier.data.read import read_data
+from components.train_classifier.data.faces import read_data
 from components.train_classifier.learner import new_learner
 from components.train_classifier.train import train
 from pipelines.command.config import resolve
@@ -102,7 +103,8 @@ def facts(config: TrainConfig, dataset: Path) -> dict[str, Any]:
     """What a training does, as far as possible from the objects that do it."""
     data = read_data(config, dataset / "annotations.json")
     counts = [target.sum(axis=0) for target in data.train.targets]
-    learner = new_learner(config, data.heads, IMAGENET, counts, 2, device=torch.device("cpu"), load_pretrained=False)
+    cpu, alone = torch.device("cpu"), Processes()
+    learner = new_learner(config, data.heads, IMAGENET, counts, 2, device=cpu, processes=alone, load_pretrained=False)
     optimizer = getattr(learner.optimizer, "base", learner.optimizer)
     loss, spec = config.objective.loss, config.spec
     found: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A training that is killed ends in the same bits as one that is not (mask 48, emotion 50)."""
+"""A training that is killed ends in the same bits as one that is not."""
 
 import json
 import shutil
@@ -15,9 +15,10 @@ from train_samples import config, same_weights
 
 from components.shared.dataset.annotations import digest as file_digest
 from components.shared.models.checkpoint import load_checkpoint
+from components.shared.training.resumable_folder import resumable_folder
 from components.train_classifier import record
+from components.train_classifier.record import EPOCH_FILES
 from components.train_classifier.train import train
-from components.train_classifier.unfinished import unfinished
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import Location, make_bucket
 
@@ -172,7 +173,7 @@ def test_two_processes_cannot_train_the_same_at_once(dataset: Path, tmp_path: Pa
     content = config()
     digest = content.digest(file_digest(dataset / "annotations.json"))
     with (
-        unfinished(tmp_path / "out", digest, ""),
+        resumable_folder(tmp_path / "out", digest, "", EPOCH_FILES),
         pytest.raises(InputError, match="another process is training this"),
     ):
         again(dataset, tmp_path / "out", {})

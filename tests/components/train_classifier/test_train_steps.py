@@ -11,12 +11,11 @@ from torch.nn.functional import one_hot
 from train_samples import PLAIN, Run, config, history, labels_of, learner_of
 
 from components.shared.models.checkpoint import load_checkpoint
+from components.train_classifier.data.faces import read_data
 from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
-from components.train_classifier.data.read import read_data
 from components.train_classifier.learner import Learner
 from components.train_classifier.loop import Part, take_step
-from components.train_classifier.objective.mixing import mix, mixing_rng
-from components.train_classifier.processes import Processes
+from components.train_classifier.objective.targets import mix, mixing_rng
 from serving.runtime.errors import InputError
 
 
@@ -68,7 +67,7 @@ LOSSES: dict[str, tuple[dict[str, Any], dict[str, Loss]]] = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_loss_of_an_epoch_is_the_configured_one(dataset: Path, run: Run, name: str) -> None:
-    """mask 7, 37, 56, 58, 60, 65, 66, 67: one step that moves nothing, against the formulas above."""
+    """One step that moves nothing, against the formulas above."""
     entries, losses = LOSSES[name]
     entries = {
         "model": PLAIN, "augmentation": "none", "batch_size": 32, "epochs": 1,
@@ -111,14 +110,14 @@ def test_clipping_bounds_a_step(dataset: Path, sam: dict[str, float] | None) -> 
         settings = config(**entries, clip_norm=clip, scheduler="constant")
         learner = learner_of(dataset, **entries, clip_norm=clip, scheduler="constant")
         before = [parameter.detach().clone() for parameter in learner.network.parameters()]
-        take_step(learner, batch_of(learner), settings, Processes())
+        take_step(learner, batch_of(learner), settings)
         squares = [((p.detach() - b) ** 2).sum() for p, b in zip(learner.network.parameters(), before, strict=True)]
         moves.append(float(torch.stack(squares).sum().sqrt()))
     assert moves[0] > 0.02 and moves[1] == pytest.approx(0.01, rel=1e-3)
 
 
 def test_a_step_with_sam_takes_the_gradient_at_the_worst_point_near(dataset: Path) -> None:
-    """emotion 45: against the two passes written out."""
+    """Against the two passes written out."""
     entries = {"model": PLAIN, "optimizer": {"name": "SGD", "sam": {"rho": 0.5}}, "weight_decay": 0}
     entries |= {"learning_rate": 0.1, "scheduler": "constant", "objective": {}}
     learner = learner_of(dataset, **entries)
@@ -136,7 +135,7 @@ def test_a_step_with_sam_takes_the_gradient_at_the_worst_point_near(dataset: Pat
         for parameter, gradient in zip(parameters, first, strict=True):
             parameter += 0.5 * gradient / norm
     second = gradients()
-    take_step(learner, batch, config(**entries), Processes())
+    take_step(learner, batch, config(**entries))
     for found, begun, near, far in zip(learner.network.parameters(), start, first, second, strict=True):
         torch.testing.assert_close(found.detach(), begun - 0.1 * far, rtol=1e-4, atol=1e-6)
         assert not torch.allclose(0.1 * near, 0.1 * far, rtol=1e-2, atol=1e-5)
@@ -148,11 +147,11 @@ def test_an_overflow_under_float16_leaves_the_step_out_and_scales_less(dataset: 
     learner = learner_of(dataset, **entries)
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**40})
     before = [parameter.detach().clone() for parameter in learner.network.parameters()]
-    take_step(learner, batch_of(learner), config(**entries), Processes())
+    take_step(learner, batch_of(learner), config(**entries))
     assert all(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))
     assert learner.scaler.get_scale() == 2.0**39
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 1.0})
-    take_step(learner, batch_of(learner), config(**entries), Processes())
+    take_step(learner, batch_of(learner), config(**entries))
     assert not any(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))
 
 
@@ -165,9 +164,9 @@ def test_what_is_not_finite_names_its_pictures_on_every_path(run: Run, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(dataset: Path) -> None:
+def test_a_gradient_that_is_not_finite_leaves_the_weights_unchanged(dataset: Path) -> None:
     learner = learner_of(dataset, model=PLAIN)
     before = [parameter.detach().clone() for parameter in learner.network.parameters()]
     with pytest.raises(FloatingPointError, match="the gradient is"):
-        take_step(learner, batch_of(learner, weight=math.inf), config(model=PLAIN), Processes())
+        take_step(learner, batch_of(learner, weight=math.inf), config(model=PLAIN))
     assert all(torch.equal(p, b) for p, b in zip(learner.network.parameters(), before, strict=True))

@@ -1,4 +1,4 @@
-"""What a training tells MLflow and TensorBoard, and that it needs neither (mask 16, 17, 41, 42; emotion 48)."""
+"""What a training tells MLflow and TensorBoard, and that it needs neither."""
 
 import json
 import logging
@@ -98,15 +98,15 @@ def test_a_given_run_is_used_and_left_open(
         go(dataset, tmp_path / "other")
 
 
-def test_a_training_that_goes_on_keeps_its_run(
+def test_a_continued_training_keeps_its_run(
     tracking: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = record.Recorder.epoch
     for number in (1, 2):
 
-        def epoch(self: record.Recorder, history: Any, *rest: Any, last: int = number) -> None:
-            original(self, history, *rest)
-            if len(history) == last:
+        def epoch(self: record.Recorder, validation: Any, last: int = number) -> None:
+            original(self, validation)
+            if len(self.training.history) == last:
                 raise RuntimeError(self.run.run_id)
 
         monkeypatch.setattr(record.Recorder, "epoch", epoch)

@@ -27,10 +27,11 @@ from components.shared.dataset.annotations import Annotations, Face, Image, writ
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.models import checkpoint
 from components.shared.models.checkpoint import Checkpoint
-from components.train_classifier import loop, record, train, unfinished
+from components.shared.training.processes import Processes
+from components.shared.training.resumable_folder import ResumableFolder
+from components.train_classifier import loop, record, train
 from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
-from components.train_classifier.data.read import read_data
-from components.train_classifier.data.samples import Sample
+from components.train_classifier.data.faces import Sample, read_data
 from components.train_classifier.learner import Learner, new_learner
 
 MASKS = ("worn", "incorrect", "absent")
@@ -112,7 +113,7 @@ def learner_of(dataset: Path, **entries: Any) -> Learner:
     settings = config(**entries)
     data = read_data(settings, dataset / "annotations.json")
     counts = [target.sum(axis=0) for target in data.train.targets]
-    return new_learner(settings, data.heads, IMAGENET, counts, 3, device=torch.device("cpu"))
+    return new_learner(settings, data.heads, IMAGENET, counts, 3, device=torch.device("cpu"), processes=Processes())
 
 
 def labels_of(faces: list[Sample]) -> dict[str, NDArray[np.int64]]:
@@ -158,7 +159,7 @@ PLACES: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "file": (checkpoint.torch, "save", _half_a_file),
     "epoch": (record, "save_checkpoint", lambda *_: _die()),
     "name": (record, "link", lambda *_: _die()),
-    "keep": (unfinished.Unfinished, "keep", lambda *_: _die()),
+    "keep": (ResumableFolder, "keep", lambda *_: _die()),
     "end": (train, "best_row", lambda *_: _die()),
 }
 """Name -> what is replaced by a function that dies."""

@@ -75,8 +75,8 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         ("format: profil", "FILE: format = 'profil': unknown format, did you mean 'profile'?; known: aihub, class_fol"),
         ("checkpoint: bst", "FILE: checkpoint = 'bst': unknown name, did you mean 'best'?; known: "),
         (
-            "training: {scheduler: cosin}",
-            "FILE: training.scheduler.name = 'cosin': unknown scheduler 'cosin', did you mean 'cosine'?; known: Ch",
+            "training: {scheduler: cosine_cycl}",
+            "FILE: training.scheduler.name = 'cosine_cycl': unknown scheduler 'cosine_cycl', did you mean 'cosine_cyc",
         ),
         (
             "training: {criterion: auc}",

@@ -1,7 +1,7 @@
 """Two steps of every pair of choices: losses, tasks, optimizers, mixings, class weights and heads.
 
 The rows are the orthogonal array of strength 2 over the integers modulo 5: every two columns hold every pair of their
-levels once (mask 3, 4, 5, 6, 7, 27, 34, 37, 58, 60, 65, 66, 67).
+levels once.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from components.train_classifier.config.objective import (
 from components.train_classifier.config.training import IMAGENET
 from components.train_classifier.data.soft_targets import SoftTargets
 from components.train_classifier.objective.losses import Objective
-from components.train_classifier.objective.mixing import mix, mixing_rng
+from components.train_classifier.objective.targets import mix, mixing_rng
 from components.train_classifier.optimization.optimizers import make_optimizer
 from components.train_classifier.optimization.sam import SharpnessAware
 from serving.runtime.card import Head

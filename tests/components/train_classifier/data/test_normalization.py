@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from components.shared.dataset.annotations import Annotations, Face, Image
+from components.train_classifier.data.faces import Sample
 from components.train_classifier.data.normalization import compute_normalization, statistics
-from components.train_classifier.data.samples import Sample
 from serving.runtime.errors import ImageError, InputError
 
 

@@ -1,11 +1,11 @@
-"""What a configuration makes of the labels of the tiny faces, where everything meets (mask 56, 66)."""
+"""What a configuration makes of the labels of the tiny faces, where everything meets."""
 
 from pathlib import Path
 
 import numpy as np
 from train_samples import config
 
-from components.train_classifier.data.read import read_data
+from components.train_classifier.data.faces import read_data
 
 
 def test_certainty_and_uncertain_persons_are_for_training_alone(dataset: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The order of an epoch (mask 66): shares, seeds, equal batches for many processes."""
+"""The order of an epoch: shares, seeds, equal batches for many processes."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from components.shared.dataset.label_spaces import label_space
 from components.train_classifier.config.objective import SamplingSpec
-from components.train_classifier.data.sampling import class_indices, epoch_batches, epoch_order, in_turn
+from components.train_classifier.data.faces import class_indices
+from components.train_classifier.data.loader import draw_evenly, epoch_batches, epoch_order
 from serving.runtime.errors import InputError
 
 SHUFFLE, INVERSE, BALANCED = (
@@ -87,11 +88,11 @@ def test_more_processes_than_faces_are_refused() -> None:
         epoch_batches(np.arange(8), 2, world_size=3)
 
 
-def test_in_turn() -> None:
+def test_draw_evenly() -> None:
     rng = np.random.default_rng(0)
-    found = in_turn(np.array([3, 5, 8]), 8, rng)
+    found = draw_evenly(np.array([3, 5, 8]), 8, rng)
     assert sorted(found[:3]) == sorted(found[3:6]) == [3, 5, 8] and len(set(found[6:])) == 2
-    assert in_turn(np.array([3]), 0, rng).tolist() == []
+    assert draw_evenly(np.array([3]), 0, rng).tolist() == []
 
 
 def test_classes_of_another_label_space() -> None:

@@ -1,4 +1,4 @@
-"""Soft targets (mask 3, 56): certainty, persons nobody can tell, annotated shares."""
+"""Soft targets: certainty, persons nobody can tell, annotated shares."""
 
 import itertools
 from pathlib import Path

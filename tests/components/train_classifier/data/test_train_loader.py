@@ -14,8 +14,8 @@ from PIL import Image
 from components.shared.dataset.archive import ArchiveWriter
 from components.train_classifier.config.objective import SamplingSpec
 from components.train_classifier.config.training import TrainConfig, resolve_config
+from components.train_classifier.data.faces import Sample
 from components.train_classifier.data.loader import Batch, FaceDataset, FixedOrder, TrainOrder, make_loader
-from components.train_classifier.data.samples import Sample
 from serving.runtime.card import ClassificationCard, Head
 from serving.runtime.errors import InputError
 from serving.runtime.image.preprocess import decode_crop_resize
@@ -75,7 +75,7 @@ def test_an_epoch_has_every_sample_once_in_batches_of_nearly_equal_size(faces: t
 
 
 def test_the_order_draws_by_the_configured_sampling() -> None:
-    """mask 66: six faces, two and one of three classes, and every class has three draws an epoch."""
+    """Six faces, two and one of three classes, and every class has three draws an epoch."""
     config = CONFIG.model_copy(update={"sampling": SamplingSpec(name="class_balanced")})
     classes = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2])
     batches = list(TrainOrder(config, classes, 0))
@@ -85,7 +85,7 @@ def test_the_order_draws_by_the_configured_sampling() -> None:
 
 
 def test_neither_batches_nor_pictures_are_kept(faces: tuple[Path, list[Sample]]) -> None:
-    """mask 50: memory does not grow with the number of faces."""
+    """Memory does not grow with the number of faces."""
     pictures: list[weakref.ref[NDArray[np.uint8]]] = []
 
     class Watched(FaceDataset):

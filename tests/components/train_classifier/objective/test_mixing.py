@@ -1,4 +1,6 @@
-"""MixUp, CutMix and the half-face band (mask 65): exact pixels, exact targets."""
+"""MixUp, CutMix and the half-face band: exact pixels, exact targets."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -6,8 +8,18 @@ import torch
 from numpy.typing import NDArray
 
 from components.train_classifier.config.objective import MixingSpec
-from components.train_classifier.objective.losses import LOSSES
-from components.train_classifier.objective.mixing import MIXINGS, band, cutmix, mix, mixing_rng, mixup
+from components.train_classifier.objective import losses
+from components.train_classifier.objective.targets import (
+    MIXINGS,
+    Mixed,
+    Pasted,
+    band,
+    cutmix,
+    mix,
+    mix_targets,
+    mixing_rng,
+    mixup,
+)
 
 HEIGHT, WIDTH = 8, 10
 
@@ -19,6 +31,18 @@ def batch(count: int = 6) -> tuple[torch.Tensor, list[torch.Tensor]]:
 
 
 PARTNERS: NDArray[np.int64] = np.array([3, 1, 0, 5, 2, 4])
+
+
+def mixed_by(
+    function: Callable[..., Pasted],
+    images: torch.Tensor,
+    targets: list[torch.Tensor],
+    ratio: float,
+    rng: np.random.Generator,
+) -> Mixed:
+    order = torch.from_numpy(PARTNERS)
+    pixels, share = function(images, images[order], ratio, rng)
+    return Mixed(pixels, mix_targets(targets, order, share), share)
 
 
 def expected_targets(targets: list[torch.Tensor], ratio: float) -> list[NDArray[np.float64]]:
@@ -33,7 +57,7 @@ def check_targets(found: list[torch.Tensor], targets: list[torch.Tensor], ratio:
 
 def test_mixup_blends_pixels_and_targets() -> None:
     images, targets = batch()
-    mixed = mixup(images, targets, 0.3, PARTNERS, np.random.default_rng())
+    mixed = mixed_by(mixup, images, targets, 0.3, np.random.default_rng())
     own = images.numpy().astype(np.float32)
     np.testing.assert_allclose(mixed.images.numpy(), 0.7 * own + 0.3 * own[PARTNERS], rtol=1e-6)
     assert mixed.images.dtype == torch.float32 and mixed.ratio == 0.3
@@ -47,7 +71,7 @@ def test_the_band_is_at_one_side_over_the_whole_height(ratio: float) -> None:
     sides = set()
     for seed in range(12):
         left = np.random.default_rng(seed).random() < 0.5
-        mixed = band(images, targets, ratio, PARTNERS, np.random.default_rng(seed))
+        mixed = mixed_by(band, images, targets, ratio, np.random.default_rng(seed))
         pasted = slice(0, columns) if left else slice(WIDTH - columns, WIDTH)
         expected = images.numpy().copy()
         expected[:, :, pasted] = images.numpy()[PARTNERS][:, :, pasted]
@@ -67,7 +91,7 @@ def test_cutmix_pastes_a_rectangle_and_counts_its_pixels(ratio: float) -> None:
         half_height, half_width = int(HEIGHT * ratio**0.5) // 2, int(WIDTH * ratio**0.5) // 2
         inside = np.zeros((HEIGHT, WIDTH), dtype=bool)
         inside[max(row - half_height, 0) : row + half_height, max(column - half_width, 0) : column + half_width] = True
-        mixed = cutmix(images, targets, ratio, PARTNERS, np.random.default_rng(seed))
+        mixed = mixed_by(cutmix, images, targets, ratio, np.random.default_rng(seed))
         own = images.numpy()
         np.testing.assert_array_equal(mixed.images.numpy(), np.where(inside[None, :, :, None], own[PARTNERS], own))
         assert mixed.ratio == inside.mean() <= ratio + 1e-9
@@ -111,15 +135,30 @@ def test_the_ratio_follows_its_distribution(spec: MixingSpec, mean: float, low: 
     assert np.mean(ratios) == pytest.approx(mean, abs=0.04)
 
 
+@pytest.mark.parametrize("name", sorted(MIXINGS))
+def test_a_mixed_batch_has_the_partners_of_its_draws(name: str) -> None:
+    images, targets = batch()
+    draws = mixing_rng(3, 1, 2)
+    draws.random()
+    ratio = draws.uniform(0.2, 0.7)
+    order = torch.from_numpy(draws.permutation(len(images)))
+    pixels, share = MIXINGS[name](images, images[order], ratio, draws)
+    spec = MixingSpec(name=name, probability=1.0, ratio=("uniform", 0.2, 0.7))  # type: ignore[arg-type]
+    mixed = mix(images, targets, spec, mixing_rng(3, 1, 2))
+    assert torch.equal(mixed.images, pixels) and mixed.ratio == share > 0
+    for one, own in zip(mixed.targets, targets, strict=True):
+        np.testing.assert_allclose(one, (1 - share) * own + share * own[order])
+
+
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "label_smoothing"])
 def test_the_loss_is_the_mixture_of_own_and_partners_loss(name: str) -> None:
     """(1-r) * loss(own) + r * loss(partner); the two weights sum to 1."""
     images, targets = batch()
-    mixed = band(images, targets, 0.42, PARTNERS, np.random.default_rng(1))
+    mixed = mixed_by(band, images, targets, 0.42, np.random.default_rng(1))
+    loss = getattr(losses, name)
     logits = torch.from_numpy(np.random.default_rng(2).normal(size=(6, 3)))
-    own, partner = (LOSSES[name](logits, wanted) for wanted in (targets[0], targets[0][torch.from_numpy(PARTNERS)]))
-    found = LOSSES[name](logits, mixed.targets[0])
-    torch.testing.assert_close(found, (1 - mixed.ratio) * own + mixed.ratio * partner)
+    own, partner = (loss(logits, target) for target in (targets[0], targets[0][torch.from_numpy(PARTNERS)]))
+    torch.testing.assert_close(loss(logits, mixed.targets[0]), (1 - mixed.ratio) * own + mixed.ratio * partner)
 
 
 def test_none_returns_the_batch_itself() -> None:

@@ -1,4 +1,4 @@
-"""Pseudo-labeling (mask 69): the ramp, the share of a batch, labels in evaluation mode."""
+"""Pseudo-labels: the ramp, the share of a batch, labels in evaluation mode."""
 
 import copy
 
@@ -9,12 +9,8 @@ from torch import nn
 
 from components.shared.options import parse_options
 from components.train_classifier.config.objective import PseudoLabelSpec
-from components.train_classifier.objective.pseudo_labels import (
-    pseudo_targets,
-    pseudo_weight,
-    unlabeled_order,
-    unlabeled_share,
-)
+from components.train_classifier.data.loader import unlabeled_order, unlabeled_share
+from components.train_classifier.objective.targets import pseudo_targets, pseudo_weight
 from serving.runtime.errors import InputError
 
 ON = PseudoLabelSpec(enabled=True)
@@ -42,7 +38,7 @@ def test_off_by_default() -> None:
     ],
 )
 def test_the_ramp(batch: int, weight: float) -> None:
-    """The counter grows by 1 every 50 batches; 0 until 50, then in a straight line to .8 at 100."""
+    """The counter grows by 1 every 50 batches; 0 until 50, then linearly to .8 at 100."""
     assert pseudo_weight(ON, batch) == pytest.approx(weight)
 
 
@@ -68,7 +64,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     assert not np.array_equal(first, unlabeled_order(10, 25, seed=1, epoch=3))
 
 
-def test_labels_come_from_evaluation_mode_and_move_nothing() -> None:
+def test_pseudo_labels_use_evaluation_mode_and_change_no_state() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 5))
     network.train()
@@ -79,7 +75,7 @@ def test_labels_come_from_evaluation_mode_and_move_nothing() -> None:
     assert [module.training for module in network] == [True, False, True, True] and network.training
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
-    one_by_one = [pseudo_targets(network, inputs[at : at + 1], (3, 2)) for at in range(16)]
+    one_by_one = [pseudo_targets(network, inputs[row : row + 1], (3, 2)) for row in range(16)]
     for head in range(2):
         assert torch.equal(found[head], torch.cat([part[head] for part in one_by_one])), "no dependence on the batch"
         assert set(found[head].flatten().tolist()) == {0.0, 1.0} and found[head].sum(dim=1).eq(1).all()

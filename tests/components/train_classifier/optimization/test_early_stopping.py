@@ -1,4 +1,4 @@
-"""Early stopping (mask 38): it stops, and says which epoch was the best."""
+"""Early stopping: it stops, and says which epoch was the best."""
 
 import math
 

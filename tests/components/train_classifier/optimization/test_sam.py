@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization against a step written out by hand (emotion 45)."""
+"""Sharpness-aware minimization against a step written out by hand."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Learning-rate schedules by name (mask 13, 61): exact rates, resume, all of torch."""
+"""Learning-rate schedules by name: exact rates, resume, classes of torch."""
 
 import io
 import math
@@ -10,15 +10,10 @@ import torch
 from torch.optim import lr_scheduler
 
 from components.shared.options import parse_options
-from components.train_classifier.config.objective import ScheduleSpec
+from components.train_classifier.config.objective import SCHEDULERS, ScheduleSpec
+from components.train_classifier.optimization import schedules
 from components.train_classifier.optimization.sam import SharpnessAware
-from components.train_classifier.optimization.schedules import (
-    FACTORS,
-    TORCH_SCHEDULERS,
-    Schedule,
-    make_schedule,
-    warmup_cosine,
-)
+from components.train_classifier.optimization.schedules import Schedule, make_schedule, warmup_cosine
 from serving.runtime.errors import InputError
 
 
@@ -77,18 +72,18 @@ def test_warmup_cosine_of_any_length(total: int, ratio: float) -> None:
     assert factors[total] == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("name", ["cosine", "one_cycle"])
-def test_the_schedules_of_steps_are_the_known_functions(name: str) -> None:
+@pytest.mark.parametrize("name", ["cosine_with_warmup", "cosine_cycle"])
+def test_the_schedules_of_steps_are_their_functions(name: str) -> None:
     made = optimizer(0.2, 0.02)
     schedule = make_schedule(spec(name=name, arguments={"warmup": 0.3}), made, epochs=4, steps_per_epoch=5)
     assert schedule.every == "step"
-    factors = [FACTORS[name][0](step, 20, warmup=0.3) for step in range(20)]
+    factors = [getattr(schedules, name)(step, 20, warmup=0.3) for step in range(20)]
     assert [rates[0] for rates in run(schedule, made, range(4), 5)] == pytest.approx([0.2 * f for f in factors])
     assert rates_of(made)[1] == pytest.approx(0.1 * rates_of(made)[0]), "groups keep their proportion"
 
 
 def test_full_warmup_to_the_very_end() -> None:
-    for name in FACTORS:
+    for name in OWN:
         key = {"warmup_cosine": "warmup_ratio", "constant": ""}.get(name, "warmup")
         made = optimizer()
         arguments = {key: 1.0} if key else {}
@@ -104,26 +99,38 @@ def test_every_changes_what_is_counted() -> None:
 
 
 LAMBDA = "own_schedules:halving"
+OWN_SCHEDULES = """
+def halving(epoch):
+    return 0.5 ** (epoch > 2)
+
+
+def steps(position, total, *, gamma):
+    return gamma ** (3 * position // total)
+"""
+
+OWN = ["constant", "cosine_cycle", "cosine_with_warmup", "warmup_cosine"]
+ENDINGS = ("LR", "Scheduler", "Restarts", "Plateau")
+TORCH = "torch.optim.lr_scheduler:"
 
 TORCH_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "ChainedScheduler": {
-        "schedulers": [{"name": "ConstantLR"}, {"name": "ExponentialLR", "arguments": {"gamma": 0.9}}]
+    f"{TORCH}ChainedScheduler": {
+        "schedulers": [{"name": f"{TORCH}ConstantLR"}, {"name": "ExponentialLR", "arguments": {"gamma": 0.9}}]
     },
-    "ConstantLR": {"factor": 0.5, "total_iters": 2.0},
+    f"{TORCH}ConstantLR": {"factor": 0.5, "total_iters": 2.0},
     "CosineAnnealingLR": {"T_max": 10.0, "eta_min": 1e-4},
     "CosineAnnealingWarmRestarts": {"T_0": 2.0, "T_mult": 2},
-    "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3},
+    f"{TORCH}CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3},
     "ExponentialLR": {"gamma": 0.98},
-    "LambdaLR": {"lr_lambda": LAMBDA},
-    "LinearLR": {"total_iters": 4.0},
+    f"{TORCH}LambdaLR": {"lr_lambda": LAMBDA},
+    f"{TORCH}LinearLR": {"total_iters": 4.0},
     "MultiStepLR": {"milestones": [2.0, 4.0], "gamma": 0.5},
-    "MultiplicativeLR": {"lr_lambda": LAMBDA},
+    f"{TORCH}MultiplicativeLR": {"lr_lambda": LAMBDA},
     "OneCycleLR": {},
-    "PolynomialLR": {"total_iters": 6, "power": 2},
+    f"{TORCH}PolynomialLR": {"total_iters": 6, "power": 2},
     "ReduceLROnPlateau": {"factor": 0.5, "patience": 1, "threshold": 0.002, "min_lr": 1e-4},
-    "SequentialLR": {
+    f"{TORCH}SequentialLR": {
         "schedulers": [
-            {"name": "LinearLR", "arguments": {"total_iters": 3}},
+            {"name": f"{TORCH}LinearLR", "arguments": {"total_iters": 3}},
             {"name": "ExponentialLR", "arguments": {"gamma": 0.9}},
         ],
         "milestones": [3.0],
@@ -134,16 +141,18 @@ TORCH_ARGUMENTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def own_schedules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_schedules.py").write_text("def halving(epoch):\n    return 0.5 ** (epoch > 2)\n")
+    (tmp_path / "own_schedules.py").write_text(OWN_SCHEDULES)
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_every_scheduler_of_torch_is_in_the_table() -> None:
-    assert set(TORCH_SCHEDULERS) == set(TORCH_ARGUMENTS)
+def test_every_scheduler_of_torch_is_tried() -> None:
+    assert set(SCHEDULERS) <= {*OWN, *TORCH_ARGUMENTS}
+    classes = {name for name, entry in vars(lr_scheduler).items() if isinstance(entry, type) and name.endswith(ENDINGS)}
+    assert classes - {"LRScheduler", "_LRScheduler"} == {name.removeprefix(TORCH) for name in TORCH_ARGUMENTS}
 
 
 @pytest.mark.usefixtures("own_schedules")
-@pytest.mark.parametrize("name", sorted(TORCH_ARGUMENTS) + sorted(FACTORS))
+@pytest.mark.parametrize("name", sorted(TORCH_ARGUMENTS) + OWN)
 def test_every_schedule_runs_and_resumes_exactly(name: str) -> None:
     losses = [1.0, 0.9, 0.95, 0.99, 0.97, 0.98, 0.96, 0.99]
 
@@ -165,6 +174,14 @@ def test_every_schedule_runs_and_resumes_exactly(name: str) -> None:
     made.load_state_dict(optimizer_state)
     schedule.load_state_dict(state)
     assert first + run(schedule, made, range(4, 8), 3, losses) == whole
+
+
+@pytest.mark.usefixtures("own_schedules")
+def test_a_function_of_ones_own_is_a_factor_of_every_epoch() -> None:
+    made = optimizer(0.1)
+    chosen = spec(name="own_schedules:steps", arguments={"gamma": 0.5})
+    found = run(make_schedule(chosen, made, epochs=6, steps_per_epoch=2), made, range(6), 2)
+    assert [rates[0] for rates in found] == pytest.approx([0.1] * 4 + [0.05] * 4 + [0.025] * 4)
 
 
 @pytest.mark.parametrize(
@@ -219,13 +236,14 @@ def test_plateau_without_validation_is_explained() -> None:
         schedule.after_epoch({})
 
 
-def test_the_rates_come_back_after_an_optimizer_that_was_loaded_first() -> None:
+def test_the_rates_come_back_with_the_state_of_the_optimizer() -> None:
     chosen = spec(name="ReduceLROnPlateau", arguments={"factor": 0.5, "patience": 0})
     made = optimizer(0.1)
     schedule = make_schedule(chosen, made, epochs=9, steps_per_epoch=1)
     run(schedule, made, range(4), 1)
     resumed = optimizer(0.1)
     again = make_schedule(chosen, resumed, epochs=9, steps_per_epoch=1)
+    resumed.load_state_dict(made.state_dict())
     again.load_state_dict(schedule.state_dict())
     assert rates_of(resumed) == rates_of(made) == pytest.approx([0.1 / 8])
 
@@ -245,16 +263,26 @@ def test_sam_is_scheduled_through_its_optimizer() -> None:
         ({"name": "warmup_cosin"}, ["did you mean 'warmup_cosine'", "StepLR"]),
         ({"name": "StepLR"}, ["StepLR", "needs the argument 'step_size'"]),
         ({"name": "StepLR", "arguments": {"step": 3}}, ["no argument 'step'", "step_size"]),
-        ({"name": "cosine", "arguments": {"position": 3}}, ["no argument 'position'", "warmup"]),
+        ({"name": "cosine_cycle", "arguments": {"position": 3}}, ["no argument 'position'", "warmup"]),
         ({"name": "OneCycleLR", "arguments": {"pct_start": 7}}, ["OneCycleLR", "pct_start"]),
-        ({"name": "LambdaLR", "arguments": {"lr_lambda": "nowhere:at_all"}}, ["lr_lambda", "cannot be imported"]),
-        ({"name": "SequentialLR", "arguments": {"schedulers": ["x"], "milestones": []}}, ["SequentialLR", "'x'"]),
-        ({"name": "ChainedScheduler", "arguments": {"schedulers": 3}}, ["a list of mappings", "3"]),
-        ({"name": "ChainedScheduler", "arguments": {"schedulers": [{"name": "ReduceLROnPlateau"}]}}, ["no score"]),
+        (
+            {"name": f"{TORCH}LambdaLR", "arguments": {"lr_lambda": "nowhere:at_all"}},
+            ["lr_lambda", "cannot be imported"],
+        ),
+        (
+            {"name": f"{TORCH}SequentialLR", "arguments": {"schedulers": ["x"], "milestones": []}},
+            ["SequentialLR", "'x'"],
+        ),
+        ({"name": f"{TORCH}ChainedScheduler", "arguments": {"schedulers": 3}}, ["a list of mappings", "3"]),
+        (
+            {"name": f"{TORCH}ChainedScheduler", "arguments": {"schedulers": [{"name": "ReduceLROnPlateau"}]}},
+            ["cannot contain 'ReduceLROnPlateau'"],
+        ),
+        ({"name": "one_cycle"}, ["unknown scheduler", "cosine_cycle"]),
         ({"name": "ReduceLROnPlateau", "every": "step"}, ["each epoch"]),
         ({"name": "ReduceLROnPlateau", "arguments": {"mode": "max"}}, ["'loss'", "minimum"]),
         ({"name": "ReduceLROnPlateau", "monitor": "val_loss"}, ["monitor"]),
-        ({"name": "cosine", "evry": "step"}, ["evry", "every"]),
+        ({"name": "constant", "evry": "step"}, ["evry", "every"]),
     ],
 )
 def test_wrong_schedules_are_explained(values: dict[str, Any], words: list[str]) -> None:
@@ -266,5 +294,5 @@ def test_wrong_schedules_are_explained(values: dict[str, Any], words: list[str])
 
 def test_cyclic_momentum_needs_momentum() -> None:
     with pytest.raises(InputError, match="momentum"):
-        chosen = spec(name="CyclicLR", arguments={"base_lr": 0.01, "max_lr": 0.1})
+        chosen = spec(name=f"{TORCH}CyclicLR", arguments={"base_lr": 0.01, "max_lr": 0.1})
         make_schedule(chosen, torch.optim.Adagrad([torch.nn.Parameter(torch.ones(1))]), epochs=1, steps_per_epoch=1)

@@ -1,4 +1,4 @@
-"""Where a training ran, for whoever wants to repeat it."""
+"""Library versions, machine and code revision of a training, recorded for reproducibility."""
 
 import os
 import platform
@@ -17,19 +17,19 @@ def versions() -> dict[str, str]:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Return the machine, the device, the container image where it is known, and the git revision of the code."""
-    facts = {
+    """Return the machine, the device and, where it is known, the git revision of the code."""
+    revision = git_revision()
+    return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": str(torch.get_num_threads()),
+        **({"git_revision": revision} if revision else {}),
     }
-    revision = git_revision()
-    return facts | ({"git_revision": revision} if revision else {})
 
 
 def git_revision() -> str:
-    """Return the commit of this code, with "+changes" behind it where files differ; "" outside of a git checkout."""
+    """Return the commit of this code, with the suffix "+changes" where files differ; "" outside of a git checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
     try:
