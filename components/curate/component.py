@@ -34,5 +34,5 @@ def curate(
     for reason, count in report.dropped.items():
         metrics.log_metric(f"dropped/{reason}", float(count))
     for number, entry in enumerate(report.operations, start=1):
-        for name, count in entry["counts"].items():
-            metrics.log_metric(f"{number}_{entry['operation']}/{name}", float(count))
+        for name, count in entry.counts.items():
+            metrics.log_metric(f"{number}_{entry.operation}/{name}", float(count))

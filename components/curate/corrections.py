@@ -23,7 +23,7 @@ class CorrectionsOptions(Options):
         table: the name of a table that ships (gender_and_mask, age_60, gender_flips), a path or an `s3://` address.
     """
 
-    places: ClassVar[tuple[str, ...]] = ("table",)
+    locations: ClassVar[tuple[str, ...]] = ("table",)
 
     table: str
 

@@ -27,7 +27,7 @@ class MergeOptions(Options):
         annotations: another annotations file about the same images, a path or an `s3://` address.
     """
 
-    places: ClassVar[tuple[str, ...]] = ("annotations",)
+    locations: ClassVar[tuple[str, ...]] = ("annotations",)
 
     annotations: str
 
@@ -45,7 +45,7 @@ def merge(images: Sequence[Image], options: MergeOptions) -> Outcome:
         InputError: the file is not valid, or shows that it is about other images: another size or another digest.
     """
     other = _read(options.annotations)
-    outcome = Outcome([], leaks=bool(other.info.get("leaks", False)))
+    outcome = Outcome([], leaks=other.info.leaks, keypoint_names=other.keypoint_names)
     theirs = {image.file_name: image for image in other.images}
     face_ids = count(1 + max((face.id for image in images for face in image.faces), default=0))
     image_ids = count(1 + max((image.id for image in images), default=0))
@@ -110,7 +110,13 @@ def _joined_face(mine: Face, other: Face, name: str, notes: Tally) -> Face:
             notes.add(f"conflict_{attribute}", name)
     if None not in (mine.box, other.box) and mine.box != other.box:
         notes.add("conflict_box", name)
-    return Face(mine.id, mine.box or other.box, {**other.attributes, **mine.attributes})
+    return Face(
+        mine.id,
+        mine.box or other.box,
+        {**other.attributes, **mine.attributes},
+        mine.keypoints or other.keypoints,
+        mine.score if mine.score is not None else other.score,
+    )
 
 
 def _pairs(mine: Sequence[Face], other: Sequence[Face]) -> dict[int, int]:

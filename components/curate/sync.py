@@ -27,7 +27,7 @@ class SyncOptions(Options):
         removed: a text file with one name per line, or a JSON list of names.
     """
 
-    places: ClassVar[tuple[str, ...]] = ("folder", "removed")
+    locations: ClassVar[tuple[str, ...]] = ("folder", "removed")
 
     folder: str | None = None
     removed: str | None = None

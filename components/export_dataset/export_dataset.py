@@ -16,8 +16,8 @@ from components.shared.dataset.export.profile_lists import export_profile_lists
 from components.shared.dataset.export.yolo import export_yolo_classification, export_yolo_detection
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.options import parse_options
-from components.shared.output_folder import complete_folder
 from serving.runtime.errors import InputError
+from serving.runtime.output import check_output, whole_folder
 
 _log = logging.getLogger(__name__)
 
@@ -75,13 +75,12 @@ def export_dataset(
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout '{layout}'; known: {', '.join(LAYOUTS)}")
     settings = parse_options(ExportOptions, options or {}, "options of the export")
-    if output.resolve().is_relative_to(images.resolve()):
-        raise InputError(f"{output}: the output lies in the images {images}; name a folder outside of it")
+    check_output(output, images, annotations)
     space = label_spaces.label_space(label_space)
     data = read_annotations(annotations)
     remarks = Remarks()
     chosen = choose(data, space, settings, remarks)
-    with complete_folder(output) as folder:
+    with whole_folder(output) as folder:
         if layout in TREES:
             kept, paths = TREES[layout](folder, chosen, ImageArchive(images), space, remarks)
             write_mapper(folder, paths, kept, space, remarks)

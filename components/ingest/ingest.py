@@ -23,14 +23,16 @@ from components.ingest.formats.profile import ProfileOptions, read_profiles
 from components.ingest.formats.yolo import YoloOptions, read_yolo
 from components.ingest.image_type import is_other_type
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Annotations, Box, Face, Image, write_annotations
+from components.shared.dataset.annotations import Annotations, Box, Face, Image, count_images, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
+from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.decode import decode
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
+from serving.runtime.output import check_output
 from serving.runtime.storage import is_s3
 
 _log = logging.getLogger(__name__)
@@ -104,7 +106,9 @@ def ingest(
     if format not in FORMATS:
         raise InputError(f"unknown format '{format}'; known: {', '.join(FORMATS)}")
     settings = parse_options(FORMATS[format].options, options or {}, f"options of format '{format}'")
-    _refuse_overlap(source, images, annotations)
+    if not is_s3(source):
+        for output in (images, annotations):
+            check_output(output, Path(source.removeprefix("file://")))
     with ArchiveWriter(images) as writer:
         files = Source(source)
         found = FORMATS[format].read(files, settings)
@@ -119,29 +123,20 @@ def ingest(
         _refuse_too_many(found.dropped, expected, settings.max_dropped, source)
         info = _info(source, format, source_digest, kept, found)
         write_annotations(Annotations(tuple(kept), info), annotations)
-    if not info["persons_known"]:
+    if not info.persons_known:
         _log.warning("%s: nothing tells which images show one person; each counts as a person of its own", source)
     report = IngestReport(
-        images=info["counts"]["images"],
-        faces=info["counts"]["faces"],
-        persons=info["counts"]["persons"],
-        dropped=info["dropped"],
-        skipped=info["skipped"],
-        notes=info["notes"],
+        images=len(kept),
+        faces=sum(len(image.faces) for image in kept),
+        persons=len({image.person for image in kept} - {None}),
+        dropped=info.dropped,
+        skipped=info.skipped,
+        notes=info.notes,
     )
     _log.info("%s: %d images, %d faces, %d persons", source, report.images, report.faces, report.persons)
     for line in _left_out(found):
         _log.info("%s", line)
     return report
-
-
-def _refuse_overlap(source: str, *outputs: Path) -> None:
-    if is_s3(source):
-        return
-    folder = Path(source.removeprefix("file://")).resolve()
-    for output in outputs:
-        if output.resolve().is_relative_to(folder):
-            raise InputError(f"{output}: the output lies in the source {source}; name a folder outside of it")
 
 
 def _refuse_too_many(dropped: Tally, expected: int, limit: float, source: str) -> None:
@@ -272,24 +267,20 @@ def _upright(face: FoundFace, record: Record, header: Header, frame: str) -> Box
     return left, top, right - left, bottom - top
 
 
-def _info(source: str, format_name: str, source_digest: str, images: Sequence[Image], found: Found) -> dict[str, Any]:
-    """Facts about the data set. Of a local source only the folder's name is kept: bytes must not tell its place."""
-    persons = {image.person for image in images if image.person is not None}
-    info: dict[str, Any] = {
-        "format": format_name,
-        "source": source if is_s3(source) else Path(source).resolve().name,
-        "leaks": False,
-        "persons_known": bool(persons),
-        "counts": {
-            "images": len(images),
-            "faces": sum(len(image.faces) for image in images),
-            "persons": len(persons),
-            "images_without_person": sum(image.person is None for image in images),
-        },
-    }
-    if source_digest:
-        info["source_digest"] = source_digest
-    for name, tally in {"dropped": found.dropped, "skipped": found.skipped, "notes": found.notes}.items():
-        info[name] = tally.counts
-        info[f"{name}_examples"] = tally.examples
-    return info
+def _info(source: str, format_name: str, source_digest: str, images: Sequence[Image], found: Found) -> DatasetInfo:
+    """Describe the data set. Of a local source only the folder's name is kept, so that equal data give equal bytes."""
+    counts = count_images(images)
+    return DatasetInfo(
+        format=format_name,
+        source=source if is_s3(source) else Path(source).resolve().name,
+        leaks=False,
+        persons_known=counts.persons > 0,
+        counts=counts,
+        dropped=found.dropped.counts,
+        dropped_examples=found.dropped.examples,
+        skipped=found.skipped.counts,
+        skipped_examples=found.skipped.examples,
+        notes=found.notes.counts,
+        notes_examples=found.notes.examples,
+        **({"source_digest": source_digest} if source_digest else {}),
+    )

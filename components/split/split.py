@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.dataset import label_spaces
-from components.shared.dataset.annotations import Annotations, Image, read_annotations, write_annotations
+from components.shared.dataset.annotations import Image, read_annotations, write_annotations
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.persons import by_person, crossing_persons
 from components.shared.options import parse_options
@@ -19,6 +19,7 @@ from components.split.lists import divide_lists
 from components.split.options import SplitOptions
 from components.split.persons import divide_persons
 from serving.runtime.errors import InputError
+from serving.runtime.output import check_output
 
 _log = logging.getLogger(__name__)
 
@@ -105,8 +106,7 @@ def split(
         InputError: a wrong ratio, seed, label space or option, no labeled image, or a division that is not possible.
         StorageError: a list cannot be reached.
     """
-    if annotations.resolve() == output.resolve():
-        raise InputError(f"{output}: the output is the input; name another file")
+    check_output(output, annotations)
     if not (val_ratio >= 0 and test_ratio >= 0 and val_ratio + test_ratio < 1):
         raise InputError(
             f"val_ratio {val_ratio} and test_ratio {test_ratio} must be 0 or more, and together less than 1"
@@ -125,7 +125,7 @@ def split(
     images = [_placed(image, division, bool(classes[image.id])) for image in data.images]
     crossing = crossing_persons(images)
     _warn(annotations, chosen.mode, division.leaks, crossing)
-    leaks = bool(data.info.get("leaks")) or division.leaks or bool(crossing)
+    leaks = data.info.leaks or division.leaks or bool(crossing)
     report = _report(images, classes, space, division, leaks, len(crossing))
     facts: dict[str, Any] = {
         **chosen.recorded(),
@@ -140,7 +140,7 @@ def split(
         "not_trainable": report.not_trainable,
         "crossing_persons": report.crossing_persons,
     }
-    write_annotations(Annotations(tuple(images), {**data.info, "leaks": leaks, "split": facts}), output)
+    write_annotations(replace(data, images=tuple(images), info=data.info.changed(leaks=leaks, split=facts)), output)
     _log.info(
         "%s: images %s, persons %s, %d without a label, %d kept out of train",
         output, report.images, report.persons, report.unlabeled, report.not_trainable,

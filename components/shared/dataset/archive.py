@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from components.shared.dataset.zip_directory import LOCAL_HEADER, read_directory
-from components.shared.output_folder import complete_folder
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.output import whole_folder
 
 
 def _shard_name(number: int) -> str:
@@ -37,7 +37,7 @@ class ArchiveWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._partial = stack.enter_context(complete_folder(self._folder))
+            self._partial = stack.enter_context(whole_folder(self._folder))
             self._zip = self._next_shard()
             stack.callback(lambda: self._zip.close())
             self._stack = stack.pop_all()

@@ -1,18 +1,19 @@
-"""What was left out or is worth a word, counted by reason."""
+"""Counts by reason, with examples."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 MAX_EXAMPLES = 20
 _SHOWN = 3
 _LONGEST = 60
 
 
+@dataclass
 class Tally:
     """Counts by reason, with the first names of each reason as examples."""
 
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.examples: dict[str, list[str]] = {}
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reason: str, name: str, count: int = 1) -> None:
         """Count `count` items under a reason; `name` tells a person where to look."""

@@ -24,8 +24,8 @@ def test_ranges_include_their_ends_and_drop_nobody(run):
     assert out_of_training(data) == [30, 34, 56, 57, 58]
     assert len(data.images) == 10
     assert report.dropped == {}
-    assert report.operations[0]["counts"] == {"not_trainable": 5}
-    assert report.operations[0]["examples"]["not_trainable"] == ["2.jpg", "3.jpg", "6.jpg", "7.jpg", "8.jpg"]
+    assert report.operations[0].counts == {"not_trainable": 5}
+    assert report.operations[0].examples["not_trainable"] == ["2.jpg", "3.jpg", "6.jpg", "7.jpg", "8.jpg"]
 
 
 def test_the_ages_of_the_field(run):
@@ -48,7 +48,7 @@ def test_val_and_test_are_untouched(run, split):
     images = people(30, 57, split=split)
     report, data = run(images, {"drop_ages": {"ranges": [[30, 60]]}})
     assert list(data.images) == images
-    assert report.operations[0]["counts"] == {}
+    assert report.operations[0].counts == {}
 
 
 def test_ages_to_keep(run):

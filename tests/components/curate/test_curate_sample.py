@@ -72,8 +72,8 @@ def test_the_test_set_stays_whole(run, emotion_images):
     assert classes(data.images, "val") == {"anger": 6}
     assert Counter(image.split for image in data.images)[None] == 5 + 2
     assert report.dropped == {"not_sampled": 31 - 7}
-    assert data.info["dropped"] == {"not_sampled": 24}
-    assert len(data.info["dropped_examples"]["not_sampled"]) == 20
+    assert data.info.dropped == {"not_sampled": 24}
+    assert len(data.info.dropped_examples["not_sampled"]) == 20
 
 
 def test_a_fraction_of_an_already_split_set(run, emotion_images):
@@ -91,7 +91,7 @@ def test_a_fraction_of_an_already_split_set(run, emotion_images):
         assert classes(data.images, split) == {"anger": 6, "sad": 3}
     originals = {image.id: image for image in images}
     assert all(image == originals[image.id] for image in data.images)
-    assert data.info["counts"]["faces"] == 27
+    assert data.info.counts.faces == 27
 
 
 def test_the_splits_are_drawn_independently(emotion_images):

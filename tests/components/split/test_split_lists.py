@@ -46,8 +46,8 @@ def test_persons_of_a_list_get_its_split(divide, person_images, lists, name):
     assert report.persons == {"train": 12, "val": 4, "test": 4}
     assert report.images == {"train": 84, "val": 28, "test": 28}
     assert report.unlisted == 0
-    assert data.info["leaks"] is False
-    facts = data.info["split"]
+    assert data.info.leaks is False
+    facts = data.info.split.record()
     assert (facts["mode"], facts["train_list"], facts["unknown_names"]) == ("lists", "train.txt", 0)
 
 
@@ -74,7 +74,7 @@ def test_two_folders_of_one_person_cannot_be_on_two_sides(divide, person_images,
         ("1_male_Asian_30", "train"): 7,
     }
     assert report.unlisted == 7
-    assert data.info["split"]["unlisted_persons"] == 0
+    assert data.info.split.unlisted_persons == 0
 
 
 def test_persons_in_no_list_and_names_of_nobody_are_counted(divide, person_images, lists):
@@ -84,7 +84,7 @@ def test_persons_in_no_list_and_names_of_nobody_are_counted(divide, person_image
         **lists(train=["000001", "000001-1", "2", "nobody"], val=["000002", "000002_male_Asian_99"]),
     )
     assert report.persons == {"train": 1, "val": 1}
-    facts = data.info["split"]
+    facts = data.info.split.record()
     assert facts["unlisted_persons"] == 18
     assert facts["unlisted_images"] == report.unlisted == 18 * 7
     assert facts["unlisted_examples"] == [who for who, _, _ in PERSONS[2:]]
@@ -105,7 +105,7 @@ def test_a_given_test_set_stays_when_there_is_no_test_list(divide, person_images
     images = [*person_images(PERSONS[:10]), *person_images(PERSONS[10:], "test", start=500)]
     report, data = divide(images, **lists(train=map(folder, PERSONS[:6]), val=map(folder, PERSONS[6:10])))
     assert report.persons == {"train": 6, "val": 4, "test": 10}
-    assert data.info["split"]["given"] == ["test"]
+    assert data.info.split.given == ["test"]
     with pytest.raises(InputError, match="in train and in test: 000011"):
         divide(images, **lists(train=["000001", "000011"]))
     report, _ = divide(images, **lists(train=["000011"], test=["000001"]))
@@ -127,8 +127,8 @@ def test_listed_images_without_a_label_or_kept_out_of_training_get_no_split(divi
     report, data = divide(images, **lists(train=["000001", "000002"], val=["000003"]))
     assert (report.not_trainable, report.unlabeled) == (7, 1)
     assert report.images == {"train": 6, "val": 7}
-    assert data.info["split"]["unlisted_persons"] == 17
-    assert data.info["split"]["unknown_names"] == 0
+    assert data.info.split.unlisted_persons == 17
+    assert data.info.split.unknown_names == 0
 
 
 def test_lists_in_s3(divide, person_images, s3, tmp_path):
@@ -137,7 +137,7 @@ def test_lists_in_s3(divide, person_images, s3, tmp_path):
     upload(tmp_path / "train.txt", "s3://lists/train.txt")
     report, data = divide(person_images(PERSONS), mode="lists", train_list="s3://lists/train.txt")
     assert report.persons == {"train": 2}
-    assert data.info["split"]["train_list"] == "s3://lists/train.txt"
+    assert data.info.split.train_list == "s3://lists/train.txt"
 
 
 def test_lists_that_are_none(divide, person_images, lists, tmp_path):
