@@ -153,7 +153,9 @@ def test_a_broken_file_is_named_with_its_record(tmp_path, change, message):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe\x00", b"PK\3\4 a zip", b'["\\ud800"]'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"\xff\xfe\x00", b"PK\3\4 a zip", b'{"images": [{"file_name": "\\ud800"}]}']
+)
 def test_a_file_that_is_not_json_is_refused(tmp_path, data):
     (tmp_path / "a.json").write_bytes(data)
     with pytest.raises(InputError, match="not a JSON file"):
