@@ -10,6 +10,7 @@ from typing import ClassVar
 from components.curate.options import Options
 from components.curate.outcome import Outcome
 from components.shared.dataset.annotations import Annotations, Box, Face, Image, read_annotations
+from components.shared.dataset.boxes import overlap
 from components.shared.dataset.tally import Tally
 from serving.runtime.errors import InputError
 from serving.runtime.storage import download, is_s3
@@ -124,10 +125,10 @@ def _pairs(mine: Sequence[Face], other: Sequence[Face]) -> dict[int, int]:
     if len(mine) == len(other) == 1:
         return {0: 0}
     overlaps = sorted(
-        (-overlap, here, there)
+        (-iou, here, there)
         for here, face in enumerate(mine)
         for there, twin in enumerate(other)
-        if (overlap := _overlap(face.box, twin.box)) >= SAME_FACE
+        if (iou := _overlap(face.box, twin.box)) >= SAME_FACE
     )
     pairs: dict[int, int] = {}
     for _, here, there in overlaps:
@@ -137,10 +138,5 @@ def _pairs(mine: Sequence[Face], other: Sequence[Face]) -> dict[int, int]:
 
 
 def _overlap(first: Box | None, second: Box | None) -> float:
-    """Return the intersection over union of two boxes; two faces that are their whole image overlap fully."""
-    if first is None or second is None:
-        return float(first is second)
-    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
-    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
-    inside = max(width, 0.0) * max(height, 0.0)
-    return inside / (first[2] * first[3] + second[2] * second[3] - inside)
+    """Return the overlap of two boxes; two faces that are their whole image overlap fully."""
+    return float(first is second) if first is None or second is None else overlap(first, second)

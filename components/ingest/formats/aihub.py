@@ -19,7 +19,7 @@ from pydantic import Field
 
 from components.ingest.formats.aihub_labels import UNKNOWN, BoxPolicy, Label, read_label_file
 from components.ingest.formats.aihub_names import EMOTIONS, Place, emotion_of, join_key, mended, parse_name, place_of
-from components.ingest.formats.found import Found, FoundFace, Record, usable
+from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
@@ -64,7 +64,7 @@ class _Entry:
 _Labels = dict[str, list[_Entry]]
 
 
-def read_aihub(source: Source, options: AihubOptions) -> Found:
+def read_aihub(source: Source, options: AihubOptions) -> Listing:
     """Find the photos of AI Hub's emotion data and the label record of each, in any layout (see the module).
 
     An image and its record have the same name, compared in composed letters (NFC). The same name may occur in several
@@ -74,22 +74,22 @@ def read_aihub(source: Source, options: AihubOptions) -> Found:
 
     Raises InputError naming the file when a label file is no JSON text.
     """
-    found = Found()
+    listing = Listing()
     files = [path for path in source.paths if path.lower().endswith(".json") and not is_hidden(path)]
-    images = _without_doubles(usable(set(source.paths).difference(files), found), found.skipped)
-    labels = _read_labels(source, files, options.box_policy, found)
+    images = _without_doubles(image_paths(set(source.paths).difference(files), listing), listing.skipped)
+    labels = _read_labels(source, files, options.box_policy, listing)
     labeled = {entry.place.emotion for entries in labels.values() for entry in entries}
     for path, place in images:
-        entry = _entry_of(path, place, labels, labeled, found)
-        record = _record(path, place, entry, options, found) if entry else None
+        entry = _entry_of(path, place, labels, labeled, listing)
+        record = _record(path, place, entry, options, listing) if entry else None
         if record is not None:
-            found.records.append(record)
+            listing.records.append(record)
     for name, entries in labels.items():
         for entry in entries:
             if not entry.used:
-                found.notes.add("record_without_an_image", name)
-    _note_missing_emotions([place for _, place in images], source.uri, found.notes)
-    return found
+                listing.notes.add("record_without_an_image", name)
+    _note_missing_emotions([place for _, place in images], source.uri, listing.notes)
+    return listing
 
 
 def _without_doubles(paths: Iterable[str], skipped: Tally) -> list[tuple[str, Place]]:
@@ -106,22 +106,22 @@ def _without_doubles(paths: Iterable[str], skipped: Tally) -> list[tuple[str, Pl
     return sorted((path, place) for (_, place), path in first.items())
 
 
-def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, found: Found) -> _Labels:
+def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, listing: Listing) -> _Labels:
     labels: _Labels = {}
     for file in files:
         content = read_label_file(source, file, box_policy)
         if content is None:
-            found.skipped.add("json_without_label_records", file)
+            listing.skipped.add("json_without_label_records", file)
             continue
         if content.others:
-            found.notes.add("record_without_a_file_name", file, content.others)
+            listing.notes.add("record_without_a_file_name", file, content.others)
         place = place_of(file[: -len(".json")])
         for name, label in content.labels:
             labels.setdefault(join_key(name), []).append(_Entry(label, place))
     return labels
 
 
-def _entry_of(path: str, place: Place, labels: _Labels, labeled: set[str | None], found: Found) -> _Entry | None:
+def _entry_of(path: str, place: Place, labels: _Labels, labeled: set[str | None], listing: Listing) -> _Entry | None:
     """Return the label entry of an image, or None when it is dropped for want of a clear one."""
 
     def distance(entry: _Entry) -> int:
@@ -134,19 +134,19 @@ def _entry_of(path: str, place: Place, labels: _Labels, labeled: set[str | None]
     entries = labels.get(mended(_name(path)), [])
     if not entries:
         without_file = place.emotion is not None and not labeled & {place.emotion, None}
-        found.dropped.add("no_label_file_of_the_emotion" if without_file else "no_label_record", path)
+        listing.dropped.add("no_label_file_of_the_emotion" if without_file else "no_label_record", path)
         return None
     nearest = min(map(distance, entries))
     entries = [entry for entry in entries if distance(entry) == nearest]
     for entry in entries:
         entry.used = True
     if any(entry.label != entries[0].label for entry in entries):
-        found.dropped.add("contradicting_records", path)
+        listing.dropped.add("contradicting_records", path)
         return None
     if len(entries) > 1:
-        found.notes.add("duplicate_record", path, len(entries) - 1)
+        listing.notes.add("duplicate_record", path, len(entries) - 1)
     if nearest == 3:
-        found.notes.add("record_of_another_emotion", path)
+        listing.notes.add("record_of_another_emotion", path)
     return entries[0]
 
 
@@ -154,33 +154,33 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _record(path: str, place: Place, entry: _Entry, options: AihubOptions, found: Found) -> Record | None:
+def _record(path: str, place: Place, entry: _Entry, options: AihubOptions, listing: Listing) -> Record | None:
     """Make the record of an image, or drop it and count why."""
     label = entry.label
     for flaw in label.flaws:
-        found.notes.add(flaw, path)
+        listing.notes.add(flaw, path)
     emotion, reason = _emotion(label, options)
     if emotion is None:
-        found.dropped.add(reason, f"{path}: {label.uploader!r}" if options.label_policy == "uploader" else path)
+        listing.dropped.add(reason, f"{path}: {label.uploader!r}" if options.label_policy == "uploader" else path)
         return None
     if place.emotion not in (emotion, None):
         if options.folder_policy == "drop":
-            found.dropped.add("folder_disagrees", path)
+            listing.dropped.add("folder_disagrees", path)
             return None
-        found.notes.add("folder_disagrees", path)
+        listing.notes.add("folder_disagrees", path)
         if options.folder_policy == "folder":
             emotion = place.emotion
     if label.box is None:
         if options.no_box == "drop":
-            found.dropped.add("no_valid_box", path)
+            listing.dropped.add("no_valid_box", path)
             return None
-        found.notes.add("no_valid_box", path)
+        listing.notes.add("no_valid_box", path)
     uploader = emotion_of(label.uploader)
     if uploader is None:
-        found.notes.add("unknown_emotion_of_the_uploader", f"{path}: {label.uploader!r}")
+        listing.notes.add("unknown_emotion_of_the_uploader", f"{path}: {label.uploader!r}")
     name = parse_name(_name(path))
     if name is None:
-        found.notes.add("name_without_a_person", path)
+        listing.notes.add("name_without_a_person", path)
     facts: dict[str, Any] = {
         "emotion": emotion,
         "uploader": uploader,
@@ -191,7 +191,7 @@ def _record(path: str, place: Place, entry: _Entry, options: AihubOptions, found
     }
     attributes = {key: value for key, value in facts.items() if value is not None}
     return Record(
-        path, (FoundFace(label.box, attributes),), name.person if name else None, place.split or entry.place.split
+        path, (SourceFace(label.box, attributes),), name.person if name else None, place.split or entry.place.split
     )
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from components.ingest.formats.found import SPLITS
+from components.ingest.formats.listing import SPLITS
 from components.shared.dataset.label_spaces import canonical_value, label_space
 from components.shared.dataset.text import composed
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.ingest.formats.found import SPLITS, Found
+from components.ingest.formats.listing import SPLITS, Listing
 from components.ingest.formats.text import read_text
 from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
@@ -33,7 +33,9 @@ class CocoFile:
     info: dict[str, Any]
 
 
-def coco_files(source: Source, named: str | Collection[str] | Mapping[str, str], found: Found) -> Iterator[CocoFile]:
+def coco_files(
+    source: Source, named: str | Collection[str] | Mapping[str, str], listing: Listing
+) -> Iterator[CocoFile]:
     """Yield the named COCO files, or else every JSON file that is COCO, one in memory at a time.
 
     Raises InputError on a file that is missing, no JSON or, being named, not COCO, and when there is none.
@@ -47,7 +49,7 @@ def coco_files(source: Source, named: str | Collection[str] | Mapping[str, str],
     count = 0
     for path in paths or candidates:
         if is_hidden(path):
-            found.skipped.add("hidden", path)
+            listing.skipped.add("hidden", path)
             continue
         file = _parse(source, path, splits.get(path))
         if file is not None:
@@ -56,10 +58,10 @@ def coco_files(source: Source, named: str | Collection[str] | Mapping[str, str],
         elif paths:
             raise InputError(f"{source.uri}/{path}: not COCO; expected an object with 'images' and 'annotations'")
         else:
-            found.skipped.add("not_coco", path)
+            listing.skipped.add("not_coco", path)
     for path in candidates if paths else ():
         if path not in paths:
-            found.skipped.add("not_named", path)
+            listing.skipped.add("not_named", path)
     if not count:
         raise InputError(f"{source.uri}: no COCO file; expected JSON with 'images' and 'annotations'")
 

@@ -5,6 +5,8 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from components.shared.dataset.annotations import Image
 from serving.runtime.errors import InputError
@@ -204,18 +206,12 @@ def _compare_large(hashes: Hashes, parents: Indices, bucket: Indices, limit: int
     return np.concatenate(left), np.concatenate(right)
 
 
-def _join(parents: Indices, left: Indices, right: Indices) -> Indices:
-    """Merge the trees of every pair: the larger root is hung below the smaller, until all agree."""
-    while True:
-        one, other = parents[left], parents[right]
-        apart = one != other
-        if not apart.any():
-            return parents
-        low, high = np.minimum(one, other)[apart], np.maximum(one, other)[apart]
-        parents = parents.copy()
-        np.minimum.at(parents, high, low)
-        while True:
-            above = parents[parents]
-            if np.array_equal(above, parents):
-                break
-            parents = above
+def _join(labels: Indices, left: Indices, right: Indices) -> Indices:
+    """Merge the components of every pair; a component's label stays the smallest of its parts."""
+    if not len(left):
+        return labels
+    edges = coo_array((np.ones(len(left), dtype=bool), (labels[left], labels[right])), shape=(len(labels),) * 2)
+    _, component = connected_components(edges, directed=False)
+    smallest = np.full(len(labels), len(labels))
+    np.minimum.at(smallest, component, np.arange(len(labels)))
+    return smallest[component[labels]]

@@ -25,11 +25,11 @@ def export_profile_lists(folder: Path, chosen: list[Choice], remarks: Remarks) -
     for choice in chosen:
         person = choice.image.person
         if person is None:
-            remarks.left_out["no_person"].append(choice.image.file_name)
+            remarks.left_out.add("no_person", choice.image.file_name)
         elif any(character in person for character in "\r\n") or person != person.strip():
             raise InputError(f"person {person!r} cannot stand in a list with one name per line; rename it")
         elif named.get(person, choice.split) != choice.split:
-            remarks.left_out["unsplit"].append(choice.image.file_name)
+            remarks.left_out.add("unsplit", choice.image.file_name)
         else:
             persons[person] = choice.split
             kept.append(choice)

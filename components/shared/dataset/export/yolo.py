@@ -30,19 +30,19 @@ def export_yolo_detection(
     for choice in chosen:
         rows = [yolo_row(face.box, choice.image.width, choice.image.height) for face, _ in choice.faces]
         if None in rows:
-            remarks.left_out["no_box"].append(choice.image.file_name)
+            remarks.left_out.add("no_box", choice.image.file_name)
             continue
         labels[choice.image.id] = "".join(f"{row}\n" for row in rows)
         kept.append(choice)
         if not rows:
-            remarks.notes["background"].append(choice.image.file_name)
+            remarks.notes.add("background", choice.image.file_name)
     names = ascii_names((choice.image for choice in kept), archive)
     paths = {choice.image.file_name: f"images/{choice.split}/{names[choice.image.id]}" for choice in kept}
     write_images(folder, archive, paths)
     for choice in kept:
         path = paths[choice.image.file_name]
         if not path.endswith(_SUFFIXES):
-            remarks.notes["suffix_unknown_to_yolo"].append(choice.image.file_name)
+            remarks.notes.add("suffix_unknown_to_yolo", choice.image.file_name)
         label = folder / "labels" / choice.split / f"{names[choice.image.id].partition('.')[0]}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text(labels[choice.image.id], encoding="ascii")
@@ -75,7 +75,7 @@ def export_yolo_classification(
     kept = []
     for choice in labeled(chosen, remarks):
         if len({index for _, index in choice.faces}) > 1:
-            remarks.left_out["several_classes"].append(choice.image.file_name)
+            remarks.left_out.add("several_classes", choice.image.file_name)
         else:
             kept.append(choice)
     return kept, write_class_tree(folder, kept, archive, space, remarks)

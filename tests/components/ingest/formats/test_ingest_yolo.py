@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ingest.formats.found import FoundFace
+from components.ingest.formats.listing import SourceFace
 from components.ingest.formats.yolo import YoloOptions, read_yolo
 from components.ingest.formats.yolo_rows import parse_row
 from components.ingest.sources.source import Source
@@ -48,7 +48,7 @@ def test_layouts_without_a_yaml(found, picture, label, split):
     result = found({picture: "", label: ROW})
     (record,) = result.records
     assert (record.path, record.split, record.person, record.size) == (picture, split, None, None)
-    assert record.faces == (FoundFace(BOX, {}, normalized=True),)
+    assert record.faces == (SourceFace(BOX, {}, normalized=True),)
     assert not (result.dropped.total or result.skipped.total or result.notes.total)
 
 
@@ -190,19 +190,34 @@ def test_a_damaged_label_file_in_an_archive_does_not_make_background(tmp_path):
     ("row", "keypoints", "kind", "box"),
     [
         ("3 0.5 0.5 0.2 0.4", None, "box", (0.4, 0.3, 0.2, 0.4)),
-        ("3 0.5 0.5 0.2 0.4 0.9", None, "extra", (0.4, 0.3, 0.2, 0.4)),
+        ("3 0.5 0.5 0.2 0.4 0.9", None, "box", (0.4, 0.3, 0.2, 0.4)),
         ("3 0.5 0.5 0.2 0.4 0 0 0 0", None, "extra", (0.4, 0.3, 0.2, 0.4)),
-        ("3 0.5 0.5 0.2 0.4 0.1 0.2 0.3 0.4", (2, 2), "extra", (0.4, 0.3, 0.2, 0.4)),
-        ("3 0.5 0.5 0.2 0.4 0.1 0.2 1 0.3 0.4 2", (2, 3), "extra", (0.4, 0.3, 0.2, 0.4)),
+        ("3 0.5 0.5 0.2 0.4 0.1 0.2 0.3 0.4", (2, 2), "box", (0.4, 0.3, 0.2, 0.4)),
+        ("3 0.5 0.5 0.2 0.4 0.1 0.2 1 0.3 0.4 2", (2, 3), "box", (0.4, 0.3, 0.2, 0.4)),
         ("3 0.5 0.5 0.2 0.4", (2, 2), "box", (0.4, 0.3, 0.2, 0.4)),
         ("3 0.4 0.3 0.6 0.3 0.6 0.7 0.4 0.7", None, "polygon", (0.4, 0.3, 0.2, 0.4)),
         ("3 0.4 0.5 0.5 0.3 0.6 0.7", None, "polygon", (0.4, 0.3, 0.2, 0.4)),
         ("3.0 0.0 0.5 0.2 0.4", None, "box", (-0.1, 0.3, 0.2, 0.4)),
     ],
 )
-def test_rows(row, keypoints, kind, box):
+def test_a_row_is_a_box_or_a_polygon(row, keypoints, kind, box):
     parsed = parse_row(row, keypoints)
     assert (parsed.category, parsed.kind, parsed.box) == (3, kind, pytest.approx(box))
+
+
+@pytest.mark.parametrize(
+    ("row", "shape", "keypoints", "score"),
+    [
+        ("3 0.5 0.5 0.2 0.4", None, None, None),
+        ("3 0.5 0.5 0.2 0.4 0.9", None, None, 0.9),
+        ("3 0.5 0.5 0.2 0.4 0 0 0 0", None, None, None),
+        ("3 0.5 0.5 0.2 0.4 0.1 0.2 -1 -1", (2, 2), ((0.1, 0.2, 2), (-1.0, -1.0, 0)), None),
+        ("3 0.5 0.5 0.2 0.4 0.1 0.2 1 0.3 0.4 2", (2, 3), ((0.1, 0.2, 1), (0.3, 0.4, 2)), None),
+    ],
+)
+def test_keypoints_and_confidences_of_rows_are_kept(row, shape, keypoints, score):
+    parsed = parse_row(row, shape)
+    assert (parsed.keypoints, parsed.score) == (keypoints, score)
 
 
 @pytest.mark.parametrize(
