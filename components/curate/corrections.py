@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
-from components.curate.correction_table import Correction, read_table
+from components.curate.correction_table import Correction, read_corrections
 from components.curate.options import Options
 from components.curate.outcome import Outcome, original_name
 from components.shared.dataset.annotations import Image
@@ -37,7 +37,7 @@ def corrections(images: Sequence[Image], options: CorrectionsOptions) -> Outcome
     labels of the person's incorrect_mask and normal pictures, or does nothing at all. Pictures with several faces are
     left alone, for nobody says which face is the person: `several_faces`.
     """
-    rows = read_table(options.table)
+    rows = read_corrections(options.table)
     wanted = {row.person for row in rows}
     pictures: dict[str, list[int]] = {}
     for at, image in enumerate(images):

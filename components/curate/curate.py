@@ -114,13 +114,8 @@ def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, An
         leaks = leaks or outcome.leaks
         keypoint_names = _same_keypoints(keypoint_names, outcome.keypoint_names)
         _log.info("%s: %s; %d images left", name, outcome.counts or "nothing to do", len(images))
-    crossing = crossing_persons(images)
-    if crossing:
-        _log.warning(
-            "%s: %d persons are in more than one split, such as %s", output, len(crossing), ", ".join(crossing[:5])
-        )
     info = data.info.changed(
-        leaks=leaks or bool(crossing),
+        leaks=_warn_of_crossing(output, images) or leaks,
         curation=(*data.info.curation, *steps),
         counts=before.model_dump(exclude={"class_counts"}),
         persons_known=before.persons > 0,
@@ -156,6 +151,16 @@ def _run(name: str, images: Sequence[Image], options: Options) -> Outcome:
     except InputError as error:
         kind = NotFoundError if isinstance(error, NotFoundError) else InputError
         raise kind(f"operation '{name}': {error}") from error
+
+
+def _warn_of_crossing(output: Path, images: Sequence[Image]) -> bool:
+    """Tell whether persons are in more than one split."""
+    crossing = crossing_persons(images)
+    if crossing:
+        _log.warning(
+            "%s: %d persons are in more than one split, such as %s", output, len(crossing), ", ".join(crossing[:5])
+        )
+    return bool(crossing)
 
 
 def _snapshot(images: Sequence[Image], spaces: Sequence[str]) -> Snapshot:

@@ -10,9 +10,8 @@ from pydantic import model_validator
 
 from components.curate.options import Options
 from components.curate.outcome import Outcome, original_name
-from components.curate.places import printable, read_json, read_names
 from components.shared.dataset.annotations import Image
-from components.shared.dataset.text import composed
+from components.shared.dataset.text import composed, printable, read_json, read_names
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location
 

@@ -47,7 +47,7 @@ class Division:
 
     splits: dict[int, str]
     folds: dict[int, int] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     leaks: bool = False
 
 

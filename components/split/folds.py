@@ -89,8 +89,8 @@ def _by_age_and_gender(pool: list[Image], task: Task) -> Task:
     return replace(task, space=space, classes=classes_of_images(pool, space, task.path))
 
 
-def _division(task: Task, folds: dict[int, int], facts: dict[str, Any]) -> Division:
+def _division(task: Task, folds: dict[int, int], details: dict[str, Any]) -> Division:
     splits = {at: "val" if fold == task.options.k_index else "train" for at, fold in folds.items()}
     splits.update({image.id: "test" for image in task.labeled if image.split == "test"})
     sizes = np.bincount(list(folds.values()), minlength=task.options.folds).tolist()
-    return Division(splits, folds, {"given": task.given("test"), "fold_images": sizes, **facts})
+    return Division(splits, folds, {"given": task.given("test"), "fold_images": sizes, **details})

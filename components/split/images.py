@@ -31,13 +31,13 @@ def divide_images(task: Task) -> Division:
             end = len(images) if at == len(parts) else start + math.floor(len(images) * share)
             splits.update({image.id: name for image in images[start:end]})
             start = end
-    return Division(splits, facts={"given": given, "asked": asked}, leaks=True)
+    return Division(splits, details={"given": given, "asked": asked}, leaks=True)
 
 
 def divide_not(task: Task) -> Division:
     """Put everything into train but a test set that came with the data."""
     splits = {image.id: "test" if image.split == "test" else "train" for image in task.labeled}
-    return Division(splits, facts={"given": task.given("test")})
+    return Division(splits, details={"given": task.given("test")})
 
 
 def shuffled_by_class(pool: list[Image], task: Task) -> dict[int, list[Image]]:

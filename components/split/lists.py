@@ -6,10 +6,9 @@ from pathlib import PurePosixPath
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.persons import refuse_overlap
 from components.shared.dataset.tally import MAX_EXAMPLES
-from components.shared.dataset.text import composed, decode_text, listed_names
+from components.shared.dataset.text import composed, listed_names, read_text
 from components.split.division import Division, Task
-from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.storage import Location
+from serving.runtime.errors import InputError
 
 
 def divide_lists(task: Task) -> Division:
@@ -25,8 +24,8 @@ def divide_lists(task: Task) -> Division:
         NotFoundError: a list does not exist.
     """
     options = task.options
-    places = {"train": options.train_list, "val": options.val_list, "test": options.test_list}
-    lists = {split: _read_list(place) for split, place in places.items() if place}
+    uris = {"train": options.train_list, "val": options.val_list, "test": options.test_list}
+    lists = {split: _read_list(uri) for split, uri in uris.items() if uri}
     refuse_overlap(lists)
     listed = {name: split for split, names in lists.items() for name in names}
     given = [] if "test" in lists else task.given("test")
@@ -56,7 +55,7 @@ def divide_lists(task: Task) -> Division:
     unknown = sorted(listed.keys() - known)
     on_a_side = set().union(*sides.values())
     strangers = {image.person or _folder(image) or image.file_name for image in unlisted} - on_a_side
-    facts = {
+    details = {
         "given": given,
         "unlisted_images": len(unlisted),
         "unlisted_persons": len(strangers),
@@ -64,16 +63,13 @@ def divide_lists(task: Task) -> Division:
         "unknown_names": len(unknown),
         "unknown_examples": unknown[:MAX_EXAMPLES],
     }
-    return Division(splits, facts=facts)
+    return Division(splits, details=details)
 
 
-def _read_list(place: str) -> set[str]:
-    location = Location(place)
-    if not location.exists():
-        raise NotFoundError(f"{place}: there is no such list; expected a text file with one person per line")
-    names = set(listed_names(decode_text(location.read(), place)))
+def _read_list(uri: str) -> set[str]:
+    names = set(listed_names(read_text(uri)))
     if not names:
-        raise InputError(f"{place}: there is no name in this list; expected one person per line")
+        raise InputError(f"{uri}: contains no names; expected one person per line")
     return names
 
 

@@ -23,7 +23,7 @@ def divide_persons(task: Task) -> Division:
     shares = {name: ratio for name, ratio in asked.items() if ratio > 0}
     splits = _divide(pool, task, {"train": 1 - sum(shares.values()), **shares})
     splits.update({image.id: image.split for image in task.labeled if image.split in given})
-    return Division(splits, facts={"given": given, "asked": asked})
+    return Division(splits, details={"given": given, "asked": asked})
 
 
 def groups_of(pool: list[Image]) -> list[list[Image]]:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serving.runtime.errors import StorageError
 
@@ -162,16 +162,17 @@ def _read(bucket: str, key: str, byte_range: str) -> bytes:
     """Read an object or a range of it. botocore's retries end where the body begins, so the body has its own."""
     from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
+    request: dict[str, Any] = {"Bucket": bucket, "Key": key} | ({"Range": byte_range} if byte_range else {})
     with _client(_uri(bucket, key)) as client:
         for attempts_left in reversed(range(ATTEMPTS)):
-            answer = client.get_object(Bucket=bucket, Key=key, **({"Range": byte_range} if byte_range else {}))
+            answer = client.get_object(**request)
             if byte_range and "ContentRange" not in answer:
                 raise StorageError(f"{_uri(bucket, key)}: {_endpoint()} does not read parts of objects")
             try:
                 return answer["Body"].read()
-            except S3_RETRYABLE_DOWNLOAD_ERRORS as error:
+            except S3_RETRYABLE_DOWNLOAD_ERRORS:
                 if not attempts_left:
-                    raise StorageError(f"{_uri(bucket, key)}: the transfer failed: {error}") from error
+                    raise
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -238,7 +239,7 @@ def _client(uri: str) -> Iterator["S3Client"]:
         raise StorageError(_refusal(uri, error)) from error
     except BotoCoreError as error:
         raise StorageError(_failure(uri, error)) from error
-    except Boto3Error as error:
+    except (Boto3Error, ConnectionError, TimeoutError) as error:
         raise StorageError(f"{uri}: the transfer failed: {error}") from error
 
 

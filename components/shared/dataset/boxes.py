@@ -20,15 +20,16 @@ def upright_keypoint(point: Keypoint, header: Header) -> Keypoint:
 def clip_box(box: Box, height: int, width: int) -> tuple[Box | None, float]:
     """Clip a box to an image.
 
-    Returns the box, None when nothing of it is in the image, and by how many pixels it reached beyond the image.
+    Returns the box, None when nothing of it is in the image, and by how many pixels it reaches beyond the image, not at
+    all at 0 or less.
     """
     x, y, box_width, box_height = box
     beyond = max(-x, -y, x + box_width - width, y + box_height - height)
-    if beyond <= 0:
-        return box, 0.0
     left, top = max(x, 0.0), max(y, 0.0)
     right, bottom = min(x + box_width, float(width)), min(y + box_height, float(height))
-    return (None if left >= right or top >= bottom else (left, top, right - left, bottom - top)), beyond
+    if left >= right or top >= bottom:
+        return None, beyond
+    return ((left, top, right - left, bottom - top) if beyond > 0 else box), beyond
 
 
 def overlap(first: Box, second: Box) -> float:

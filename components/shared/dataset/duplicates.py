@@ -214,4 +214,5 @@ def _join(labels: Indices, left: Indices, right: Indices) -> Indices:
     _, component = connected_components(edges, directed=False)
     smallest = np.full(len(labels), len(labels))
     np.minimum.at(smallest, component, np.arange(len(labels)))
-    return smallest[component[labels]]
+    joined: Indices = smallest[component[labels]]
+    return joined

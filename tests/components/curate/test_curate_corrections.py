@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from components.curate.correction_table import TABLES, read_table
+from components.curate.correction_table import TABLES, read_corrections
 from components.shared.dataset.annotations import Face, Image
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import make_bucket, upload
@@ -66,7 +66,11 @@ def field():
 
 def test_three_tables_ship():
     assert sorted(TABLES) == ["age_60", "gender_and_mask", "gender_flips"]
-    assert {name: len(read_table(name)) for name in TABLES} == {"gender_and_mask": 23, "age_60": 14, "gender_flips": 8}
+    assert {name: len(read_corrections(name)) for name in TABLES} == {
+        "gender_and_mask": 23,
+        "age_60": 14,
+        "gender_flips": 8,
+    }
     kinds = Counter((row["miss_col"], row["before"], row["after"], row["type"]) for row in rows("gender_and_mask"))
     assert kinds == {
         ("gender", "female", "male", "all"): 17,
@@ -264,7 +268,7 @@ def test_tables_in_every_encoding(run, person_images, table, encoding):
         ("1,,age,51,,all", "attribute 'age': ''"),
         (",,gender,female,male,all", "'error_id' is empty"),
         ("1,,mask,incorrect_mask,mask1,file", "incorrect_mask and normal can be exchanged"),
-        ("1,,gender,female", "'type' must be"),
+        ("1,,gender,female", "row 2 has 4 values, the header has 6"),
         (
             "1,,gender,female,male,all\n1,,gender,male,female,all",
             "lines 2 and 3 want the gender of 1 to be male and female",
@@ -281,7 +285,7 @@ def test_a_table_that_is_none(run, person_images, tmp_path):
     with pytest.raises(NotFoundError, match="no such file. Tables that ship: age_60, gender_and_mask, gender_flips"):
         run(images, {"corrections": {"table": "age60"}})
     (tmp_path / "odd.csv").write_text("id,before\n1,2\n")
-    with pytest.raises(InputError, match="odd.csv: no column error_id, miss_col, after, type"):
+    with pytest.raises(InputError, match="odd.csv: expected a header with the columns error_id, miss_col, before,"):
         run(images, {"corrections": {"table": str(tmp_path / "odd.csv")}})
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(InputError, match="not a text in UTF-8 or CP949"):

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.annotations import Annotations, Face, Image, Keypoint, write_annotations
 from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.persons import crossing_persons
 from serving.runtime.errors import InputError, NotFoundError
@@ -120,3 +120,11 @@ def test_from_s3(run, s3, tmp_path):
 def test_no_such_file(run):
     with pytest.raises(NotFoundError, match="operation 'merge': .*no such annotations file"):
         run([image(1, "a.jpg")], {"merge": {"annotations": "/nowhere/x.json"}})
+
+
+def test_keypoints_and_scores_come_from_the_file_that_has_them(run, other):
+    points = (Keypoint(1.0, 2.0, 2),)
+    mine = replace(image(1, "a.jpg"), faces=(Face(1, None, {"mask": "worn"}),))
+    theirs = replace(image(1, "a.jpg"), faces=(Face(1, None, {}, points, 0.5),))
+    _, data = run([mine], other(theirs))
+    assert data.images[0].faces == (Face(1, None, {"mask": "worn"}, points, 0.5),)

@@ -98,7 +98,7 @@ def test_lists_are_disjoint_or_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layout": "voc"}, "unknown layout 'voc'; known: coco, yolo_detection, yolo_classification, profile_lists"),
+        ({"layout": "voc"}, "unknown layout 'voc'; known: coco, profile_lists, yolo_classification, yolo_detection"),
         ({"label_space": "hats"}, "unknown label space 'hats'"),
         ({"options": {"unsplit": "val"}}, "unsplit = 'val': unknown name"),
         ({"options": {"unplit": "skip"}}, "unplit = 'skip': unknown key, did you mean 'unsplit'.*known: unsplit"),

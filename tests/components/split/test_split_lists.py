@@ -142,9 +142,9 @@ def test_lists_in_s3(divide, person_images, s3, tmp_path):
 
 def test_lists_that_are_none(divide, person_images, lists, tmp_path):
     images = person_images(PERSONS)
-    with pytest.raises(NotFoundError, match="there is no such list"):
+    with pytest.raises(NotFoundError, match="there is no such file"):
         divide(images, mode="lists", train_list=str(tmp_path / "none.txt"))
-    with pytest.raises(InputError, match="there is no name in this list"):
+    with pytest.raises(InputError, match="contains no names"):
         divide(images, **lists(train=["", " "]))
     with pytest.raises(InputError, match="none of its 1 names is a person of .*such as '000001'"):
         divide(images, **lists(train=["1"]))

@@ -82,7 +82,7 @@ def test_image_mode_leaks_and_says_so(divide, caplog):
         ("train", "happy"): 31, ("val", "happy"): 10, ("test", "happy"): 12,
     }  # fmt: skip
     assert data.info.leaks is report.leaks is True
-    assert "mode 'image' divides images whoever they show: scores will be too good" in caplog.text
+    assert "mode 'image' splits by image, ignoring identity: scores will be too good" in caplog.text
     assert report.crossing_persons == len(crossing_persons(data.images)) > 10
     assert data.info.split.mode == "image"
 

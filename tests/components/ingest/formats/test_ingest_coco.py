@@ -270,3 +270,24 @@ def test_a_missing_image_is_not_taken_from_another_place(found):
     result = found(files)
     assert [record.path for record in result.records] == ["images/train/a.jpg"]
     assert result.dropped.examples == {"missing_file": ["labels/train/annotation.json: b.jpg"]}
+
+
+def test_keypoints_and_scores_are_kept_and_named_by_their_category(found):
+    categories = [{"id": 4, "name": "face", "keypoints": ["left_eye", "right_eye"]}]
+    faces = [
+        face(keypoints=[1, 2, 2, 0, 0, 0], score=0.5),
+        face(keypoints=[1, 2], bbox=(9, 9, 1, 1)),
+        face(keypoints=[1, 2, 9], bbox=(8, 9, 1, 1)),
+    ]
+    result = found({"a.json": coco([image()], faces, categories), "a.jpg": ""})
+    assert result.keypoint_names == ("left_eye", "right_eye")
+    first, *others = result.records[0].faces
+    assert (first.keypoints, first.score) == (((1.0, 2.0, 2), (0.0, 0.0, 0)), 0.5)
+    assert [(other.keypoints, other.score) for other in others] == [(None, None)] * 2
+    assert result.notes.counts == {"bad_keypoints": 2}
+
+
+def test_keypoints_of_several_kinds_have_no_names(found):
+    categories = [{"id": 4, "name": "face", "keypoints": ["nose"]}, {"id": 5, "name": "body", "keypoints": ["hip"]}]
+    result = found({"a.json": coco([image()], [face()], categories), "a.jpg": ""})
+    assert result.keypoint_names == () and result.notes.counts["keypoint_names_differ"] == 1

@@ -140,8 +140,8 @@ def test_quotes_byte_order_mark_and_names_of_other_languages(read):
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        ("file,label\na.jpg,x\n", {}, "no column of paths.*Listing: file, label"),
-        ("path,label\na.jpg,x\n", {"columns": {"person": "who"}}, "no column 'who'. Listing: path, label"),
+        ("file,label\na.jpg,x\n", {}, "no column of paths.*Found: file, label"),
+        ("path,label\na.jpg,x\n", {"columns": {"person": "who"}}, "no column 'who'. Found: path, label"),
         ("path,label\na.jpg,x\n", {"labels": ["mask"]}, "no column 'mask'"),
         ("path,label\na.jpg,x\n", {"columns": {"box": ["a", "b", "c", "d"]}}, "no column 'a'"),
         ("path,path\na.jpg,x\n", {}, "two columns have the same name"),
