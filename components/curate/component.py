@@ -21,7 +21,7 @@ def curate(
         annotations: COCO JSON file to curate.
         curated_annotations: Written: the annotations that come out, with a record of what was done.
         metrics: Written: images, faces and persons left, images dropped by reason, and the counts of every operation.
-        operations: What to do, in order: {name: options} with sample, corrections, drop_ages, merge, sync or drop.
+        operations: The operations, in order: {name: options} with sample, corrections, drop_ages, merge, sync or drop.
     """
     from pathlib import Path
 

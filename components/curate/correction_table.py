@@ -20,10 +20,10 @@ class Correction:
     """One row. `attribute` gender or age: the value of the whole person; mask: two pictures exchange their labels.
 
     Attributes:
-        line: where the row is in its file.
+        line: of the file.
         person: the exact id.
         attribute: gender, age or mask.
-        before: the values that the table expects; empty when any is right.
+        before: the expected values; empty for any.
         after: the value to write; None for mask.
     """
 
@@ -92,6 +92,6 @@ def _refuse_contradictions(corrections: list[Correction], table: str) -> None:
         first = seen.setdefault((row.person, row.attribute), row)
         if first.after != row.after:
             raise InputError(
-                f"{table}: lines {first.line} and {row.line} want the {row.attribute} of {row.person} to be "
+                f"{table}: lines {first.line} and {row.line} set the {row.attribute} of {row.person} to "
                 f"{first.after} and {row.after}; keep one of them"
             )

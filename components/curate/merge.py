@@ -1,4 +1,4 @@
-"""Two annotations files about the same images become one."""
+"""Merges two annotations files about the same images."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from serving.runtime.storage import download, is_s3
 SAME_FACE = 0.5
 """Two boxes are one face from this intersection over union on."""
 
-_FACTS = ("person", "split", "fold", "source", "sha256", "dhash")
+_FIELDS = ("person", "split", "fold", "source", "sha256", "dhash")
 
 
 class MergeOptions(Options):
@@ -34,16 +34,17 @@ class MergeOptions(Options):
 
 
 def merge(images: Sequence[Image], options: MergeOptions) -> Outcome:
-    """Add what another annotations file knows.
+    """Add the content of another annotations file.
 
-    Images are matched by file name. An image that only the other file has is added. In an image that both have, a fact
-    that only one file has is taken from there; where they differ, this file's fact stays and `conflict_<fact>` is
-    counted. An image that one file keeps out of training stays out. Faces are the same when both files have just one
-    in the image, or else when their boxes overlap by SAME_FACE, the best pairs first; the other file's remaining faces
-    are added. Ids of this file stay; what is added gets ids above them, in the order of the file names.
+    Images are matched by file name. An image that only the other file has is added. In an image that both have, a
+    value that only one file has is taken from there; where they differ, this file's value stays and `conflict_<name>`
+    is counted. An image that is not trainable in one file is not trainable. Faces are the same when both files have
+    just one in the image, or else when their boxes overlap by SAME_FACE, the best pairs first; the other file's
+    remaining faces are added. Ids of this file stay; added images and faces get ids above them, in the order of the
+    file names.
 
     Raises:
-        InputError: the file is not valid, or shows that it is about other images: another size or another digest.
+        InputError: the file is not valid, or is about other images: another size or digest.
     """
     other = _read(options.annotations)
     outcome = Outcome([], leaks=other.info.leaks, keypoint_names=other.keypoint_names)
@@ -67,13 +68,13 @@ def merge(images: Sequence[Image], options: MergeOptions) -> Outcome:
     return outcome
 
 
-def _read(place: str) -> Annotations:
-    if not is_s3(place):
-        return read_annotations(Path(place.removeprefix("file://")))
+def _read(uri: str) -> Annotations:
+    if not is_s3(uri):
+        return read_annotations(Path(uri.removeprefix("file://")))
     with tempfile.TemporaryDirectory() as folder:
-        files = download(place, Path(folder))
+        files = download(uri, Path(folder))
         if len(files) != 1:
-            raise InputError(f"{place}: expected one annotations file, found {len(files)} files")
+            raise InputError(f"{uri}: expected one annotations file, found {len(files)} files")
         return read_annotations(files[0])
 
 
@@ -85,24 +86,24 @@ def _joined(mine: Image, other: Image, face_ids: Iterator[int], notes: Tally) ->
         )
     if mine.sha256 and other.sha256 and mine.sha256 != other.sha256:
         raise InputError(f"merge: '{mine.file_name}' is another picture there: the files are not about the same images")
-    facts = {}
-    for name in _FACTS:
+    fields = {}
+    for name in _FIELDS:
         here, there = getattr(mine, name), getattr(other, name)
-        facts[name] = there if here is None else here
+        fields[name] = there if here is None else here
         if None not in (here, there) and here != there:
             notes.add(f"conflict_{name}", mine.file_name)
     if mine.trainable != other.trainable:
         notes.add("conflict_trainable", mine.file_name)
     pairs = _pairs(mine.faces, other.faces)
     faces = [
-        _joined_face(face, other.faces[pairs[at]], mine.file_name, notes) if at in pairs else face
-        for at, face in enumerate(mine.faces)
+        _joined_face(face, other.faces[pairs[index]], mine.file_name, notes) if index in pairs else face
+        for index, face in enumerate(mine.faces)
     ]
-    for at, face in enumerate(other.faces):
-        if at not in pairs.values():
+    for index, face in enumerate(other.faces):
+        if index not in pairs.values():
             notes.add("added_faces", mine.file_name)
             faces.append(replace(face, id=next(face_ids)))
-    return replace(mine, faces=tuple(faces), trainable=mine.trainable and other.trainable, **facts)
+    return replace(mine, faces=tuple(faces), trainable=mine.trainable and other.trainable, **fields)
 
 
 def _joined_face(mine: Face, other: Face, name: str, notes: Tally) -> Face:
@@ -121,7 +122,7 @@ def _joined_face(mine: Face, other: Face, name: str, notes: Tally) -> Face:
 
 
 def _pairs(mine: Sequence[Face], other: Sequence[Face]) -> dict[int, int]:
-    """Return which face of mine is which of the other, by their places."""
+    """Match faces: return the index of the other's face by the index of mine."""
     if len(mine) == len(other) == 1:
         return {0: 0}
     overlaps = sorted(

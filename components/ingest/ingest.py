@@ -38,8 +38,8 @@ from serving.runtime.validation import known
 
 _log = logging.getLogger(__name__)
 
-# A picture is looked at in this size: decoded smaller, a resized copy no longer has nearly the same fingerprint.
-_LOOK_PIXELS = 128
+# Pictures are hashed at this size: decoded smaller, a resized copy no longer has nearly the same hash.
+_HASH_PIXELS = 128
 # Sums of fractions may miss an edge by this much.
 _SAME_PIXELS = 1e-6
 
@@ -188,7 +188,7 @@ def _numbered(images: Iterable[Image]) -> list[Image]:
 
 @dataclass(frozen=True, slots=True)
 class _Checks:
-    """What one look at a usable image tells."""
+    """Header and hashes of a usable image."""
 
     header: Header
     sha256: str
@@ -196,10 +196,10 @@ class _Checks:
 
 
 def _check(data: bytes) -> _Checks | ImageError:
-    """Look at an image, or say why it cannot be used. A reduced decode still reads it all."""
+    """Decode and hash an image, or return why it cannot be used. A reduced decode still reads all of it."""
     try:
         header = read_header(data, DEFAULT_MAX_PIXELS)
-        pixels = decode(data, min_height=_LOOK_PIXELS, min_width=_LOOK_PIXELS)
+        pixels = decode(data, min_height=_HASH_PIXELS, min_width=_HASH_PIXELS)
     except ImageError as error:
         return error
     return _Checks(header, hashlib.sha256(data).hexdigest(), dhash(pixels))

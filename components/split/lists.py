@@ -1,4 +1,4 @@
-"""Explicit lists of persons."""
+"""Splits by explicit lists of persons."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ def divide_lists(task: Task) -> Division:
     A name is a person's id, or the name of the folder that a picture lay in, exactly but for how its letters are
     composed. Persons in no list have no split. A test set that came with the data stays when there is no `test_list`.
     Counted are persons of which no image is in a list (`unlisted_persons`), their images (`unlisted_images`) and names
-    that are nobody's (`unknown_names`).
+    that belong to no image (`unknown_names`).
 
     Raises:
         InputError: a person is in two lists, or no name of the train list is known.
@@ -28,7 +28,7 @@ def divide_lists(task: Task) -> Division:
     lists = {split: _read_list(uri) for split, uri in uris.items() if uri}
     refuse_overlap(lists)
     listed = {name: split for split, names in lists.items() for name in names}
-    given = [] if "test" in lists else task.given("test")
+    existing = [] if "test" in lists else task.existing("test")
     splits: dict[int, str] = {}
     sides: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
     known: set[str] = set()
@@ -39,7 +39,7 @@ def divide_lists(task: Task) -> Division:
         known.update(names)
         for name in names:
             sides[listed[name]].add(who)
-        if image.split in given:
+        if image.split in existing:
             sides["test"].add(who)
             splits[image.id] = "test"
         elif names:
@@ -49,14 +49,14 @@ def divide_lists(task: Task) -> Division:
     refuse_overlap(sides)
     if not known & lists["train"]:
         raise InputError(
-            f"{options.train_list}: none of its {len(lists['train'])} names is a person of {task.path}; expected "
+            f"{options.train_list}: its {len(lists['train'])} names are not persons of {task.path}; expected "
             f"persons or profile folders such as {_such_as(task.images)}"
         )
     unknown = sorted(listed.keys() - known)
     on_a_side = set().union(*sides.values())
     strangers = {image.person or _folder(image) or image.file_name for image in unlisted} - on_a_side
     details = {
-        "given": given,
+        "given": existing,
         "unlisted_images": len(unlisted),
         "unlisted_persons": len(strangers),
         "unlisted_examples": sorted(strangers)[:MAX_EXAMPLES],

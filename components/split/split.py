@@ -15,7 +15,7 @@ from components.shared.dataset.persons import by_person, crossing_persons
 from components.shared.options import parse_options
 from components.split.division import Division, Mode, Task, classes_of_images
 from components.split.folds import divide_folds, divide_image_folds, take_fold
-from components.split.images import divide_images, divide_not
+from components.split.images import all_into_train, divide_images
 from components.split.lists import divide_lists
 from components.split.options import SplitOptions
 from components.split.persons import divide_persons
@@ -28,7 +28,7 @@ MODES: dict[str, Mode] = {
     "person": divide_persons,
     "lists": divide_lists,
     "kfold": divide_folds,
-    "all": divide_not,
+    "all": all_into_train,
     "fold": take_fold,
     "image": divide_images,
     "image_kfold": divide_image_folds,
@@ -195,13 +195,14 @@ def _report(
             not_trainable += 1
     members = {name: group for name, group in members.items() if group}
     total = sum(map(len, members.values()))
-    faces = {name: Counter(at for image in group for at in classes[image.id]) for name, group in members.items()}
+    faces = {name: Counter(index for image in group for index in classes[image.id]) for name, group in members.items()}
     return SplitReport(
         images={name: len(group) for name, group in members.items()},
         persons={name: len(by_person(group)) for name, group in members.items()},
         ratios={name: len(group) / total for name, group in members.items()},
         class_counts={
-            name: {label: counter[at] for at, label in enumerate(space.class_labels)} for name, counter in faces.items()
+            name: {label: counter[index] for index, label in enumerate(space.class_labels)}
+            for name, counter in faces.items()
         },
         unlabeled=unlabeled,
         not_trainable=not_trainable,

@@ -33,7 +33,7 @@ class ClassFolderOptions(Options):
         try:
             groups = re.compile(value).groups
         except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from error
+            raise ValueError(f"is not a regular expression: {error}") from error
         if value and groups != 1:
             raise ValueError("needs exactly one group, such as ^(.+)_[0-9]+$")
         return value
@@ -43,8 +43,8 @@ def read_class_folders(source: Source, options: ClassFolderOptions) -> Listing:
     """Find the pictures in class folders, at any depth below them.
 
     Splits are read when every top-level folder is called train, val, valid, validation or test. A folder `images` that
-    holds all pictures is not a class. Raises InputError when only some folders are splits, or when a folder is no value
-    of a known attribute.
+    holds all pictures is not a class. Raises InputError when only some folders are splits, or when a folder is not a
+    value of a known attribute.
     """
     listing = Listing()
     images = image_paths(source.paths, listing)

@@ -41,7 +41,7 @@ class CocoOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What one entry of a file says about a picture."""
+    """One entry of a file about a picture."""
 
     faces: tuple[SourceFace, ...]
     person: str | None
@@ -66,17 +66,17 @@ def read_coco(source: Source, options: CocoOptions) -> Listing:
     }
     pictures: dict[str, list[_Entry]] = defaultdict(list)
     keypoint_names: set[tuple[str, ...]] = set()
-    looked_in: list[str] = []
+    searched: list[str] = []
     for file in coco_files(source, options.annotations, listing):
         root, roots = image_root(file, options.images, available)
-        looked_in += roots
+        searched += roots
         keypoint_names |= _keypoint_names(file)
         for path, entry in _entries(file, root, available, options.attribute, listing):
             pictures[path].append(entry)
     if not pictures and listing.dropped.total:
         raise InputError(
-            f"{source.uri}: none of the images that the COCO files name is there; looked in "
-            f"{', '.join(repr(root or '.') for root in dict.fromkeys(looked_in))}; name their folder with the option "
+            f"{source.uri}: the images that the COCO files name are missing; searched "
+            f"{', '.join(repr(root or '.') for root in dict.fromkeys(searched))}; name their folder with the option "
             f"'images'. {listing.dropped}"
         )
     if len(keypoint_names) == 1:
@@ -96,11 +96,11 @@ def _entries(
     """Yield (path, entry) of the images of a file that have a usable id and are there."""
     images: dict[Any, tuple[str, dict[str, Any]]] = {}
     twice: set[Any] = set()
-    for at, record in enumerate(file.images):
+    for index, record in enumerate(file.images):
         name = record.get("file_name") if isinstance(record, dict) else None
         image_id = record.get("id") if isinstance(record, dict) else None
         if not isinstance(name, str) or not name or not isinstance(image_id, int | str):
-            listing.dropped.add("bad_image_entry", f"{file.path}: images[{at}]")
+            listing.dropped.add("bad_image_entry", f"{file.path}: images[{index}]")
         elif image_id in images:
             twice.add(image_id)
             listing.dropped.add("image_id_twice", f"{file.path}: {name}")
@@ -115,7 +115,7 @@ def _entries(
         if path is None:
             listing.dropped.add("missing_file", where)
         else:
-            yield path, _Entry(_kept(faces[image_id], where, listing), *_facts(record, file.split, where, listing))
+            yield path, _Entry(_kept(faces[image_id], where, listing), *_properties(record, file.split, where, listing))
 
 
 def _classes(file: CocoFile, attribute: str | None) -> ClassNames:
@@ -137,8 +137,8 @@ def _faces(
 ) -> dict[Any, list[tuple[SourceFace, bool]]]:
     """Return the faces of each image id; the mark tells whether a missing box is meant."""
     faces: dict[Any, list[tuple[SourceFace, bool]]] = defaultdict(list)
-    for at, record in enumerate(file.annotations):
-        where = f"{file.path}: annotations[{at}]"
+    for index, record in enumerate(file.annotations):
+        where = f"{file.path}: annotations[{index}]"
         image_id = record.get("image_id") if isinstance(record, dict) else None
         if not isinstance(image_id, int | str) or image_id not in images:
             listing.notes.add("annotation_without_image", where)
@@ -190,9 +190,9 @@ def _keypoints(value: Any, where: str, listing: Listing) -> tuple[Keypoint, ...]
 
 
 def _attributes(record: dict[str, Any], classes: ClassNames, where: str, listing: Listing) -> dict[str, Any]:
-    """Return the facts of a face; where its category disagrees with them, the category counts."""
-    given = record.get("attributes")
-    attributes = {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else {}
+    """Return the attributes of a face; where its category disagrees with them, the category counts."""
+    stated = record.get("attributes")
+    attributes = {k: v for k, v in stated.items() if v is not None} if isinstance(stated, dict) else {}
     for name in _KNOWN_ATTRIBUTES:
         if name in attributes:
             try:
@@ -219,7 +219,7 @@ def _kept(faces: list[tuple[SourceFace, bool]], where: str, listing: Listing) ->
     return tuple(face for face, whole in faces if face.box is not None or whole)
 
 
-def _facts(
+def _properties(
     record: dict[str, Any], split: str | None, where: str, listing: Listing
 ) -> tuple[str | None, tuple[int, int] | None, str | None, str | None]:
     """Return the person, the (height, width), the split and the original name of an image."""

@@ -38,7 +38,7 @@ def coco_files(
 ) -> Iterator[CocoFile]:
     """Yield the named COCO files, or else every JSON file that is COCO, one in memory at a time.
 
-    Raises InputError on a file that is missing, no JSON or, being named, not COCO, and when there is none.
+    Raises InputError on a file that is missing, not JSON or, being named, not COCO, and when there is none.
     """
     splits = {path: split for split, path in named.items()} if isinstance(named, Mapping) else {}
     paths = [named] if isinstance(named, str) else list(splits or named)
@@ -74,7 +74,7 @@ def _parse(source: Source, path: str, split: str | None) -> CocoFile | None:
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{source.uri}/{path}: not a JSON file: {error}; mend it, or name the annotation files with the option "
+            f"{source.uri}/{path}: not a JSON file: {error}; repair it, or name the annotation files with the option "
             f"'annotations'"
         ) from error
     if not isinstance(document, dict) or not all(isinstance(document.get(k), list) for k in ("images", "annotations")):
@@ -120,7 +120,7 @@ def image_root(file: CocoFile, folder: str | None, available: Collection[str]) -
     """Return the folder that the file's image names are relative to, and all folders that were tried.
 
     Of the likely folders (below the named one, or else around the file and its parents) the one where most of the
-    images are counts for the whole file, so that a missing image is never taken from another place.
+    images are counts for the whole file, so that a missing image is never taken from another folder.
     """
     names = [
         composed(record["file_name"].replace("\\", "/"))

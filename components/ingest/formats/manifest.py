@@ -29,7 +29,7 @@ _BOX_COLUMNS: tuple[tuple[tuple[str, str, str, str], Literal["xyxy", "xywh"]], .
 
 
 class Columns(BaseModel):
-    """Which column plays which part; what is not given is looked for under its usual names."""
+    """The columns by role; a missing one is looked up under its usual names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +59,7 @@ class ManifestOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The columns of one table, by their part."""
+    """The columns of one table by role."""
 
     path: str
     person: str | None
@@ -86,11 +86,11 @@ def read_manifest(source: Source, options: ManifestOptions) -> Listing:
     listing = Listing()
     if options.manifest not in source.paths:
         raise InputError(f"{source.uri}: no table '{options.manifest}'; name it with the option 'manifest'")
-    place = f"{source.uri}/{options.manifest}"
+    name = f"{source.uri}/{options.manifest}"
     table = read_table(source, options.manifest, ())
     if not table.rows and not table.complaints:
-        raise InputError(f"{place}: the table has no rows; expected a header and one row per face")
-    layout = _layout(table.header, options, place)
+        raise InputError(f"{name}: the table has no rows; expected a header and one row per face")
+    layout = _layout(table.header, options, name)
     for complaint in table.complaints:
         listing.dropped.add("bad_row", complaint)
     available = set(source.paths)
@@ -137,7 +137,7 @@ def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
 
 
 def _entry(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> _Entry | None:
-    """Read one face; None, counted, when a label cannot be understood."""
+    """Read one face; None, counted, when a label is invalid."""
     attributes = {}
     for column, attribute in layout.labels.items():
         if cells[column]:

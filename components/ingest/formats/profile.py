@@ -42,8 +42,8 @@ def read_profiles(source: Source, options: ProfileOptions) -> Listing:
     """Find the profile folders directly below the source, or below its `images` folder.
 
     The person is the id, the first field of the folder name: `001498-1` is not `001498`, and an id with two folders
-    is one person. A folder whose name cannot be understood is dropped with its pictures, unless the table is preferred
-    and has it. Differences between folders and table are counted. Lists give the folders they name a split, the
+    is one person. A folder with an invalid name is dropped with its pictures, unless the table is preferred and
+    has it. Differences between folders and table are counted. Lists give the folders they name a split, the
     others have none. Raises InputError when a table or list is missing, or a person is in two lists.
     """
     listing = Listing()
@@ -77,7 +77,7 @@ def read_profiles(source: Source, options: ProfileOptions) -> Listing:
 
 
 def _table(source: Source, path: str | None, options: ProfileOptions, listing: Listing) -> dict[str, Person] | None:
-    """Read the table of persons, if there is one. One that nobody named may be something else: it is only counted."""
+    """Read the table of persons, if there is one. Errors of a table that no option names are only counted."""
     if path is None:
         return None
     try:
@@ -108,7 +108,7 @@ def _folders(images: list[str], listing: Listing) -> dict[str, dict[str, str]]:
 
 
 def _named_persons(folders: dict[str, dict[str, str]]) -> tuple[dict[str, Person], dict[str, str]]:
-    """Return the persons of the folders whose names can be read, and what is wrong with the others."""
+    """Return the persons of the folders with valid names, and the errors of the others."""
     persons, complaints = {}, {}
     for folder in folders:
         try:

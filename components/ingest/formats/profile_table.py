@@ -1,4 +1,4 @@
-"""What stands beside profile folders: the table of persons and the lists of folders."""
+"""The table of persons and the lists of folders beside profile folders."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Person:
 
 
 def parse_folder(folder: str) -> Person:
-    """Read `<id>_<gender>_<race>_<age>`. Raises InputError when the name cannot be understood."""
+    """Read `<id>_<gender>_<race>_<age>`. Raises InputError when the name is invalid."""
     fields = folder.split("_")
     if len(fields) != 4 or not all(fields):
         raise InputError("expected <id>_<gender>_<race>_<age>")
@@ -33,7 +33,7 @@ def parse_folder(folder: str) -> Person:
 def read_person_table(source: Source, path: str, listing: Listing) -> dict[str, Person]:
     """Read a table with one row per folder; `path` is the folder's name.
 
-    Rows that cannot be read are counted, and so are folders whose rows contradict each other: none of those counts.
+    Rows that cannot be read are counted, and so are folders whose rows contradict each other: those are ignored.
     """
     table: dict[str, Person] = {}
     conflicts = set()
@@ -70,9 +70,9 @@ def compare(folders: dict[str, Person | None], table: dict[str, Person], listing
         listing.notes.add("row_without_folder", folder)
     for folder in sorted(folders.keys() & table.keys()):
         named, row = folders[folder], table[folder]
-        for fact in ("id", "gender", "age") if named is not None else ():
-            if getattr(named, fact) != getattr(row, fact):
-                listing.notes.add(f"{fact}_differs", f"{folder}: the table says {getattr(row, fact)}")
+        for name in ("id", "gender", "age") if named is not None else ():
+            if getattr(named, name) != getattr(row, name):
+                listing.notes.add(f"{name}_differs", f"{folder}: the table says {getattr(row, name)}")
 
 
 def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], listing: Listing) -> dict[str, str]:

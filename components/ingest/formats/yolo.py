@@ -19,8 +19,8 @@ class YoloOptions(Options):
 
     Attributes:
         data: the data set's yaml below the source; by default the only one that describes a data set, or none.
-        names: the names of the classes, in order, when there is no yaml or others are wanted.
-        kpt_shape: points and numbers per point of a pose data set whose yaml does not say so.
+        names: the names of the classes, in order, when there is no yaml, or to override it.
+        kpt_shape: points and numbers per point of a pose data set whose yaml does not state them.
         attribute: the attribute that the classes are values of; by default `emotion` for the seven emotions, nothing
             for the one class `face`, and `label` for everything else.
         background: whether images without any face are kept (a detector learns from them) or left out.
@@ -87,16 +87,16 @@ def _splits(source: Source, dataset: DatasetYaml | None, images: list[str], list
         for path in sorted(set(images) - set(inside)) if inside else ():
             listing.skipped.add("not_below_images", path)
         return {path: split_of_folders(path) for path in inside or images}
-    given = splits_of_yaml(source, dataset, images, listing)
-    if not given:
+    split_of = splits_of_yaml(source, dataset, images, listing)
+    if not split_of:
         raise InputError(
-            f"{source.uri}/{dataset.path}: none of its folders holds an image: "
+            f"{source.uri}/{dataset.path}: its folders contain no images: "
             f"{', '.join(entry for _, entry in dataset.entries)}"
         )
     for path in images:
-        if path not in given:
+        if path not in split_of:
             listing.skipped.add("in_no_split_of_the_yaml", path)
-    return {path: given[path] for path in images if path in given}
+    return {path: split_of[path] for path in images if path in split_of}
 
 
 def _rows(path: str, data: bytes, keypoints: tuple[int, int] | None, listing: Listing) -> list[LabelRow] | None:

@@ -14,13 +14,13 @@ from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
 from serving.runtime.errors import InputError
 
-# What PyYAML raises at a scalar that looks like a date, a number or a truth value and is none, such as 2024-13-45.
+# Raised by PyYAML for a scalar that looks like a date, number or boolean but is invalid, such as 2024-13-45.
 _BAD_SCALARS = (ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetYaml:
-    """What the yaml of a data set says: (split, folder or list of images) pairs, class names, key points."""
+    """The yaml of a data set: (split, folder or list of images) pairs, class names, shape of the keypoints."""
 
     path: str
     root: str
@@ -116,7 +116,7 @@ def _by_folder(images: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _resolve(file: DatasetYaml, entry: str, exists: Callable[[str], bool]) -> str | None:
-    """Return the place below the source that an entry of the yaml means."""
+    """Return the path below the source that an entry of the yaml refers to."""
     parts = [part for part in f"{file.root}/{entry}".replace("\\", "/").split("/") if part not in ("", ".", "..")]
     base = posixpath.dirname(file.path)
     ends = (posixpath.normpath(posixpath.join(base, *parts[start:])) for start in range(len(parts) or 1))

@@ -50,22 +50,22 @@ class ZipMembers:
         entries = read_entries(location.read_range, size, location.uri)
         self._directory_start = entries.start
         columns = (entries.heads[name].tolist() for name in ("flags", "method", "crc", "attributes"))
-        for raw, extra, place, flags, method, crc, attributes in zip(
-            entries.names, entries.extras, entries.places.tolist(), *columns, strict=True
+        for raw, extra, extent, flags, method, crc, attributes in zip(
+            entries.names, entries.extras, entries.extents.tolist(), *columns, strict=True
         ):
             mode = attributes >> 16
             if not raw.endswith((b"/", b"\\")) and not stat.S_ISDIR(mode):
                 fault = _fault(flags, method, mode)
-                self._add(raw, extra, place, bool(flags & _UTF8), fault, method, crc)
+                self._add(raw, extra, extent, bool(flags & _UTF8), fault, method, crc)
         self._refuse_overlaps()
 
     def _add(
-        self, raw: bytes, extra: bytes, place: list[int], is_utf8: bool, fault: str | None, method: int, crc: int
+        self, raw: bytes, extra: bytes, extent: list[int], is_utf8: bool, fault: str | None, method: int, crc: int
     ) -> None:
-        size, stored, start = place if min(place) >= 0 else (0, 0, 0)
+        size, stored, start = extent if min(extent) >= 0 else (0, 0, 0)
         path = _unicode_path(raw, extra)
         data_start = start + LOCAL_HEADER + len(raw)
-        is_whole = min(place) >= 0 and data_start + stored <= self._directory_start
+        is_whole = min(extent) >= 0 and data_start + stored <= self._directory_start
         if fault is None and size > MAX_FILE_BYTES:
             fault = "too_large"
         if fault is None and not (is_whole and (method == _DEFLATED or size == stored)):

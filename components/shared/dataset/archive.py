@@ -121,10 +121,10 @@ class ImageArchive:
 
     def read(self, name: str) -> bytes:
         """Return the bytes of an entry. Raises NotFoundError on an unknown name, InputError on damaged bytes."""
-        at = self._index.get(name)
-        if at is None:
+        index = self._index.get(name)
+        if index is None:
             raise NotFoundError(f"{self.folder}: no image '{name}' in the archive ({len(self)} images)")
-        file, offset, size = self._files[self._shard[at]], int(self._offset[at]), int(self._size[at])
+        file, offset, size = self._files[self._shard[index]], int(self._offset[index]), int(self._size[index])
         guess = LOCAL_HEADER + len(name.encode()) + size
         block = os.pread(file, guess, offset)
         if len(block) < LOCAL_HEADER or block[:4] != b"PK\3\4":
@@ -133,9 +133,9 @@ class ImageArchive:
         if start + size > guess:
             block += os.pread(file, start + size - guess, offset + guess)
         data = block[start : start + size]
-        if len(data) != size or (self._unchecked[at] and zlib.crc32(data) != self._crc[at]):
+        if len(data) != size or (self._unchecked[index] and zlib.crc32(data) != self._crc[index]):
             raise InputError(f"{self.folder}: '{name}' does not match its checksum; the archive is damaged")
-        self._unchecked[at] = False
+        self._unchecked[index] = False
         return data
 
     def __del__(self) -> None:

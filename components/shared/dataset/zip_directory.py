@@ -51,14 +51,14 @@ class Entries:
         names: as they are stored.
         extras: the extra fields of every entry.
         heads: (N,) records of signature, flags, method, crc and attributes.
-        places: (N, 3) size, stored size and offset of the local header; -1 where the ZIP64 field lacks them.
+        extents: (N, 3) size, stored size and offset of the local header; -1 where the ZIP64 field lacks them.
     """
 
     start: int
     names: list[bytes]
     extras: list[bytes]
     heads: npt.NDArray[np.void]
-    places: npt.NDArray[np.int64]
+    extents: npt.NDArray[np.int64]
 
 
 def read_entries(read_at: ReadAt, total: int, name: str) -> Entries:
@@ -88,11 +88,11 @@ def read_entries(read_at: ReadAt, total: int, name: str) -> Entries:
     heads = np.frombuffer(directory, np.uint8)[starts[:, None] + np.arange(_CENTRAL.itemsize)].view(_CENTRAL)[:, 0]
     if position != length or (len(names) - count) % 0x10000 or np.any(heads["signature"] != b"PK\1\2"):
         raise _damaged(name)
-    places = np.stack([heads[column] for column in ("size", "stored", "offset")], axis=1).astype(np.int64)
-    for row in np.flatnonzero((places == _FULL).any(axis=1)):
-        places[row] = _zip64_values(places[row].tolist(), extra_fields(extras[row]).get(_ZIP64_FIELD, b""))
-    places[:, 2] += shift
-    return Entries(start, names, extras, heads, places)
+    extents = np.stack([heads[column] for column in ("size", "stored", "offset")], axis=1).astype(np.int64)
+    for row in np.flatnonzero((extents == _FULL).any(axis=1)):
+        extents[row] = _zip64_values(extents[row].tolist(), extra_fields(extras[row]).get(_ZIP64_FIELD, b""))
+    extents[:, 2] += shift
+    return Entries(start, names, extras, heads, extents)
 
 
 def read_directory(file: int, path: Path) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -114,8 +114,8 @@ def read_directory(file: int, path: Path) -> tuple[list[str], npt.NDArray[np.int
     ]:
         if np.any(wrong & is_file):
             raise InputError(f"{path}: '{names[int(np.argmax(wrong & is_file))]}' is {what}")
-    size, stored, offset = entries.places.T
-    inside = (entries.places >= 0).all(axis=1) & (offset <= start) & (size <= start - LOCAL_HEADER - offset)
+    size, stored, offset = entries.extents.T
+    inside = (entries.extents >= 0).all(axis=1) & (offset <= start) & (size <= start - LOCAL_HEADER - offset)
     if not np.all(inside & (size == stored)):
         raise _damaged(str(path))
     table = np.stack([offset, size, heads["crc"].astype(np.int64)], axis=1)

@@ -166,7 +166,9 @@ def test_predictions_that_do_not_fit_the_folds_are_refused(case: Folds, tmp_path
         InputError, match=r"predictions0: expected the faces of one fold .*, got those of None: name the"
     ):
         case.run(annotations=tmp_path / "plain")
-    shifted = Annotations(tuple(replace(image, fold=image.id % 3) for image in case.images), case.info)
+    shifted = Annotations(
+        tuple(replace(image, fold=image.id % 3) for image in case.images), DatasetInfo.model_validate(case.info)
+    )
     write_annotations(shifted, tmp_path / "shifted")
     with pytest.raises(
         InputError, match=r"predictions0: expected the faces of one fold .*, got those of 0, 1, 2: name"

@@ -56,7 +56,7 @@ def export_coco(
 
 
 def _attribute(space: LabelSpace) -> str | None:
-    """Return the attribute that a class is a value of. An age band is no age, and a combination is no one value."""
+    """Return the attribute that a class is a value of; None for age bands and combinations of attributes."""
     return space.attributes[0] if len(space.attributes) == 1 and space.attributes != ("age",) else None
 
 

@@ -1,4 +1,4 @@
-"""Trees that YOLO learns from: a detection data set with its yaml, and a classification tree."""
+"""Writes YOLO data sets: detection with its yaml, and classification."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from components.shared.dataset.label_spaces import LabelSpace
 
 YAML = "yolo-dataset.yaml"
 _DECIMALS = 6
-# Other images are passed over by YOLO trainers without a word.
+# YOLO trainers skip other files silently.
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -23,8 +23,8 @@ def export_yolo_detection(
 
     A row is `0 x_center y_center width height`, in shares of the upright picture with 6 decimals: trainers turn photos
     upright before they use them. An image without faces has an empty label file. An image with a face that has no
-    box is left out: it would teach that the face is none. The yaml's empty `path` means the folder it is in, so the
-    tree may be moved.
+    box is left out: it would teach the trainer that there is no face. The yaml's empty `path` means
+    the folder it is in, so the tree may be moved.
     """
     kept, labels = [], {}
     for choice in chosen:
@@ -67,7 +67,7 @@ def yolo_row(box: Box | None, width: int, height: int) -> str | None:
 def export_yolo_classification(
     folder: Path, chosen: list[Choice], archive: ImageArchive, space: LabelSpace, remarks: Remarks
 ) -> tuple[list[Choice], dict[str, str]]:
-    """Write `images/<split>/<class>/<name>`; the trainer is given the folder `images`.
+    """Write `images/<split>/<class>/<name>`; the folder `images` is the trainer's data set.
 
     An image with faces of several classes has no folder and is left out. Trainers number the classes by the order of
     the folder names, which is the order of the label space for emotions only.
