@@ -106,8 +106,8 @@ def _label(record: dict[str, Any], box_policy: BoxPolicy) -> Label:
     votes = tuple(_vote(parts, flaws) for parts in annotators) if any(annotators) else ()
     gender, age = _text(record.get("gender")), _text(record.get("age"))
     valid_gender, valid_age = _valid("gender", gender), _valid("age", age.removesuffix("대"))
-    flaws += ["unvalid_gender"] * bool(gender and valid_gender is None)
-    flaws += ["unvalid_age"] * bool(age and valid_age is None)
+    flaws += ["unknown_gender"] * bool(gender and valid_gender is None)
+    flaws += ["unknown_age"] * bool(age and valid_age is None)
     return Label(
         uploader=sys.intern(_text(record.get("faceExp_uploader"))),
         votes=votes,

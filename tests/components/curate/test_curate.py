@@ -122,7 +122,7 @@ def test_a_killed_curate_leaves_no_output(tmp_path, emotion_images, kill_when_re
     assert not (tmp_path / "out.json").exists()
 
 
-def test_a_class_in_no_built_in_space_is_counted_when_an_operation_names_it(run):
+def test_a_label_space_that_an_operation_names_is_counted_too(run):
     images = [Image(at, f"{at}", 9, 9, (Face(at, None, {"label": "ab"[at % 2]}),)) for at in range(1, 9)]
     report, _ = run(images, {"sample": {"ratio": 0.5, "label_space": "label:a,b"}})
     assert report.class_counts_before == {"label:a,b": {"a": 4, "b": 4}}

@@ -81,7 +81,7 @@ def test_three_tables_ship():
 
 
 def test_the_23_rows_on_2700_persons(run, person_images):
-    """mask 46: applied as an overlay, with the persons per class that the predecessors counted."""
+    """Applied as an overlay, with the persons per class that the predecessors counted."""
     images = person_images(field())
     assert len(images) == 18_900
     assert persons_by_cell(images) == RAW
@@ -114,7 +114,7 @@ def test_the_23_rows_on_2700_persons(run, person_images):
 
 
 def test_the_14_and_8_rows(run, person_images):
-    """mask 55: the eight flips go through the same table, and find what the 23 rows did."""
+    """The eight flips go through the same table, and find what the 23 rows did."""
     images = person_images(field())
     report, data = run(images, {"corrections": {"table": "age_60"}}, {"corrections": {"table": "gender_flips"}})
     assert [entry.counts for entry in report.operations] == [
@@ -127,7 +127,7 @@ def test_the_14_and_8_rows(run, person_images):
 
 
 def test_an_id_matches_exactly(run, person_images):
-    """mask 46: 001179 is not 001179-1, and no part of another id."""
+    """001179 is not 001179-1, and no part of another id."""
     persons = [("001179-1", "male", 55), ("001179", "female", 57), ("1179", "male", 52), ("0011790", "male", 53)]
     report, data = run(person_images(persons), {"corrections": {"table": "age_60"}})
     ages = {image.person: image.faces[0].attributes["age"] for image in data.images}
@@ -244,7 +244,7 @@ def test_of_two_folders_of_one_id_the_one_with_the_expected_age_changes(run, per
     assert Counter(image.faces[0].attributes["age"] for image in data.images) == {21: 7, 20: 7}
 
 
-def test_a_missing_fact_is_a_conflict_and_a_picture_of_several_is_left_alone(run, table):
+def test_missing_values_conflict_and_pictures_of_several_faces_stay(run, table):
     faces = (Face(1, (0, 0, 5, 5), {"gender": "female"}), Face(2, (5, 5, 4, 4), {"gender": "female"}))
     images = [Image(1, "a.jpg", 9, 9, faces, "1"), Image(2, "b.jpg", 9, 9, (Face(3, None, {}),), "2")]
     report, data = run(images, table("1,,gender,female,male,all\n2,,gender,female,male,all\n"))

@@ -17,7 +17,6 @@ def out_of_training(data):
 
 
 def test_ranges_include_their_ends_and_drop_nobody(run):
-    """mask 21"""
     report, data = run(
         people(29, 30, 34, 35, 55, 56, 57, 58, 59, 60), {"drop_ages": {"ranges": [[30, 34], [56.0, 58.0]]}}
     )
@@ -29,7 +28,7 @@ def test_ranges_include_their_ends_and_drop_nobody(run):
 
 
 def test_the_ages_of_the_field(run):
-    """mask 21: of 2,430 training persons, the 40 aged 30 to 34 and the 350 aged 56 to 58 go, 2,040 stay."""
+    """Of 2,430 training persons, the 40 aged 30 to 34 and the 350 aged 56 to 58 go, 2,040 stay."""
     train = people(*[20] * 1200, *[32] * 40, *[50] * 740, *[57] * 350, *[60] * 100, split="train")
     val = [
         Image(9000 + at, f"v{at}.jpg", 9, 9, (Face(9000 + at, None, {"age": 57}),), f"v{at}", "val")

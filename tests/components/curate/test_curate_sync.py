@@ -30,7 +30,7 @@ def names(data):
 
 
 def test_a_plain_tree_that_was_cleaned_by_hand(run, tmp_path):
-    """emotion 31: entries of files that were deleted go, and are counted."""
+    """Entries of files that were deleted go, and are counted."""
     tree = tmp_path / "tree"
     touch(tree, "anger/1.jpg", "sad/1.jpg", "sad/new.jpg", "sad/._1.jpg", ".cache/2.jpg", "annotation.json")
     report, data = run(images("anger/1.jpg", "anger/2.jpg", "sad/1.jpg", "sad/2.jpg"), {"sync": {"folder": str(tree)}})
@@ -155,7 +155,7 @@ def test_a_list_that_is_none(run, tmp_path):
 
 
 def test_an_export_that_was_cleaned_by_hand_comes_back(run, tmp_path):
-    """emotion 31: export, delete files, sync, with Korean names and equal pictures."""
+    """Export, delete files, sync, with Korean names and equal pictures."""
     given = [
         replace(image, split="train" if at % 3 else "val")
         for at, image in enumerate(images("anger/남_1.jpg", "anger/2.JPG", "sad/남_1.jpg", "sad/4.png", "sad/5.jpg"))

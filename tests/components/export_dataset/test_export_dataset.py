@@ -111,7 +111,7 @@ def test_wrong_arguments_are_named_and_leave_nothing(data, tmp_path, arguments, 
     assert not list(tmp_path.iterdir())
 
 
-def test_an_output_in_the_input_or_in_use_is_refused_and_nothing_is_deleted(data, tmp_path):
+def test_an_output_in_the_input_or_in_use_is_refused(data, tmp_path):
     before = contents(data)
     (tmp_path / "link").symlink_to(data / "images")
     for output in (data / "images", data / "images/tree", data, data / "annotations.json", tmp_path / "link/tree"):

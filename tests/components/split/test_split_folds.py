@@ -41,7 +41,7 @@ def band(age):
 
 @pytest.mark.parametrize("seed", [0, 1997])
 def test_folds_of_the_2700_persons(divide, person_images, seed):
-    """mask 57: each person is in one fold, the shares of band and gender are within 2 points across folds."""
+    """Each person is in one fold, the shares of band and gender are within 2 points across folds."""
     persons = field()
     report, data = divide(person_images(persons), mode="kfold", folds=5.0, k_index=4.0, seed=seed)
     fold_of = defaultdict(set)
@@ -74,7 +74,7 @@ def test_folds_of_the_2700_persons(divide, person_images, seed):
 
 
 def test_every_person_is_in_one_val_fold_over_all_k(divide, person_images):
-    """mask 25, mask 57: with one seed the folds are the same whichever of them is val."""
+    """With one seed the folds are the same whichever of them is val."""
     images = person_images(field()[:100])
     seen = Counter()
     for k_index in range(4):
@@ -180,7 +180,7 @@ def test_an_earlier_fold_is_forgotten_by_another_mode(divide, person_images):
 
 
 def test_folds_of_images_leak_and_say_so(divide, person_images, caplog):
-    """mask 24: classes are dealt evenly, persons are on both sides."""
+    """Classes are dealt evenly, persons are on both sides."""
     space = label_space("mask_gender_age")
     report, data = divide(person_images(field()[:101]), mode="image_kfold", folds=5, k_index=1)
     assert data.info.leaks is report.leaks is True

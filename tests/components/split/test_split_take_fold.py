@@ -1,4 +1,4 @@
-"""One fold held out against the others: what a cross-validation trains and judges with (mask 25, mask 57)."""
+"""The splits of a cross-validation: one fold is test, the next val, the others train."""
 
 from collections import Counter
 from dataclasses import replace
@@ -29,7 +29,7 @@ def folded(divide, person_images):
 @pytest.mark.parametrize("val", [True, False])
 @pytest.mark.parametrize("folds", [3, 5])
 def test_every_person_is_judged_once_by_what_never_saw_it(divide, folded, folds, val):
-    """mask 57: over all folds each person is in one test set, and in train or val of the others."""
+    """Over all folds each person is in one test set, and in train or val of the others."""
     data = folded(30, folds)
     judged, chosen = Counter(), Counter()
     for k_index in range(folds):
@@ -110,7 +110,7 @@ def test_two_folds_are_enough_without_val(divide, folded):
 
 @pytest.mark.parametrize(("k_index", "judged"), [(-1, [0, 1, 2, 3]), (2, [2])])
 def test_the_doors(tmp_path, person_images, k_index, judged):
-    """mask 25: `k_index` picks one fold, otherwise all of them come out; the fold's annotations do not depend on it."""
+    """`k_index` picks one fold, otherwise all are returned; the fold's annotations do not depend on it."""
     write_annotations(Annotations(tuple(person_images(persons(20)))), tmp_path / "a")
     paths = {name: dsl.Dataset(uri=str(tmp_path / name)) for name in ("a", "folds", "fold")}
     metrics = [dsl.Metrics(uri="") for _ in range(2)]

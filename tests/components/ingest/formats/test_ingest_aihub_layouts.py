@@ -47,7 +47,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_items_1_and_7_every_layout_in_every_form_of_its_names(aihub, layout, form):
+def test_every_layout_in_every_form_of_its_names(aihub, layout, form):
     photo, labels, split = LAYOUTS[layout]
     files, expected = {}, {}
     for number, (emotion, korean) in enumerate(KOREAN.items()):
@@ -65,7 +65,7 @@ def test_items_1_and_7_every_layout_in_every_form_of_its_names(aihub, layout, fo
     assert not result.dropped.total and not result.skipped.total and not result.notes.total
 
 
-def test_item_1_counts_per_class_of_train_and_test(aihub):
+def test_counts_per_class_of_train_and_test(aihub):
     files = {}
     for emotion in EMOTIONS:
         for split, photo, labels, count in [
@@ -79,7 +79,7 @@ def test_item_1_counts_per_class_of_train_and_test(aihub):
     assert counts == {("train", e): 3 for e in EMOTIONS} | {("test", e): 2 for e in EMOTIONS}
 
 
-def test_item_4_what_lies_beside_the_photos(aihub):
+def test_what_lies_beside_the_photos(aihub):
     name = file_name("happy")
     result = aihub(
         {
@@ -97,7 +97,7 @@ def test_item_4_what_lies_beside_the_photos(aihub):
     assert not result.dropped.total
 
 
-def test_item_6_missing_emotions_are_named(aihub):
+def test_missing_emotions_are_named(aihub):
     files = {}
     for emotion in ("happy", "sad", "anger", "pain", "normal"):
         files[f"{emotion}/raw/train/{emotion}.jpg"] = None
@@ -136,7 +136,7 @@ def test_item_6_missing_emotions_are_named(aihub):
         ("", FolderLabels(None, None)),
     ],
 )
-def test_item_7_words_of_folders(folder, place):
+def test_words_of_folders(folder, place):
     assert folder_labels(folder) == place
     assert folder_labels(unicodedata.normalize("NFD", folder)) == place
 

@@ -112,9 +112,9 @@ def test_files_and_images_by_option(found, annotations, splits):
         ({"a.json": coco()}, {"annotations": "b.json"}, "no annotation file 'b.json'"),
         ({"a.json": b"[]"}, {"annotations": "a.json"}, "a.json: not COCO"),
         ({"a.json": b"[]", "a.jpg": None}, {}, "no COCO file"),
-        ({"labels/val/annotation.json": b'{"images": ['}, {}, "labels/val/annotation.json: not a JSON file.*mend it"),
+        ({"labels/val/annotation.json": b'{"images": ['}, {}, "labels/val/annotation.json: not a JSON file.*repair it"),
         ({"a.json": b"\xff\xff"}, {}, "a.json: not a text in UTF-8 or CP949"),
-        ({"a.json": coco([image(name="b.jpg")]), "other/b.jpg": None}, {}, r"looked in 'images', '\.'; name.*'images'"),
+        ({"a.json": coco([image(name="b.jpg")]), "other/b.jpg": None}, {}, r"searched 'images', '\.'; name.*'images'"),
         ({"a.json": b'{"images": [], "annotations": [], "x": "\\ud800"}'}, {}, "surrogates not allowed"),
     ],
 )

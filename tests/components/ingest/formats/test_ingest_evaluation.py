@@ -81,7 +81,7 @@ def test_answers_that_cannot_be_used(found):
         ("name\na.jpg\n", {}, "columns ImageID.*found name"),
         ("", {}, "found nothing"),
         ("ImageID\na.jpg\n", {"ans": "mask"}, "columns ImageID, ans"),
-        ("ImageID,ans\na.jpg,1\n", {"ans": "age"}, "an age band is no age"),
+        ("ImageID,ans\na.jpg,1\n", {"ans": "age"}, "an age band is not an age"),
         ("ImageID,ans\na.jpg,1\n", {"ans": "hats"}, "unknown label space 'hats'"),
     ],
 )

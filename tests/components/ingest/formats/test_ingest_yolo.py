@@ -105,7 +105,7 @@ def test_a_yaml_with_a_list_of_images_a_missing_split_and_one_folder_twice(found
         (
             {"a.yaml": "train: nowhere\nnames: [a]", "images/b.jpg": ""},
             {},
-            "none of its folders.*: nowhere",
+            "its folders contain no images.*: nowhere",
         ),
         ({"a.jpg": ""}, {"data": "d.yaml"}, "no file 'd.yaml'"),
         ({"d.yaml": "a: 1"}, {"data": "d.yaml"}, "d.yaml: no data set"),
@@ -166,7 +166,7 @@ def test_several_faces_background_missing_labels_and_bad_rows(found):
     assert skipped.skipped.counts["background"] == skipped.skipped.counts["no_label_file"] == 1
 
 
-def test_the_nine_columns_of_a_face_detector_with_key_points_are_not_a_polygon(found):
+def test_nine_columns_that_end_with_zeros_are_not_a_polygon(found):
     files = {"images/a.jpg": "", "labels/a.txt": "0 0.500000 0.480000 0.310000 0.540000 0 0 0 0"}
     (record,) = found(files).records
     assert record.faces[0].box == pytest.approx((0.345, 0.21, 0.31, 0.54))
