@@ -22,8 +22,8 @@ def class_counts(images: Iterable[Image], extra: Iterable[str] = ()) -> dict[str
     kinds: Counter[tuple[str | None, ...]] = Counter()
     for image in images:
         for face in image.faces:
-            values = (face.attributes.get(attribute) for attribute in read)
-            kinds[tuple(None if value is None else str(value) for value in values)] += 1
+            stated = (face.attributes.get(attribute) for attribute in read)
+            kinds[tuple(None if value is None else str(value) for value in stated)] += 1
     counted = {}
     for space in spaces:
         counts = [0] * len(space.class_labels)

@@ -62,11 +62,11 @@ def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
 def _without(images: Sequence[Image], names: Sequence[str]) -> Outcome:
     ids = _by_name(images)
     outcome = Outcome([])
-    gone = {ids[name] for name in names if name in ids}
+    removed = {ids[name] for name in names if name in ids}
     for name in names:
         if name not in ids:
             outcome.notes.add("unknown", name)
-    return _finish(outcome, images, gone)
+    return _finish(outcome, images, removed)
 
 
 def _by_path(images: Sequence[Image], paths: Sequence[str], folder: str) -> Outcome:
@@ -121,11 +121,11 @@ def _by_mapper(
     return _finish(outcome, images, listed - left)
 
 
-def _finish(outcome: Outcome, images: Sequence[Image], gone: set[int]) -> Outcome:
+def _finish(outcome: Outcome, images: Sequence[Image], removed: set[int]) -> Outcome:
     for image in images:
-        if image.id in gone:
+        if image.id in removed:
             outcome.dropped.add("removed", image.file_name)
-    outcome.images = [image for image in images if image.id not in gone]
+    outcome.images = [image for image in images if image.id not in removed]
     return outcome
 
 

@@ -71,7 +71,7 @@ def test_no_image_and_no_person_is_in_two_splits(chain):
         sides = [{fact(image) for image in images} for images in parts.values()]
         assert None not in set.union(*sides)
         assert sum(map(len, sides)) == len(set.union(*sides))
-    assert read_annotations(chain / "split.json").info["leaks"] is False
+    assert read_annotations(chain / "split.json").info.leaks is False
 
 
 def test_the_detection_tree_has_a_test_split_of_the_same_pictures(chain):

@@ -271,7 +271,7 @@ def test_tables_in_every_encoding(run, person_images, table, encoding):
         ("1,,gender,female", "row 2 has 4 values, the header has 6"),
         (
             "1,,gender,female,male,all\n1,,gender,male,female,all",
-            "lines 2 and 3 want the gender of 1 to be male and female",
+            "lines 2 and 3 set the gender of 1 to male and female",
         ),
     ],
 )

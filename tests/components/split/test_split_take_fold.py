@@ -86,8 +86,8 @@ def test_folds_of_images_still_leak(divide, person_images):
     ("folds", "options", "message"),
     [
         (4, {"k_index": 4}, r"there is no fold 4: its images are in 4 folds, counted from 0"),
-        (2, {"k_index": 0}, r"2 folds leave nothing to train on .* more folds, or go without val"),
-        (3, {"k_index": -1}, r"'k_index'"),
+        (2, {"k_index": 0}, r"2 folds leave none to train on .* more folds, or use no val"),
+        (3, {"k_index": -1}, r"k_index = -1: "),
         (3, {"k_index": 0, "folds": 3}, r"mode 'fold' does not use folds"),
     ],
 )

@@ -104,7 +104,7 @@ def test_attributes_side_by_side():
     ("name", "message"),
     [
         ("gender+aeg", "'aeg' must be one of mask, gender, age"),
-        ("age+age", "'age' is there twice"),
+        ("age+age", "'age' occurs twice"),
         ("age+", "'' must be one of"),
     ],
 )
