@@ -57,7 +57,7 @@ def drop(images: Sequence[Image], options: DropOptions) -> Outcome:
     training cannot have seen it; then the one with the lowest id. Groups whose copies differ in attributes are
     counted as `<reason>_label_conflict`.
     """
-    outcome = Outcome(images)
+    outcome = Outcome(list(images))
     for reason in dict.fromkeys(options.reasons):
         if reason == "duplicate":
             _drop_copies(outcome, reason, exact_duplicates(outcome.images))
@@ -110,10 +110,7 @@ def _drop_copies(outcome: Outcome, reason: str, groups: Iterable[Sequence[Image]
         outcome.notes.add(f"{reason}_groups", first.file_name)
         if any(_attributes(image) != _attributes(first) for image in copies):
             outcome.notes.add(f"{reason}_label_conflict", first.file_name)
-    for image in outcome.images:
-        if image.id in dropped_ids:
-            outcome.dropped.add(reason, image.file_name)
-    outcome.images = [image for image in outcome.images if image.id not in dropped_ids]
+    outcome.drop(outcome.images, dropped_ids, reason)
 
 
 def _attributes(image: Image) -> list[dict[str, Any]]:

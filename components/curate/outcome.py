@@ -1,6 +1,6 @@
 """The result of an operation."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from components.shared.dataset.annotations import Image
@@ -19,11 +19,20 @@ class Outcome:
         keypoint_names: those of annotations that were merged in.
     """
 
-    images: Sequence[Image]
+    images: list[Image]
     dropped: Tally = field(default_factory=Tally)
     notes: Tally = field(default_factory=Tally)
     leaks: bool = False
     keypoint_names: tuple[str, ...] = ()
+
+    def drop(self, images: Iterable[Image], ids: Container[int], reason: str) -> None:
+        """Keep of `images` those whose ids are not in `ids`, and count the others as dropped."""
+        self.images = []
+        for image in images:
+            if image.id in ids:
+                self.dropped.add(reason, image.file_name)
+            else:
+                self.images.append(image)
 
     @property
     def counts(self) -> dict[str, int]:

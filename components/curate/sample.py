@@ -58,11 +58,9 @@ def sample(images: Sequence[Image], options: SampleOptions) -> Outcome:
             groups = by_person(pool)
             persons = [(_name(who, group), _main_class(group, classes), group) for who, group in groups.items()]
             kept.update(image.id for group in _draw(persons, split, options) for image in group)
-    stays = [image.id in kept or (image.split or "train") not in options.splits for image in images]
-    outcome.images = [image for image, stay in zip(images, stays, strict=True) if stay]
-    for image, stay in zip(images, stays, strict=True):
-        if not stay:
-            outcome.dropped.add("not_sampled", image.file_name)
+    outcome.drop(
+        images, {image.id for image in images if (image.split or "train") in options.splits} - kept, "not_sampled"
+    )
     return outcome
 
 

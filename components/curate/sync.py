@@ -66,7 +66,8 @@ def _without(images: Sequence[Image], names: Sequence[str]) -> Outcome:
     for name in names:
         if name not in ids:
             outcome.notes.add("unknown", name)
-    return _finish(outcome, images, removed)
+    outcome.drop(images, removed, "removed")
+    return outcome
 
 
 def _by_path(images: Sequence[Image], paths: Sequence[str], folder: str) -> Outcome:
@@ -80,7 +81,8 @@ def _by_path(images: Sequence[Image], paths: Sequence[str], folder: str) -> Outc
         elif PurePosixPath(path).suffix.lower() in suffixes:
             outcome.notes.add("unknown", printable(path))
     _refuse_foreign(left, folder, paths, images)
-    return _finish(outcome, images, {image.id for image in images} - left)
+    outcome.drop(images, {image.id for image in images} - left, "removed")
+    return outcome
 
 
 def _by_mapper(
@@ -118,14 +120,7 @@ def _by_mapper(
         if image.id not in listed:
             outcome.notes.add("not_exported", image.file_name)
     _refuse_foreign(left, folder, paths, images)
-    return _finish(outcome, images, listed - left)
-
-
-def _finish(outcome: Outcome, images: Sequence[Image], removed: set[int]) -> Outcome:
-    for image in images:
-        if image.id in removed:
-            outcome.dropped.add("removed", image.file_name)
-    outcome.images = [image for image in images if image.id not in removed]
+    outcome.drop(images, listed - left, "removed")
     return outcome
 
 

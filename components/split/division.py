@@ -36,6 +36,17 @@ class Task:
     seed: int
     options: SplitOptions
 
+    def requested(self) -> tuple[list[str], dict[str, float], list[Image]]:
+        """Return the splits of val and test that the data came with, the ratios of the others, the images to divide.
+
+        Raises InputError when no image is left to divide.
+        """
+        existing = self.existing("val", "test")
+        pool = [image for image in self.labeled if image.split not in existing]
+        if not pool:
+            raise InputError(f"{self.path}: no image to divide: all labeled in '{self.space.name}' have a split")
+        return existing, {name: ratio for name, ratio in self.ratios.items() if name not in existing}, pool
+
     def existing(self, *splits: str) -> list[str]:
         """Return which of the splits the data came with, sorted."""
         return sorted({image.split for image in self.labeled if image.split in splits})

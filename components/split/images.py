@@ -7,7 +7,6 @@ import numpy as np
 
 from components.shared.dataset.annotations import Image
 from components.split.division import Division, Task
-from serving.runtime.errors import InputError
 
 
 def divide_images(task: Task) -> Division:
@@ -17,12 +16,8 @@ def divide_images(task: Task) -> Division:
     when there is a test split to take the rest, else val has the rest. A ratio is taken as it is written: 0.29 of 100
     is 29. The class of an image is that of its first face. A val or test set that came with the data stays as it is.
     """
-    existing = task.existing("val", "test")
-    requested = {name: ratio for name, ratio in task.ratios.items() if name not in existing}
+    existing, requested, pool = task.requested()
     shares = {name: Fraction(str(ratio)) for name, ratio in requested.items() if ratio > 0}
-    pool = [image for image in task.labeled if image.split not in existing]
-    if not pool:
-        raise InputError(f"{task.path}: no image to divide: all that are labeled in '{task.space.name}' have a split")
     parts = [("train", 1 - sum(shares.values())), *shares.items()]
     splits = {image.id: image.split for image in task.labeled if image.split in existing}
     for images in shuffled_by_class(pool, task).values():

@@ -15,11 +15,7 @@ def divide_persons(task: Task) -> Division:
 
     Raises InputError when nothing is left to divide, or a class has fewer persons than there are splits.
     """
-    existing = task.existing("val", "test")
-    pool = [image for image in task.labeled if image.split not in existing]
-    if not pool:
-        raise InputError(f"{task.path}: no image to divide: all that are labeled in '{task.space.name}' have a split")
-    requested = {name: ratio for name, ratio in task.ratios.items() if name not in existing}
+    existing, requested, pool = task.requested()
     shares = {name: ratio for name, ratio in requested.items() if ratio > 0}
     splits = _divide(pool, task, {"train": 1 - sum(shares.values()), **shares})
     splits.update({image.id: image.split for image in task.labeled if image.split in existing})

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +35,16 @@ MODES: dict[str, Mode] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SplitReport:
-    """The result by split; a split without images is absent.
+class SplitReport(SplitInfo):
+    """What is recorded, and two more results.
 
     Attributes:
-        images: images per split.
-        persons: persons per split; images without a person id count as one person each.
-        ratios: share of all images that have a split.
-        class_counts: faces per split and class label.
-        unlabeled: images without a class in the label space; they have no split.
-        not_trainable: labeled images that would be in train but are excluded from it; they have no split.
-        unlisted: labeled images that are in no list; they have no split.
-        crossing_persons: persons who are in more than one split.
         leaks: whether scores on val or test will be too good.
+        unlisted: labeled images that are in no list; they have no split.
     """
 
-    images: dict[str, int]
-    persons: dict[str, int]
-    ratios: dict[str, float]
-    class_counts: dict[str, dict[str, int]]
-    unlabeled: int
-    not_trainable: int
-    unlisted: int
-    crossing_persons: int
-    leaks: bool
+    leaks: bool = False
+    unlisted: int = 0
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics by name."""
@@ -122,30 +107,23 @@ def split(
     crossing = crossing_persons(images)
     _warn(annotations, chosen.mode, division.leaks, crossing)
     leaks = data.info.leaks or division.leaks or bool(crossing)
-    report = _report(images, classes, space, division, leaks, len(crossing))
-    info = _info(report, chosen, division, space.name, seed)
-    write_annotations(replace(data, images=tuple(images), info=data.info.changed(leaks=leaks, split=info)), output)
+    report = SplitReport(
+        **chosen.recorded(),
+        **division.details,
+        **_counts(images, classes, space, division),
+        label_space=space.name,
+        seed=seed,
+        crossing_persons=len(crossing),
+        leaks=leaks,
+        unlisted=division.details.get("unlisted_images", 0),
+    )
+    info = data.info.changed(leaks=leaks, split=report.model_dump(exclude={"leaks", "unlisted"}))
+    write_annotations(replace(data, images=tuple(images), info=info), output)
     _log.info(
         "%s: images %s, persons %s, %d without a label, %d not trainable",
         output, report.images, report.persons, report.unlabeled, report.not_trainable,
     )  # fmt: skip
     return report
-
-
-def _info(report: SplitReport, chosen: SplitOptions, division: Division, label_space: str, seed: int) -> SplitInfo:
-    return SplitInfo(
-        **chosen.recorded(),
-        **division.details,
-        label_space=label_space,
-        seed=seed,
-        images=report.images,
-        persons=report.persons,
-        ratios=report.ratios,
-        class_counts=report.class_counts,
-        unlabeled=report.unlabeled,
-        not_trainable=report.not_trainable,
-        crossing_persons=report.crossing_persons,
-    )
 
 
 def _check_numbers(val_ratio: float, test_ratio: float, seed: int) -> None:
@@ -176,14 +154,10 @@ def _warn(path: Path, mode: str, leaks: bool, crossing: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _report(
-    images: Iterable[Image],
-    classes: Mapping[int, list[int]],
-    space: LabelSpace,
-    division: Division,
-    leaks: bool,
-    crossing: int,
-) -> SplitReport:
+def _counts(
+    images: Iterable[Image], classes: Mapping[int, list[int]], space: LabelSpace, division: Division
+) -> dict[str, Any]:
+    """Return the counts of a SplitInfo by name."""
     members: dict[str, list[Image]] = {"train": [], "val": [], "test": []}
     unlabeled = not_trainable = 0
     for image in images:
@@ -196,17 +170,14 @@ def _report(
     members = {name: group for name, group in members.items() if group}
     total = sum(map(len, members.values()))
     faces = {name: Counter(index for image in group for index in classes[image.id]) for name, group in members.items()}
-    return SplitReport(
-        images={name: len(group) for name, group in members.items()},
-        persons={name: len(by_person(group)) for name, group in members.items()},
-        ratios={name: len(group) / total for name, group in members.items()},
-        class_counts={
+    return {
+        "images": {name: len(group) for name, group in members.items()},
+        "persons": {name: len(by_person(group)) for name, group in members.items()},
+        "ratios": {name: len(group) / total for name, group in members.items()},
+        "class_counts": {
             name: {label: counter[index] for index, label in enumerate(space.class_labels)}
             for name, counter in faces.items()
         },
-        unlabeled=unlabeled,
-        not_trainable=not_trainable,
-        unlisted=division.details.get("unlisted_images", 0),
-        crossing_persons=crossing,
-        leaks=leaks,
-    )
+        "unlabeled": unlabeled,
+        "not_trainable": not_trainable,
+    }
