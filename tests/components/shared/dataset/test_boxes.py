@@ -1,8 +1,8 @@
 import pytest
-from serving.runtime.image.header import Header, read_header
 
 from components.shared.dataset.annotations import Keypoint
 from components.shared.dataset.boxes import clip_box, overlap, upright_box, upright_keypoint
+from serving.runtime.image.header import Header, read_header
 
 
 @pytest.mark.parametrize(
