@@ -58,7 +58,7 @@ def _make(raw: Path, annotations: Path) -> None:
         (raw / name).write_bytes(content)
         face = Face(number + 1, (10.0, 10.0, 90.0, 120.0), {"emotion": CLASSES[at]})
         images.append(Image(number + 1, name, 1200, 1600, (face,), person=f"{person:06d}"))
-    write_annotations(Annotations(tuple(images), {}), annotations)
+    write_annotations(Annotations(tuple(images)), annotations)
 
 
 def _photo() -> bytes:

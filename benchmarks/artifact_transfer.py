@@ -11,7 +11,8 @@ from benchmarks.benchmark import Benchmark, medians
 from components.shared.dataset.archive import ArchiveWriter
 from pipelines.environment.settings import load_settings
 from pipelines.local.stack import local_stack
-from serving.runtime.storage import Location, make_bucket, s3_client
+from serving.runtime.s3 import s3_client
+from serving.runtime.storage import Location, make_bucket
 
 FILES = 2_000
 FILE_BYTES = 20_000
@@ -53,7 +54,7 @@ def _there_and_back(folder: Path) -> None:
 
 
 def _clear() -> None:
-    client = s3_client()
-    for entry in Location("s3://bench").list():
-        client.delete_object(Bucket="bench", Key=entry.path)
-    client.delete_bucket(Bucket="bench")
+    bench = Location("s3://bench")
+    for entry in bench.list():
+        bench.delete(entry.path)
+    s3_client().delete_bucket(Bucket="bench")

@@ -9,6 +9,7 @@ from PIL import Image as PilImage
 
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
+from components.shared.dataset.info import DatasetInfo
 
 HEIGHT, WIDTH = 512, 384
 MASKS = ("worn", "incorrect", "absent")
@@ -39,7 +40,7 @@ def write_photos(folder: Path, count: int) -> list[Face]:
             images.append(
                 Image(number + 1, f"{number}.jpg", WIDTH, HEIGHT, (faces[-1],), person=str(number), split=split)
             )
-    write_annotations(Annotations(tuple(images), {"leaks": False}), folder / "annotations.json")
+    write_annotations(Annotations(tuple(images), DatasetInfo(leaks=False)), folder / "annotations.json")
     return faces
 
 

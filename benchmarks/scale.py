@@ -119,4 +119,4 @@ def _annotations(path: Path) -> None:
                 dhash=f"{rng.getrandbits(128):032x}",
             )
         )
-    write_annotations(Annotations(tuple(images), {}), path)
+    write_annotations(Annotations(tuple(images)), path)

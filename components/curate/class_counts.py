@@ -11,7 +11,7 @@ from serving.runtime.errors import InputError
 def class_counts(images: Iterable[Image], extra: Iterable[str] = ()) -> dict[str, dict[str, int]]:
     """Count faces per class in every label space that has any: the built-in ones and those named in `extra`.
 
-    A fact that a label space cannot understand counts as no label here.
+    An invalid value of an attribute counts as no label.
     """
     spaces: list[LabelSpace] = []
     for name in (*LABEL_SPACES, *extra):
@@ -22,8 +22,8 @@ def class_counts(images: Iterable[Image], extra: Iterable[str] = ()) -> dict[str
     kinds: Counter[tuple[str | None, ...]] = Counter()
     for image in images:
         for face in image.faces:
-            found = [face.attributes.get(attribute) for attribute in read]
-            kinds[tuple(None if value is None else str(value) for value in found)] += 1
+            stated = (face.attributes.get(attribute) for attribute in read)
+            kinds[tuple(None if value is None else str(value) for value in stated)] += 1
     counted = {}
     for space in spaces:
         counts = [0] * len(space.class_labels)

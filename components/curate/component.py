@@ -21,7 +21,7 @@ def curate(
         annotations: COCO JSON file to curate.
         curated_annotations: Written: the annotations that come out, with a record of what was done.
         metrics: Written: images, faces and persons left, images dropped by reason, and the counts of every operation.
-        operations: What to do, in order: {name: options} with sample, corrections, drop_ages, merge, sync or drop.
+        operations: The operations, in order: {name: options} with sample, corrections, drop_ages, merge, sync or drop.
     """
     from pathlib import Path
 
@@ -34,5 +34,5 @@ def curate(
     for reason, count in report.dropped.items():
         metrics.log_metric(f"dropped/{reason}", float(count))
     for number, entry in enumerate(report.operations, start=1):
-        for name, count in entry["counts"].items():
-            metrics.log_metric(f"{number}_{entry['operation']}/{name}", float(count))
+        for name, count in entry.counts.items():
+            metrics.log_metric(f"{number}_{entry.operation}/{name}", float(count))

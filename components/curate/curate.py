@@ -1,6 +1,7 @@
-"""Annotations in, annotations out: choosing and relabeling images without touching a pixel."""
+"""Operations on annotations: sample, correct, merge, clean. No image is read."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,27 @@ from components.curate.options import Options
 from components.curate.outcome import Outcome
 from components.curate.sample import SampleOptions, sample
 from components.curate.sync import SyncOptions, sync
-from components.shared.dataset.annotations import Annotations, Image, read_annotations, write_annotations
+from components.shared.dataset.annotations import (
+    Annotations,
+    Image,
+    count_images,
+    read_annotations,
+    write_annotations,
+)
+from components.shared.dataset.info import CurationStep, Snapshot
 from components.shared.dataset.persons import crossing_persons
-from components.shared.dataset.tally import MAX_EXAMPLES
+from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.output import check_output
+from serving.runtime.validation import known
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What can be done to annotations: the options and the function that does it."""
+    """An operation on annotations: its options and its function."""
 
     options: type[Options]
     run: Callable[[Sequence[Image], Any], Outcome]
@@ -44,12 +54,12 @@ OPERATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class CurateReport:
-    """What came out.
+    """The result.
 
     Attributes:
-        images: images, and likewise `faces` and `persons` (0 when nobody is known).
-        dropped: images that are gone, by reason.
-        operations: per operation its name, options, counts and examples, and the data before and after it.
+        images: images, and likewise `faces` and `persons` (0 when no image has a person).
+        dropped: dropped images by reason.
+        operations: what every operation did.
         class_counts_before: faces per label space and class before the first operation.
         class_counts_after: the same after the last one.
     """
@@ -58,17 +68,16 @@ class CurateReport:
     faces: int
     persons: int
     dropped: dict[str, int]
-    operations: list[dict[str, Any]]
+    operations: list[CurationStep]
     class_counts_before: dict[str, dict[str, int]]
     class_counts_after: dict[str, dict[str, int]]
 
 
 def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, Any]]) -> CurateReport:
-    """Apply operations in their order and write the annotations that come out, in the order of the image ids.
+    """Apply operations in their order and write the resulting annotations, in the order of the image ids.
 
-    `info` says what was done: `curation` has one entry per operation with its options, counts, examples and the data
-    before and after; images that are gone are counted by reason in `dropped`, with examples. When a person ends up in
-    two splits, or annotations that leak were merged in, `leaks` is set.
+    `info.curation` gets one entry per operation, and dropped images are counted by reason in `info.dropped`. When a
+    person ends up in two splits, or annotations that leak were merged in, `info.leaks` is set.
 
     Args:
         annotations: the COCO file to read.
@@ -81,104 +90,95 @@ def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, An
         StorageError: a table, list or folder cannot be reached.
     """
     chosen = [_parse(item, number) for number, item in enumerate(operations, start=1)]
-    _refuse_overlap(output, annotations, [options for _, options in chosen])
+    check_output(output, annotations, *(path for _, options in chosen for path in options.local_paths()))
     data = read_annotations(annotations)
     images: Sequence[Image] = sorted(data.images, key=lambda image: image.id)
     if not images:
-        raise InputError(f"{annotations}: there is no image in it, so there is nothing to curate")
-    info = dict(data.info)
-    named = [name for _, options in chosen if (name := getattr(options, "label_space", None))]
-    before = first = _state(images, named)
-    entries: list[dict[str, Any]] = []
-    dropped: dict[str, int] = {}
+        raise InputError(f"{annotations}: contains no images, so there is nothing to curate")
+    spaces = [name for _, options in chosen if (name := getattr(options, "label_space", None))]
+    steps: list[CurationStep] = []
+    dropped = Tally(dict(data.info.dropped), dict(data.info.dropped_examples))
+    dropped_here: Counter[str] = Counter()
+    leaks, keypoint_names = data.info.leaks, data.keypoint_names
+    before = first = _snapshot(images, spaces)
     for name, options in chosen:
-        try:
-            outcome = OPERATIONS[name].run(images, options)
-        except InputError as error:
-            raise (NotFoundError if isinstance(error, NotFoundError) else InputError)(
-                f"operation '{name}': {error}"
-            ) from error
+        outcome = _run(name, images, options)
         images = sorted(outcome.images, key=lambda image: image.id)
-        after = _state(images, named)
-        entries.append(_entry(name, options, outcome, before, after))
-        before = after
-        for reason, count in outcome.dropped.counts.items():
-            dropped[reason] = dropped.get(reason, 0) + count
-        _count_dropped(info, outcome)
-        info["leaks"] = bool(info.get("leaks", False)) or outcome.leaks
-        _log.info("%s: %s; %d images left", name, entries[-1]["counts"] or "nothing to do", len(images))
         if not images:
-            raise InputError(f"operation '{name}' leaves no image of {annotations}: {entries[-1]['counts']}")
+            raise InputError(f"operation '{name}' leaves no image of {annotations}: {outcome.counts}")
+        after = _snapshot(images, spaces)
+        steps.append(_step(name, options, outcome, before, after))
+        before = after
+        dropped.update(outcome.dropped)
+        dropped_here.update(outcome.dropped.counts)
+        leaks = leaks or outcome.leaks
+        keypoint_names = _same_keypoints(keypoint_names, outcome.keypoint_names)
+        _log.info("%s: %s; %d images left", name, outcome.counts or "nothing to do", len(images))
+    info = data.info.changed(
+        leaks=_warn_of_crossing(output, images) or leaks,
+        curation=(*data.info.curation, *steps),
+        counts=before.model_dump(exclude={"class_counts"}),
+        persons_known=before.persons > 0,
+        **({"dropped": dropped.counts, "dropped_examples": dropped.examples} if dropped_here else {}),
+    )
+    write_annotations(Annotations(tuple(images), info, keypoint_names), output)
+    return CurateReport(
+        images=before.images,
+        faces=before.faces,
+        persons=before.persons,
+        dropped=dict(dropped_here),
+        operations=steps,
+        class_counts_before=first.class_counts,
+        class_counts_after=before.class_counts,
+    )
+
+
+def _parse(item: Any, number: int) -> tuple[str, Options]:
+    names = ", ".join(OPERATIONS)
+    if not isinstance(item, Mapping) or len(item) != 1:
+        raise InputError(
+            f"operation {number}: expected a mapping of one name to its options, got {item!r}. Known: {names}"
+        )
+    ((name, values),) = item.items()
+    if name not in OPERATIONS:
+        raise InputError(f"operation {number}: '{name}' is unknown{known(name, OPERATIONS)}")
+    return name, parse_options(OPERATIONS[name].options, values, f"options of operation '{name}'")
+
+
+def _run(name: str, images: Sequence[Image], options: Options) -> Outcome:
+    try:
+        return OPERATIONS[name].run(images, options)
+    except InputError as error:
+        kind = NotFoundError if isinstance(error, NotFoundError) else InputError
+        raise kind(f"operation '{name}': {error}") from error
+
+
+def _warn_of_crossing(output: Path, images: Sequence[Image]) -> bool:
+    """Tell whether persons are in more than one split."""
     crossing = crossing_persons(images)
     if crossing:
         _log.warning(
             "%s: %d persons are in more than one split, such as %s", output, len(crossing), ", ".join(crossing[:5])
         )
-    info["leaks"] = bool(info.get("leaks", False)) or bool(crossing)
-    info["curation"] = [*info.get("curation", []), *entries]
-    info["counts"] = {name: count for name, count in before.items() if name != "class_counts"}
-    info["persons_known"] = before["persons"] > 0
-    write_annotations(Annotations(tuple(images), info), output)
-    return CurateReport(
-        images=before["images"],
-        faces=before["faces"],
-        persons=before["persons"],
-        dropped=dropped,
-        operations=entries,
-        class_counts_before=first["class_counts"],
-        class_counts_after=before["class_counts"],
+    return bool(crossing)
+
+
+def _snapshot(images: Sequence[Image], spaces: Sequence[str]) -> Snapshot:
+    return Snapshot(**count_images(images).record(), class_counts=class_counts(images, spaces))
+
+
+def _step(name: str, options: Options, outcome: Outcome, before: Snapshot, after: Snapshot) -> CurationStep:
+    return CurationStep(
+        operation=name,
+        options=options.recorded(),
+        counts=outcome.counts,
+        examples={**outcome.notes.examples, **outcome.dropped.examples},
+        before=before,
+        after=after,
     )
 
 
-def _parse(item: Any, number: int) -> tuple[str, Options]:
-    known = ", ".join(OPERATIONS)
-    if not isinstance(item, Mapping) or len(item) != 1:
-        raise InputError(
-            f"operation {number}: expected a mapping of one name to its options, got {item!r}. Known: {known}"
-        )
-    ((name, values),) = item.items()
-    if name not in OPERATIONS:
-        raise InputError(f"operation {number}: '{name}' is unknown; known: {known}")
-    return name, parse_options(OPERATIONS[name].options, values, f"options of operation '{name}'")
-
-
-def _refuse_overlap(output: Path, annotations: Path, chosen: Sequence[Options]) -> None:
-    target = output.resolve()
-    if target == annotations.resolve():
-        raise InputError(f"{output}: the output is the input; name another file")
-    for place in (place for options in chosen for place in options.local_places()):
-        if target.is_relative_to(place.resolve()):
-            raise InputError(f"{output}: the output is, or lies in, the input {place}; name another file")
-
-
-def _state(images: Sequence[Image], named: Sequence[str]) -> dict[str, Any]:
-    return {
-        "images": len(images),
-        "faces": sum(len(image.faces) for image in images),
-        "persons": len({image.person for image in images if image.person is not None}),
-        "images_without_person": sum(image.person is None for image in images),
-        "class_counts": class_counts(images, named),
-    }
-
-
-def _entry(
-    name: str, options: Options, outcome: Outcome, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "operation": name,
-        "options": options.recorded(),
-        "counts": {**outcome.notes.counts, **outcome.dropped.counts},
-        "examples": {**outcome.notes.examples, **outcome.dropped.examples},
-        "before": dict(before),
-        "after": dict(after),
-    }
-
-
-def _count_dropped(info: dict[str, Any], outcome: Outcome) -> None:
-    """Add what was dropped to the counts and examples of earlier steps."""
-    counts, examples = dict(info.get("dropped", {})), dict(info.get("dropped_examples", {}))
-    for reason, count in outcome.dropped.counts.items():
-        counts[reason] = counts.get(reason, 0) + count
-        examples[reason] = [*examples.get(reason, []), *outcome.dropped.examples[reason]][:MAX_EXAMPLES]
-    if outcome.dropped.counts:
-        info.update(dropped=counts, dropped_examples=examples)
+def _same_keypoints(mine: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    if mine and other and mine != other:
+        raise InputError(f"merge: the keypoints are {', '.join(mine)} here and {', '.join(other)} there")
+    return mine or other

@@ -1,4 +1,4 @@
-"""Images dropped for a reason."""
+"""Drops images and faces: without a box or label, too small, disputed, duplicates."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ class DropOptions(Options):
             that look alike (`near_duplicate`).
         min_box: pixels.
         label_space: the name of a label space.
-        min_agree: votes. Faces that nobody voted on are not concerned.
+        min_agree: votes. Faces without votes stay.
         max_distance: how many of the 128 bits of the fingerprints of pictures that look alike may differ.
     """
 
@@ -49,27 +49,27 @@ class DropOptions(Options):
 
 
 def drop(images: Sequence[Image], options: DropOptions) -> Outcome:
-    """Drop images for the given reasons; each is counted under the first that concerns it.
+    """Drop images for the given reasons; each is counted under the first that applies.
 
-    The first four reasons look at faces: an image loses the faces that are concerned (counted `<reason>_faces`), and
-    goes when it has none left. An image without faces goes for `no_box` and `unlabeled`. Of duplicates one copy
+    The first four reasons look at faces: an image loses the faces they apply to (counted `<reason>_faces`), and is
+    dropped when none is left. An image without faces is dropped for `no_box` and `unlabeled`. Of duplicates one copy
     stays: the test set's before the val set's before the train set's, so that scores rest on the whole test set and
-    training cannot have seen it; then the one with the lowest id. Groups whose copies do not agree about their faces'
-    facts are counted as `<reason>_label_conflict`.
+    training cannot have seen it; then the one with the lowest id. Groups whose copies differ in attributes are
+    counted as `<reason>_label_conflict`.
     """
-    outcome = Outcome(images)
+    outcome = Outcome(list(images))
     for reason in dict.fromkeys(options.reasons):
         if reason == "duplicate":
             _drop_copies(outcome, reason, exact_duplicates(outcome.images))
         elif reason == "near_duplicate":
             _drop_copies(outcome, reason, near_duplicates(outcome.images, options.max_distance))
         else:
-            _drop_faces(outcome, reason, _concerned(reason, options), reason in ("no_box", "unlabeled"))
+            _drop_faces(outcome, reason, _predicate(reason, options), reason in ("no_box", "unlabeled"))
     return outcome
 
 
-def _concerned(reason: str, options: DropOptions) -> Callable[[Face], bool]:
-    """Return the test that tells which faces to drop."""
+def _predicate(reason: str, options: DropOptions) -> Callable[[Face], bool]:
+    """Return the predicate of the faces to drop."""
     if reason == "no_box":
         return lambda face: face.box is None
     if reason == "small_box":
@@ -86,11 +86,11 @@ def _disagree(attributes: dict[str, Any], min_agree: int) -> bool:
     return isinstance(votes, list) and sum(vote == attributes.get("emotion") for vote in votes) < min_agree
 
 
-def _drop_faces(outcome: Outcome, reason: str, concerned: Callable[[Face], bool], drop_faceless: bool) -> None:
+def _drop_faces(outcome: Outcome, reason: str, applies: Callable[[Face], bool], drop_faceless: bool) -> None:
     kept = []
     for image in outcome.images:
         try:
-            faces = tuple(face for face in image.faces if not concerned(face))
+            faces = tuple(face for face in image.faces if not applies(face))
         except InputError as error:
             raise InputError(f"image '{image.file_name}': {error}") from error
         for _ in range(len(image.faces) - len(faces)):
@@ -103,18 +103,15 @@ def _drop_faces(outcome: Outcome, reason: str, concerned: Callable[[Face], bool]
 
 
 def _drop_copies(outcome: Outcome, reason: str, groups: Iterable[Sequence[Image]]) -> None:
-    gone: set[int] = set()
+    dropped_ids: set[int] = set()
     for group in groups:
         first, *copies = sorted(group, key=lambda image: (_KEEP_FIRST.index(image.split), image.id))
-        gone.update(image.id for image in copies)
+        dropped_ids.update(image.id for image in copies)
         outcome.notes.add(f"{reason}_groups", first.file_name)
-        if any(_facts(image) != _facts(first) for image in copies):
+        if any(_attributes(image) != _attributes(first) for image in copies):
             outcome.notes.add(f"{reason}_label_conflict", first.file_name)
-    for image in outcome.images:
-        if image.id in gone:
-            outcome.dropped.add(reason, image.file_name)
-    outcome.images = [image for image in outcome.images if image.id not in gone]
+    outcome.drop(outcome.images, dropped_ids, reason)
 
 
-def _facts(image: Image) -> list[dict[str, Any]]:
+def _attributes(image: Image) -> list[dict[str, Any]]:
     return [face.attributes for face in image.faces]

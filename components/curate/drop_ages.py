@@ -1,4 +1,4 @@
-"""Ages that training does not see: gaps around the bounds of the age classes."""
+"""Excludes ages from training, such as gaps around the bounds of the age classes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,8 +20,8 @@ class DropAgesOptions(Options):
     """Options of drop_ages: one of the two.
 
     Attributes:
-        ranges: ages that training does not see, as [first, last] years, both included.
-        keep: ages that training sees, all others it does not.
+        ranges: ages to exclude from training, as [first, last] years, both included.
+        keep: ages to train on; all others are excluded.
     """
 
     ranges: tuple[Range, ...] = ()
@@ -33,14 +33,14 @@ class DropAgesOptions(Options):
             raise ValueError("give 'ranges' or 'keep', such as ranges [[30, 34], [56, 58]]")
         for first, last in self.ranges + self.keep:
             if first > last:
-                raise ValueError(f"the range [{first}, {last}] is upside down")
+                raise ValueError(f"the range [{first}, {last}] is reversed")
         return self
 
 
 def drop_ages(images: Sequence[Image], options: DropAgesOptions) -> Outcome:
-    """Mark images of the given ages as not trainable. None is dropped, and val and test stay as they are.
+    """Mark images of the given ages as not trainable. No image is dropped; val and test do not change.
 
-    A marked image in the train split loses its split. Faces without an age are not concerned.
+    A marked image in the train split loses its split. Faces without an age do not count.
     """
     outcome = Outcome([])
     curated = []

@@ -1,4 +1,4 @@
-"""A ratio of the images of every class, or of its persons."""
+"""Samples a ratio of the images or persons of every class."""
 
 import math
 from collections import Counter
@@ -24,10 +24,10 @@ class SampleOptions(Options):
     """Options of sample.
 
     Attributes:
-        ratio: what share to keep, above 0 and up to 1.
+        ratio: the share to keep, above 0 and up to 1.
         per: whether images are drawn or whole persons.
-        label_space: whose classes are drawn from one by one. Images without a label are one class more.
-        splits: where to draw. An image without a split counts as train; all other splits stay whole.
+        label_space: its classes are the strata. Images without a label are one more stratum.
+        splits: the splits to sample. An image without a split counts as train; other splits do not change.
         seed: another seed gives another sample.
     """
 
@@ -58,11 +58,9 @@ def sample(images: Sequence[Image], options: SampleOptions) -> Outcome:
             groups = by_person(pool)
             persons = [(_name(who, group), _main_class(group, classes), group) for who, group in groups.items()]
             kept.update(image.id for group in _draw(persons, split, options) for image in group)
-    stays = [image.id in kept or (image.split or "train") not in options.splits for image in images]
-    outcome.images = [image for image, stay in zip(images, stays, strict=True) if stay]
-    for image, stay in zip(images, stays, strict=True):
-        if not stay:
-            outcome.dropped.add("not_sampled", image.file_name)
+    outcome.drop(
+        images, {image.id for image in images if (image.split or "train") in options.splits} - kept, "not_sampled"
+    )
     return outcome
 
 
@@ -76,12 +74,12 @@ def _draw(items: Iterable[tuple[str, int | None, T]], split: str, options: Sampl
         members.sort(key=lambda member: member[0])
         draw = np.random.default_rng([options.seed, _SPLITS.index(split), label + 1]).permutation(len(members))
         number = math.floor(len(members) * Fraction(str(options.ratio)))
-        chosen += [members[at][1] for at in draw[:number].tolist()]
+        chosen += [members[index][1] for index in draw[:number].tolist()]
     return chosen
 
 
 def _name(who: str | int, images: Sequence[Image]) -> str:
-    """Name a person; one that nobody knows by the picture."""
+    """Return the person, or the file name of an image without one."""
     return who if isinstance(who, str) else images[0].file_name
 
 

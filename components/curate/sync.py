@@ -1,4 +1,4 @@
-"""Annotations follow what a person removed by hand: from an exported tree, or by a list of names."""
+"""Drops images that were removed by hand from an exported tree, or that a list names."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,8 @@ from pydantic import model_validator
 
 from components.curate.options import Options
 from components.curate.outcome import Outcome, original_name
-from components.curate.places import printable, read_json, read_names
 from components.shared.dataset.annotations import Image
-from components.shared.dataset.text import composed
+from components.shared.dataset.text import composed, printable, read_json, read_names
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location
 
@@ -27,7 +26,7 @@ class SyncOptions(Options):
         removed: a text file with one name per line, or a JSON list of names.
     """
 
-    places: ClassVar[tuple[str, ...]] = ("folder", "removed")
+    locations: ClassVar[tuple[str, ...]] = ("folder", "removed")
 
     folder: str | None = None
     removed: str | None = None
@@ -42,13 +41,13 @@ class SyncOptions(Options):
 def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
     """Drop the images that were removed by hand; they are counted as `removed`.
 
-    In a tree with a filename_mapper.json an image is gone when none of its exported files is left. Images that were
+    In a tree with a filename_mapper.json an image is removed when no exported file of it is left. Images that were
     not exported stay (`not_exported`), and so do those whose file lies in another folder now (`moved`): labels do not
-    follow. In a tree without one, an image is gone when its name is not a relative path in there. In a list, an image
-    is meant by its name in the archive or its original name. Names that are none of ours are `unknown`.
+    follow. In a tree without one, an image is removed when its name is not a relative path in it. In a list, an image
+    is named by its name in the archive or its original name. Other names are `unknown`.
 
     Raises:
-        InputError: nothing in the folder is one of the images.
+        InputError: the folder contains none of the images.
     """
     if options.removed:
         return _without(images, read_names(options.removed))
@@ -61,72 +60,67 @@ def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
 
 
 def _without(images: Sequence[Image], names: Sequence[str]) -> Outcome:
-    known = _by_name(images)
+    ids = _by_name(images)
     outcome = Outcome([])
-    gone = {known[name] for name in names if name in known}
+    removed = {ids[name] for name in names if name in ids}
     for name in names:
-        if name not in known:
+        if name not in ids:
             outcome.notes.add("unknown", name)
-    return _finish(outcome, images, gone)
+    outcome.drop(images, removed, "removed")
+    return outcome
 
 
 def _by_path(images: Sequence[Image], paths: Sequence[str], folder: str) -> Outcome:
-    known = _by_name(images)
+    ids = _by_name(images)
     outcome = Outcome([])
     suffixes = {PurePosixPath(image.file_name).suffix.lower() for image in images}
     left = set()
     for path in paths:
-        if composed(path) in known:
-            left.add(known[composed(path)])
+        if composed(path) in ids:
+            left.add(ids[composed(path)])
         elif PurePosixPath(path).suffix.lower() in suffixes:
             outcome.notes.add("unknown", printable(path))
     _refuse_foreign(left, folder, paths, images)
-    return _finish(outcome, images, {image.id for image in images} - left)
+    outcome.drop(images, {image.id for image in images} - left, "removed")
+    return outcome
 
 
 def _by_mapper(
     images: Sequence[Image], paths: Sequence[str], exported: Sequence[tuple[str, str]], folder: str
 ) -> Outcome:
     """Compare with a tree whose files were renamed; `exported` has the new and the original name of every image."""
-    known = _by_name(images)
+    ids = _by_name(images)
     outcome = Outcome([])
     new_names = {name for name, _ in exported}
     suffixes = {PurePosixPath(name).suffix.lower() for name in new_names}
-    found: set[str] = set()
+    seen: set[str] = set()
     strays: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         endings = new_names.intersection(_endings(composed(path)))
-        found |= endings
+        seen |= endings
         if not endings and PurePosixPath(path).suffix.lower() in suffixes:
             strays[PurePosixPath(composed(path)).name].append(path)
     listed: set[int] = set()
     left: set[int] = set()
     for name, original in exported:
-        if original not in known:
+        if original not in ids:
             outcome.notes.add("unknown", original)
             continue
-        listed.add(known[original])
+        listed.add(ids[original])
         base = PurePosixPath(name).name
-        if name in found:
-            left.add(known[original])
+        if name in seen:
+            left.add(ids[original])
         elif strays.get(base):
             strays[base].pop()
             outcome.notes.add("moved", original)
-            left.add(known[original])
+            left.add(ids[original])
     for path in chain.from_iterable(strays.values()):
         outcome.notes.add("unknown", printable(path))
     for image in images:
         if image.id not in listed:
             outcome.notes.add("not_exported", image.file_name)
     _refuse_foreign(left, folder, paths, images)
-    return _finish(outcome, images, listed - left)
-
-
-def _finish(outcome: Outcome, images: Sequence[Image], gone: set[int]) -> Outcome:
-    for image in images:
-        if image.id in gone:
-            outcome.dropped.add("removed", image.file_name)
-    outcome.images = [image for image in images if image.id not in gone]
+    outcome.drop(images, listed - left, "removed")
     return outcome
 
 
@@ -139,7 +133,7 @@ def _by_name(images: Sequence[Image]) -> dict[str, int]:
 def _endings(path: str) -> list[str]:
     """Return the path, and what is left of it without its first folders."""
     parts = path.split("/")
-    return ["/".join(parts[at:]) for at in range(len(parts))]
+    return ["/".join(parts[index:]) for index in range(len(parts))]
 
 
 def _is_hidden(path: str) -> bool:
@@ -155,17 +149,17 @@ def _refuse_foreign(left: set[int], folder: str, paths: Sequence[str], images: S
         )
 
 
-def _read_mapper(place: str) -> list[tuple[str, str]]:
+def _read_mapper(uri: str) -> list[tuple[str, str]]:
     """Return (new name, original name) of every exported image, in composed form."""
-    document = read_json(place)
+    document = read_json(uri)
     entries: Any = document.get("images") if isinstance(document, Mapping) else document
     if not isinstance(entries, list):
-        raise InputError(f"{place}: expected an object whose 'images' is a list of name and original")
+        raise InputError(f"{uri}: expected an object whose 'images' is a list of name and original")
     pairs = []
-    for at, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         name = entry.get("name") if isinstance(entry, Mapping) else None
         original = entry.get("original") if isinstance(entry, Mapping) else None
         if not isinstance(name, str) or not isinstance(original, str):
-            raise InputError(f"{place}: images[{at}]: expected 'name' and 'original' as text, got {entry!r}")
+            raise InputError(f"{uri}: images[{index}]: expected 'name' and 'original' as text, got {entry!r}")
         pairs.append((composed(name), composed(original)))
     return pairs

@@ -14,8 +14,6 @@ from components.data_report.thumbnails import Thumbnails
 from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import digest, read_annotations
 from components.shared.dataset.archive import ImageArchive
-from components.shared.dataset.info import DatasetInfo
-from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 from serving.runtime.output import check_output, write_text
 
@@ -75,7 +73,7 @@ def data_report(images: Path, annotations: Path, report: Path, *, label_space: s
     data = DataSet(
         space=space,
         digest=digest(annotations),
-        info=parse_options(DatasetInfo, content.info, "info"),
+        info=content.info,
         missing=tuple(image.file_name for image in ordered if image.file_name not in archive),
         statistics=statistics,
         sizes=measure_sizes(ordered),

@@ -112,7 +112,7 @@ def _score_classification(table: Predictions, annotations: Annotations, dataset:
                 unlabeled=joined.unlabeled,
                 missing=joined.missing,
                 dataset=dataset,
-                leaks=bool(annotations.info.get("leaks", False)),
+                leaks=annotations.info.leaks,
                 floors=floors,
                 scores=scores,
             )

@@ -93,7 +93,7 @@ def evaluate_folds(
         faces=len(joined.rows),
         images=joined.images,
         dataset=digest(annotations),
-        leaks=bool(data.info.get("leaks", False)),
+        leaks=data.info.leaks,
         spreads=result.spreads,
         scores=scores,
     )

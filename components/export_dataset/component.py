@@ -23,11 +23,11 @@ def export_dataset(
     Args:
         images: Folder of uncompressed ZIP archives with the photos.
         annotations: COCO JSON file with one annotation per face.
-        dataset: Written: the folder, with ASCII names and filename_mapper.json that tells the original ones.
+        dataset: Written: the folder, with ASCII names and filename_mapper.json, which has the original ones.
         metrics: Written: images of every split, faces, and counts of what was left out.
         layout: Layout of the folder: coco, yolo_detection, yolo_classification or profile_lists.
         label_space: Name of the label space whose classes are written.
-        options: Options of the export: unsplit (train or skip), what becomes of images without a split.
+        options: Options of the export: unsplit (train or skip), for images without a split.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A data set as a folder for people and for other tools."""
+"""Writes a data set as a folder for people and other tools."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -16,8 +16,9 @@ from components.shared.dataset.export.profile_lists import export_profile_lists
 from components.shared.dataset.export.yolo import export_yolo_classification, export_yolo_detection
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.options import parse_options
-from components.shared.output_folder import complete_folder
 from serving.runtime.errors import InputError
+from serving.runtime.output import check_output, whole_folder
+from serving.runtime.validation import known
 
 _log = logging.getLogger(__name__)
 
@@ -32,13 +33,13 @@ LAYOUTS = (*TREES, "profile_lists")
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What came out.
+    """The result.
 
     Attributes:
         images: images per split; a split without images is absent.
         faces: faces of these images.
         left_out: images that are not in the export, by reason.
-        notes: images, or splits and classes, that are worth a look, by reason.
+        notes: images, or splits and classes, that are noted, by reason.
     """
 
     images: dict[str, int]
@@ -73,36 +74,29 @@ def export_dataset(
         InputError: an unknown layout, option or label space, an output that is not free, or nothing to export.
     """
     if layout not in LAYOUTS:
-        raise InputError(f"unknown layout '{layout}'; known: {', '.join(LAYOUTS)}")
+        raise InputError(f"unknown layout '{layout}'{known(layout, LAYOUTS)}")
     settings = parse_options(ExportOptions, options or {}, "options of the export")
-    if output.resolve().is_relative_to(images.resolve()):
-        raise InputError(f"{output}: the output lies in the images {images}; name a folder outside of it")
+    check_output(output, images, annotations)
     space = label_spaces.label_space(label_space)
     data = read_annotations(annotations)
     remarks = Remarks()
     chosen = choose(data, space, settings, remarks)
-    with complete_folder(output) as folder:
+    with whole_folder(output) as folder:
         if layout in TREES:
             kept, paths = TREES[layout](folder, chosen, ImageArchive(images), space, remarks)
             write_mapper(folder, paths, kept, space, remarks)
         else:
             kept = export_profile_lists(folder, chosen, remarks)
         if not kept:
-            raise InputError(
-                f"{annotations}: no image to export as {layout} ({space.name}): {_counts(remarks.left_out)}"
-            )
+            raise InputError(f"{annotations}: no image to export as {layout} ({space.name}): {remarks.left_out.counts}")
     report = ExportReport(
         images={split: len(members) for split, members in by_split(kept).items()},
         faces=sum(len(choice.faces) for choice in kept),
-        left_out=_counts(remarks.left_out),
-        notes=_counts(remarks.notes),
+        left_out=remarks.left_out.counts,
+        notes=remarks.notes.counts,
     )
     _log.info("%s: %s, left out %s, noted %s", output, report.images, report.left_out, report.notes)
     missing = [split for split in SPLITS if split not in report.images]
     if missing:
         _log.warning("%s: no image in %s; a trainer may refuse the data set", output, ", ".join(missing))
     return report
-
-
-def _counts(names: Mapping[str, list[str]]) -> dict[str, int]:
-    return {reason: len(listed) for reason, listed in sorted(names.items())}

@@ -1,4 +1,4 @@
-"""How alike two pictures look, in 128 bits."""
+"""The perceptual hash of a picture: 128 bits."""
 
 import numpy as np
 from numpy.typing import NDArray

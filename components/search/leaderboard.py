@@ -10,10 +10,10 @@ from components.search.page import SearchSettings, render_leaderboard
 from components.search.space import read_space
 from components.search.study import importances
 from components.shared.dataset import label_spaces
-from components.shared.output_file import write_whole
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run
 from components.shared.trial import Outcome
 from serving.runtime.errors import InputError
+from serving.runtime.output import write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def leaderboard(
     result = Leaderboard(best_first[0].score, tuple(best_first), tuple(failed), importances(dimensions, outcomes))
     settings = SearchSettings(label_spaces.label_space(label_space).name, method, seed, dimensions)
     text = render_leaderboard(settings, outcomes, result.trials, result.importances)
-    write_whole(report, text)
+    write_text(report, text)
     return replace(result, run_id=_log(settings, result, text))
 
 

@@ -67,11 +67,11 @@ def split_folds(
         metrics: Written: unlabeled images, and whether the folds leak.
         label_space: Name of the label space whose classes are stratified.
         folds: How many folds to make.
-        k_index: The fold to judge, from 0 on; -1 for all of them, one after the other.
+        k_index: The fold to evaluate, from 0 on; -1 for all of them, one after the other.
         seed: Another seed gives other folds.
 
     Returns:
-        Output: The folds to judge. KFP's local runner loops over an output of this name only.
+        Output: The folds to evaluate. KFP's local runner loops over an output of this name only.
     """
     from pathlib import Path
 
@@ -100,7 +100,7 @@ def take_fold(
     label_space: str = "mask_gender_age",
     checkpoint: str = "best",
 ) -> NamedTuple("Outputs", name=str):  # type: ignore[valid-type]
-    """Let one fold be judged by what is learned from the others.
+    """Make one fold the test set and train on the others.
 
     Args:
         annotations: COCO JSON file whose images have folds.
@@ -108,10 +108,10 @@ def take_fold(
         metrics: Written: images, persons and achieved ratio of every split, and its count of every class.
         fold: Which fold, from 0 on.
         label_space: Name of the label space whose classes are counted.
-        checkpoint: The checkpoint that will be judged; for last no fold becomes val, and it is trained on too.
+        checkpoint: The checkpoint to evaluate; for last no fold becomes val, and all others are trained on.
 
     Returns:
-        name: What the training of this fold is called.
+        name: The name of this fold's training.
     """
     from pathlib import Path
 

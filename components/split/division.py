@@ -1,4 +1,4 @@
-"""What a mode gets, and what it decides."""
+"""The input and the result of a split mode."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from serving.runtime.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be divided.
+    """A data set to divide, and how.
 
     Attributes:
         path: the annotations file, for messages.
@@ -22,7 +22,7 @@ class Task:
         labeled: the images with a class in the label space; the others get no split.
         classes: the classes of the faces of every image, by image id; empty for an image without a label.
         space: the label space.
-        ratios: shares asked for val and test.
+        ratios: requested shares of val and test.
         seed: of every random choice.
         options: the mode's own.
     """
@@ -36,18 +36,29 @@ class Task:
     seed: int
     options: SplitOptions
 
-    def given(self, *splits: str) -> list[str]:
-        """Return which of the splits came with the data, sorted."""
+    def requested(self) -> tuple[list[str], dict[str, float], list[Image]]:
+        """Return the splits of val and test that the data came with, the ratios of the others, the images to divide.
+
+        Raises InputError when no image is left to divide.
+        """
+        existing = self.existing("val", "test")
+        pool = [image for image in self.labeled if image.split not in existing]
+        if not pool:
+            raise InputError(f"{self.path}: no image to divide: all labeled in '{self.space.name}' have a split")
+        return existing, {name: ratio for name, ratio in self.ratios.items() if name not in existing}, pool
+
+    def existing(self, *splits: str) -> list[str]:
+        """Return which of the splits the data came with, sorted."""
         return sorted({image.split for image in self.labeled if image.split in splits})
 
 
 @dataclass(slots=True)
 class Division:
-    """Splits and folds by image id, facts for the annotations, and whether the mode leaks by itself."""
+    """Splits and folds by image id, details for `info.split`, and whether the mode leaks by itself."""
 
     splits: dict[int, str]
     folds: dict[int, int] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     leaks: bool = False
 
 
@@ -57,7 +68,7 @@ Mode = Callable[[Task], Division]
 def classes_of_images(images: Iterable[Image], space: LabelSpace, path: Path) -> dict[int, list[int]]:
     """Return the classes of the faces of every image, by image id; faces without one are left out.
 
-    Raises InputError naming the annotations file `path` and the image when a fact cannot be understood.
+    Raises InputError naming the annotations file `path` and the image when an attribute is invalid.
     """
     class_of = FaceClasses(space)
     try:

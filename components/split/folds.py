@@ -1,4 +1,4 @@
-"""Folds: of persons, stratified; of images, for comparison; and one of them taken to be judged."""
+"""Stratified folds by person; folds by image, for comparison; train, val and test from existing folds."""
 
 from dataclasses import replace
 from typing import Any
@@ -41,35 +41,35 @@ def divide_folds(task: Task) -> Division:
 
 
 def divide_image_folds(task: Task) -> Division:
-    """Deal the images of every class to the folds in turn, whoever they show: persons are on both sides.
+    """Distribute the images of every class over the folds, ignoring identity: persons are in several folds.
 
     Raises InputError when there are fewer images than folds.
     """
     pool = _pool(task)
     _refuse_few(len(pool), "images", task)
     dealt = [image for images in shuffled_by_class(pool, task).values() for image in images]
-    folds = {image.id: at % task.options.folds for at, image in enumerate(dealt)}
+    folds = {image.id: index % task.options.folds for index, image in enumerate(dealt)}
     return replace(_division(task, folds, {"strata": [task.space.name]}), leaks=True)
 
 
 def take_fold(task: Task) -> Division:
     """Make the fold `k_index` test, the next one val if there is to be one, and the others train.
 
-    An image without a fold, such as one of a test set that came with the data, has no part in this. Raises InputError
-    when there is no such fold, or nothing is left to train on.
+    An image without a fold, such as one of an existing test set, gets no split. Raises InputError
+    when there is no such fold, or no image is left for train.
     """
-    wanted = task.options.k_index
+    k_index = task.options.k_index
     folds = {image.id: image.fold for image in task.labeled if image.fold is not None}
     number = max(folds.values(), default=-1) + 1
-    if wanted >= number:
-        raise InputError(f"{task.path}: there is no fold {wanted}: its images are in {number} folds, counted from 0")
-    val = (wanted + 1) % number if task.options.val else None
-    named = {wanted: "test", val: "val"}
-    splits = {at: named.get(fold, "train") for at, fold in folds.items()}
+    if k_index >= number:
+        raise InputError(f"{task.path}: there is no fold {k_index}: its images are in {number} folds, counted from 0")
+    val = (k_index + 1) % number if task.options.val else None
+    named = {k_index: "test", val: "val"}
+    splits = {image_id: named.get(fold, "train") for image_id, fold in folds.items()}
     if "train" not in splits.values():
         raise InputError(
-            f"{task.path}: {number} folds leave nothing to train on beside those for test and val: make more folds, or "
-            "go without val, which the checkpoint 'last' does not need"
+            f"{task.path}: {number} folds leave none to train on beside those for test and val: make more folds, or "
+            "use no val, which the checkpoint 'last' does not need"
         )
     return Division(splits, folds, {"given": [], "folds": number})
 
@@ -89,8 +89,8 @@ def _by_age_and_gender(pool: list[Image], task: Task) -> Task:
     return replace(task, space=space, classes=classes_of_images(pool, space, task.path))
 
 
-def _division(task: Task, folds: dict[int, int], facts: dict[str, Any]) -> Division:
-    splits = {at: "val" if fold == task.options.k_index else "train" for at, fold in folds.items()}
+def _division(task: Task, folds: dict[int, int], details: dict[str, Any]) -> Division:
+    splits = {image_id: "val" if fold == task.options.k_index else "train" for image_id, fold in folds.items()}
     splits.update({image.id: "test" for image in task.labeled if image.split == "test"})
     sizes = np.bincount(list(folds.values()), minlength=task.options.folds).tolist()
-    return Division(splits, folds, {"given": task.given("test"), "fold_images": sizes, **facts})
+    return Division(splits, folds, {"given": task.existing("test"), "fold_images": sizes, **details})

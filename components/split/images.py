@@ -1,4 +1,4 @@
-"""Images by ratio, whoever they show; and no division at all."""
+"""Splits by image, ignoring identity; and everything into train."""
 
 import math
 from fractions import Fraction
@@ -7,37 +7,32 @@ import numpy as np
 
 from components.shared.dataset.annotations import Image
 from components.split.division import Division, Task
-from serving.runtime.errors import InputError
 
 
 def divide_images(task: Task) -> Division:
-    """Divide the images of every class by the ratios: persons are on both sides, so scores will be too good.
+    """Divide the images of every class by the ratios: persons are in several splits, so scores will be too good.
 
     Of n images of a class floor(n * r) go to train, where r is what val and test leave; floor(n * val_ratio) go to val
     when there is a test split to take the rest, else val has the rest. A ratio is taken as it is written: 0.29 of 100
     is 29. The class of an image is that of its first face. A val or test set that came with the data stays as it is.
     """
-    given = task.given("val", "test")
-    asked = {name: ratio for name, ratio in task.ratios.items() if name not in given}
-    shares = {name: Fraction(str(ratio)) for name, ratio in asked.items() if ratio > 0}
-    pool = [image for image in task.labeled if image.split not in given]
-    if not pool:
-        raise InputError(f"{task.path}: no image to divide: all that are labeled in '{task.space.name}' have a split")
+    existing, requested, pool = task.requested()
+    shares = {name: Fraction(str(ratio)) for name, ratio in requested.items() if ratio > 0}
     parts = [("train", 1 - sum(shares.values())), *shares.items()]
-    splits = {image.id: image.split for image in task.labeled if image.split in given}
+    splits = {image.id: image.split for image in task.labeled if image.split in existing}
     for images in shuffled_by_class(pool, task).values():
         start = 0
-        for at, (name, share) in enumerate(parts, start=1):
-            end = len(images) if at == len(parts) else start + math.floor(len(images) * share)
+        for index, (name, share) in enumerate(parts, start=1):
+            end = len(images) if index == len(parts) else start + math.floor(len(images) * share)
             splits.update({image.id: name for image in images[start:end]})
             start = end
-    return Division(splits, facts={"given": given, "asked": asked}, leaks=True)
+    return Division(splits, details={"given": existing, "asked": requested}, leaks=True)
 
 
-def divide_not(task: Task) -> Division:
+def all_into_train(task: Task) -> Division:
     """Put everything into train but a test set that came with the data."""
     splits = {image.id: "test" if image.split == "test" else "train" for image in task.labeled}
-    return Division(splits, facts={"given": task.given("test")})
+    return Division(splits, details={"given": task.existing("test")})
 
 
 def shuffled_by_class(pool: list[Image], task: Task) -> dict[int, list[Image]]:
@@ -48,5 +43,5 @@ def shuffled_by_class(pool: list[Image], task: Task) -> dict[int, list[Image]]:
     shuffled = {}
     for label, images in sorted(classes.items()):
         order = np.random.default_rng([task.seed, label]).permutation(len(images))
-        shuffled[label] = [images[at] for at in order.tolist()]
+        shuffled[label] = [images[index] for index in order.tolist()]
     return shuffled

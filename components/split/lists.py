@@ -1,4 +1,4 @@
-"""Explicit lists of persons."""
+"""Splits by explicit lists of persons."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -6,10 +6,9 @@ from pathlib import PurePosixPath
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.persons import refuse_overlap
 from components.shared.dataset.tally import MAX_EXAMPLES
-from components.shared.dataset.text import composed, decode_text, listed_names
+from components.shared.dataset.text import composed, listed_names, read_text
 from components.split.division import Division, Task
-from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.storage import Location
+from serving.runtime.errors import InputError
 
 
 def divide_lists(task: Task) -> Division:
@@ -18,18 +17,18 @@ def divide_lists(task: Task) -> Division:
     A name is a person's id, or the name of the folder that a picture lay in, exactly but for how its letters are
     composed. Persons in no list have no split. A test set that came with the data stays when there is no `test_list`.
     Counted are persons of which no image is in a list (`unlisted_persons`), their images (`unlisted_images`) and names
-    that are nobody's (`unknown_names`).
+    that belong to no image (`unknown_names`).
 
     Raises:
         InputError: a person is in two lists, or no name of the train list is known.
         NotFoundError: a list does not exist.
     """
     options = task.options
-    places = {"train": options.train_list, "val": options.val_list, "test": options.test_list}
-    lists = {split: _read_list(place) for split, place in places.items() if place}
+    uris = {"train": options.train_list, "val": options.val_list, "test": options.test_list}
+    lists = {split: _read_list(uri) for split, uri in uris.items() if uri}
     refuse_overlap(lists)
     listed = {name: split for split, names in lists.items() for name in names}
-    given = [] if "test" in lists else task.given("test")
+    existing = [] if "test" in lists else task.existing("test")
     splits: dict[int, str] = {}
     sides: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
     known: set[str] = set()
@@ -40,7 +39,7 @@ def divide_lists(task: Task) -> Division:
         known.update(names)
         for name in names:
             sides[listed[name]].add(who)
-        if image.split in given:
+        if image.split in existing:
             sides["test"].add(who)
             splits[image.id] = "test"
         elif names:
@@ -50,30 +49,27 @@ def divide_lists(task: Task) -> Division:
     refuse_overlap(sides)
     if not known & lists["train"]:
         raise InputError(
-            f"{options.train_list}: none of its {len(lists['train'])} names is a person of {task.path}; expected "
+            f"{options.train_list}: its {len(lists['train'])} names are not persons of {task.path}; expected "
             f"persons or profile folders such as {_such_as(task.images)}"
         )
     unknown = sorted(listed.keys() - known)
     on_a_side = set().union(*sides.values())
     strangers = {image.person or _folder(image) or image.file_name for image in unlisted} - on_a_side
-    facts = {
-        "given": given,
+    details = {
+        "given": existing,
         "unlisted_images": len(unlisted),
         "unlisted_persons": len(strangers),
         "unlisted_examples": sorted(strangers)[:MAX_EXAMPLES],
         "unknown_names": len(unknown),
         "unknown_examples": unknown[:MAX_EXAMPLES],
     }
-    return Division(splits, facts=facts)
+    return Division(splits, details=details)
 
 
-def _read_list(place: str) -> set[str]:
-    location = Location(place)
-    if not location.exists():
-        raise NotFoundError(f"{place}: there is no such list; expected a text file with one person per line")
-    names = set(listed_names(decode_text(location.read(), place)))
+def _read_list(uri: str) -> set[str]:
+    names = set(listed_names(read_text(uri)))
     if not names:
-        raise InputError(f"{place}: there is no name in this list; expected one person per line")
+        raise InputError(f"{uri}: contains no names; expected one person per line")
     return names
 
 

@@ -17,8 +17,8 @@ class SplitOptions(BaseModel):
 
     Attributes:
         mode: `person`, by ratios, stratified, each person on one side; `lists`, by lists of names; `kfold`, folds of
-            persons; `all`, everything for training; `fold`, one of the folds that were made before is judged; `image`
-            and `image_kfold` divide images whoever they show, and leak.
+            persons; `all`, everything for training; `fold`, evaluates one of the existing folds; `image` and
+            `image_kfold` split by image, ignoring identity, and leak.
         train_list: for `lists`: a path or `s3://` address of a text file with one person id or profile folder name
             per line; likewise `val_list` and `test_list`.
         folds: for `kfold` and `image_kfold`: the number of folds.

@@ -15,15 +15,11 @@ def divide_persons(task: Task) -> Division:
 
     Raises InputError when nothing is left to divide, or a class has fewer persons than there are splits.
     """
-    given = task.given("val", "test")
-    pool = [image for image in task.labeled if image.split not in given]
-    if not pool:
-        raise InputError(f"{task.path}: no image to divide: all that are labeled in '{task.space.name}' have a split")
-    asked = {name: ratio for name, ratio in task.ratios.items() if name not in given}
-    shares = {name: ratio for name, ratio in asked.items() if ratio > 0}
+    existing, requested, pool = task.requested()
+    shares = {name: ratio for name, ratio in requested.items() if ratio > 0}
     splits = _divide(pool, task, {"train": 1 - sum(shares.values()), **shares})
-    splits.update({image.id: image.split for image in task.labeled if image.split in given})
-    return Division(splits, facts={"given": given, "asked": asked})
+    splits.update({image.id: image.split for image in task.labeled if image.split in existing})
+    return Division(splits, details={"given": existing, "asked": requested})
 
 
 def groups_of(pool: list[Image]) -> list[list[Image]]:
@@ -46,7 +42,7 @@ def _divide(pool: list[Image], task: Task, shares: dict[str, float]) -> dict[int
     counts = class_table(groups, task)
     space = task.space
     persons = (counts > 0).sum(axis=0)
-    few = [f"'{space.class_labels[at]}' has {persons[at]}" for at in np.flatnonzero(persons < len(shares))]
+    few = [f"'{space.class_labels[index]}' has {persons[index]}" for index in np.flatnonzero(persons < len(shares))]
     advice = "choose a label space with larger classes, or set val_ratio or test_ratio to 0"
     if few:
         raise InputError(
@@ -57,7 +53,9 @@ def _divide(pool: list[Image], task: Task, shares: dict[str, float]) -> dict[int
     if len(lacking):
         raise InputError(
             f"label space '{space.name}': too few persons to put class "
-            f"{', '.join(repr(space.class_labels[at]) for at in lacking)} into every split; {advice}"
+            f"{', '.join(repr(space.class_labels[index]) for index in lacking)} into every split; {advice}"
         )
     names = list(shares)
-    return {image.id: names[at] for at, members in zip(assigned.tolist(), groups, strict=True) for image in members}
+    return {
+        image.id: names[index] for index, members in zip(assigned.tolist(), groups, strict=True) for image in members
+    }

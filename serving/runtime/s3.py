@@ -1,22 +1,23 @@
-"""Objects in S3: the client made from the environment, and its failures in words a user can act on.
+"""S3 client from the environment; its failures become user-facing errors.
 
 boto3 is imported on first use, so that a server of local files runs without it.
 """
 
 import functools
-import io
 import os
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serving.runtime.errors import StorageError
 
 if TYPE_CHECKING:
-    from boto3.s3.transfer import TransferConfig
     from mypy_boto3_s3 import S3Client
+    from s3transfer.futures import TransferFuture
+    from s3transfer.manager import TransferManager
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
@@ -24,24 +25,14 @@ ATTEMPTS = 3
 CONNECTIONS = 32
 PART_BYTES = 32 * 2**20
 
-_ACCESS_CODES = {
-    "403",
-    "AccessDenied",
-    "AllAccessDisabled",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-    "UnauthorizedAccess",
-}
+_REFUSED_CREDENTIALS = re.compile("403|Access|Token|Signature")
 _EXISTS_CODES = {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}
 
 _client_lock = threading.Lock()
 
 
 def s3_client() -> "S3Client":
-    """Give the S3 client that the AWS_* environment variables describe; threads may share it.
+    """Return the S3 client that the AWS_* environment variables describe; threads may share it.
 
     Read are AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_DEFAULT_REGION
     (us-east-1 when absent), AWS_CA_BUNDLE and whatever else boto3 looks for. Buckets are addressed in the path and
@@ -87,8 +78,7 @@ def make_bucket(name: str) -> None:
     """
     from botocore.exceptions import ClientError
 
-    client = s3_client()
-    with _storage_errors(_uri(name, "")):
+    with _client(_uri(name, "")) as client:
         try:
             if client.meta.region_name == "us-east-1":
                 client.create_bucket(Bucket=name)
@@ -110,18 +100,17 @@ def list_objects(bucket: str, key: str) -> list[tuple[str, int, str]] | None:
     """
     from botocore.exceptions import ClientError
 
-    client = s3_client()
     prefix = f"{key}/" if key else ""
-    found: list[tuple[str, int, str]] = []
-    something = not key
-    with _storage_errors(_uri(bucket, key)):
+    listed: list[tuple[str, int, str]] = []
+    exists = not key
+    with _client(_uri(bucket, key)) as client:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", ()):
-                something = True
+                exists = True
                 if not item["Key"].endswith("/"):  # a marker that some tools write for a folder
-                    found.append((item["Key"].removeprefix(prefix), item["Size"], item.get("ETag", "").strip('"')))
-        if something:
-            return found
+                    listed.append((item["Key"].removeprefix(prefix), item["Size"], item.get("ETag", "").strip('"')))
+        if exists:
+            return listed
         try:
             head = client.head_object(Bucket=bucket, Key=key)
         except ClientError as error:
@@ -139,8 +128,7 @@ def exists(bucket: str, key: str) -> bool:
     """
     from botocore.exceptions import ClientError
 
-    client = s3_client()
-    with _storage_errors(_uri(bucket, key)):
+    with _client(_uri(bucket, key)) as client:
         try:
             below = client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1)
             if key and not below.get("Contents"):
@@ -158,40 +146,44 @@ def read_object(bucket: str, key: str) -> bytes:
     Raises:
         StorageError: there is no such object or it cannot be reached.
     """
-    from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
-
-    client = s3_client()
-    with _storage_errors(_uri(bucket, key)):
-        body = client.get_object(Bucket=bucket, Key=key)["Body"]
-        try:
-            return body.read()
-        except S3_RETRYABLE_DOWNLOAD_ERRORS:
-            # botocore's retries end where the body begins; s3transfer's cover the body.
-            buffer = io.BytesIO()
-            client.download_fileobj(bucket, key, buffer, Config=_transfer_config(1))
-            return buffer.getvalue()
+    return _read(bucket, key, "")
 
 
 def read_object_range(bucket: str, key: str, offset: int, length: int) -> bytes:
-    """Read `length` (at least 1) bytes of an object from `offset` on; fewer come when it ends before.
+    """Read `length` (at least 1) bytes of an object from `offset` on; fewer when it ends before.
 
     Raises:
         StorageError: there is no such object, it has no byte at `offset`, or it cannot be reached.
     """
+    return _read(bucket, key, f"bytes={offset}-{offset + length - 1}")
+
+
+def _read(bucket: str, key: str, byte_range: str) -> bytes:
+    """Read an object or a range of it. botocore's retries end where the body begins, so the body has its own."""
     from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
-    client = s3_client()
-    with _storage_errors(_uri(bucket, key)):
+    request: dict[str, Any] = {"Bucket": bucket, "Key": key} | ({"Range": byte_range} if byte_range else {})
+    with _client(_uri(bucket, key)) as client:
         for attempts_left in reversed(range(ATTEMPTS)):
-            answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
-            if "ContentRange" not in answer:
+            answer = client.get_object(**request)
+            if byte_range and "ContentRange" not in answer:
                 raise StorageError(f"{_uri(bucket, key)}: {_endpoint()} does not read parts of objects")
             try:
                 return answer["Body"].read()
-            except S3_RETRYABLE_DOWNLOAD_ERRORS:  # botocore's retries end where the body begins
+            except S3_RETRYABLE_DOWNLOAD_ERRORS:
                 if not attempts_left:
                     raise
     raise AssertionError("the last attempt returns or raises")
+
+
+def delete_object(bucket: str, key: str) -> None:
+    """Delete one object; nothing happens when there is none.
+
+    Raises:
+        StorageError: the bucket is missing or cannot be reached.
+    """
+    with _client(_uri(bucket, key)) as client:
+        client.delete_object(Bucket=bucket, Key=key)
 
 
 def download_objects(bucket: str, targets: Sequence[tuple[str, Path]], workers: int) -> None:
@@ -200,14 +192,9 @@ def download_objects(bucket: str, targets: Sequence[tuple[str, Path]], workers: 
     Raises:
         StorageError: an object is missing or cannot be reached.
     """
-    from boto3.s3.transfer import create_transfer_manager
-
-    client = s3_client()
-    with create_transfer_manager(client, _transfer_config(workers)) as manager:
+    with _transfers(workers) as manager:
         futures = [(key, manager.download(bucket, key, str(path))) for key, path in targets]
-        for key, future in futures:
-            with _storage_errors(_uri(bucket, key)):
-                future.result()
+        _await(bucket, futures)
 
 
 def upload_files(bucket: str, sources: Sequence[tuple[Path, str]], workers: int) -> None:
@@ -216,46 +203,48 @@ def upload_files(bucket: str, sources: Sequence[tuple[Path, str]], workers: int)
     Raises:
         StorageError: the bucket is missing or cannot be reached.
     """
-    from boto3.s3.transfer import create_transfer_manager
-
-    client = s3_client()
-    with create_transfer_manager(client, _transfer_config(workers)) as manager:
+    with _transfers(workers) as manager:
         futures = [(key, manager.upload(str(path), bucket, key)) for path, key in sources]
-        for key, future in futures:
-            with _storage_errors(_uri(bucket, key)):
-                future.result()
+        _await(bucket, futures)
 
 
-def _transfer_config(workers: int) -> "TransferConfig":
-    from boto3.s3.transfer import TransferConfig
+def _transfers(workers: int) -> "TransferManager":
+    from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
-    return TransferConfig(
+    config = TransferConfig(
         multipart_threshold=PART_BYTES,
         multipart_chunksize=PART_BYTES,
         max_concurrency=workers,
         use_threads=workers > 1,
         preferred_transfer_client="classic",
     )
+    return create_transfer_manager(s3_client(), config)
+
+
+def _await(bucket: str, futures: Sequence[tuple[str, "TransferFuture"]]) -> None:
+    for key, future in futures:
+        with _client(_uri(bucket, key)):
+            future.result()
 
 
 @contextmanager
-def _storage_errors(uri: str) -> Iterator[None]:
-    """Turn every boto3 failure in the block into one StorageError that names `uri` and what to do."""
+def _client(uri: str) -> Iterator["S3Client"]:
+    """Give the client, and turn every boto3 failure in the block into a StorageError that names `uri`."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        yield
+        yield s3_client()
     except ClientError as error:
         raise StorageError(_refusal(uri, error)) from error
     except BotoCoreError as error:
         raise StorageError(_failure(uri, error)) from error
-    except Boto3Error as error:
+    except (Boto3Error, ConnectionError, TimeoutError) as error:
         raise StorageError(f"{uri}: the transfer failed: {error}") from error
 
 
 def _error_code(error: Exception) -> str:
-    """Give the S3 error code of a botocore ClientError, such as `NoSuchKey` or `404`."""
+    """Return the S3 error code of a botocore ClientError, such as `NoSuchKey` or `404`."""
     response: dict[str, dict[str, str]] = getattr(error, "response", {})
     return str(response.get("Error", {}).get("Code", ""))
 
@@ -271,7 +260,7 @@ def _refusal(uri: str, error: Exception) -> str:
         return f"{uri}: there is no such bucket at {endpoint}; create it or correct the name"
     if code in ("NoSuchKey", "404"):
         return f"{uri}: there is no such object at {endpoint}"
-    if code in _ACCESS_CODES:
+    if _REFUSED_CREDENTIALS.search(code):
         return (
             f"{uri}: {endpoint} refuses the credentials ({code}); "
             "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may read"

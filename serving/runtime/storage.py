@@ -1,22 +1,21 @@
-"""Files in S3 and on the local disk behind one face: list, read, download, upload."""
+"""One interface to S3 and local files: list, read, delete, download, upload."""
 
 import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.runtime import s3
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.s3 import make_bucket, s3_client
+from serving.runtime.ordered_map import ordered_map
+from serving.runtime.s3 import make_bucket
 
-__all__ = ["Entry", "Location", "digest", "download", "is_s3", "make_bucket", "read_many", "s3_client", "upload"]
+__all__ = ["Entry", "Location", "digest", "download", "is_s3", "make_bucket", "read_many", "upload"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
@@ -75,8 +74,7 @@ class Location:
         """List every file at or below this location, sorted by path.
 
         Raises:
-            StorageError: there is nothing at this location, or it cannot be reached. An empty bucket or folder
-                is something: it gives an empty list.
+            StorageError: the location does not exist or cannot be reached; an empty bucket or folder exists.
         """
         if self.bucket:
             objects = s3.list_objects(self.bucket, self.key)
@@ -112,20 +110,30 @@ class Location:
             data = s3.read_object_range(self.bucket, _below(self.key, path), offset, length)
         else:
             file = _inside(self.folder, path)
-            with _disk_errors(file, "read"), file.open("rb", buffering=0) as stream:
-                data = _read_at(stream.fileno(), offset, length)
+            with _disk_errors(file, "read"), file.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.read(length)
         if len(data) != length:
-            raise StorageError(
-                f"{self._name_of(path)}: ends before byte {offset + length}; it changed while it was read"
-            )
+            uri = self.join(path).uri if path else self.uri
+            raise StorageError(f"{uri}: ends before byte {offset + length}; it changed while it was read")
         return data
 
-    def _name_of(self, path: str) -> str:
-        return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
-
     def join(self, path: str) -> "Location":
-        """Give the location at `path` below this one."""
+        """Return the location at `path` below this one."""
         return Location(f"{self.uri.rstrip('/')}/{path}")
+
+    def delete(self, path: str = "") -> None:
+        """Delete the file at `path` below this location, or the location itself; nothing happens when there is none.
+
+        Raises:
+            StorageError: it cannot be deleted, or `path` leads out of the location.
+        """
+        if self.bucket:
+            s3.delete_object(self.bucket, _below(self.key, path))
+            return
+        file = _inside(self.folder, path)
+        with _disk_errors(file, "deleted"):
+            file.unlink(missing_ok=True)
 
     def exists(self) -> bool:
         """Tell whether there is a file or folder here; an object or prefix in S3.
@@ -200,30 +208,18 @@ def upload(path_or_folder: Path, uri: str, *, workers: int = 16) -> int:
 
 
 def read_many(location: Location, paths: Iterable[str], *, workers: int = 16) -> Iterator[tuple[str, bytes]]:
-    """Read files below a location in parallel, and give (path, content) in the order of `paths`.
+    """Read files below a location in parallel, and yield (path, content) in the order of `paths`.
 
     At most twice `workers` files are held in memory.
 
     Raises:
         StorageError: a file is missing or cannot be reached; raised when its turn comes.
     """
-    waiting: deque[tuple[str, Future[bytes]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
-    try:
-        for path in paths:
-            waiting.append((path, pool.submit(location.read, path)))
-            if len(waiting) >= 2 * workers:
-                first, content = waiting.popleft()
-                yield first, content.result()
-        while waiting:
-            first, content = waiting.popleft()
-            yield first, content.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    yield from ordered_map(location.read, paths, workers=workers, ahead=2 * workers - 1)
 
 
 def digest(location: Location) -> str:
-    """Give the sha256 of a location's listing: it changes when an object appears, disappears or changes.
+    """Return the sha256 of a location's listing: it changes when an object appears, disappears or changes.
 
     Local files have no ETag, so there a change that keeps the size is not seen.
     """
@@ -234,7 +230,7 @@ def digest(location: Location) -> str:
 
 
 def _walk(top: Path) -> Iterator[tuple[str, int]]:
-    """Give (path, size) of the files below a folder, or of the file itself with path ""; links are followed."""
+    """Yield (path, size) of the files below a folder, or of the file itself with path ""; links are followed."""
     if top.is_file():
         yield "", top.stat().st_size
         return
@@ -252,7 +248,7 @@ def _walk(top: Path) -> Iterator[tuple[str, int]]:
 
 
 def _inside(folder: Path, path: str) -> Path:
-    """Give the file at `path` below `folder`; refuse a path that leads elsewhere."""
+    """Return the file at `path` below `folder`; refuse a path that leads elsewhere."""
     if not path:
         return folder
     if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
@@ -287,21 +283,13 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(place: Path, verb: str) -> Iterator[None]:
+def _disk_errors(path: Path, verb: str) -> Iterator[None]:
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"{error.filename or place}: cannot be {verb}: {error.strerror}") from error
-
-
-def _read_at(file: int, offset: int, length: int) -> bytes:
-    """Read from a place in an open file; one call to the system gives 2 GiB at most."""
-    data = os.pread(file, length, offset)
-    while len(data) < length and (more := os.pread(file, length - len(data), offset + len(data))):
-        data += more
-    return data
+        raise StorageError(f"{error.filename or path}: cannot be {verb}: {error.strerror}") from error
 
 
 def _raise(error: OSError) -> None:

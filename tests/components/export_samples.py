@@ -12,6 +12,7 @@ from components.export_dataset.export_dataset import export_dataset
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
+from components.shared.dataset.info import DatasetInfo
 from pipelines.samples.aihub import KOREAN
 
 EMOTIONS = ["anger", "anxiety", "embarrass", "happy", "normal", "pain", "sad"]
@@ -53,7 +54,10 @@ def store(folder, pairs, info=None):
     with ArchiveWriter(folder / "images") as writer:
         for image, data in pairs:
             writer.add(image.file_name, data)
-    write_annotations(Annotations(tuple(image for image, _ in pairs), info or {}), folder / "annotations.json")
+    write_annotations(
+        Annotations(tuple(image for image, _ in pairs), DatasetInfo.model_validate(info or {})),
+        folder / "annotations.json",
+    )
     return folder
 
 

@@ -54,7 +54,6 @@ def emotions(images):
 
 
 def test_half_of_every_training_class_stays_and_the_test_set_whole(chain):
-    """emotion 2 and 5"""
     before, after = (read_annotations(chain / name).images for name in ("all.json", "half.json"))
     count = {
         (name, part): emotions(image for image in images if (image.split == "train") == (part == "train"))
@@ -66,18 +65,17 @@ def test_half_of_every_training_class_stays_and_the_test_set_whole(chain):
 
 
 def test_no_image_and_no_person_is_in_two_splits(chain):
-    """emotion 27"""
     parts = by_split(chain / "split.json")
     assert all(parts.values())
     for fact in (lambda image: image.file_name, lambda image: image.sha256, lambda image: image.person):
         sides = [{fact(image) for image in images} for images in parts.values()]
         assert None not in set.union(*sides)
         assert sum(map(len, sides)) == len(set.union(*sides))
-    assert read_annotations(chain / "split.json").info["leaks"] is False
+    assert read_annotations(chain / "split.json").info.leaks is False
 
 
 def test_the_detection_tree_has_a_test_split_of_the_same_pictures(chain):
-    """emotion 22, 24: of every image of val and test, too, there is a picture and a label."""
+    """Of every image of val and test, too, there is a picture and a label."""
     parts = by_split(chain / "split.json")
     entries = json.loads((chain / "yolo_detection/filename_mapper.json").read_text(encoding="utf-8"))["images"]
     originals = {entry["name"]: entry["original"] for entry in entries}
@@ -90,7 +88,6 @@ def test_the_detection_tree_has_a_test_split_of_the_same_pictures(chain):
 
 
 def test_the_coco_file_of_a_split_lists_exactly_the_pictures_on_disk(chain):
-    """emotion 18, 28"""
     for name in SPLITS:
         document = json.loads((chain / "coco/labels" / name / "annotation.json").read_text())
         folder = chain / "coco/images" / name

@@ -71,7 +71,7 @@ class StandIn:
         if path.startswith("/apis/v1alpha1/runs/") and path.endswith("/log"):
             return self.log(path.split("/")[-2])
         if not path.startswith(V2):
-            raise RefusedError(404, "Not Found")
+            raise RefusedError(404, "Not Listing")
         kind, *rest = path.removeprefix(f"{V2}/").split("/")
         if method == "GET" and not rest and self.health["multi_user"] and not query.get("namespace"):
             raise RefusedError(400, "Invalid input error: Namespace is empty")
@@ -79,7 +79,7 @@ class StandIn:
             raise RefusedError(400, "In single-user mode, this cannot filter by namespace")
         handler = getattr(self, f"on_{kind}", None)
         if not handler:
-            raise RefusedError(404, "Not Found")
+            raise RefusedError(404, "Not Listing")
         return handler(method, rest, query, body)
 
     def log(self, pod: str) -> str:
@@ -108,7 +108,7 @@ class StandIn:
             assert query.get("sort_by") == "created_at desc"
             return api.V2beta1ListRunsResponse(runs=self.runs[::-1][: int(query["page_size"])])
         if len(rest) > 1:
-            raise RefusedError(404, "Not Found")
+            raise RefusedError(404, "Not Listing")
         run_id, _, verb = rest[0].partition(":")
         run = next((run for run in self.runs if run.run_id == run_id), None)
         if run is None:

@@ -1,6 +1,6 @@
-"""AI Hub's Korean emotion data: photos in emotion folders, label files that tell the emotion, the face and the facts.
+"""AI Hub's Korean emotion data: photos in emotion folders, and label files with emotion, face box and attributes.
 
-Folders may be nested and called in any of the ways that deliveries come in; see `aihub_names.place_of`:
+Folders may be nested and called in any of the ways that deliveries come in; see `aihub_names.folder_labels`:
 
     happy/raw/train/*.jpg        happy/labeled/train/*.json      happy/raw/validation, happy/labeled/validation
     test_set/happy/*.jpg         test_set/happy.json             test_set/test_hap, test_set/기쁨.json
@@ -18,8 +18,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.ingest.formats.aihub_labels import UNKNOWN, BoxPolicy, Label, read_label_file
-from components.ingest.formats.aihub_names import EMOTIONS, Place, emotion_of, join_key, mended, parse_name, place_of
-from components.ingest.formats.found import Found, FoundFace, Record, usable
+from components.ingest.formats.aihub_names import (
+    EMOTIONS,
+    FolderLabels,
+    emotion_of,
+    folder_labels,
+    join_key,
+    parse_name,
+    repaired,
+)
+from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
@@ -32,15 +40,15 @@ class AihubOptions(Options):
     """Options of AI Hub's emotion data.
 
     Attributes:
-        label_policy: whose word is the emotion. `uploader`: the uploader's; an image without one of the seven is
-            dropped. `majority`: the emotion that more annotators chose than any other, at least `min_votes` of them.
-            `unanimous`: the one that all three chose. An annotator who is not sure or says nothing counts for no
-            emotion; an image without a majority, a tie included, or without unanimity is dropped.
+        label_policy: which annotation defines the label. `uploader`: the uploader's; an image without one of the
+            seven is dropped. `majority`: the emotion that more annotators chose than any other, at least `min_votes`
+            of them. `unanimous`: the one that all three chose. An annotator who is unsure or gives no answer does not
+            count; an image without a majority, a tie included, or without unanimity is dropped.
         min_votes: how many annotators a majority needs.
         box_policy: the valid boxes of the annotators A, B and C as one: the first of them (`first_valid`), their
             `median` corner by corner, or the smallest box around all (`union`). A valid box has numbers for corners,
             a positive size and something right of and below the image's corner.
-        no_box: what becomes of an image without a valid box: `drop` it, or `keep` it as a whole.
+        no_box: whether to `drop` an image without a valid box, or `keep` it as a whole.
         folder_policy: what counts where the folder names another emotion than the label policy finds: the `label`,
             the `folder`, or `drop` the image. Counted in any case.
     """
@@ -54,99 +62,101 @@ class AihubOptions(Options):
 
 @dataclass(slots=True)
 class _Entry:
-    """A label, where its file lies, and whether an image uses it."""
+    """A label, the labels of its file's folder, and whether an image uses it."""
 
     label: Label
-    place: Place
+    folder: FolderLabels
     used: bool = False
 
 
 _Labels = dict[str, list[_Entry]]
 
 
-def read_aihub(source: Source, options: AihubOptions) -> Found:
+def read_aihub(source: Source, options: AihubOptions) -> Listing:
     """Find the photos of AI Hub's emotion data and the label record of each, in any layout (see the module).
 
     An image and its record have the same name, compared in composed letters (NFC). The same name may occur in several
     emotions and splits: a record of the image's own split is preferred, then one of its emotion, then one whose file
-    tells no emotion, then any. The split is that of the image's place, or else that of the label file. The person is
+    tells no emotion, then any. The split is that of the image's folder, or else that of the label file. The person is
     the first field of a file name that follows the rule.
 
-    Raises InputError naming the file when a label file is no JSON text.
+    Raises InputError naming the file when a label file is not JSON.
     """
-    found = Found()
+    listing = Listing()
     files = [path for path in source.paths if path.lower().endswith(".json") and not is_hidden(path)]
-    images = _without_doubles(usable(set(source.paths).difference(files), found), found.skipped)
-    labels = _read_labels(source, files, options.box_policy, found)
-    labeled = {entry.place.emotion for entries in labels.values() for entry in entries}
-    for path, place in images:
-        entry = _entry_of(path, place, labels, labeled, found)
-        record = _record(path, place, entry, options, found) if entry else None
+    images = _without_doubles(image_paths(set(source.paths).difference(files), listing), listing.skipped)
+    labels = _read_labels(source, files, options.box_policy, listing)
+    labeled = {entry.folder.emotion for entries in labels.values() for entry in entries}
+    for path, folder in images:
+        entry = _entry_of(path, folder, labels, labeled, listing)
+        record = _record(path, folder, entry, options, listing) if entry else None
         if record is not None:
-            found.records.append(record)
+            listing.records.append(record)
     for name, entries in labels.items():
         for entry in entries:
             if not entry.used:
-                found.notes.add("record_without_an_image", name)
-    _note_missing_emotions([place for _, place in images], source.uri, found.notes)
-    return found
+                listing.notes.add("record_without_an_image", name)
+    _note_missing_emotions([folder for _, folder in images], source.uri, listing.notes)
+    return listing
 
 
-def _without_doubles(paths: Iterable[str], skipped: Tally) -> list[tuple[str, Place]]:
-    """Return the images in the order of their paths with their places.
+def _without_doubles(paths: Iterable[str], skipped: Tally) -> list[tuple[str, FolderLabels]]:
+    """Return the images in the order of their paths with the labels of their folders.
 
     Of several files with one name in the same emotion and split only the one nearest to the top is kept: they are the
     same photo, such as one that lies beside the archive it came in.
     """
-    first: dict[tuple[str, Place], str] = {}
+    first: dict[tuple[str, FolderLabels], str] = {}
     for path in sorted(paths, key=lambda path: (path.count("/"), path)):
-        folder, _, name = path.rpartition("/")
-        if first.setdefault((mended(name), place_of(folder)), path) != path:
+        parent, _, name = path.rpartition("/")
+        if first.setdefault((repaired(name), folder_labels(parent)), path) != path:
             skipped.add("second_file_of_a_name", path)
-    return sorted((path, place) for (_, place), path in first.items())
+    return sorted((path, folder) for (_, folder), path in first.items())
 
 
-def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, found: Found) -> _Labels:
+def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, listing: Listing) -> _Labels:
     labels: _Labels = {}
     for file in files:
         content = read_label_file(source, file, box_policy)
         if content is None:
-            found.skipped.add("json_without_label_records", file)
+            listing.skipped.add("json_without_label_records", file)
             continue
         if content.others:
-            found.notes.add("record_without_a_file_name", file, content.others)
-        place = place_of(file[: -len(".json")])
+            listing.notes.add("record_without_a_file_name", file, content.others)
+        folder = folder_labels(file[: -len(".json")])
         for name, label in content.labels:
-            labels.setdefault(join_key(name), []).append(_Entry(label, place))
+            labels.setdefault(join_key(name), []).append(_Entry(label, folder))
     return labels
 
 
-def _entry_of(path: str, place: Place, labels: _Labels, labeled: set[str | None], found: Found) -> _Entry | None:
-    """Return the label entry of an image, or None when it is dropped for want of a clear one."""
+def _entry_of(
+    path: str, folder: FolderLabels, labels: _Labels, labeled: set[str | None], listing: Listing
+) -> _Entry | None:
+    """Return the label entry of an image, or None when it has no unambiguous one and is dropped."""
 
     def distance(entry: _Entry) -> int:
-        if place.emotion is not None and entry.place.emotion not in (place.emotion, None):
+        if folder.emotion is not None and entry.folder.emotion not in (folder.emotion, None):
             return 3
-        if place.emotion != entry.place.emotion:
+        if folder.emotion != entry.folder.emotion:
             return 2
-        return 0 if entry.place.split == place.split else 1
+        return 0 if entry.folder.split == folder.split else 1
 
-    entries = labels.get(mended(_name(path)), [])
+    entries = labels.get(repaired(_name(path)), [])
     if not entries:
-        without_file = place.emotion is not None and not labeled & {place.emotion, None}
-        found.dropped.add("no_label_file_of_the_emotion" if without_file else "no_label_record", path)
+        without_file = folder.emotion is not None and not labeled & {folder.emotion, None}
+        listing.dropped.add("no_label_file_of_the_emotion" if without_file else "no_label_record", path)
         return None
     nearest = min(map(distance, entries))
     entries = [entry for entry in entries if distance(entry) == nearest]
     for entry in entries:
         entry.used = True
     if any(entry.label != entries[0].label for entry in entries):
-        found.dropped.add("contradicting_records", path)
+        listing.dropped.add("contradicting_records", path)
         return None
     if len(entries) > 1:
-        found.notes.add("duplicate_record", path, len(entries) - 1)
+        listing.notes.add("duplicate_record", path, len(entries) - 1)
     if nearest == 3:
-        found.notes.add("record_of_another_emotion", path)
+        listing.notes.add("record_of_another_emotion", path)
     return entries[0]
 
 
@@ -154,34 +164,34 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _record(path: str, place: Place, entry: _Entry, options: AihubOptions, found: Found) -> Record | None:
+def _record(path: str, folder: FolderLabels, entry: _Entry, options: AihubOptions, listing: Listing) -> Record | None:
     """Make the record of an image, or drop it and count why."""
     label = entry.label
     for flaw in label.flaws:
-        found.notes.add(flaw, path)
+        listing.notes.add(flaw, path)
     emotion, reason = _emotion(label, options)
     if emotion is None:
-        found.dropped.add(reason, f"{path}: {label.uploader!r}" if options.label_policy == "uploader" else path)
+        listing.dropped.add(reason, f"{path}: {label.uploader!r}" if options.label_policy == "uploader" else path)
         return None
-    if place.emotion not in (emotion, None):
+    if folder.emotion not in (emotion, None):
         if options.folder_policy == "drop":
-            found.dropped.add("folder_disagrees", path)
+            listing.dropped.add("folder_disagrees", path)
             return None
-        found.notes.add("folder_disagrees", path)
+        listing.notes.add("folder_disagrees", path)
         if options.folder_policy == "folder":
-            emotion = place.emotion
+            emotion = folder.emotion
     if label.box is None:
         if options.no_box == "drop":
-            found.dropped.add("no_valid_box", path)
+            listing.dropped.add("no_valid_box", path)
             return None
-        found.notes.add("no_valid_box", path)
+        listing.notes.add("no_valid_box", path)
     uploader = emotion_of(label.uploader)
     if uploader is None:
-        found.notes.add("unknown_emotion_of_the_uploader", f"{path}: {label.uploader!r}")
+        listing.notes.add("unknown_emotion_of_the_uploader", f"{path}: {label.uploader!r}")
     name = parse_name(_name(path))
     if name is None:
-        found.notes.add("name_without_a_person", path)
-    facts: dict[str, Any] = {
+        listing.notes.add("name_without_a_person", path)
+    values: dict[str, Any] = {
         "emotion": emotion,
         "uploader": uploader,
         "votes": list(label.votes) or None,
@@ -189,14 +199,14 @@ def _record(path: str, place: Place, entry: _Entry, options: AihubOptions, found
         "age": label.age if label.age is not None or name is None else name.age,
         "background": label.background or (name.background if name else None),
     }
-    attributes = {key: value for key, value in facts.items() if value is not None}
+    attributes = {key: value for key, value in values.items() if value is not None}
     return Record(
-        path, (FoundFace(label.box, attributes),), name.person if name else None, place.split or entry.place.split
+        path, (SourceFace(label.box, attributes),), name.person if name else None, folder.split or entry.folder.split
     )
 
 
 def _emotion(label: Label, options: AihubOptions) -> tuple[str | None, str]:
-    """Return the emotion by the label policy, or None and the reason."""
+    """Return the emotion by the label policy, or None and the reason for dropping."""
     if options.label_policy == "uploader":
         return emotion_of(label.uploader), "unknown_emotion" if label.uploader else "no_emotion"
     votes = Counter(vote for vote in label.votes if vote != UNKNOWN).most_common()
@@ -206,9 +216,9 @@ def _emotion(label: Label, options: AihubOptions) -> tuple[str | None, str]:
     return (None, "no_majority") if not votes or tie or votes[0][1] < options.min_votes else (votes[0][0], "")
 
 
-def _note_missing_emotions(places: Iterable[Place], uri: str, notes: Tally) -> None:
-    """Name the emotions of which there is no image, in all or in one of the splits that exist."""
-    seen = {(place.split, place.emotion) for place in places}
+def _note_missing_emotions(folders: Iterable[FolderLabels], uri: str, notes: Tally) -> None:
+    """Note the emotions without images, in total or in one of the existing splits."""
+    seen = {(folder.split, folder.emotion) for folder in folders}
     missing = list(_missing(seen))
     for name in missing:
         notes.add("missing_emotion", name)

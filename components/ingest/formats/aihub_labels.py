@@ -5,12 +5,12 @@ Two schemas are read, also mixed. The one that is delivered:
     {"filename", "gender", "age", "faceExp_uploader", "bg_uploader",
      "annot_A": {"boxes": {"minX", "minY", "maxX", "maxY"}, "faceExp", "bg"}, "annot_B": ..., "annot_C": ...}
 
-and the one that is published, with `faceBB_A`, `faceBB_B` and `faceBB_C` in the place of the annotators:
+and the one that is published, with `faceBB_A`, `faceBB_B` and `faceBB_C` instead of the annotators:
 
     [{"boxes": [{"maxX", "maxY", "minX", "minY", "label"}], "entireLabel"}]
 
 An annotator may be one object or a list of them; `boxes` one object, a list of objects, or the five values in the
-published order. A file may also hold one record without a list around it. Other keys are not looked at.
+published order. A file may also hold one record without a list around it. Other keys are ignored.
 """
 
 import json
@@ -22,7 +22,7 @@ from functools import lru_cache
 from statistics import median
 from typing import Any, Literal
 
-from components.ingest.formats.aihub_names import emotion_of, mended
+from components.ingest.formats.aihub_names import emotion_of, repaired
 from components.ingest.formats.text import read_text
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box
@@ -41,13 +41,13 @@ Corners = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What one record says about an image.
+    """The label of one image.
 
     Attributes:
         uploader: the uploader's emotion as it is written; "" when there is none.
-        votes: the emotions of the annotators A, B and C, "unknown" where one does not say; empty without annotators.
+        votes: the emotions of the annotators A, B and C, "unknown" where one gives none; empty without annotators.
         box: the face in pixels by the box policy; None when no annotator's box is valid.
-        gender, age, background: facts; None when absent or not understood.
+        gender, age, background: None when absent or invalid.
         flaws: reasons to count when the record is used.
     """
 
@@ -72,7 +72,7 @@ def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> LabelFi
     """Read a label file in UTF-8, with or without a byte order mark, or in CP949.
 
     Records shrink to their labels while the file is parsed, so that a large one fits into memory. Returns None when
-    the file is valid JSON but neither a list nor a record. Raises InputError naming the file when it is no JSON text.
+    the file is valid JSON but neither a list nor a record. Raises InputError naming the file when it is not JSON.
     """
     text = read_text(source, path)
 
@@ -84,7 +84,7 @@ def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> LabelFi
         document = json.loads(text, object_hook=shrink)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{source.uri}/{path}: the label file is no valid JSON: {error}. Restore it or take it away"
+            f"{source.uri}/{path}: the label file is not valid JSON: {error}. Restore or remove it"
         ) from error
     items = [document] if isinstance(document, tuple) else document
     if not isinstance(items, list):
@@ -105,22 +105,22 @@ def _label(record: dict[str, Any], box_policy: BoxPolicy) -> Label:
             flaws.append(flaw)
     votes = tuple(_vote(parts, flaws) for parts in annotators) if any(annotators) else ()
     gender, age = _text(record.get("gender")), _text(record.get("age"))
-    known_gender, known_age = _known("gender", gender), _known("age", age.removesuffix("대"))
-    flaws += ["unknown_gender"] * bool(gender and known_gender is None)
-    flaws += ["unknown_age"] * bool(age and known_age is None)
+    valid_gender, valid_age = _valid("gender", gender), _valid("age", age.removesuffix("대"))
+    flaws += ["unknown_gender"] * bool(gender and valid_gender is None)
+    flaws += ["unknown_age"] * bool(age and valid_age is None)
     return Label(
         uploader=sys.intern(_text(record.get("faceExp_uploader"))),
         votes=votes,
         box=_merge(boxes, box_policy) if boxes else None,
-        gender=None if known_gender is None else str(known_gender),
-        age=None if known_age is None else int(known_age),
+        gender=None if valid_gender is None else str(valid_gender),
+        age=None if valid_age is None else int(valid_age),
         background=_background(record, annotators),
         flaws=tuple(flaws),
     )
 
 
 def _parts(record: dict[str, Any], letter: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects that hold what one annotator says."""
+    """Yield the objects of one annotator."""
     for key in (f"annot_{letter}", f"faceBB_{letter}"):
         value = record.get(key)
         for part in value if isinstance(value, list) else [value]:
@@ -197,12 +197,12 @@ def _text(value: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def _clean(text: str) -> str:
-    return mended(text.strip()).encode(errors="replace").decode()
+    return repaired(text.strip()).encode(errors="replace").decode()
 
 
 @lru_cache(maxsize=1024)
-def _known(attribute: str, text: str) -> str | int | None:
-    """Return the canonical value of a text, or None when it is not understood."""
+def _valid(attribute: str, text: str) -> str | int | None:
+    """Return the canonical value of a text, or None when it is invalid."""
     try:
         return canonical_value(attribute, text)
     except InputError:
@@ -210,7 +210,7 @@ def _known(attribute: str, text: str) -> str | int | None:
 
 
 def _background(record: dict[str, Any], annotators: Sequence[Sequence[dict[str, Any]]]) -> str | None:
-    """Return the uploader's background, or else what the first annotator with one says."""
+    """Return the uploader's background, or else that of the first annotator with one."""
     said = [record.get("bg_uploader")]
     said += [part.get(key) for parts in annotators for part in parts for key in ("bg", "entireLabel")]
     return next((sys.intern(text) for text in map(_text, said) if text), None)

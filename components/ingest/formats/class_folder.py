@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from pydantic import Field, field_validator
 
-from components.ingest.formats.found import SPLITS, Found, FoundFace, Record, usable
+from components.ingest.formats.listing import SPLITS, Listing, Record, SourceFace, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.sources.source import Source
 from components.shared.dataset.label_spaces import canonical_value
@@ -33,21 +33,21 @@ class ClassFolderOptions(Options):
         try:
             groups = re.compile(value).groups
         except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from error
+            raise ValueError(f"is not a regular expression: {error}") from error
         if value and groups != 1:
             raise ValueError("needs exactly one group, such as ^(.+)_[0-9]+$")
         return value
 
 
-def read_class_folders(source: Source, options: ClassFolderOptions) -> Found:
+def read_class_folders(source: Source, options: ClassFolderOptions) -> Listing:
     """Find the pictures in class folders, at any depth below them.
 
     Splits are read when every top-level folder is called train, val, valid, validation or test. A folder `images` that
-    holds all pictures is not a class. Raises InputError when only some folders are splits, or when a folder is no value
-    of a known attribute.
+    holds all pictures is not a class. Raises InputError when only some folders are splits, or when a folder is not a
+    value of a known attribute.
     """
-    found = Found()
-    images = usable(source.paths, found)
+    listing = Listing()
+    images = image_paths(source.paths, listing)
     root = "images/" if images and all(path.startswith("images/") for path in images) else ""
     tops = {path.removeprefix(root).split("/")[0] for path in images if "/" in path.removeprefix(root)}
     named_splits = sorted(tops & SPLITS.keys())
@@ -61,14 +61,14 @@ def read_class_folders(source: Source, options: ClassFolderOptions) -> Found:
         parts = path.removeprefix(root).split("/")
         split = SPLITS[parts.pop(0)] if named_splits and len(parts) > 1 else None
         if len(parts) < 2:
-            found.skipped.add("not_in_a_class_folder", path)
+            listing.skipped.add("not_in_a_class_folder", path)
             continue
         if parts[0] not in values:
             values[parts[0]] = _class_value(source, options.attribute, parts[0])
         match = re.search(options.person, PurePosixPath(path).stem) if options.person else None
-        face = FoundFace(None, {options.attribute: values[parts[0]]})
-        found.records.append(Record(path, (face,), match[1] if match else None, split))
-    return found
+        face = SourceFace(None, {options.attribute: values[parts[0]]})
+        listing.records.append(Record(path, (face,), match[1] if match else None, split))
+    return listing
 
 
 def _class_value(source: Source, attribute: str, folder: str) -> str | int:

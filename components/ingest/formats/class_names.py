@@ -1,4 +1,4 @@
-"""What the class names of a detection data set say about a face."""
+"""The attribute that the class names of a detection data set are values of."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ _EMOTIONS = set(label_space("emotion").class_labels)
 
 @dataclass(frozen=True, slots=True)
 class ClassNames:
-    """The attribute that classes are values of, None when they say nothing, and the value of each class."""
+    """The attribute that classes are values of, None when there is none, and the value of each class."""
 
     attribute: str | None
     values: dict[Any, str | int]
 
 
 def class_names(names: Mapping[Any, str], attribute: str | None) -> ClassNames:
-    """Find out what classes mean.
+    """Map classes to values of an attribute.
 
-    Without an `attribute`, exactly the seven emotions are `emotion`, the one class `face` says nothing, and everything
-    else is `label`. A class that is no value of a known attribute gets no value.
+    Without an `attribute`, exactly the seven emotions are `emotion`, the one class `face` is no attribute, and
+    everything else is `label`. A class that is not a value of a known attribute gets none.
     """
     if attribute is None:
         if {name.strip().lower() for name in names.values()} <= {FACE}:

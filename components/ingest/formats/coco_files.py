@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.ingest.formats.found import SPLITS, Found
+from components.ingest.formats.listing import SPLITS, Listing
 from components.ingest.formats.text import read_text
 from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
@@ -33,10 +33,12 @@ class CocoFile:
     info: dict[str, Any]
 
 
-def coco_files(source: Source, named: str | Collection[str] | Mapping[str, str], found: Found) -> Iterator[CocoFile]:
+def coco_files(
+    source: Source, named: str | Collection[str] | Mapping[str, str], listing: Listing
+) -> Iterator[CocoFile]:
     """Yield the named COCO files, or else every JSON file that is COCO, one in memory at a time.
 
-    Raises InputError on a file that is missing, no JSON or, being named, not COCO, and when there is none.
+    Raises InputError on a file that is missing, not JSON or, being named, not COCO, and when there is none.
     """
     splits = {path: split for split, path in named.items()} if isinstance(named, Mapping) else {}
     paths = [named] if isinstance(named, str) else list(splits or named)
@@ -47,7 +49,7 @@ def coco_files(source: Source, named: str | Collection[str] | Mapping[str, str],
     count = 0
     for path in paths or candidates:
         if is_hidden(path):
-            found.skipped.add("hidden", path)
+            listing.skipped.add("hidden", path)
             continue
         file = _parse(source, path, splits.get(path))
         if file is not None:
@@ -56,10 +58,10 @@ def coco_files(source: Source, named: str | Collection[str] | Mapping[str, str],
         elif paths:
             raise InputError(f"{source.uri}/{path}: not COCO; expected an object with 'images' and 'annotations'")
         else:
-            found.skipped.add("not_coco", path)
+            listing.skipped.add("not_coco", path)
     for path in candidates if paths else ():
         if path not in paths:
-            found.skipped.add("not_named", path)
+            listing.skipped.add("not_named", path)
     if not count:
         raise InputError(f"{source.uri}: no COCO file; expected JSON with 'images' and 'annotations'")
 
@@ -72,7 +74,7 @@ def _parse(source: Source, path: str, split: str | None) -> CocoFile | None:
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{source.uri}/{path}: not a JSON file: {error}; mend it, or name the annotation files with the option "
+            f"{source.uri}/{path}: not a JSON file: {error}; repair it, or name the annotation files with the option "
             f"'annotations'"
         ) from error
     if not isinstance(document, dict) or not all(isinstance(document.get(k), list) for k in ("images", "annotations")):
@@ -118,7 +120,7 @@ def image_root(file: CocoFile, folder: str | None, available: Collection[str]) -
     """Return the folder that the file's image names are relative to, and all folders that were tried.
 
     Of the likely folders (below the named one, or else around the file and its parents) the one where most of the
-    images are counts for the whole file, so that a missing image is never taken from another place.
+    images are counts for the whole file, so that a missing image is never taken from another folder.
     """
     names = [
         composed(record["file_name"].replace("\\", "/"))

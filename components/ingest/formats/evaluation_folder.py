@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from components.ingest.formats.found import Found, FoundFace, Record, usable
+from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.formats.text import read_table
 from components.ingest.sources.source import Source
@@ -29,59 +29,61 @@ class EvaluationOptions(Options):
     ans: str | None = None
 
 
-def read_evaluation(source: Source, options: EvaluationOptions) -> Found:
+def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
     """Find the pictures that the table names; all are in the split `test`, none has a person.
 
-    A class number becomes the attributes that it stands for, mask and gender. An age band is not an age: no year is
-    made up for it, so `age` stays unknown, and this is counted. A picture whose number cannot be read is dropped, and
-    so is one whose rows differ. Raises InputError when the table or a column is missing, or when the label space says
-    nothing but age.
+    A class number becomes its attributes, mask and gender. An age band is not an age: `age` stays unknown, and this is
+    counted. A picture whose number cannot be read is dropped, and
+    so is one whose rows differ. Raises InputError when the table or a column is missing, or when the label space has no
+    attribute but age.
     """
-    found = Found()
+    listing = Listing()
     if options.table not in source.paths:
         raise InputError(f"{source.uri}: no table '{options.table}'; name it with the option 'table'")
     space = label_space(options.ans) if options.ans is not None else None
     if space is not None and space.attributes == ("age",):
-        raise InputError("option 'ans': an age band is no age, so such a column labels nothing; leave the option out")
-    meanings = {str(index): _meaning(space, index) for index in range(len(space.class_labels))} if space else {}
+        raise InputError(
+            "option 'ans': an age band is not an age, so such a column has no labels; leave the option out"
+        )
+    attributes_of = {str(index): _attributes(space, index) for index in range(len(space.class_labels))} if space else {}
     bands = space is not None and "age" in space.attributes
     folder = posixpath.join(posixpath.dirname(options.table), "images")
-    images = usable((path for path in source.paths if path != options.table), found)
+    images = image_paths((path for path in source.paths if path != options.table), listing)
     table = read_table(source, options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
     for complaint in table.complaints:
-        found.dropped.add("bad_row", f"{options.table}: {complaint}")
+        listing.dropped.add("bad_row", f"{options.table}: {complaint}")
     answers: dict[str, list[str]] = {path: [] for path in images}
     for row in table.rows:
         path = posixpath.join(folder, row.cells[_NAME])
         if path in answers:
             answers[path].append("" if space is None else row.cells[_ANSWER])
         else:
-            found.dropped.add("missing_file", f"{options.table}: row {row.line}: {row.cells[_NAME]}")
-    for path, given in answers.items():
-        if not given:
-            found.skipped.add("no_row", path)
-        elif len(set(given)) > 1:
-            found.dropped.add("conflicting_rows", path)
-        elif given[0] and given[0] not in meanings:
-            found.dropped.add("bad_ans", f"{path} ({given[0]})")
+            listing.dropped.add("missing_file", f"{options.table}: row {row.line}: {row.cells[_NAME]}")
+    for path, classes in answers.items():
+        if not classes:
+            listing.skipped.add("no_row", path)
+        elif len(set(classes)) > 1:
+            listing.dropped.add("conflicting_rows", path)
+        elif classes[0] and classes[0] not in attributes_of:
+            listing.dropped.add("bad_ans", f"{path} ({classes[0]})")
         else:
-            if len(given) > 1:
-                found.notes.add("duplicate_row", path, len(given) - 1)
-            if given[0] and bands:
-                found.notes.add("age_band_left_out", path)
-            face = FoundFace(None, dict(meanings.get(given[0], {})))
-            found.records.append(Record(path, (face,), split="test"))
-    return found
+            if len(classes) > 1:
+                listing.notes.add("duplicate_row", path, len(classes) - 1)
+            if classes[0] and bands:
+                listing.notes.add("age_band_left_out", path)
+            face = SourceFace(None, dict(attributes_of.get(classes[0], {})))
+            listing.records.append(Record(path, (face,), split="test"))
+    return listing
 
 
-def _meaning(space: LabelSpace, index: int) -> dict[str, Any]:
-    """Return the facts that a class number stands for, without its age band."""
+def _attributes(space: LabelSpace, index: int) -> dict[str, Any]:
+    """Return the attributes of a class number, without its age band."""
     if len(space.attributes) == 1:
         return {space.attributes[0]: space.class_labels[index]}
     values = {}
     for attribute in reversed(space.attributes):
         labels = label_space(attribute).class_labels
-        index, at = divmod(index, len(labels))
+        index, label_index = divmod(index, len(labels))
         if attribute != "age":
-            values[attribute] = labels[at]
+            values[attribute] = labels[label_index]
     return values

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.ingest.formats.found import SPLITS, Found, FoundFace, Record
+from components.ingest.formats.listing import SPLITS, Listing, Record, SourceFace
 from components.ingest.formats.options import Options
 from components.ingest.formats.text import read_table
 from components.ingest.sources.names import is_hidden, is_image_name
@@ -29,7 +29,7 @@ _BOX_COLUMNS: tuple[tuple[tuple[str, str, str, str], Literal["xyxy", "xywh"]], .
 
 
 class Columns(BaseModel):
-    """Which column plays which part; what is not given is looked for under its usual names."""
+    """The columns by role; a missing one is looked up under its usual names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +59,7 @@ class ManifestOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The columns of one table, by their part."""
+    """The columns of one table by role."""
 
     path: str
     person: str | None
@@ -71,44 +71,44 @@ class _Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    face: FoundFace
+    face: SourceFace
     person: str | None
     split: str | None
 
 
-def read_manifest(source: Source, options: ManifestOptions) -> Found:
+def read_manifest(source: Source, options: ManifestOptions) -> Listing:
     """Find the pictures that a table names, paths being relative to the source.
 
     Several rows of one picture are several faces, told apart by their boxes. Equal rows count once; rows that
     contradict each other drop their picture. Only train, val and test are splits, another value is ignored.
     Raises InputError when the table or a column is missing.
     """
-    found = Found()
+    listing = Listing()
     if options.manifest not in source.paths:
         raise InputError(f"{source.uri}: no table '{options.manifest}'; name it with the option 'manifest'")
-    place = f"{source.uri}/{options.manifest}"
+    name = f"{source.uri}/{options.manifest}"
     table = read_table(source, options.manifest, ())
     if not table.rows and not table.complaints:
-        raise InputError(f"{place}: the table has no rows; expected a header and one row per face")
-    layout = _layout(table.header, options, place)
+        raise InputError(f"{name}: the table has no rows; expected a header and one row per face")
+    layout = _layout(table.header, options, name)
     for complaint in table.complaints:
-        found.dropped.add("bad_row", complaint)
+        listing.dropped.add("bad_row", complaint)
     available = set(source.paths)
     pictures: dict[str, list[_Entry]] = {}
     for row in table.rows:
         path = posixpath.normpath(row.cells[layout.path])
         if path not in available:
-            found.dropped.add("missing_file", f"row {row.line}: {row.cells[layout.path]}")
+            listing.dropped.add("missing_file", f"row {row.line}: {row.cells[layout.path]}")
             continue
         entries = pictures.setdefault(path, [])
-        entry = _entry(row.cells, layout, path, found)
+        entry = _entry(row.cells, layout, path, listing)
         if entry is not None and entry in entries:
-            found.notes.add("duplicate_row", f"row {row.line}: {path}")
+            listing.notes.add("duplicate_row", f"row {row.line}: {path}")
         elif entry is not None:
             entries.append(entry)
-    _collect(pictures, found)
-    _count_others(available - pictures.keys() - {options.manifest}, found)
-    return found
+    _collect(pictures, listing)
+    _count_others(available - pictures.keys() - {options.manifest}, listing)
+    return listing
 
 
 def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
@@ -136,24 +136,24 @@ def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
     return _Layout(path, person, split, box, box_format == "xyxy", attributes)
 
 
-def _entry(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> _Entry | None:
-    """Read one face; None, counted, when a label cannot be understood."""
+def _entry(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> _Entry | None:
+    """Read one face; None, counted, when a label is invalid."""
     attributes = {}
     for column, attribute in layout.labels.items():
         if cells[column]:
             try:
                 attributes[attribute] = canonical_value(attribute, cells[column])
             except InputError:
-                found.dropped.add(f"bad_{attribute}", f"{path} ({cells[column]})")
+                listing.dropped.add(f"bad_{attribute}", f"{path} ({cells[column]})")
                 return None
     person = cells[layout.person] or None if layout.person else None
     split = SPLITS.get(cells[layout.split].lower()) if layout.split else None
     if layout.split and cells[layout.split] and split is None:
-        found.notes.add(f"ignored_split_{cells[layout.split]}", path)
-    return _Entry(FoundFace(_box(cells, layout, path, found), attributes), person, split)
+        listing.notes.add(f"ignored_split_{cells[layout.split]}", path)
+    return _Entry(SourceFace(_box(cells, layout, path, listing), attributes), person, split)
 
 
-def _box(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> Box | None:
+def _box(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> Box | None:
     texts = [cells[name] for name in layout.box or ()]
     if not any(texts):
         return None
@@ -162,12 +162,12 @@ def _box(cells: dict[str, str], layout: _Layout, path: str, found: Found) -> Box
     except ValueError:
         left = top = third = fourth = math.nan
     if not all(map(math.isfinite, (left, top, third, fourth))):
-        found.notes.add("box_unreadable", f"{path} ({', '.join(texts)})")
+        listing.notes.add("box_unreadable", f"{path} ({', '.join(texts)})")
         return None
     return (left, top, third - left, fourth - top) if layout.corners else (left, top, third, fourth)
 
 
-def _collect(pictures: dict[str, list[_Entry]], found: Found) -> None:
+def _collect(pictures: dict[str, list[_Entry]], listing: Listing) -> None:
     """Turn the entries of each picture into a record, in the order of the paths."""
     for path, entries in sorted(pictures.items()):
         if not entries:
@@ -175,15 +175,17 @@ def _collect(pictures: dict[str, list[_Entry]], found: Found) -> None:
         boxes = [entry.face.box for entry in entries]
         alike = len({(entry.person, entry.split) for entry in entries}) == 1
         if not alike or (len(entries) > 1 and (None in boxes or len(set(boxes)) < len(boxes))):
-            found.dropped.add("conflicting_rows", path)
+            listing.dropped.add("conflicting_rows", path)
             continue
-        found.records.append(Record(path, tuple(entry.face for entry in entries), entries[0].person, entries[0].split))
+        listing.records.append(
+            Record(path, tuple(entry.face for entry in entries), entries[0].person, entries[0].split)
+        )
 
 
-def _count_others(paths: set[str], found: Found) -> None:
+def _count_others(paths: set[str], listing: Listing) -> None:
     """Count the files that no row names."""
     for path in sorted(paths):
         if is_hidden(path):
-            found.skipped.add("hidden", path)
+            listing.skipped.add("hidden", path)
         else:
-            found.skipped.add("no_row" if is_image_name(path) else "not_an_image_name", path)
+            listing.skipped.add("no_row" if is_image_name(path) else "not_an_image_name", path)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Options(BaseModel):
-    """What every format takes.
+    """Options of every format.
 
     Attributes:
         max_dropped: the share of images that may be unusable before the step fails.

@@ -1,8 +1,8 @@
-"""What stands beside profile folders: the table of persons and the lists of folders."""
+"""The table of persons and the lists of folders beside profile folders."""
 
 from dataclasses import dataclass
 
-from components.ingest.formats.found import Found
+from components.ingest.formats.listing import Listing
 from components.ingest.formats.text import read_table, read_text
 from components.ingest.sources.source import Source
 from components.shared.dataset.label_spaces import canonical_value
@@ -23,23 +23,23 @@ class Person:
 
 
 def parse_folder(folder: str) -> Person:
-    """Read `<id>_<gender>_<race>_<age>`. Raises InputError when the name cannot be understood."""
+    """Read `<id>_<gender>_<race>_<age>`. Raises InputError when the name is invalid."""
     fields = folder.split("_")
     if len(fields) != 4 or not all(fields):
         raise InputError("expected <id>_<gender>_<race>_<age>")
     return Person(fields[0], canonical_value("gender", fields[1]), canonical_value("age", fields[3]))
 
 
-def read_person_table(source: Source, path: str, found: Found) -> dict[str, Person]:
+def read_person_table(source: Source, path: str, listing: Listing) -> dict[str, Person]:
     """Read a table with one row per folder; `path` is the folder's name.
 
-    Rows that cannot be read are counted, and so are folders whose rows contradict each other: none of those counts.
+    Rows that cannot be read are counted, and so are folders whose rows contradict each other: those are ignored.
     """
     table: dict[str, Person] = {}
     conflicts = set()
     file = read_table(source, path, COLUMNS)
     for complaint in file.complaints:
-        found.notes.add("bad_table_row", f"{path}: {complaint}")
+        listing.notes.add("bad_table_row", f"{path}: {complaint}")
     for row in file.rows:
         cells = row.cells
         folder = cells["path"].strip("/").rpartition("/")[2]
@@ -50,39 +50,39 @@ def read_person_table(source: Source, path: str, found: Found) -> dict[str, Pers
                 cells["id"], canonical_value("gender", cells["gender"]), canonical_value("age", cells["age"])
             )
         except InputError as error:
-            found.notes.add("bad_table_row", f"{path}: row {row.line}: {error}")
+            listing.notes.add("bad_table_row", f"{path}: row {row.line}: {error}")
             continue
         if table.setdefault(folder, person) != person:
             conflicts.add(folder)
         elif table[folder] is not person:
-            found.notes.add("duplicate_table_row", f"{path}: row {row.line}: {folder}")
+            listing.notes.add("duplicate_table_row", f"{path}: row {row.line}: {folder}")
     for folder in sorted(conflicts):
-        found.notes.add("conflicting_table_rows", folder)
+        listing.notes.add("conflicting_table_rows", folder)
         del table[folder]
     return table
 
 
-def compare(folders: dict[str, Person | None], table: dict[str, Person], found: Found) -> None:
+def compare(folders: dict[str, Person | None], table: dict[str, Person], listing: Listing) -> None:
     """Count every difference between the folders, None where the name cannot be read, and the table."""
     for folder in sorted(folders.keys() - table.keys()):
-        found.notes.add("folder_without_row", folder)
+        listing.notes.add("folder_without_row", folder)
     for folder in sorted(table.keys() - folders.keys()):
-        found.notes.add("row_without_folder", folder)
+        listing.notes.add("row_without_folder", folder)
     for folder in sorted(folders.keys() & table.keys()):
         named, row = folders[folder], table[folder]
-        for fact in ("id", "gender", "age") if named is not None else ():
-            if getattr(named, fact) != getattr(row, fact):
-                found.notes.add(f"{fact}_differs", f"{folder}: the table says {getattr(row, fact)}")
+        for name in ("id", "gender", "age") if named is not None else ():
+            if getattr(named, name) != getattr(row, name):
+                listing.notes.add(f"{name}_differs", f"{folder}: the table says {getattr(row, name)}")
 
 
-def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], found: Found) -> dict[str, str]:
+def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], listing: Listing) -> dict[str, str]:
     """Return the split of each folder that a list names, by its folder name or by its person's id.
 
     Args:
         source: where the lists are.
         lists: the path of the list of each split, one name per line.
         persons: the person of each folder.
-        found: counts the names that nothing has.
+        listing: counts the names that no folder and no person has.
 
     Raises:
         InputError: a list is missing, or a person is in two of them.
@@ -98,7 +98,7 @@ def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], f
         for name in listed_names(read_text(source, path)):
             members = [name] if name in persons else folders_of.get(name, [])
             if not members:
-                found.notes.add("unknown_name_in_list", f"{path}: {name}")
+                listing.notes.add("unknown_name_in_list", f"{path}: {name}")
             for folder in members:
                 splits[folder] = split
                 sides[split].add(persons[folder])
@@ -107,5 +107,5 @@ def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], f
     except InputError as error:
         raise InputError(f"{source.uri}: {error}") from error
     for folder in sorted(persons.keys() - splits.keys()):
-        found.notes.add("in_no_list", folder)
+        listing.notes.add("in_no_list", folder)
     return splits

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from components.ingest.formats.class_names import ClassNames, class_names
-from components.ingest.formats.found import Found, FoundFace, Record, usable
+from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.formats.yolo_dataset import DatasetYaml, find_yaml, label_paths, split_of_folders, splits_of_yaml
 from components.ingest.formats.yolo_rows import LabelRow, parse_row
@@ -19,8 +19,8 @@ class YoloOptions(Options):
 
     Attributes:
         data: the data set's yaml below the source; by default the only one that describes a data set, or none.
-        names: the names of the classes, in order, when there is no yaml or others are wanted.
-        kpt_shape: points and numbers per point of a pose data set whose yaml does not say so.
+        names: the names of the classes, in order, when there is no yaml, or to override it.
+        kpt_shape: points and numbers per point of a pose data set whose yaml does not state them.
         attribute: the attribute that the classes are values of; by default `emotion` for the seven emotions, nothing
             for the one class `face`, and `label` for everything else.
         background: whether images without any face are kept (a detector learns from them) or left out.
@@ -33,7 +33,7 @@ class YoloOptions(Options):
     background: Literal["keep", "skip"] = "keep"
 
 
-def read_yolo(source: Source, options: YoloOptions) -> Found:
+def read_yolo(source: Source, options: YoloOptions) -> Listing:
     """Find the pictures of a YOLO data set and their faces.
 
     Splits are those of the yaml, or else the names of folders (`images/train/`, `train/images/`). The label file of
@@ -41,10 +41,12 @@ def read_yolo(source: Source, options: YoloOptions) -> Found:
     the format has it; the missing files are counted. One whose rows are all damaged is dropped, not background.
     Raises InputError when there is no label file at all.
     """
-    found = Found()
+    listing = Listing()
     dataset = find_yaml(source, options.data)
-    images = usable((path for path in source.paths if not path.endswith((".txt", ".yaml", ".yml", ".cache"))), found)
-    splits = _splits(source, dataset, images, found)
+    images = image_paths(
+        (path for path in source.paths if not path.endswith((".txt", ".yaml", ".yml", ".cache"))), listing
+    )
+    splits = _splits(source, dataset, images, listing)
     texts = {path for path in source.paths if path.endswith(".txt")}
     label_of = {image: next((path for path in label_paths(image) if path in texts), None) for image in splits}
     labels = dict(source.stream(texts.intersection(label_of.values())))
@@ -56,48 +58,48 @@ def read_yolo(source: Source, options: YoloOptions) -> Found:
     keypoints = options.kpt_shape or (dataset.keypoints if dataset else None)
     names = dict(enumerate(options.names)) or (dataset.names if dataset else {})
     classes = class_names(names, options.attribute)
-    parsed = {path: _rows(path, data, keypoints, found) for path, data in sorted(labels.items())}
+    parsed = {path: _rows(path, data, keypoints, listing) for path, data in sorted(labels.items())}
     for image in splits:
         label = label_of[image]
         rows = parsed.get(label) if label is not None else []
         if rows is None:
-            found.dropped.add("bad_label_file", image)
+            listing.dropped.add("bad_label_file", image)
             continue
         if not rows:
             reason = "no_label_file" if label is None else "background"
-            (found.notes if options.background == "keep" else found.skipped).add(reason, image)
+            (listing.notes if options.background == "keep" else listing.skipped).add(reason, image)
             if options.background == "skip":
                 continue
-        faces = tuple(_face(row, names, classes, image, found) for row in rows)
-        found.records.append(Record(image, faces, split=splits[image]))
+        faces = tuple(_face(row, names, classes, image, listing) for row in rows)
+        listing.records.append(Record(image, faces, split=splits[image]))
     for path in sorted(texts.difference(label_of.values())):
         if "/labels/" in f"/{path}" and not path.endswith("/classes.txt"):
-            found.dropped.add("missing_image", path)
+            listing.dropped.add("missing_image", path)
         else:
-            found.skipped.add("not_an_image_name", path)
-    return found
+            listing.skipped.add("not_an_image_name", path)
+    return listing
 
 
-def _splits(source: Source, dataset: DatasetYaml | None, images: list[str], found: Found) -> dict[str, str | None]:
+def _splits(source: Source, dataset: DatasetYaml | None, images: list[str], listing: Listing) -> dict[str, str | None]:
     """Return the split of each image of the data set, in the order of the paths."""
     if dataset is None or not dataset.entries:
         inside = [path for path in images if "/images/" in f"/{path}"]
         for path in sorted(set(images) - set(inside)) if inside else ():
-            found.skipped.add("not_below_images", path)
+            listing.skipped.add("not_below_images", path)
         return {path: split_of_folders(path) for path in inside or images}
-    given = splits_of_yaml(source, dataset, images, found)
-    if not given:
+    split_of = splits_of_yaml(source, dataset, images, listing)
+    if not split_of:
         raise InputError(
-            f"{source.uri}/{dataset.path}: none of its folders holds an image: "
+            f"{source.uri}/{dataset.path}: its folders contain no images: "
             f"{', '.join(entry for _, entry in dataset.entries)}"
         )
     for path in images:
-        if path not in given:
-            found.skipped.add("in_no_split_of_the_yaml", path)
-    return {path: given[path] for path in images if path in given}
+        if path not in split_of:
+            listing.skipped.add("in_no_split_of_the_yaml", path)
+    return {path: split_of[path] for path in images if path in split_of}
 
 
-def _rows(path: str, data: bytes, keypoints: tuple[int, int] | None, found: Found) -> list[LabelRow] | None:
+def _rows(path: str, data: bytes, keypoints: tuple[int, int] | None, listing: Listing) -> list[LabelRow] | None:
     """Return the rows of a label file that can be read, each once; None when there are rows and none can be."""
     lines = [line for line in data.decode("utf-8-sig", errors="replace").splitlines() if line.strip()]
     rows: dict[LabelRow, None] = {}
@@ -105,20 +107,20 @@ def _rows(path: str, data: bytes, keypoints: tuple[int, int] | None, found: Foun
         try:
             row = parse_row(line, keypoints)
         except ValueError as error:
-            found.notes.add("bad_row", f"{path}, row {number}: {error}")
+            listing.notes.add("bad_row", f"{path}, row {number}: {error}")
             continue
         if row in rows:
-            found.notes.add("duplicate_row", f"{path}, row {number}")
+            listing.notes.add("duplicate_row", f"{path}, row {number}")
         elif row.kind != "box":
-            found.notes.add("extra_columns" if row.kind == "extra" else "polygon", f"{path}, row {number}")
+            listing.notes.add("extra_columns" if row.kind == "extra" else "polygon", f"{path}, row {number}")
         rows[row] = None
     return list(rows) if rows or not lines else None
 
 
-def _face(row: LabelRow, names: Mapping[int, str], classes: ClassNames, image: str, found: Found) -> FoundFace:
+def _face(row: LabelRow, names: Mapping[int, str], classes: ClassNames, image: str, listing: Listing) -> SourceFace:
     if row.category not in names and (names or row.category > 0):
-        found.notes.add("unknown_class", f"{image} (class {row.category})")
+        listing.notes.add("unknown_class", f"{image} (class {row.category})")
     attributes = {}
     if classes.attribute is not None and row.category in classes.values:
         attributes = {classes.attribute: classes.values[row.category]}
-    return FoundFace(row.box, attributes, normalized=True)
+    return SourceFace(row.box, attributes, normalized=True, keypoints=row.keypoints, score=row.score)

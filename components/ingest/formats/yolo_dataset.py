@@ -8,19 +8,19 @@ from typing import Any
 
 import yaml
 
-from components.ingest.formats.found import SPLITS, Found
+from components.ingest.formats.listing import SPLITS, Listing
 from components.ingest.formats.text import read_text
 from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
 from serving.runtime.errors import InputError
 
-# What PyYAML raises at a scalar that looks like a date, a number or a truth value and is none, such as 2024-13-45.
+# Raised by PyYAML for a scalar that looks like a date, number or boolean but is invalid, such as 2024-13-45.
 _BAD_SCALARS = (ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetYaml:
-    """What the yaml of a data set says: (split, folder or list of images) pairs, class names, key points."""
+    """The yaml of a data set: (split, folder or list of images) pairs, class names, shape of the keypoints."""
 
     path: str
     root: str
@@ -37,10 +37,10 @@ def find_yaml(source: Source, named: str | None) -> DatasetYaml | None:
     if named is not None:
         if named not in source.paths:
             raise InputError(f"{source.uri}: no file '{named}'; see the option 'data'")
-        found = _parse(source, named)
-        if found is None:
+        file = _parse(source, named)
+        if file is None:
             raise InputError(f"{source.uri}/{named}: no data set; expected a mapping with 'names' and 'train' or 'val'")
-        return found
+        return file
     candidates = [path for path in source.paths if path.endswith((".yaml", ".yml")) and not is_hidden(path)]
     files = [file for file in (_parse(source, path) for path in candidates) if file is not None]
     if len(files) > 1:
@@ -80,7 +80,7 @@ def _keypoints(document: dict[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def splits_of_yaml(source: Source, file: DatasetYaml, images: Collection[str], found: Found) -> dict[str, str]:
+def splits_of_yaml(source: Source, file: DatasetYaml, images: Collection[str], listing: Listing) -> dict[str, str]:
     """Return the split of every image that the yaml names.
 
     The yaml's paths were mostly written on another machine: of each, the longest end that leads to images counts.
@@ -94,15 +94,15 @@ def splits_of_yaml(source: Source, file: DatasetYaml, images: Collection[str], f
     for split, entry in sorted(file.entries, key=lambda pair: order.index(pair[0])):
         if entry.endswith(".txt"):
             listed = _resolve(file, entry, set(source.paths).__contains__)
-            members = _listed(source, listed, names, found) if listed else []
+            members = _listed(source, listed, names, listing) if listed else []
         else:
             folder = _resolve(file, entry, below.__contains__)
             members = below[folder] if folder is not None else []
         if not members:
-            found.notes.add("split_without_images", f"{file.path}: {split}: {entry}")
+            listing.notes.add("split_without_images", f"{file.path}: {split}: {entry}")
         for path in members:
             if splits.setdefault(path, split) != split:
-                found.notes.add("in_two_splits", f"{path} ({splits[path]} and {split})")
+                listing.notes.add("in_two_splits", f"{path} ({splits[path]} and {split})")
     return splits
 
 
@@ -116,14 +116,14 @@ def _by_folder(images: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _resolve(file: DatasetYaml, entry: str, exists: Callable[[str], bool]) -> str | None:
-    """Return the place below the source that an entry of the yaml means."""
+    """Return the path below the source that an entry of the yaml refers to."""
     parts = [part for part in f"{file.root}/{entry}".replace("\\", "/").split("/") if part not in ("", ".", "..")]
     base = posixpath.dirname(file.path)
     ends = (posixpath.normpath(posixpath.join(base, *parts[start:])) for start in range(len(parts) or 1))
     return next(filter(exists, ends), None)
 
 
-def _listed(source: Source, path: str, images: Collection[str], found: Found) -> list[str]:
+def _listed(source: Source, path: str, images: Collection[str], listing: Listing) -> list[str]:
     """Return the images that a list names, one a line, relative to the list or from another machine."""
     here = DatasetYaml(path, "", ())
     members = []
@@ -131,7 +131,7 @@ def _listed(source: Source, path: str, images: Collection[str], found: Found) ->
         if line.strip():
             image = _resolve(here, line.strip(), images.__contains__)
             if image is None:
-                found.dropped.add("missing_file", f"{path}: {line.strip()}")
+                listing.dropped.add("missing_file", f"{path}: {line.strip()}")
             else:
                 members.append(image)
     return members

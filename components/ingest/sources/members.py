@@ -1,4 +1,4 @@
-"""What a place holds: the files below a folder or prefix, or those in an archive."""
+"""Containers of files: a folder or prefix, and the interface that archives share with it."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from components.ingest.sources.names import is_image_name
 from serving.runtime.storage import Entry, Location, read_many
 
 MAX_FILE_BYTES = 512 * 2**20
-"""A larger image, or a larger file of any kind in an archive, is left out: it is no photo."""
+"""A larger image, or a larger file of any kind in an archive, is left out: it is not a photo."""
 
 DOWNLOADS = 16
 
@@ -18,7 +18,7 @@ DOWNLOADS = 16
 class Member:
     """A file: its name as it is stored, its size in bytes, and why it cannot be read, if that is known.
 
-    `is_utf8` says that the place promises names in UTF-8.
+    `is_utf8` says that the container declares its names as UTF-8.
     """
 
     raw: bytes
@@ -27,25 +27,25 @@ class Member:
     is_utf8: bool = False
 
 
-class Holder(Protocol):
-    """A place that holds files; they are named by their position in `members`."""
+class Container(Protocol):
+    """A folder or an archive; files are addressed by their index in `members`."""
 
     @property
     def members(self) -> Sequence[Member]:
-        """The files, those that cannot be read included."""
+        """All files, including those that cannot be read."""
         ...
 
-    def read(self, at: int) -> bytes | None:
+    def read(self, index: int) -> bytes | None:
         """Read one file; None when it is damaged."""
         ...
 
-    def stream(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
-        """Give the wanted files in an order that the place decides; None for a damaged one."""
+    def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
+        """Yield (index, content) of files, in an order that the container chooses; None for a damaged one."""
         ...
 
 
 class LooseFiles:
-    """Files and objects as they lie below a location, in the order of their names."""
+    """The files or objects below a location, in the order of their names."""
 
     def __init__(self, location: Location, entries: Sequence[Entry]) -> None:
         self._location = location
@@ -54,15 +54,15 @@ class LooseFiles:
             Member(os.fsencode(entry.path), entry.size, _fault(entry), bool(location.bucket)) for entry in entries
         ]
 
-    def read(self, at: int) -> bytes:
+    def read(self, index: int) -> bytes:
         """Read one file."""
-        return self._location.read(self._paths[at])
+        return self._location.read(self._paths[index])
 
-    def stream(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-        """Give the wanted files in the order of their names, some of them read ahead in parallel."""
-        contents = read_many(self._location, (self._paths[at] for at in sorted(wanted)), workers=DOWNLOADS)
-        for at, (_, content) in zip(sorted(wanted), contents, strict=True):
-            yield at, content
+    def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield files in the order of their names; some are read ahead in parallel."""
+        contents = read_many(self._location, (self._paths[index] for index in sorted(indices)), workers=DOWNLOADS)
+        for index, (_, content) in zip(sorted(indices), contents, strict=True):
+            yield index, content
 
 
 def _fault(entry: Entry) -> str | None:

@@ -1,4 +1,4 @@
-"""Names of files as people read them: out of bytes of unknown encoding, in composed letters, and below their source."""
+"""File names: decoded from bytes of unknown encoding, normalized (NFC), and kept inside their source."""
 
 import re
 from collections.abc import Iterable
@@ -13,21 +13,21 @@ _THREE_BYTES = "\u0800"
 
 
 def decode_names(raw_names: Iterable[tuple[bytes, bool]]) -> list[str | None]:
-    """Decode the names of one place: UTF-8 where they are that, else CP949; None where they are neither.
+    """Decode the names of one container: as UTF-8 where that is valid, else CP949; None where neither is.
 
-    With each name comes whether the place says that it is UTF-8. A few Korean syllables in CP949 are letters of two
-    bytes in UTF-8 as well (`호` is `ȣ`). Such a name is Korean when another name of the place can only be that: one
-    tool wrote them all.
+    With each name comes whether the container declares it as UTF-8. A few Korean syllables in CP949 are letters of two
+    bytes in UTF-8 as well (`호` is `ȣ`). Such a name is Korean when another name of the container can only be that:
+    one tool wrote them all.
     """
     names, unsure = [], []
-    for at, (raw, is_utf8) in enumerate(raw_names):
+    for index, (raw, is_utf8) in enumerate(raw_names):
         name = _decode(raw, "utf-8")
         names.append(name)
         if name is None or (not is_utf8 and _is_weak(name)):
-            unsure.append((at, raw))
+            unsure.append((index, raw))
     if None in names:
-        for at, raw in unsure:
-            names[at] = _korean(raw)
+        for index, raw in unsure:
+            names[index] = _korean(raw)
     return names
 
 
@@ -68,8 +68,8 @@ def logical_name(name: str) -> str | None:
     return logical or None
 
 
-def shown(raw: bytes) -> str:
-    """Return a name for a report, whatever its bytes are."""
+def printable_name(raw: bytes) -> str:
+    """Return a printable form of a name for a report."""
     text = raw.decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

@@ -1,4 +1,4 @@
-"""A file on the disk or in S3 as a stream that is read forward, part by part, ahead of its reader."""
+"""A file on the disk or in S3 as a stream for sequential reading with read-ahead."""
 
 import io
 from collections import deque
@@ -16,10 +16,10 @@ PARTS_AHEAD = 3
 
 
 class RangeFile(io.RawIOBase):
-    """Reads `size` bytes at a location. Parts grow while the reader goes on without leaps, and are then read ahead.
+    """Reads `size` bytes at a location. Parts grow while the reader reads on sequentially, and are then read ahead.
 
     Every part is a request of its own, so a broken connection costs one part. At most PARTS_AHEAD + 1 parts are in
-    memory. Reading raises StorageError when a part cannot be had.
+    memory. Reading raises StorageError when a part cannot be read.
     """
 
     def __init__(self, location: Location, size: int) -> None:
@@ -34,19 +34,19 @@ class RangeFile(io.RawIOBase):
         self._pool = ThreadPoolExecutor(PARTS_AHEAD, thread_name_prefix="parts")
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say that `seek` works."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return the place that is read next."""
+        """Return the current offset."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place. What was read ahead is dropped when that place is far off."""
+        """Set the offset. What was read ahead is dropped when the new offset is far away."""
         self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if not self._part_start <= self._position <= self._next + FIRST_BYTES:
             self._ahead.clear()
@@ -61,8 +61,8 @@ class RangeFile(io.RawIOBase):
             if self._position >= self._size:
                 return 0
             self._to_next_part()
-        at = self._position - self._part_start
-        data = self._part[at : at + len(view)]
+        index = self._position - self._part_start
+        data = self._part[index : index + len(view)]
         view[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -1,18 +1,18 @@
-"""The files of a data source under the names that people gave them, loose or in archives."""
+"""The files of a data source, loose or in archives, under their decoded names."""
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 
-from components.ingest.sources.members import Holder, LooseFiles, Member
-from components.ingest.sources.names import decode_names, is_hidden, is_image_name, logical_name, shown
+from components.ingest.sources.members import Container, LooseFiles, Member
+from components.ingest.sources.names import decode_names, is_hidden, is_image_name, logical_name, printable_name
 from components.ingest.sources.tar_members import GzipTarMembers, TarMembers
 from components.ingest.sources.zip_members import ZipMembers
 from components.shared.dataset.tally import Tally
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Entry, Location
 
-ARCHIVES: dict[str, Callable[[Location, int], Holder]] = {
+ARCHIVES: dict[str, Callable[[Location, int], Container]] = {
     ".zip": ZipMembers,
     ".tar": TarMembers,
     ".tar.gz": GzipTarMembers,
@@ -29,9 +29,9 @@ class Source:
     (NFC), from UTF-8 or else CP949.
 
     Attributes:
-        uri: the place as the user wrote it.
+        uri: as the user wrote it.
         paths: the names of all files that can be read, relative to the source, sorted.
-        dropped: images that cannot be read, counted by reason. Damaged ones are found only while they are read.
+        dropped: images that cannot be read, counted by reason. Damaged ones are noticed only when they are read.
         skipped: other files that cannot be read, second files of a name, and archives that are not opened.
 
     Reasons are `unreadable_name` (neither UTF-8 nor CP949), `unsafe_path` (it could lead out of the source),
@@ -40,7 +40,7 @@ class Source:
     `too_large`, `damaged_member`, `nested_archive` and `empty_archive`.
 
     Raises:
-        InputError: an archive is damaged as a whole, or the source is a single file that is no archive.
+        InputError: an archive is damaged as a whole, or the source is a single file that is not an archive.
         StorageError: the source cannot be read.
     """
 
@@ -48,7 +48,7 @@ class Source:
         self.uri = uri
         self.dropped = Tally()
         self.skipped = Tally()
-        self._holders: list[Holder] = []
+        self._containers: list[Container] = []
         self._prefixes: list[str] = []
         self._labels: list[str] = []
         self._where: dict[str, tuple[int, int]] = {}
@@ -69,10 +69,10 @@ class Source:
 
     def _open_all(self, location: Location, entries: list[Entry]) -> None:
         """Add the loose files, then the archives in the order of their names."""
-        archives = {at for at, entry in enumerate(entries) if _archive_suffix(entry.path)}
-        loose = [entry for at, entry in enumerate(entries) if at not in archives]
+        archives = {index for index, entry in enumerate(entries) if _archive_suffix(entry.path)}
+        loose = [entry for index, entry in enumerate(entries) if index not in archives]
         self._add(LooseFiles(location, loose), "", "", "")
-        packed = [entries[at] for at in sorted(archives)]
+        packed = [entries[index] for index in sorted(archives)]
         members = LooseFiles(location, packed).members
         for entry, member, name in zip(packed, members, decode_names((m.raw, m.is_utf8) for m in members), strict=True):
             path = self._usable_name(member, name, "")
@@ -82,15 +82,15 @@ class Source:
             archive = ARCHIVES[suffix](location.join(entry.path), entry.size)
             self._add(archive, path, path[: -len(suffix)] + "/", name[: -len(suffix)] + "/")
 
-    def _add(self, holder: Holder, label: str, prefix: str, raw_prefix: str) -> None:
-        """Give the files of a place their names; `label` is put before them in reports."""
-        self._holders.append(holder)
+    def _add(self, container: Container, label: str, prefix: str, raw_prefix: str) -> None:
+        """Add the files of a container; `label` is put before their names in reports."""
+        self._containers.append(container)
         self._prefixes.append(prefix)
         self._labels.append(label)
-        if label and not holder.members:
+        if label and not container.members:
             self.skipped.add("empty_archive", label)
-        names = decode_names((member.raw, member.is_utf8) for member in holder.members)
-        for at, (member, name) in enumerate(zip(holder.members, names, strict=True)):
+        names = decode_names((member.raw, member.is_utf8) for member in container.members)
+        for index, (member, name) in enumerate(zip(container.members, names, strict=True)):
             path = self._usable_name(member, name, label)
             if path is None:
                 continue
@@ -101,20 +101,20 @@ class Source:
             if path in self._where:
                 first = self._member(path)
                 tally = self.skipped if first.size == member.size else self._tally(path)
-                example = shown(str(name).encode())
+                example = printable_name(str(name).encode())
                 tally.add("duplicate_name", f"{label}: {example}" if label else example)
                 continue
-            self._where[path] = len(self._holders) - 1, at
+            self._where[path] = len(self._containers) - 1, index
             if path != f"{raw_prefix}{name}":
                 self._originals[path] = f"{raw_prefix}{name}"
 
     def _usable_name(self, member: Member, name: str | None, label: str) -> str | None:
-        """Return the name of a file below its place, or None, counted, when the file cannot be read."""
+        """Return the name of a file in its container, or None, counted, when the file cannot be read."""
         path = logical_name(name) if name is not None else None
         reason = "unreadable_name" if name is None else "unsafe_path" if path is None else member.fault
         if reason is None:
             return path
-        example = shown(path.encode() if path else member.raw)
+        example = printable_name(path.encode() if path else member.raw)
         self._tally(example).add(reason, f"{label}: {example}" if label else example)
         return None
 
@@ -123,8 +123,8 @@ class Source:
         return self.dropped if is_image_name(name) and not _is_side_file(name) else self.skipped
 
     def _member(self, path: str) -> Member:
-        holder, at = self._where[path]
-        return self._holders[holder].members[at]
+        container, index = self._where[path]
+        return self._containers[container].members[index]
 
     def original(self, path: str) -> str | None:
         """Return the name that a file has where it lies, when that is not `path`: letters decomposed, `./` and so on.
@@ -138,14 +138,14 @@ class Source:
 
         Raises StorageError when it cannot be read, InputError when it is damaged.
         """
-        holder, at = self._where[path]
-        content = self._holders[holder].read(at)
+        container, index = self._where[path]
+        content = self._containers[container].read(index)
         if content is None:
-            raise InputError(f"{self.uri}: '{path}' in {self._labels[holder]} is damaged; copy the archive again")
+            raise InputError(f"{self.uri}: '{path}' in {self._labels[container]} is damaged; copy the archive again")
         return content
 
     def stream(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Give (path, content) of the wanted files, each once, whatever the order of `paths`.
+        """Yield (path, content) of files, each once, whatever the order of `paths`.
 
         First come the loose files in the order of their names, then the archives in the order of theirs, with the
         members in the order in which they lie in the archive. A damaged member is left out and counted. Little is
@@ -153,21 +153,21 @@ class Source:
 
         Raises StorageError when a file cannot be read.
         """
-        wanted: dict[int, dict[int, str]] = defaultdict(dict)
+        requested: dict[int, dict[int, str]] = defaultdict(dict)
         for path in paths:
-            holder, at = self._where[path]
-            wanted[holder][at] = path
-        for holder, names in sorted(wanted.items()):
-            for at, content in self._holders[holder].stream(list(names)):
+            container, index = self._where[path]
+            requested[container][index] = path
+        for container, names in sorted(requested.items()):
+            for index, content in self._containers[container].stream(list(names)):
                 if content is None:
-                    member = shown(names[at].removeprefix(self._prefixes[holder]).encode())
-                    self._tally(names[at]).add("damaged_member", f"{self._labels[holder]}: {member}")
+                    member = printable_name(names[index].removeprefix(self._prefixes[container]).encode())
+                    self._tally(names[index]).add("damaged_member", f"{self._labels[container]}: {member}")
                 else:
-                    yield names[at], content
+                    yield names[index], content
 
 
 def _archive_suffix(path: str) -> str | None:
-    """Return how the name of an archive ends; None for other files and for the hidden twins of archives."""
+    """Return the suffix of an archive; None for other files and for hidden ones."""
     lower = path.lower()
     if not lower.endswith(_SUFFIXES) or is_hidden(path):
         return None

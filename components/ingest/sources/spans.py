@@ -1,11 +1,11 @@
-"""Many parts of one file, read in parallel and ahead, with neighbors in one request and little in memory."""
+"""Reads many parts of one file in parallel: neighbors in one request, ahead of the consumer, in bounded memory."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from components.ingest.sources.members import DOWNLOADS
+from serving.runtime.ordered_map import ordered_map
 from serving.runtime.storage import Location
 
 BATCH_BYTES = 4 * 2**20
@@ -17,36 +17,24 @@ Decode = Callable[[int, memoryview], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The bytes from `start` to `end` that hold member `at`; its content has `size` bytes."""
+    """The bytes from `start` to `end` that hold the member at `index`; its content has `size` bytes."""
 
-    at: int
+    index: int
     start: int
     end: int
     size: int
 
 
 def read_spans(location: Location, spans: Iterable[Span], decode: Decode) -> Iterator[tuple[int, bytes | None]]:
-    """Give (position, content) of members in the order in which they lie in the file.
+    """Yield (index, content) of members in the order in which they lie in the file.
 
-    `decode` turns the bytes of a span into the content, in the reading threads. What is read but not yet given stays
-    below AHEAD_BYTES, apart from one batch. Raises StorageError when the file cannot be read.
+    `decode` turns the bytes of a span into the content, in the reading threads. What is read ahead stays below
+    AHEAD_BYTES, or is a single batch. Raises StorageError when the file cannot be read.
     """
-    waiting: deque[tuple[int, Future[list[tuple[int, bytes | None]]]]] = deque()
-    ahead = 0
-    pool = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="spans")
-    try:
-        for batch in _batches(sorted(spans, key=lambda span: span.start)):
-            cost = _cost(batch)
-            while waiting and (ahead + cost > AHEAD_BYTES or len(waiting) >= 2 * DOWNLOADS):
-                done, result = waiting.popleft()
-                yield from result.result()
-                ahead -= done
-            waiting.append((cost, pool.submit(_read_batch, location, batch, decode)))
-            ahead += cost
-        while waiting:
-            yield from waiting.popleft()[1].result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    batches = _batches(sorted(spans, key=lambda span: span.start))
+    read = partial(_read_batch, location, decode=decode)
+    for _, members in ordered_map(read, batches, workers=DOWNLOADS, ahead=AHEAD_BYTES, cost=_cost):
+        yield from members
 
 
 def _batches(spans: Iterable[Span]) -> Iterator[list[Span]]:
@@ -65,10 +53,11 @@ def _batches(spans: Iterable[Span]) -> Iterator[list[Span]]:
 
 
 def _cost(batch: list[Span]) -> int:
-    return batch[-1].end - batch[0].start + sum(span.size for span in batch)
+    """Bytes of a batch before and after decoding; at most 2 * DOWNLOADS batches are read ahead."""
+    return max(batch[-1].end - batch[0].start + sum(span.size for span in batch), AHEAD_BYTES // (2 * DOWNLOADS))
 
 
 def _read_batch(location: Location, batch: list[Span], decode: Decode) -> list[tuple[int, bytes | None]]:
     start = batch[0].start
     block = memoryview(location.read_range(start, max(span.end for span in batch) - start))
-    return [(span.at, decode(span.at, block[span.start - start : span.end - start])) for span in batch]
+    return [(span.index, decode(span.index, block[span.start - start : span.end - start])) for span in batch]

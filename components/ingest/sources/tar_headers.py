@@ -1,4 +1,7 @@
-"""The members of a TAR archive, read forward: plain, GNU and POSIX (pax) headers, with nothing taken on trust.
+"""Headers of untrusted TAR archives, read sequentially: plain, GNU and POSIX (pax).
+
+Not `tarfile`: it ends silently at a later header that is broken, so that members would be missing without an error, and
+its sizes may be negative in versions without the fix of CVE-2025-8194 (an endless loop).
 
 The layouts are those of POSIX.1-2017 (pax, ustar) and of GNU tar's manual, "Basic Tar Format".
 """
@@ -14,19 +17,19 @@ MAX_EXTENSION_BYTES = 2**20
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 _LINKS = {tarfile.SYMTYPE, tarfile.LNKTYPE}
 _DEVICES = {tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE}
-# Nothing follows these headers, whatever size they state.
+# These have no content, whatever size they state.
 _EMPTY = _LINKS | _DEVICES | {tarfile.DIRTYPE}
 
 
 class BrokenTarError(ValueError):
-    """The archive does not go on as it should; the message says where."""
+    """The archive is damaged; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A member that is no folder: its name, and where and how long its content is in the uncompressed archive.
+    """A member that is not a folder: its name, and the start and size of its content in the uncompressed archive.
 
-    `fault` says why it is no plain file: `link`, `device` or `unsupported_member`.
+    `fault` says why it is not a plain file: `link`, `device` or `unsupported_member`.
     """
 
     raw: bytes
@@ -100,13 +103,13 @@ def _octal(field: bytes, position: int) -> int:
         digits = field.split(b"\0")[0].strip() or b"0"
         size = -1 if digits.translate(None, b"01234567") else int(digits, 8)
     if not 0 <= size < 2**62:
-        raise BrokenTarError(f"a size that is no number at byte {position}")
+        raise BrokenTarError(f"an invalid size at byte {position}")
     return size
 
 
 def _decimal(text: bytes, position: int) -> int:
     if not text.isdigit() or len(text) > 18:
-        raise BrokenTarError(f"a size that is no number at byte {position}")
+        raise BrokenTarError(f"an invalid size at byte {position}")
     return int(text)
 
 
@@ -120,19 +123,19 @@ def _fault(kind: bytes, pax: dict[str, bytes]) -> str | None:
 
 
 def _after_sparse_map(file: BinaryIO, block: bytes, position: int) -> int:
-    """Return where the content of a sparse file begins: its map may go on after the header."""
-    goes_on = block[482]
-    while goes_on:
+    """Return where the content of a sparse file begins: its map may continue after the header."""
+    has_more = block[482]
+    while has_more:
         block = file.read(BLOCK)
         position += BLOCK
         if len(block) < BLOCK:
             raise BrokenTarError(f"it ends at byte {position}, in the map of a sparse file")
-        goes_on = block[504]
+        has_more = block[504]
     return position
 
 
 def _extension(file: BinaryIO, size: int, position: int) -> bytes:
-    """Read what a header says about the next one."""
+    """Read the content of an extension header."""
     if size > MAX_EXTENSION_BYTES:
         raise BrokenTarError(f"a header of {size} bytes at byte {position}")
     data = file.read(size)
@@ -144,13 +147,13 @@ def _extension(file: BinaryIO, size: int, position: int) -> bytes:
 def _pax_records(data: bytes, position: int) -> dict[str, bytes]:
     """Read records of the form `<length> <key>=<value>` and a newline; the length is that of the whole record."""
     records = {}
-    at = 0
-    while at < len(data) and data[at]:
-        digits, space, _ = data[at : at + 20].partition(b" ")
+    index = 0
+    while index < len(data) and data[index]:
+        digits, space, _ = data[index : index + 20].partition(b" ")
         length = int(digits) if digits.isdigit() and space else 0
-        key, equals, value = data[at + len(digits) + 1 : at + length].partition(b"=")
-        if not equals or not value.endswith(b"\n") or at + length > len(data):
+        key, equals, value = data[index + len(digits) + 1 : index + length].partition(b"=")
+        if not equals or not value.endswith(b"\n") or index + length > len(data):
             raise BrokenTarError(f"a header that cannot be understood at byte {position}")
         records[key.decode(errors="replace")] = value[:-1]
-        at += length
+        index += length
     return records

@@ -1,4 +1,4 @@
-"""A TAR archive as a place of files, plain (read at random) or compressed with gzip (read from its beginning)."""
+"""Reads TAR archives: plain ones at random, those compressed with gzip from their beginning."""
 
 import gzip
 import zlib
@@ -25,7 +25,7 @@ class TarMembers:
     """The files of a plain TAR archive, on the disk or in S3, in the order in which they lie in it.
 
     The headers are read once. A member is then one positioned read. Raises InputError when the archive cannot be read
-    to its end, StorageError when its place cannot.
+    to its end, StorageError when the storage cannot.
     """
 
     def __init__(self, location: Location, size: int) -> None:
@@ -34,15 +34,15 @@ class TarMembers:
             self._headers = list(read_headers(cast(BinaryIO, file)))
         self.members = [_member(header) for header in self._headers]
 
-    def read(self, at: int) -> bytes:
+    def read(self, index: int) -> bytes:
         """Read one member."""
-        return self._location.read_range(self._headers[at].start, self._headers[at].size)
+        return self._location.read_range(self._headers[index].start, self._headers[index].size)
 
-    def stream(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
-        """Give the wanted members in the order in which they lie in the archive."""
-        headers = ((at, self._headers[at]) for at in wanted)
-        spans = (Span(at, header.start, header.start + header.size, 0) for at, header in headers)
-        yield from read_spans(self._location, spans, lambda at, block: bytes(block))
+    def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
+        """Yield members in the order in which they lie in the archive."""
+        headers = ((index, self._headers[index]) for index in indices)
+        spans = (Span(index, header.start, header.start + header.size, 0) for index, header in headers)
+        yield from read_spans(self._location, spans, lambda index, block: bytes(block))
 
 
 class GzipTarMembers:
@@ -50,7 +50,7 @@ class GzipTarMembers:
 
     It is read from its beginning once for the names, and again for every `stream`. Texts are kept in memory, up to
     MAX_KEPT_BYTES in all, because layouts are read out of them before the images. Raises InputError when the archive
-    cannot be read to its end or inflates more than MAX_INFLATION times, StorageError when its place cannot be read.
+    cannot be read to its end or inflates more than MAX_INFLATION times, StorageError when the storage cannot be read.
     """
 
     def __init__(self, location: Location, size: int) -> None:
@@ -61,18 +61,18 @@ class GzipTarMembers:
         self.members: list[Member] = []
         budget = MAX_KEPT_BYTES
         with self._pass() as (file, headers):
-            for at, header in enumerate(headers):
+            for index, header in enumerate(headers):
                 member = _member(header)
                 self.members.append(member)
                 self._starts.append(header.start)
                 is_text = PurePosixPath(header.raw.decode(errors="replace")).suffix.lower() in KEPT_SUFFIXES
                 if is_text and member.fault is None and member.size <= budget:
-                    self._kept[at] = file.read(member.size)
+                    self._kept[index] = file.read(member.size)
                     budget -= member.size
 
     @contextmanager
     def _pass(self) -> Iterator[tuple[BinaryIO, Iterator[Header]]]:
-        """Give the uncompressed archive and its headers, one after another."""
+        """Give the uncompressed archive and an iterator of its headers."""
         with (
             _broken(self._location),
             RangeFile(self._location, self._size) as packed,
@@ -92,23 +92,23 @@ class GzipTarMembers:
             if file.tell() > limit:
                 raise BrokenTarError(f"it inflates to more than {MAX_INFLATION} times its size")
 
-    def read(self, at: int) -> bytes:
-        """Read one member: from memory, or else by going through the archive up to it."""
-        return next(content for _, content in self.stream([at]))
+    def read(self, index: int) -> bytes:
+        """Read one member: from memory, or else by reading the archive up to it."""
+        return next(content for _, content in self.stream([index]))
 
-    def stream(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-        """Give the wanted members in the order in which they lie in the archive."""
-        left = sorted(wanted, reverse=True)
+    def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield members in the order in which they lie in the archive."""
+        left = sorted(indices, reverse=True)
         while left and left[-1] in self._kept:
             yield left[-1], self._kept[left.pop()]
         if not left:
             return
         with self._pass() as (file, headers):
-            for at, header in enumerate(headers):
-                if at != left[-1]:
+            for index, header in enumerate(headers):
+                if index != left[-1]:
                     continue
-                content = self._kept[at] if at in self._kept else file.read(header.size)
-                if header.start != self._starts[at] or len(content) != self.members[at].size:
+                content = self._kept[index] if index in self._kept else file.read(header.size)
+                if header.start != self._starts[index] or len(content) != self.members[index].size:
                     raise StorageError(f"{self._location.uri}: the archive changed while it was read")
                 yield left.pop(), content
                 if not left:
@@ -123,7 +123,7 @@ def _member(header: Header) -> Member:
 
 @contextmanager
 def _broken(location: Location) -> Iterator[None]:
-    """Say in one way that an archive cannot be read to its end."""
+    """Turn every error of a damaged archive into one InputError."""
     try:
         yield
     except (BrokenTarError, EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -1,57 +1,82 @@
 """The annotations artifact: a COCO JSON file. One image entry per picture, one annotation per face."""
 
-import gc
+import codecs
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Annotated, Any, Literal, NamedTuple
 
-from components.shared.output_file import write_whole
+import msgspec
+from msgspec import Meta
+
+from components.shared.dataset.info import Counts, DatasetInfo
+from components.shared.options import parse_options
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.output import write_text
 
 Box = tuple[float, float, float, float]
 
-_NUMBERS = {int, float}
-_TEXT_OR_NONE = {str, type(None)}
-_TEXTS = ("person", "split", "source", "sha256", "dhash")
 _RECORDS_AT_ONCE = 10_000
-_CATEGORIES = [{"id": 1, "name": "face"}]
+_Positive = Annotated[int, Meta(ge=1)]
+_Side = Annotated[float, Meta(gt=0)]
+
+
+class Keypoint(NamedTuple):
+    """A point of a face in upright pixels; `visibility` as in COCO: 0 not labeled, 1 hidden, 2 visible."""
+
+    x: float
+    y: float
+    visibility: int
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face. `box` is x, y, width, height in upright pixels of its image; None means the whole image.
+    """One face.
 
-    `attributes` holds raw facts (`mask`, `gender`, `age`, `emotion`, ...); an unknown fact is absent.
+    Attributes:
+        id: from 1 on; no two faces of a file have the same.
+        box: x, y, width, height in upright pixels of its image; None means the whole image.
+        attributes: raw attributes (`mask`, `gender`, `age`, `emotion`, ...); an unknown one is absent.
+        keypoints: in the order of `Annotations.keypoint_names`; None when they are not known.
+        score: the detector's confidence; None when no detector found the face.
     """
 
     id: int
     box: Box | None
     attributes: dict[str, Any]
+    keypoints: tuple[Keypoint, ...] | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture. `file_name` is its name in the image archive; width and height are upright pixels.
+    """One picture.
 
-    `person` groups the images of one person, `split` is train, val, test or None, `source` is the original name.
-    An image that is not `trainable` is never put into the train split.
-    `sha256` is that of the file, `dhash` tells how alike two pictures look (see `components.ingest.fingerprint`).
+    Attributes:
+        id: from 1 on; no two images of a file have the same.
+        file_name: its name in the image archive; no two images of a file have the same.
+        width: upright pixels; likewise `height`.
+        faces: the faces in it.
+        person: groups the images of one person.
+        split: train, val, test or None.
+        fold: from 0 on.
+        source: its name in the raw data, where that is another one.
+        trainable: False keeps it out of the train split.
+        sha256: of the file, in hex.
+        dhash: the perceptual hash of the picture (see `components.ingest.fingerprint`).
     """
 
-    id: int
-    file_name: str
-    width: int
-    height: int
+    id: _Positive
+    file_name: Annotated[str, Meta(min_length=1)]
+    width: _Positive
+    height: _Positive
     faces: tuple[Face, ...] = ()
     person: str | None = None
-    split: str | None = None
-    fold: int | None = None
+    split: Annotated[str, Meta(pattern="^(train|val|test)$")] | None = None
+    fold: Annotated[int, Meta(ge=0)] | None = None
     source: str | None = None
     trainable: bool = True
     sha256: str | None = None
@@ -60,26 +85,30 @@ class Image:
 
 @dataclass(frozen=True)
 class Annotations:
-    """All images of a data set. `info` holds what the steps found out about it, such as `leaks` and `dropped`."""
+    """All images of a data set, what the steps recorded about it, and the names of the faces' keypoints."""
 
     images: tuple[Image, ...]
-    info: dict[str, Any]
+    info: DatasetInfo = field(default_factory=DatasetInfo)
+    keypoint_names: tuple[str, ...] = ()
 
 
 def write_annotations(annotations: Annotations, path: Path) -> None:
     """Write COCO JSON. Equal annotations give equal bytes, and the file appears whole or not at all."""
-    write_whole(path, _document(annotations))
+    write_text(path, _document(annotations))
 
 
 def _document(annotations: Annotations) -> Iterator[str]:
-    """The JSON text, its keys in order, in parts: the whole of it would take as much memory as the annotations."""
+    """Yield the JSON text in parts, its keys sorted: the whole text would take as much memory as the annotations."""
     faces = (_face_record(face, image.id) for image in annotations.images for face in image.faces)
     images = (_image_record(image) for image in annotations.images)
+    category: dict[str, Any] = {"id": 1, "name": "face"}
+    if annotations.keypoint_names:
+        category["keypoints"] = annotations.keypoint_names
     yield '{"annotations":'
     yield from _json_list(faces)
-    yield f',"categories":{_json(_CATEGORIES)},"images":'
+    yield f',"categories":{_json([category])},"images":'
     yield from _json_list(images)
-    yield f',"info":{_json(annotations.info)}}}'
+    yield f',"info":{_json(annotations.info.record())}}}'
 
 
 def _json_list(records: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -91,6 +120,7 @@ def _json_list(records: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 
 def _json(value: Any) -> str:
+    """Encode with the standard library: msgspec would write NaN as null."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -111,17 +141,44 @@ def _image_record(image: Image) -> dict[str, Any]:
 
 
 def _face_record(face: Face, image_id: int) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "id": face.id,
-        "image_id": image_id,
-        "category_id": 1,
-        "iscrowd": 0,
-        "attributes": face.attributes,
-    }
+    record = {"id": face.id, "image_id": image_id, "category_id": 1, "iscrowd": 0, "attributes": face.attributes}
     if face.box is not None:
         record["bbox"] = [float(value) for value in face.box]
         record["area"] = float(face.box[2] * face.box[3])
+    if face.keypoints is not None:
+        record |= coco_keypoints(face.keypoints)
+    if face.score is not None:
+        record["score"] = face.score
     return record
+
+
+def coco_keypoints(keypoints: tuple[Keypoint, ...]) -> dict[str, Any]:
+    """Return the entries of a COCO annotation: `keypoints` as x1, y1, v1, x2, ... and how many are labeled."""
+    return {
+        "keypoints": [value for point in keypoints for value in point],
+        "num_keypoints": sum(point.visibility > 0 for point in keypoints),
+    }
+
+
+class _FaceRecord(msgspec.Struct, gc=False):
+    id: _Positive
+    image_id: int
+    category_id: Literal[1]
+    attributes: dict[str, Any] = {}
+    bbox: tuple[float, float, _Side, _Side] | None = None
+    keypoints: list[float] | None = None
+    score: float | None = None
+
+
+class _Category(msgspec.Struct):
+    keypoints: tuple[str, ...] = ()
+
+
+class _Document(msgspec.Struct):
+    images: tuple[Image, ...]
+    annotations: list[_FaceRecord]
+    categories: tuple[_Category, ...] = ()
+    info: Any = {}
 
 
 def read_annotations(path: Path) -> Annotations:
@@ -129,135 +186,61 @@ def read_annotations(path: Path) -> Annotations:
 
     Raises NotFoundError when there is no such file, InputError naming the file and the record when it is not valid.
     """
-    with _no_garbage_collection():
-        return _read(path)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Holds back the search for cycles, which doubles the time in which millions of objects are made."""
-    enabled = gc.isenabled()
-    gc.disable()
     try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _read(path: Path) -> Annotations:
-    try:
-        document = json.loads(path.read_bytes())
+        document = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=_Document)
+        _add_faces(document)
+        info = parse_options(DatasetInfo, document.info, "info")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NotFoundError(f"{path}: no such annotations file") from error
-    except ValueError as error:
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: not an annotations file: {error}") from error
+    except msgspec.DecodeError as error:
         raise InputError(f"{path}: not a JSON file: {error}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: expected a COCO object with 'images' and 'annotations'")
-    for key in ("images", "annotations"):
-        if not isinstance(document.get(key), list):
-            raise InputError(f"{path}: '{key}' is missing or not a list; this is not a COCO file")
-    info = document.get("info", {})
-    if not isinstance(info, dict):
-        raise InputError(f"{path}: 'info' must be an object")
-    faces: dict[int, list[Face]] = {}
-    try:
-        image_ids = [_identifier(record, "images", at) for at, record in enumerate(document["images"])]
-        for image_id in image_ids:
-            if image_id in faces:
-                raise InputError(f"image id {image_id} occurs twice")
-            faces[image_id] = []
-        _collect_faces(_used_up(document["annotations"]), faces)
-        images = tuple(_image(record, tuple(faces.pop(record["id"]))) for record in _used_up(document["images"]))
-        if len({image.file_name for image in images}) < len(images):
-            raise InputError("two images have the same file_name")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return Annotations(images, info)
+    return Annotations(document.images, info, document.categories[0].keypoints if document.categories else ())
 
 
-def _used_up(records: list[Any]) -> Iterator[Any]:
-    """The records in order; each is let go of when it has been read."""
-    for at, record in enumerate(records):
-        records[at] = None
-        yield record
+def _add_faces(document: _Document) -> None:
+    """Give every image its faces. Raises InputError on an image that does not exist, and on what occurs twice."""
+    _refuse_repeated("image id", (image.id for image in document.images))
+    _refuse_repeated("file_name", (image.file_name for image in document.images))
+    _refuse_repeated("annotation id", (record.id for record in document.annotations))
+    faces: dict[int, list[Face]] = {image.id: [] for image in document.images}
+    for record in document.annotations:
+        if record.image_id not in faces:
+            raise InputError(f"annotation {record.id}: no image has the 'image_id' {record.image_id}")
+        points = None if record.keypoints is None else _keypoints(record.keypoints, record.id)
+        faces[record.image_id].append(Face(record.id, record.bbox, record.attributes, points, record.score))
+    document.annotations.clear()
+    for image in document.images:
+        object.__setattr__(image, "faces", tuple(faces.pop(image.id)))  # decoded just now, nobody else has it
 
 
-def _collect_faces(records: Iterator[Any], faces: dict[int, list[Face]]) -> None:
-    """Append every annotation to the list of its image."""
-    seen: set[int] = set()
-    for at, record in enumerate(records):
-        face_id = _identifier(record, "annotations", at)
-        if face_id in seen:
-            raise InputError(f"annotation {face_id} occurs twice")
-        seen.add(face_id)
-        image_id = record.get("image_id")
-        if not isinstance(image_id, int) or image_id not in faces:
-            raise InputError(f"annotation {face_id}: 'image_id' {image_id!r} is no image of this file")
-        if record.get("category_id") != 1:
-            raise InputError(f"annotation {face_id}: 'category_id' must be 1 (face), got {record.get('category_id')!r}")
-        attributes = record.get("attributes", {})
-        if not isinstance(attributes, dict):
-            raise InputError(f"annotation {face_id}: 'attributes' must be an object")
-        bbox = record.get("bbox")
-        box = _box(bbox, face_id) if bbox is not None else None
-        faces[image_id].append(Face(face_id, box, attributes))
+def _refuse_repeated(name: str, values: Iterable[int | str]) -> None:
+    seen: set[int | str] = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{name} {value!r} occurs twice")
+        seen.add(value)
 
 
-def _identifier(record: Any, key: str, at: int) -> int:
-    if not isinstance(record, dict):
-        raise InputError(f"{key}[{at}]: expected an object")
-    value = record.get("id")
-    if not _is_positive(value):
-        raise InputError(f"{key}[{at}]: 'id' must be an integer from 1 on, got {value!r}")
-    return value
+def _keypoints(values: list[float], face_id: int) -> tuple[Keypoint, ...]:
+    points = tuple(Keypoint(x, y, int(visibility)) for x, y, visibility in zip(*[iter(values)] * 3, strict=False))
+    if len(values) % 3 or not {point.visibility for point in points} <= {0, 1, 2}:
+        raise InputError(f"annotation {face_id}: 'keypoints' must be x, y and 0, 1 or 2 for each point")
+    return points
 
 
-def _is_positive(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _image(record: Mapping[str, Any], faces: tuple[Face, ...]) -> Image:
-    where = f"image {record['id']}"
-    if not isinstance(record.get("file_name"), str) or not record["file_name"]:
-        raise InputError(f"{where}: 'file_name' must be a name, got {record.get('file_name')!r}")
-    for key in ("width", "height"):
-        if not _is_positive(record.get(key)):
-            raise InputError(f"{where}: '{key}' must be a positive number of pixels, got {record.get(key)!r}")
-    if not _TEXT_OR_NONE.issuperset(map(type, map(record.get, _TEXTS))):
-        key = next(key for key in _TEXTS if not isinstance(record.get(key), str | None))
-        raise InputError(f"{where}: '{key}' must be text, got {record[key]!r}")
-    if record.get("split") not in (None, "train", "val", "test"):
-        raise InputError(f"{where}: 'split' must be train, val or test, got {record['split']!r}")
-    fold = record.get("fold")
-    if fold is not None and (isinstance(fold, bool) or not isinstance(fold, int) or fold < 0):
-        raise InputError(f"{where}: 'fold' must be an integer from 0 on, got {fold!r}")
-    if not isinstance(record.get("trainable", True), bool):
-        raise InputError(f"{where}: 'trainable' must be true or false, got {record['trainable']!r}")
-    return Image(
-        id=record["id"],
-        file_name=record["file_name"],
-        width=record["width"],
-        height=record["height"],
-        faces=faces,
-        person=record.get("person"),
-        split=record.get("split"),
-        fold=fold,
-        source=record.get("source"),
-        trainable=record.get("trainable", True),
-        sha256=record.get("sha256"),
-        dhash=record.get("dhash"),
+def count_images(images: Sequence[Image]) -> Counts:
+    """Count images, faces and persons."""
+    persons = [image.person for image in images if image.person is not None]
+    return Counts(
+        images=len(images),
+        faces=sum(len(image.faces) for image in images),
+        persons=len(set(persons)),
+        images_without_person=len(images) - len(persons),
     )
-
-
-def _box(value: Any, face_id: int) -> Box:
-    numbers = isinstance(value, list) and len(value) == 4 and _NUMBERS.issuperset(map(type, value))
-    if not numbers or not all(map(math.isfinite, value)) or value[2] <= 0 or value[3] <= 0:
-        raise InputError(
-            f"annotation {face_id}: 'bbox' must be [x, y, width, height] with a positive size, got {value!r}"
-        )
-    x, y, width, height = map(float, value)
-    return x, y, width, height
 
 
 def digest(path: Path) -> str:

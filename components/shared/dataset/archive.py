@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from components.shared.dataset.zip_directory import LOCAL_HEADER, read_directory
-from components.shared.output_folder import complete_folder
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.output import whole_folder
 
 
 def _shard_name(number: int) -> str:
@@ -37,7 +37,7 @@ class ArchiveWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._partial = stack.enter_context(complete_folder(self._folder))
+            self._partial = stack.enter_context(whole_folder(self._folder))
             self._zip = self._next_shard()
             stack.callback(lambda: self._zip.close())
             self._stack = stack.pop_all()
@@ -121,10 +121,10 @@ class ImageArchive:
 
     def read(self, name: str) -> bytes:
         """Return the bytes of an entry. Raises NotFoundError on an unknown name, InputError on damaged bytes."""
-        at = self._index.get(name)
-        if at is None:
+        index = self._index.get(name)
+        if index is None:
             raise NotFoundError(f"{self.folder}: no image '{name}' in the archive ({len(self)} images)")
-        file, offset, size = self._files[self._shard[at]], int(self._offset[at]), int(self._size[at])
+        file, offset, size = self._files[self._shard[index]], int(self._offset[index]), int(self._size[index])
         guess = LOCAL_HEADER + len(name.encode()) + size
         block = os.pread(file, guess, offset)
         if len(block) < LOCAL_HEADER or block[:4] != b"PK\3\4":
@@ -133,9 +133,9 @@ class ImageArchive:
         if start + size > guess:
             block += os.pread(file, start + size - guess, offset + guess)
         data = block[start : start + size]
-        if len(data) != size or (self._unchecked[at] and zlib.crc32(data) != self._crc[at]):
+        if len(data) != size or (self._unchecked[index] and zlib.crc32(data) != self._crc[index]):
             raise InputError(f"{self.folder}: '{name}' does not match its checksum; the archive is damaged")
-        self._unchecked[at] = False
+        self._unchecked[index] = False
         return data
 
     def __del__(self) -> None:

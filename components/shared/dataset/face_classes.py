@@ -1,4 +1,4 @@
-"""Which class of a label space a face has."""
+"""The class of a face in a label space."""
 
 from collections.abc import Iterator
 
@@ -8,25 +8,25 @@ from serving.runtime.errors import InputError
 
 
 class FaceClasses:
-    """The classes of faces in a label space, worked out once per combination of facts: large data have few of these."""
+    """The classes of faces in a label space, computed once per combination of attributes."""
 
     def __init__(self, space: LabelSpace) -> None:
         self._space = space
-        self._known: dict[tuple[str | None, ...], int | str | None] = {}
+        self._cache: dict[tuple[str | None, ...], int | str | None] = {}
 
     def __call__(self, face: Face) -> int | None:
-        """Return the class, or None when a fact is missing. Raises InputError on one that cannot be understood."""
-        facts = map(face.attributes.get, self._space.attributes)
-        key = tuple(None if fact is None else str(fact) for fact in facts)
-        if key not in self._known:
-            self._known[key] = self._look_up(face)
-        found = self._known[key]
-        if isinstance(found, str):
-            raise InputError(found)
-        return found
+        """Return the class, or None when an attribute is missing. Raises InputError on an invalid one."""
+        values = map(face.attributes.get, self._space.attributes)
+        key = tuple(None if value is None else str(value) for value in values)
+        if key not in self._cache:
+            self._cache[key] = self._look_up(face)
+        result = self._cache[key]
+        if isinstance(result, str):
+            raise InputError(result)
+        return result
 
     def _look_up(self, face: Face) -> int | str | None:
-        """Return the class, None, or what is wrong with a fact."""
+        """Return the class, None, or the error of an attribute."""
         try:
             indices = self._space.encode(face.attributes)
         except InputError as error:
@@ -37,8 +37,8 @@ class FaceClasses:
         """Yield the class of every face that has one. Raises InputError naming the image, as for a face."""
         for face in image.faces:
             try:
-                found = self(face)
+                result = self(face)
             except InputError as error:
                 raise InputError(f"image '{image.file_name}': {error}") from error
-            if found is not None:
-                yield found
+            if result is not None:
+                yield result

@@ -45,7 +45,18 @@ class CurationStep(_Part):
 
 
 class SplitInfo(_Part):
-    """How `split` divided the images, and the result by split. Keys that only some modes have are extra ones."""
+    """How `split` divided the images, and the result by split; keys that only some modes have are extra ones.
+
+    Attributes:
+        mode, label_space, seed: the arguments of `split`.
+        images: images per split; a split without images is absent, here and below.
+        persons: persons per split; images without a person id count as one person each.
+        ratios: share of all images that have a split.
+        class_counts: faces per split and class label.
+        unlabeled: images without a class in the label space; they have no split.
+        not_trainable: labeled images that would be in train but are excluded from it; they have no split.
+        crossing_persons: persons who are in more than one split.
+    """
 
     mode: str | None = None
     label_space: str | None = None

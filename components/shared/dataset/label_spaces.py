@@ -1,4 +1,4 @@
-"""Label spaces: pure functions from raw attributes to class indices. The only place that knows an encoding.
+"""Label spaces: pure functions from raw attributes to class indices. The only module with an encoding.
 
 mask: 0 worn, 1 incorrect, 2 absent. gender: 0 male, 1 female. age: 0 below 30, 1 from 30 to 59, 2 from 60 on.
 gender_age = 3*gender + age. mask_gender_age = 6*mask + 3*gender + age.
@@ -70,7 +70,7 @@ class LabelSpace:
     def encode(self, attributes: Mapping[str, Any]) -> tuple[int, ...] | None:
         """Return one index per head, or None when an attribute that is needed is absent.
 
-        Raises InputError on a value that cannot be understood.
+        Raises InputError on an invalid value.
         """
         indices = []
         for attribute in self.attributes:
@@ -90,12 +90,12 @@ class LabelSpace:
         labels = _LABELS[attribute] if len(self.attributes) > 1 else self.heads[0].labels
         if canonical not in labels:
             raise InputError(
-                f"attribute '{attribute}': {value!r} is no class of label space '{self.name}': {', '.join(labels)}"
+                f"attribute '{attribute}': {value!r} is not a class of label space '{self.name}': {', '.join(labels)}"
             )
         return labels.index(str(canonical))
 
     def class_index(self, head_indices: Sequence[int]) -> int:
-        """Return the class that one index per head stands for."""
+        """Return the class of one index per head."""
         return _ravel(head_indices, [len(head.labels) for head in self.heads])
 
     def head_indices(self, class_index: int) -> tuple[int, ...]:
@@ -134,7 +134,7 @@ def canonical_value(attribute: str, value: Any) -> str | int:
 
     Emotions and genders are understood in English and Korean, Korean in composed and in decomposed letters. An emotion
     outside of the seven comes back in lower case: a named list may hold it. Values of other attributes come back as
-    composed (NFC) text. Raises InputError on a value that cannot be understood.
+    composed (NFC) text. Raises InputError on an invalid value.
     """
     text = composed(str(value).strip())
     if attribute == "age":
@@ -159,7 +159,7 @@ def _age(value: Any, text: str) -> int:
     except ValueError:
         years = math.nan
     if not (0 <= years <= 150 and years == int(years)):
-        raise InputError(f"attribute 'age': {value!r} is no age; write whole years from 0 to 150")
+        raise InputError(f"attribute 'age': {value!r} is not an age; write whole years from 0 to 150")
     return int(years)
 
 
@@ -200,7 +200,7 @@ def label_space(name: str, age_thresholds: tuple[int, int] = AGE_THRESHOLDS) -> 
         attributes = tuple(part.strip() for part in name.split("+"))
         for attribute in attributes:
             if attribute not in _LABELS or attributes.count(attribute) > 1:
-                wrong = "is there twice" if attribute in _LABELS else f"is none of {', '.join(_LABELS)}"
+                wrong = "occurs twice" if attribute in _LABELS else f"must be one of {', '.join(_LABELS)}"
                 raise InputError(f"label space '{name}': '{attribute}' {wrong}")
         return LabelSpace(
             "+".join(attributes), _heads(attributes), _joint_labels(attributes), attributes, age_thresholds

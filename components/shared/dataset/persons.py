@@ -1,4 +1,4 @@
-"""Which images show one person. A person belongs to one split only."""
+"""Images by person. A person belongs to one split only."""
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
@@ -11,7 +11,7 @@ from serving.runtime.errors import InputError
 def by_person(images: Iterable[Image]) -> dict[str | int, list[Image]]:
     """Group images by person, in the order of first appearance.
 
-    The key is the person, or the image's id (an integer) when nobody says who it shows: it is a group of its own.
+    The key is the person, or the image's id (an integer) when it has none: it is a group of its own.
     """
     groups: dict[str | int, list[Image]] = {}
     for image in images:
@@ -41,5 +41,5 @@ def refuse_overlap(sides: Mapping[str, set[str]]) -> None:
             more = ", ..." if len(both) > MAX_EXAMPLES else ""
             raise InputError(
                 f"{len(both)} persons are in {first} and in {second}: {', '.join(both[:MAX_EXAMPLES])}{more}; a person "
-                "belongs to one side, take them out of one list"
+                "belongs to one split, remove them from one list"
             )

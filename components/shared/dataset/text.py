@@ -1,8 +1,11 @@
-"""Text that people hand over: its encoding, and names as they are compared."""
+"""Text files that people write: their encoding, and the names in them."""
 
+import json
 import unicodedata
+from typing import Any
 
-from serving.runtime.errors import InputError
+from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.storage import Location
 
 
 def composed(name: str) -> str:
@@ -10,23 +13,64 @@ def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def decode_text(data: bytes, place: str) -> str:
+def printable(name: str) -> str:
+    """Return the name as text that UTF-8 can hold."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def decode_text(data: bytes, name: str) -> str:
     """Decode UTF-8, with or without a byte order mark, or else CP949, as older Korean tools write it.
 
-    Raises InputError, naming the place, when it is neither.
+    Raises InputError, naming the file, when it is neither.
     """
     for encoding in ("utf-8-sig", "cp949"):
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise InputError(f"{place}: not a text in UTF-8 or CP949; save it as UTF-8")
+    raise InputError(f"{name}: not a text in UTF-8 or CP949; save it as UTF-8")
+
+
+def read_text(uri: str) -> str:
+    """Read a text file from a path or `s3://` address; see `decode_text`.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InputError: it is in neither encoding.
+        StorageError: it cannot be reached.
+    """
+    location = Location(uri)
+    if not location.exists():
+        raise NotFoundError(f"{uri}: there is no such file")
+    return decode_text(location.read(), uri)
+
+
+def read_json(uri: str) -> Any:
+    """Read a JSON file. Raises InputError when it is not JSON, and as `read_text` does."""
+    text = read_text(uri)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{uri}: not JSON: {error}") from error
 
 
 def listed_names(text: str) -> list[str]:
-    """Return the names of a list, one a line, each once and in composed letters; blank lines are nothing.
+    """Return the names of a list, one per line, without repetition and in composed letters; blank lines are left out.
 
     Lists of folders may have a slash after each name.
     """
     names = (composed(line.strip().rstrip("/")) for line in text.splitlines())
     return [name for name in dict.fromkeys(names) if name]
+
+
+def read_names(uri: str) -> list[str]:
+    """Read names from a JSON list, or from a text file with one name per line, in composed letters.
+
+    Raises InputError when a JSON document is not a list of names, and as `read_text` does.
+    """
+    if not uri.lower().endswith(".json"):
+        return listed_names(read_text(uri))
+    names = read_json(uri)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{uri}: expected a JSON list of names")
+    return list(dict.fromkeys(composed(name) for name in names if name))

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.output import whole_file
-from serving.runtime.storage import Location, download, s3_client, upload
+from serving.runtime.storage import Location, download, upload
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +74,7 @@ class ResumableFolder:
         if self._state is None:
             return
         for name in (LAST, *self._files):
-            if self._state.bucket:
-                s3_client().delete_object(Bucket=self._state.bucket, Key=f"{self._state.key}/{name}")
-            else:
-                (self._state.folder / name).unlink(missing_ok=True)
+            self._state.delete(name)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from components.shared.training.kubernetes_api import GROUP, VERSION, TrainJobAp
 from components.shared.training.train_job_config import TrainJobSpec
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_folder
-from serving.runtime.storage import Location, download, s3_client, upload
+from serving.runtime.storage import Location, download, upload
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def train_on_nodes(
     api.delete(name)
     location = Location(scratch)
     for entry in location.list():
-        s3_client().delete_object(Bucket=location.bucket, Key=f"{location.key}/{entry.path}")
+        location.delete(entry.path)
 
 
 def s3_address(path: Path) -> str:

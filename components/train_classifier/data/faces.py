@@ -100,7 +100,7 @@ def read_data(config: TrainConfig, annotations: Path) -> Data:
         if by is None
         else class_indices([face.attributes for face in train.labeled], label_space(by, config.age_thresholds)),
         digest=digest(annotations),
-        leaks=bool(content.info.get("leaks", False)),
+        leaks=content.info.leaks,
     )
 
 

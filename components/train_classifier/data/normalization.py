@@ -102,7 +102,7 @@ def _check_train_only(samples: Sequence[Sample], annotations: Annotations) -> No
                 f"{image.file_name} is on the split {image.split}: the normalization may only see the train split"
             )
         persons.add(image.person)
-    if annotations.info.get("leaks", False):
+    if annotations.info.leaks:
         log.warning("the annotations leak: people of val or test are also among the faces the normalization is from")
         return
     for image in annotations.images:

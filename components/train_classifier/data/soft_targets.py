@@ -1,24 +1,20 @@
 """Soft targets: one distribution over the labels per head, from the attributes of a face."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.dataset.label_spaces import LabelSpace, canonical_value, label_space
-from components.shared.dataset.text import composed, decode_text
+from components.shared.dataset.table import read_table, shipped_tables
 from components.train_classifier.config.objective import SoftTargetSpec
-from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.storage import Location
+from serving.runtime.errors import InputError
 
 Distribution = NDArray[np.float32]
 
-SHIPPED_TABLES = {path.stem: path for path in sorted((Path(__file__).parent / "tables").glob("*.csv"))}
+SHIPPED_TABLES = shipped_tables(__file__)
 """The tables of persons that ship with the step, by name."""
 
 ATTRIBUTE = "soft_targets"
@@ -119,11 +115,5 @@ def read_persons(table: str) -> frozenset[str]:
     It is a CSV file with a column `person`; other columns are for people. Raises NotFoundError when there is no such
     table, InputError when it has no such column.
     """
-    location = Location(str(SHIPPED_TABLES.get(table, table)))
-    if not location.exists():
-        raise NotFoundError(f"{table}: file not found. Tables that ship: {', '.join(SHIPPED_TABLES)}")
-    rows = csv.DictReader(io.StringIO(decode_text(location.read(), table), newline=""))
-    if "person" not in (rows.fieldnames or ()):
-        raise InputError(f"{table}: no column 'person'; it has: {', '.join(rows.fieldnames or ('none',))}")
-    persons = (composed((row["person"] or "").strip()) for row in rows)
+    persons = (row.cells["person"] for row in read_table(table, SHIPPED_TABLES, ("person",)))
     return frozenset(person for person in persons if person)

@@ -4,6 +4,7 @@ import pytest
 
 from components.curate.curate import curate
 from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
+from components.shared.dataset.info import DatasetInfo
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def run(tmp_path):
     def call(images, *operations, info=None):
         number = next(numbers)
         source, output = tmp_path / f"in{number}.json", tmp_path / f"out{number}.json"
-        write_annotations(Annotations(tuple(images), info or {}), source)
+        write_annotations(Annotations(tuple(images), DatasetInfo.model_validate(info or {})), source)
         before = source.read_bytes()
         report = curate(source, output, list(operations))
         assert source.read_bytes() == before

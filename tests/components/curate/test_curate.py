@@ -15,31 +15,31 @@ HALF = {"sample": {"ratio": 0.5, "label_space": "emotion", "seed": 1.0}}
 def test_operations_are_applied_in_order_and_each_is_told(run, emotion_images):
     images = emotion_images({"anger": 8, "sad": 4})
     report, data = run(images, HALF, HALF, info={"dropped": {"truncated": 2}, "dropped_examples": {"truncated": ["x"]}})
-    assert [entry["operation"] for entry in data.info["curation"]] == ["sample", "sample"]
-    first, second = data.info["curation"]
-    assert first["options"] == {
+    assert [entry.operation for entry in data.info.curation] == ["sample", "sample"]
+    first, second = data.info.curation
+    assert first.options == {
         "label_space": "emotion", "per": "class", "ratio": 0.5, "seed": 1, "splits": ["train"],
     }  # fmt: skip
-    assert (first["before"]["images"], first["after"]["images"], second["after"]["images"]) == (12, 6, 3)
-    assert first["after"] == second["before"]
-    assert first["before"]["class_counts"]["emotion"]["anger"] == 8
+    assert (first.before.images, first.after.images, second.after.images) == (12, 6, 3)
+    assert first.after == second.before
+    assert first.before.class_counts["emotion"]["anger"] == 8
     assert report.class_counts_before["emotion"]["sad"] == 4
-    assert report.class_counts_after["emotion"] == second["after"]["class_counts"]["emotion"]
+    assert report.class_counts_after["emotion"] == second.after.class_counts["emotion"]
     assert report.class_counts_after["emotion"]["anger"] == 2
-    assert data.info["dropped"] == {"truncated": 2, "not_sampled": 9}
-    assert data.info["dropped_examples"]["truncated"] == ["x"]
-    assert len(data.info["dropped_examples"]["not_sampled"]) == 9
-    assert data.info["counts"] == {"images": 3, "faces": 3, "persons": 3, "images_without_person": 0}
+    assert data.info.dropped == {"truncated": 2, "not_sampled": 9}
+    assert data.info.dropped_examples["truncated"] == ["x"]
+    assert len(data.info.dropped_examples["not_sampled"]) == 9
+    assert data.info.counts.record() == {"images": 3, "faces": 3, "persons": 3, "images_without_person": 0}
     _, again = run(data.images, HALF, info=data.info)
-    assert len(again.info["curation"]) == 3
+    assert len(again.info.curation) == 3
 
 
 def test_nothing_to_do_changes_nothing(run, emotion_images):
     images = emotion_images({"anger": 8})
     report, data = run(images, info={"source": "raw"})
     assert data.images == images
-    assert data.info["source"] == "raw"
-    assert data.info["curation"] == report.operations == []
+    assert data.info.source == "raw"
+    assert (data.info.curation, report.operations) == ((), [])
     assert report.dropped == {}
 
 
@@ -58,7 +58,10 @@ def test_same_input_same_bytes(run, tmp_path, person_images):
 @pytest.mark.parametrize(
     ("operations", "message"),
     [
-        ([{"smaple": {}}], f"operation 1: 'smaple' is unknown; known: {', '.join(OPERATIONS)}"),
+        (
+            [{"smaple": {}}],
+            f"operation 1: 'smaple' is unknown, did you mean 'sample'\\?; known: {', '.join(sorted(OPERATIONS))}",
+        ),
         ([HALF, {}], "operation 2: expected a mapping of one name to its options, got {}. Known: sample,"),
         ([{"sample": {}, "drop": {}}], "operation 1: expected a mapping of one name"),
         (["sample"], "operation 1: expected a mapping of one name to its options, got 'sample'"),
@@ -92,23 +95,23 @@ def test_output_equal_to_an_input_is_refused(tmp_path, emotion_images):
     path, other = tmp_path / "a.json", tmp_path / "tree" / "b.json"
     other.parent.mkdir()
     for target in (path, other):
-        write_annotations(Annotations(emotion_images({"anger": 8}), {}), target)
+        write_annotations(Annotations(emotion_images({"anger": 8})), target)
     (tmp_path / "link.json").symlink_to(path)
     before = path.read_bytes()
     for output in (path, tmp_path / "x" / ".." / "a.json", tmp_path / "link.json"):
-        with pytest.raises(InputError, match="the output is the input"):
+        with pytest.raises(InputError, match="the output would overwrite the input"):
             curate(path, output, [HALF])
     for operation, output in [
         ({"merge": {"annotations": str(other)}}, other),
         ({"sync": {"folder": str(other.parent)}}, other.parent / "c.json"),
     ]:
-        with pytest.raises(InputError, match="is, or lies in, the input"):
+        with pytest.raises(InputError, match="the output would overwrite the input"):
             curate(path, output, [operation])
     assert path.read_bytes() == other.read_bytes() == before
 
 
 def test_a_killed_curate_leaves_no_output(tmp_path, emotion_images, kill_when_ready):
-    write_annotations(Annotations(emotion_images({"anger": 8}), {}), tmp_path / "in.json")
+    write_annotations(Annotations(emotion_images({"anger": 8})), tmp_path / "in.json")
     program = (
         "import sys, time; from pathlib import Path; from components.curate.curate import curate\n"
         "def stop(self, target): print('ready', flush=True); time.sleep(60)\n"
@@ -119,7 +122,7 @@ def test_a_killed_curate_leaves_no_output(tmp_path, emotion_images, kill_when_re
     assert not (tmp_path / "out.json").exists()
 
 
-def test_a_class_in_no_built_in_space_is_counted_when_an_operation_names_it(run):
+def test_a_label_space_that_an_operation_names_is_counted_too(run):
     images = [Image(at, f"{at}", 9, 9, (Face(at, None, {"label": "ab"[at % 2]}),)) for at in range(1, 9)]
     report, _ = run(images, {"sample": {"ratio": 0.5, "label_space": "label:a,b"}})
     assert report.class_counts_before == {"label:a,b": {"a": 4, "b": 4}}
@@ -142,7 +145,7 @@ def test_200_000_images_in_seconds(run, person_images):
 
 
 def test_the_door(tmp_path, emotion_images):
-    write_annotations(Annotations(emotion_images({"anger": 8, "sad": 5}), {}), tmp_path / "in.json")
+    write_annotations(Annotations(emotion_images({"anger": 8, "sad": 5})), tmp_path / "in.json")
     output = dsl.Dataset(uri=str(tmp_path / "out" / "curated"))
     metrics = dsl.Metrics(uri=str(tmp_path / "out" / "metrics"))
     curate_component.python_func(
@@ -165,5 +168,5 @@ def test_the_door(tmp_path, emotion_images):
 
 def test_annotations_without_an_image_are_refused(run, tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="in0.json: there is no image in it, so there is nothing to curate"):
+    with pytest.raises(InputError, match="in0.json: contains no images, so there is nothing to curate"):
         run([], {"sync": {"folder": str(tmp_path / "folder")}})

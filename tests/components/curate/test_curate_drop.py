@@ -24,8 +24,8 @@ def test_faces_without_a_box(run):
     report, data = run(images, {"drop": {"reasons": ["no_box"]}})
     assert left(data) == [1, 3]
     assert [face.id for face in data.images[1].faces] == [4]
-    assert report.operations[0]["counts"] == {"no_box_faces": 2, "no_box": 2}
-    assert data.info["dropped_examples"] == {"no_box": ["2.jpg", "4.jpg"]}
+    assert report.operations[0].counts == {"no_box_faces": 2, "no_box": 2}
+    assert data.info.dropped_examples == {"no_box": ["2.jpg", "4.jpg"]}
 
 
 @pytest.mark.parametrize(("min_box", "expected"), [(40, [1, 2, 3]), (40.5, [2, 3]), (1000, [2, 3])])
@@ -65,8 +65,8 @@ def test_of_exact_duplicates_the_copy_that_a_score_rests_on_stays(run):
     ]
     report, data = run(images, {"drop": {"reasons": ["duplicate"]}})
     assert left(data) == [2, 5, 6, 8, 9, 10]
-    assert report.operations[0]["counts"] == {"duplicate_groups": 3, "duplicate_label_conflict": 1, "duplicate": 4}
-    assert report.operations[0]["examples"]["duplicate_label_conflict"] == ["6.jpg"]
+    assert report.operations[0].counts == {"duplicate_groups": 3, "duplicate_label_conflict": 1, "duplicate": 4}
+    assert report.operations[0].examples["duplicate_label_conflict"] == ["6.jpg"]
 
 
 def test_near_duplicates(run):

@@ -17,19 +17,18 @@ def out_of_training(data):
 
 
 def test_ranges_include_their_ends_and_drop_nobody(run):
-    """mask 21"""
     report, data = run(
         people(29, 30, 34, 35, 55, 56, 57, 58, 59, 60), {"drop_ages": {"ranges": [[30, 34], [56.0, 58.0]]}}
     )
     assert out_of_training(data) == [30, 34, 56, 57, 58]
     assert len(data.images) == 10
     assert report.dropped == {}
-    assert report.operations[0]["counts"] == {"not_trainable": 5}
-    assert report.operations[0]["examples"]["not_trainable"] == ["2.jpg", "3.jpg", "6.jpg", "7.jpg", "8.jpg"]
+    assert report.operations[0].counts == {"not_trainable": 5}
+    assert report.operations[0].examples["not_trainable"] == ["2.jpg", "3.jpg", "6.jpg", "7.jpg", "8.jpg"]
 
 
 def test_the_ages_of_the_field(run):
-    """mask 21: of 2,430 training persons, the 40 aged 30 to 34 and the 350 aged 56 to 58 go, 2,040 stay."""
+    """Of 2,430 training persons, the 40 aged 30 to 34 and the 350 aged 56 to 58 go, 2,040 stay."""
     train = people(*[20] * 1200, *[32] * 40, *[50] * 740, *[57] * 350, *[60] * 100, split="train")
     val = [
         Image(9000 + at, f"v{at}.jpg", 9, 9, (Face(9000 + at, None, {"age": 57}),), f"v{at}", "val")
@@ -48,7 +47,7 @@ def test_val_and_test_are_untouched(run, split):
     images = people(30, 57, split=split)
     report, data = run(images, {"drop_ages": {"ranges": [[30, 60]]}})
     assert list(data.images) == images
-    assert report.operations[0]["counts"] == {}
+    assert report.operations[0].counts == {}
 
 
 def test_ages_to_keep(run):
@@ -67,7 +66,7 @@ def test_without_an_age_nobody_is_concerned(run):
     [
         ({}, "give 'ranges' or 'keep'"),
         ({"ranges": [[1, 2]], "keep": [[3, 4]]}, "give 'ranges' or 'keep'"),
-        ({"ranges": [[34, 30]]}, r"the range \[34, 30\] is upside down"),
+        ({"ranges": [[34, 30]]}, r"the range \[34, 30\] is reversed"),
         ({"ranges": [[30]]}, r"ranges\.0\.1 = \[30\]: is missing"),
         ({"ranges": [[30, 200]]}, "ranges.0.1 = 200: "),
         ({"ranges": [[30.5, 40]]}, "ranges.0.0 = 30.5: "),

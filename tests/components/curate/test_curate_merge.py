@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.annotations import Annotations, Face, Image, Keypoint, write_annotations
+from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.persons import crossing_persons
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import make_bucket, upload
@@ -11,7 +12,7 @@ from serving.runtime.storage import make_bucket, upload
 @pytest.fixture
 def other(tmp_path):
     def write(*images, info=None):
-        write_annotations(Annotations(images, info or {}), tmp_path / "other.json")
+        write_annotations(Annotations(images, DatasetInfo.model_validate(info or {})), tmp_path / "other.json")
         return {"merge": {"annotations": str(tmp_path / "other.json")}}
 
     return write
@@ -36,7 +37,7 @@ def test_images_are_matched_by_name_and_ids_stay_unique(run, other):
         (7, "z.jpg", [12]),
     ]
     assert data.images[0].faces[0].attributes == {"emotion": "happy"}
-    assert report.operations[0]["counts"] == {"only_here": 1, "in_both": 1, "added_images": 2}
+    assert report.operations[0].counts == {"only_here": 1, "in_both": 1, "added_images": 2}
     assert report.faces == 5
 
 
@@ -55,13 +56,13 @@ def test_what_one_file_lacks_comes_from_the_other_and_mine_wins_a_conflict(run, 
         trainable=False,
         faces=(Face(1, (1.0, 2.0, 30.0, 40.0), {"age": 30, "gender": "male", "mask": "worn"}),),
     )
-    assert report.operations[0]["counts"] == {
+    assert report.operations[0].counts == {
         "in_both": 1,
         "conflict_person": 1,
         "conflict_trainable": 1,
         "conflict_age": 1,
     }
-    assert report.operations[0]["examples"]["conflict_age"] == ["a.jpg"]
+    assert report.operations[0].examples["conflict_age"] == ["a.jpg"]
 
 
 def test_several_faces_are_paired_by_their_boxes(run, other):
@@ -80,7 +81,7 @@ def test_several_faces_are_paired_by_their_boxes(run, other):
         (3, (80, 0, 10, 10), {"m": 3}),
         (4, (55, 55, 20, 20), {"m": 4}),
     ]
-    assert report.operations[0]["counts"] == {"in_both": 1, "added_faces": 2, "conflict_box": 2}
+    assert report.operations[0].counts == {"in_both": 1, "added_faces": 2, "conflict_box": 2}
 
 
 def test_merging_with_itself_changes_nothing(run, other):
@@ -90,7 +91,7 @@ def test_merging_with_itself_changes_nothing(run, other):
     ]
     report, data = run(images, other(*images))
     assert list(data.images) == images
-    assert report.operations[0]["counts"] == {"in_both": 2}
+    assert report.operations[0].counts == {"in_both": 2}
 
 
 def test_other_images_are_refused(run, other):
@@ -102,14 +103,14 @@ def test_other_images_are_refused(run, other):
 
 def test_a_leak_that_comes_in_is_known(run, other):
     _, data = run([image(1, "a.jpg")], other(image(1, "a.jpg"), info={"leaks": True}))
-    assert data.info["leaks"] is True
+    assert data.info.leaks is True
     _, data = run([image(1, "a.jpg", person="p", split="train")], other(image(1, "b.jpg", person="p", split="test")))
     assert crossing_persons(data.images) == ["p"]
-    assert data.info["leaks"] is True
+    assert data.info.leaks is True
 
 
 def test_from_s3(run, s3, tmp_path):
-    write_annotations(Annotations((image(4, "b.jpg"),), {}), tmp_path / "b.json")
+    write_annotations(Annotations((image(4, "b.jpg"),)), tmp_path / "b.json")
     make_bucket("merge")
     upload(tmp_path / "b.json", "s3://merge/b.json")
     _, data = run([image(1, "a.jpg")], {"merge": {"annotations": "s3://merge/b.json"}})
@@ -119,3 +120,11 @@ def test_from_s3(run, s3, tmp_path):
 def test_no_such_file(run):
     with pytest.raises(NotFoundError, match="operation 'merge': .*no such annotations file"):
         run([image(1, "a.jpg")], {"merge": {"annotations": "/nowhere/x.json"}})
+
+
+def test_keypoints_and_scores_come_from_the_file_that_has_them(run, other):
+    points = (Keypoint(1.0, 2.0, 2),)
+    mine = replace(image(1, "a.jpg"), faces=(Face(1, None, {"mask": "worn"}),))
+    theirs = replace(image(1, "a.jpg"), faces=(Face(1, None, {}, points, 0.5),))
+    _, data = run([mine], other(theirs))
+    assert data.images[0].faces == (Face(1, None, {"mask": "worn"}, points, 0.5),)

@@ -32,7 +32,6 @@ def emotions(counts, split=None, start=1):
     seed=st.integers(0, 5),
 )
 def test_floor_of_the_share_of_every_class(counts, ratio, seed):
-    """emotion 2"""
     outcome = sample(emotions(counts), SampleOptions(ratio=ratio, label_space="emotion", seed=seed))
     expected = {label: math.floor(number * Fraction(str(ratio))) for label, number in counts.items()}
     assert classes(outcome.images) == Counter(expected)
@@ -46,7 +45,6 @@ def test_a_ratio_is_taken_as_it_is_written():
 
 
 def test_same_seed_same_bytes_another_seed_another_sample(run, tmp_path, emotion_images):
-    """emotion 3"""
     images = emotion_images({"anger": 40, "happy": 31, "sad": 9})
     mixed = random.Random(1).sample(images, len(images))
     for at, (given_images, seed) in enumerate([(images, 3), (images, 3), (mixed, 3), (images, 4)]):
@@ -61,7 +59,6 @@ def test_same_seed_same_bytes_another_seed_another_sample(run, tmp_path, emotion
 
 
 def test_the_test_set_stays_whole(run, emotion_images):
-    """emotion 5"""
     images = [
         *emotion_images({"anger": 20, "sad": 11}),
         *emotion_images({"anger": 7, "sad": 5}, split="test", start=100),
@@ -72,12 +69,12 @@ def test_the_test_set_stays_whole(run, emotion_images):
     assert classes(data.images, "val") == {"anger": 6}
     assert Counter(image.split for image in data.images)[None] == 5 + 2
     assert report.dropped == {"not_sampled": 31 - 7}
-    assert data.info["dropped"] == {"not_sampled": 24}
-    assert len(data.info["dropped_examples"]["not_sampled"]) == 20
+    assert data.info.dropped == {"not_sampled": 24}
+    assert len(data.info.dropped_examples["not_sampled"]) == 20
 
 
 def test_a_fraction_of_an_already_split_set(run, emotion_images):
-    """emotion 30: every split is halved by class, and no label of an image that is gone is left (emotion 12)."""
+    """Every split is halved by class, and the labels of dropped images are dropped."""
     counts = {"anger": 13, "sad": 6}
     images = [
         *emotion_images(counts, "train"),
@@ -91,7 +88,7 @@ def test_a_fraction_of_an_already_split_set(run, emotion_images):
         assert classes(data.images, split) == {"anger": 6, "sad": 3}
     originals = {image.id: image for image in images}
     assert all(image == originals[image.id] for image in data.images)
-    assert data.info["counts"]["faces"] == 27
+    assert data.info.counts.faces == 27
 
 
 def test_the_splits_are_drawn_independently(emotion_images):

@@ -30,17 +30,17 @@ def names(data):
 
 
 def test_a_plain_tree_that_was_cleaned_by_hand(run, tmp_path):
-    """emotion 31: entries of files that were deleted go, and are counted."""
+    """Entries of files that were deleted go, and are counted."""
     tree = tmp_path / "tree"
     touch(tree, "anger/1.jpg", "sad/1.jpg", "sad/new.jpg", "sad/._1.jpg", ".cache/2.jpg", "annotation.json")
     report, data = run(images("anger/1.jpg", "anger/2.jpg", "sad/1.jpg", "sad/2.jpg"), {"sync": {"folder": str(tree)}})
     assert names(data) == ["anger/1.jpg", "sad/1.jpg"]
-    assert report.dropped == data.info["dropped"] == {"removed": 2}
-    assert data.info["dropped_examples"] == {"removed": ["anger/2.jpg", "sad/2.jpg"]}
-    entry = data.info["curation"][0]
-    assert entry["counts"] == {"removed": 2, "unknown": 1}
-    assert entry["examples"]["unknown"] == ["sad/new.jpg"]
-    assert entry["options"] == {"folder": "tree"}
+    assert report.dropped == data.info.dropped == {"removed": 2}
+    assert data.info.dropped_examples == {"removed": ["anger/2.jpg", "sad/2.jpg"]}
+    entry = data.info.curation[0]
+    assert entry.counts == {"removed": 2, "unknown": 1}
+    assert entry.examples["unknown"] == ["sad/new.jpg"]
+    assert entry.options == {"folder": "tree"}
 
 
 def test_names_are_compared_in_composed_form_and_by_their_original_name(run, tmp_path):
@@ -73,8 +73,8 @@ def test_an_exported_tree_is_matched_through_its_mapper(run, exported, prefix, w
     report, data = run(images("sad/1.jpg", "sad/2.jpg", "sad/3.jpg"), operation)
     assert names(data) == ["sad/1.jpg", "sad/3.jpg"]
     entry = report.operations[0]
-    assert entry["counts"] == {"unknown": 2, "not_exported": 1, "removed": 1}
-    assert sorted(entry["examples"]["unknown"]) == ["gone/9.jpg", "images/train/sad/zz.jpg"]
+    assert entry.counts == {"unknown": 2, "not_exported": 1, "removed": 1}
+    assert sorted(entry.examples["unknown"]) == ["gone/9.jpg", "images/train/sad/zz.jpg"]
 
 
 def test_a_file_moved_to_another_class_stays_and_is_told(run, exported):
@@ -83,7 +83,7 @@ def test_a_file_moved_to_another_class_stays_and_is_told(run, exported):
         images("sad/1.jpg", "sad/2.jpg"), exported(pairs, ["images/train/sad/aa.jpg", "images/train/pain/bb.jpg"])
     )
     assert names(data) == ["sad/1.jpg", "sad/2.jpg"]
-    assert report.operations[0]["counts"] == {"moved": 1}
+    assert report.operations[0].counts == {"moved": 1}
 
 
 def test_equal_names_in_two_classes_are_two_files(run, exported):
@@ -120,8 +120,8 @@ def test_a_list_of_removed_names(run, tmp_path, file, content):
     (tmp_path / file).write_text(content, encoding="utf-8")
     report, data = run(images("sad/1.jpg", "sad/2.jpg", "sad/3.jpg"), {"sync": {"removed": str(tmp_path / file)}})
     assert names(data) == ["sad/3.jpg"]
-    assert report.operations[0]["counts"] == {"unknown": 1, "removed": 2}
-    assert report.operations[0]["examples"]["unknown"] == ["no/such.jpg"]
+    assert report.operations[0].counts == {"unknown": 1, "removed": 2}
+    assert report.operations[0].examples["unknown"] == ["no/such.jpg"]
 
 
 def test_a_foreign_folder_empties_nothing(run, tmp_path):
@@ -155,7 +155,7 @@ def test_a_list_that_is_none(run, tmp_path):
 
 
 def test_an_export_that_was_cleaned_by_hand_comes_back(run, tmp_path):
-    """emotion 31: export, delete files, sync, with Korean names and equal pictures."""
+    """Export, delete files, sync, with Korean names and equal pictures."""
     given = [
         replace(image, split="train" if at % 3 else "val")
         for at, image in enumerate(images("anger/남_1.jpg", "anger/2.JPG", "sad/남_1.jpg", "sad/4.png", "sad/5.jpg"))
@@ -163,23 +163,23 @@ def test_an_export_that_was_cleaned_by_hand_comes_back(run, tmp_path):
     with ArchiveWriter(tmp_path / "images") as writer:
         for at, image in enumerate(given):
             writer.add(image.file_name, bytes([at % 4]))
-    write_annotations(Annotations(tuple(given), {}), tmp_path / "all.json")
+    write_annotations(Annotations(tuple(given)), tmp_path / "all.json")
     tree = tmp_path / "tree"
     export_dataset(tmp_path / "images", tmp_path / "all.json", tree, layout="coco", label_space="emotion")
     report, data = run(given, {"sync": {"folder": str(tree)}})
     assert list(data.images) == given
-    assert report.operations[0]["counts"] == {}
+    assert report.operations[0].counts == {}
     exported = json.loads((tree / "filename_mapper.json").read_text(encoding="utf-8"))["images"]
     gone = exported[0]["original"], exported[3]["original"]
     for entry in (exported[0], exported[3]):
         (tree / entry["name"]).unlink()
     report, data = run(given, {"sync": {"folder": str(tree)}})
     assert set(names(data)) == {image.file_name for image in given} - set(gone)
-    assert report.operations[0]["counts"] == {"removed": 2}
+    assert report.operations[0].counts == {"removed": 2}
 
 
 def test_strange_files_of_one_name_are_all_counted(run, exported):
     pairs = [("images/train/sad/aa.jpg", "sad/1.jpg")]
     left = ["images/train/sad/aa.jpg", "images/train/sad/zz.jpg", "images/train/pain/zz.jpg"]
     report, _ = run(images("sad/1.jpg"), exported(pairs, left))
-    assert report.operations[0]["counts"] == {"unknown": 2}
+    assert report.operations[0].counts == {"unknown": 2}

@@ -14,6 +14,7 @@ from PIL import Image as Picture
 from components.data_report.data_report import DataReport, data_report
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
+from components.shared.dataset.info import DatasetInfo
 
 LIMIT = 2_000_000
 VOID = {"meta", "img", "br", "wbr"}
@@ -91,7 +92,8 @@ def write(
         for one in images:
             if contents.get(one.file_name, plain):
                 writer.add(one.file_name, contents.get(one.file_name, plain))
-    write_annotations(Annotations(tuple(images), {"leaks": False, **(info or {})}), folder / "a.json")
+    recorded = DatasetInfo.model_validate({"leaks": False, **(info or {})})
+    write_annotations(Annotations(tuple(images), recorded), folder / "a.json")
 
 
 def report(folder: Path, space: str = "mask") -> tuple[DataReport, Page]:

@@ -14,6 +14,7 @@ from components.data_report.sizes import measure_sizes
 from components.data_report.statistics import statistics_of
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import Annotations, Face, write_annotations
+from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 from components.split.split import split
 from pipelines.samples.profiles import draw_sample
@@ -211,7 +212,7 @@ def test_the_order_of_the_annotations_changes_only_their_digest(tmp_path: Path) 
     write(tmp_path, images)
     report(tmp_path)
     first = (tmp_path / "report").read_text()
-    write_annotations(Annotations(tuple(reversed(images)), {"leaks": False}), tmp_path / "a.json")
+    write_annotations(Annotations(tuple(reversed(images)), DatasetInfo(leaks=False)), tmp_path / "a.json")
     report(tmp_path)
     second = (tmp_path / "report").read_text()
     digest = re.compile(r"<dd>[0-9a-f]{12}…</dd>")
@@ -228,7 +229,7 @@ def test_inputs_are_never_overwritten_and_named_in_errors(tmp_path: Path) -> Non
         data_report(tmp_path / "images", tmp_path / "a.json", tmp_path / "r", label_space="masks")
     with pytest.raises(NotFoundError, match="no image archive"):
         data_report(tmp_path / "nothing", tmp_path / "a.json", tmp_path / "r", label_space="mask")
-    write_annotations(Annotations((), {}), tmp_path / "none.json")
+    write_annotations(Annotations(()), tmp_path / "none.json")
     with pytest.raises(InputError, match="nothing to report"):
         data_report(tmp_path / "images", tmp_path / "none.json", tmp_path / "r", label_space="mask")
     assert (tmp_path / "a.json").read_bytes() == before

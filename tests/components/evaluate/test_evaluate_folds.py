@@ -15,6 +15,7 @@ from components.evaluate.evaluate import evaluate
 from components.evaluate.folds import CrossValidation, evaluate_folds
 from components.evaluate.spread import spread_of
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, read_predictions, write_predictions
 from components.shared.tracking import runs
@@ -40,7 +41,7 @@ class Folds:
         self.images = tuple(images)
         self.info = {"leaks": leaks, "split": {"folds": FOLDS}}
         self.annotations = folder / "annotations"
-        write_annotations(Annotations(self.images, self.info), self.annotations)
+        write_annotations(Annotations(self.images, DatasetInfo.model_validate(self.info)), self.annotations)
         self.predictions, self.metrics = [], []
         for fold in range(FOLDS):
             self._judge(fold, rng)
@@ -61,7 +62,7 @@ class Folds:
         path = self.folder / f"predictions{fold}"
         write_predictions(table, path)
         taken = tuple(replace(image, split="test" if image.fold == fold else "train") for image in self.images)
-        write_annotations(Annotations(taken, self.info), self.folder / f"annotations{fold}")
+        write_annotations(Annotations(taken, DatasetInfo.model_validate(self.info)), self.folder / f"annotations{fold}")
         found = evaluate(path, self.folder / f"annotations{fold}", self.folder / f"report{fold}")
         self.predictions.append(path)
         self.metrics.append(found.metrics)
@@ -160,13 +161,17 @@ def test_folds_that_leak_say_so(tmp_path: Path) -> None:
 
 
 def test_predictions_that_do_not_fit_the_folds_are_refused(case: Folds, tmp_path: Path) -> None:
-    plain = Annotations(tuple(replace(image, fold=None) for image in case.images), {"split": {}})
+    plain = Annotations(
+        tuple(replace(image, fold=None) for image in case.images), DatasetInfo.model_validate({"split": {}})
+    )
     write_annotations(plain, tmp_path / "plain")
     with pytest.raises(
         InputError, match=r"predictions0: expected the faces of one fold .*, got those of None: name the"
     ):
         case.run(annotations=tmp_path / "plain")
-    shifted = Annotations(tuple(replace(image, fold=image.id % 3) for image in case.images), case.info)
+    shifted = Annotations(
+        tuple(replace(image, fold=image.id % 3) for image in case.images), DatasetInfo.model_validate(case.info)
+    )
     write_annotations(shifted, tmp_path / "shifted")
     with pytest.raises(
         InputError, match=r"predictions0: expected the faces of one fold .*, got those of 0, 1, 2: name"

@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 from components.evaluate.component import evaluate as door
 from components.evaluate.evaluate import Evaluation, evaluate
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from serving.runtime.errors import InputError
@@ -53,7 +54,10 @@ class Case:
         return Predictions(tuple(self.faces), heads, self.space, "drawn <model>", "abcdef012345")
 
     def write(self, predictions: Predictions | None = None, **info: object) -> tuple[Path, Path, Path]:
-        write_annotations(Annotations(tuple(self.images), {"leaks": False, **info}), self.folder / "a.json")
+        write_annotations(
+            Annotations(tuple(self.images), DatasetInfo.model_validate({"leaks": False, **info})),
+            self.folder / "a.json",
+        )
         write_predictions(predictions or self.predictions(), self.folder / "p.csv")
         return self.folder / "p.csv", self.folder / "a.json", self.folder / "report"
 

@@ -106,7 +106,7 @@ def facts(out):
     data = read_annotations(out / "annotations.json")
     images = ImageArchive(out / "images")
     assert all(hashlib.sha256(images.read(image.file_name)).hexdigest() == image.sha256 for image in data.images)
-    return data.images, {key: value for key, value in data.info.items() if key != "source"}, sorted(images.names)
+    return data.images, data.info.model_copy(update={"source": None}), sorted(images.names)
 
 
 def run(uri, out, **options):

@@ -88,12 +88,12 @@ def test_every_image_is_kept_unchanged_or_dropped_with_its_reason(tmp_path):
         assert content == kept[image.file_name.removeprefix("class/")]
         assert (image.height, image.width) == (24, 36)
         assert decode(content).shape == (24, 36, 3)
-    assert {reason: sorted(names) for reason, names in data.info["dropped_examples"].items()} == {
+    assert {reason: sorted(names) for reason, names in data.info.dropped_examples.items()} == {
         reason: sorted(f"class/{name}" for name, (_, why) in DROPPED.items() if why == reason)
         for reason in {why for _, why in DROPPED.values()}
     }
-    assert report.dropped == {reason: len(names) for reason, names in data.info["dropped_examples"].items()}
-    assert data.info["notes_examples"] == {"other_type_than_named": [f"class/{name}" for name in sorted(OTHER_TYPE)]}
+    assert report.dropped == {reason: len(names) for reason, names in data.info.dropped_examples.items()}
+    assert data.info.notes_examples == {"other_type_than_named": [f"class/{name}" for name in sorted(OTHER_TYPE)]}
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == files
 
 

@@ -85,7 +85,7 @@ class Data:
         with ArchiveWriter(folder / "images", shard_bytes=20_000) as archive:
             for name in sorted(self.bytes):
                 archive.add(name, self.bytes[name])
-        self.annotations = Annotations(tuple(images), {})
+        self.annotations = Annotations(tuple(images))
         write_annotations(self.annotations, folder / "a.json")
 
     def run(self, model: Path, output: str = "p.csv", **options: object):
@@ -149,7 +149,7 @@ def test_splits(model: Path, tmp_path: Path) -> None:
 
 def test_an_empty_split_lists_the_ones_present(model: Path, tmp_path: Path) -> None:
     images = (Image(1, "a.png", 9, 9, (Face(1, None, {}),), split="train"),)
-    write_annotations(Annotations(images, {}), tmp_path / "a.json")
+    write_annotations(Annotations(images), tmp_path / "a.json")
     with ArchiveWriter(tmp_path / "images") as archive:
         archive.add("a.png", b"")
     with pytest.raises(InputError, match=r"no face is in split 'test'; present: train 1 faces"):
@@ -176,7 +176,7 @@ def test_images_that_cannot_be_decoded_are_counted_and_limited(model: Path, tmp_
 def test_a_box_outside_its_image_is_a_reason_too(model: Path, tmp_path: Path) -> None:
     buffer = picture(np.random.default_rng(0), "PNG")
     faces = (Face(1, (500.0, 0.0, 10.0, 10.0), {}), Face(2, None, {}))
-    write_annotations(Annotations((Image(1, "a.png", 90, 120, faces, split="test"),), {}), tmp_path / "a.json")
+    write_annotations(Annotations((Image(1, "a.png", 90, 120, faces, split="test"),)), tmp_path / "a.json")
     with ArchiveWriter(tmp_path / "images") as archive:
         archive.add("a.png", buffer)
     report = predict(model, tmp_path / "images", tmp_path / "a.json", tmp_path / "p.csv", max_failed=1)
@@ -202,7 +202,7 @@ def test_inputs_that_do_not_fit_are_refused(model: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="are not those of label space 'mask'"):
         data.run(write_model(tmp_path / "swapped", "mask", heads=swapped))
     stranger = Image(99, "stranger.jpg", 9, 9, (Face(999, None, {}),), split="test")
-    write_annotations(Annotations((*data.annotations.images, stranger), {}), tmp_path / "a.json")
+    write_annotations(Annotations((*data.annotations.images, stranger)), tmp_path / "a.json")
     with pytest.raises(InputError, match=r"1 images .* not in the image archive \(stranger\.jpg\)"):
         data.run(model)
 

@@ -188,7 +188,7 @@ assert "mlflow" not in sys.modules
 def test_the_evaluation_goes_to_the_training_run(tracking: str, tmp_path: Path) -> None:
     space = label_space("gender")
     images = tuple(Image(i, f"{i}.jpg", 9, 9, (Face(i, None, {"gender": "male"}),), split="test") for i in range(1, 5))
-    write_annotations(Annotations(images, {}), tmp_path / "a.json")
+    write_annotations(Annotations(images), tmp_path / "a.json")
     faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(1, 5))
     values = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]], np.float32)
     write_predictions(Predictions(faces, {"gender": values}, space, "m", "v"), tmp_path / "p.csv")

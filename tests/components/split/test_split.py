@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kfp import dsl
 
 from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
+from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.persons import by_person, crossing_persons
 from components.split.assign import assign_groups
@@ -49,7 +50,7 @@ def make(persons, info=None, splits=None):
         for at, faces in enumerate(persons)
         for face in faces
     )
-    return Annotations(images, info or {})
+    return Annotations(images, DatasetInfo.model_validate(info or {}))
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_other_shuffles_are_tried_when_a_class_misses_a_split():
 def test_same_seed_same_bytes_another_seed_another_split(tmp_path):
     data = make(hundred_persons())
     for name, images in [("in", data.images), ("mixed", random.Random(1).sample(data.images, len(data.images)))]:
-        write_annotations(Annotations(tuple(images), {}), tmp_path / f"{name}.json")
+        write_annotations(Annotations(tuple(images)), tmp_path / f"{name}.json")
     before = (tmp_path / "in.json").read_bytes()
     for name, source, seed in [("a", "in", 3), ("b", "in", 3), ("c", "in", 4), ("mixed_out", "mixed", 3)]:
         split(
@@ -160,9 +161,9 @@ def test_only_the_split_changes(run):
     report, after = run(data)
     for old, new in zip(data.images, after.images, strict=True):
         assert (old.id, old.file_name, old.faces, old.person) == (new.id, new.file_name, new.faces, new.person)
-    assert after.info["source"] == "raw"
-    assert after.info["leaks"] is False
-    facts = after.info["split"]
+    assert after.info.source == "raw"
+    assert after.info.leaks is False
+    facts = after.info.split.record()
     assert facts["label_space"] == "mask_gender_age"
     assert facts["seed"] == 0
     assert facts["asked"] == {"val": 0.2, "test": 0.2}
@@ -193,7 +194,7 @@ def test_images_without_a_label_get_no_split(run):
 
 def test_an_image_without_a_person_is_a_group_of_its_own(run):
     images = tuple(Image(i, f"{i}.jpg", 9, 9, (Face(i, None, {"mask": SEVEN[4 + i % 3]}),)) for i in range(1, 101))
-    report, _ = run(Annotations(images, {}), space="mask")
+    report, _ = run(Annotations(images), space="mask")
     assert report.persons == report.images == {"train": 60, "val": 20, "test": 20}
     assert len(by_person(images)) == 100
 
@@ -208,7 +209,7 @@ def given_test_set(overlap):
         else image
         for image in data.images
     ]
-    return Annotations(tuple(images), {})
+    return Annotations(tuple(images))
 
 
 @pytest.mark.parametrize("overlap", [False, True])
@@ -217,11 +218,11 @@ def test_a_test_set_that_came_with_the_data_is_kept(run, overlap):
     report, data = run(before, space="mask_gender_age", test_ratio=0.5)
     kept = {image.id for image in before.images if image.split == "test"}
     assert {image.id for image in data.images if image.split == "test"} == kept
-    assert data.info["split"]["given"] == ["test"]
-    assert data.info["split"]["asked"] == {"val": 0.2}
+    assert data.info.split.given == ["test"]
+    assert data.info.split.asked == {"val": 0.2}
     assert report.images["val"] / (report.images["val"] + report.images["train"]) == pytest.approx(0.2, abs=0.02)
-    assert data.info["leaks"] is overlap
-    assert report.crossing_persons == data.info["split"]["crossing_persons"] == int(overlap)
+    assert data.info.leaks is overlap
+    assert report.crossing_persons == data.info.split.crossing_persons == int(overlap)
     assert crossing_persons(data.images) == (["p0"] if overlap else [])
 
 
@@ -229,12 +230,12 @@ def test_given_val_and_test_sets_leave_only_train(run):
     splits = (["val"] * 10 + ["test"] * 10 + [None] * 80)[:100]
     report, data = run(make(hundred_persons(), splits=splits))
     assert report.persons == {"train": 80, "val": 10, "test": 10}
-    assert data.info["split"]["asked"] == {}
+    assert data.info.split.asked == {}
 
 
 def test_leaks_of_earlier_steps_stay_known(run):
     _, data = run(make(hundred_persons(), info={"leaks": True}))
-    assert data.info["leaks"] is True
+    assert data.info.leaks is True
 
 
 def test_too_few_persons_are_named_with_what_to_do(run):
@@ -281,7 +282,7 @@ def test_output_equal_to_input_is_refused(tmp_path):
     before = path.read_bytes()
     (tmp_path / "link.json").symlink_to(path)
     for output in (path, tmp_path / "x" / ".." / "a.json", tmp_path / "link.json"):
-        with pytest.raises(InputError, match="the output is the input"):
+        with pytest.raises(InputError, match="the output would overwrite the input"):
             split(path, output, label_space="mask", val_ratio=0.2, test_ratio=0.2, seed=0)
     assert path.read_bytes() == before
 

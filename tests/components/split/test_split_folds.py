@@ -41,7 +41,7 @@ def band(age):
 
 @pytest.mark.parametrize("seed", [0, 1997])
 def test_folds_of_the_2700_persons(divide, person_images, seed):
-    """mask 57: each person is in one fold, the shares of band and gender are within 2 points across folds."""
+    """Each person is in one fold, the shares of band and gender are within 2 points across folds."""
     persons = field()
     report, data = divide(person_images(persons), mode="kfold", folds=5.0, k_index=4.0, seed=seed)
     fold_of = defaultdict(set)
@@ -65,8 +65,8 @@ def test_folds_of_the_2700_persons(divide, person_images, seed):
     assert {image.split for image in data.images if image.fold != 4} == {"train"}
     assert report.persons == {"train": 2700 - sizes[4], "val": sizes[4]}
     assert crossing_persons(data.images) == []
-    assert data.info["leaks"] is report.leaks is False
-    facts = data.info["split"]
+    assert data.info.leaks is report.leaks is False
+    facts = data.info.split.record()
     assert (facts["mode"], facts["folds"], facts["k_index"]) == ("kfold", 5, 4)
     assert facts["fold_persons"] == [sizes[fold] for fold in range(5)]
     assert facts["fold_images"] == [7 * sizes[fold] for fold in range(5)]
@@ -74,7 +74,7 @@ def test_folds_of_the_2700_persons(divide, person_images, seed):
 
 
 def test_every_person_is_in_one_val_fold_over_all_k(divide, person_images):
-    """mask 25, mask 57: with one seed the folds are the same whichever of them is val."""
+    """With one seed the folds are the same whichever of them is val."""
     images = person_images(field()[:100])
     seen = Counter()
     for k_index in range(4):
@@ -112,8 +112,8 @@ def test_any_persons_are_each_in_one_fold(divide, persons, folds, seed):
     assert all(len({i.fold for i in group}) == 1 for _, group in itertools.groupby(data.images, lambda i: i.person))
     assert {image.fold for image in data.images} == set(range(folds))
     assert not report.crossing_persons
-    assert data.info["split"]["strata"] == ["emotion"]
-    sizes = data.info["split"]["fold_images"]
+    assert data.info.split.strata == ["emotion"]
+    sizes = data.info.split.fold_images
     assert max(sizes) - min(sizes) <= 5 + 3
 
 
@@ -131,7 +131,7 @@ def test_emotions_are_stratified_together_with_age_and_gender(divide):
     for of in (lambda facts: facts["emotion"], lambda facts: (facts["gender"], band(facts["age"]))):
         counts = Counter((image.fold, of(image.faces[0].attributes)) for image in data.images)
         for label in {label for _, label in counts}:
-            shares = [counts[fold, label] / data.info["split"]["fold_images"][fold] for fold in range(5)]
+            shares = [counts[fold, label] / data.info.split.fold_images[fold] for fold in range(5)]
             assert max(shares) - min(shares) < 0.02
 
 
@@ -141,7 +141,7 @@ def test_a_given_test_set_stays_and_has_no_fold(divide, person_images):
     report, data = divide(images, "gender", mode="kfold")
     assert {image.fold for image in data.images if image.split == "test"} == {None}
     assert report.persons == {"train": 32, "val": 8, "test": 10}
-    assert data.info["split"]["given"] == ["test"]
+    assert data.info.split.given == ["test"]
 
 
 def test_persons_shared_with_a_given_test_set_are_told(divide, person_images, caplog):
@@ -149,7 +149,7 @@ def test_persons_shared_with_a_given_test_set_are_told(divide, person_images, ca
     images[0] = replace(images[0], split="test")
     report, data = divide(images, "gender", mode="kfold")
     assert report.crossing_persons == 1
-    assert data.info["leaks"] is report.leaks is True
+    assert data.info.leaks is report.leaks is True
     assert "too good" in caplog.text
 
 
@@ -162,7 +162,7 @@ def test_images_kept_out_of_training_have_a_fold_and_are_val_at_their_turn(divid
     held_back = [image for image in data.images if image.split is None]
     assert all(not image.trainable and image.fold != 0 for image in held_back)
     assert any(not image.trainable for image in data.images if image.split == "val")
-    assert report.not_trainable == data.info["split"]["not_trainable"] == len(held_back) > 0
+    assert report.not_trainable == data.info.split.not_trainable == len(held_back) > 0
     assert all(image.trainable for image in data.images if image.split == "train")
 
 
@@ -176,17 +176,17 @@ def test_an_earlier_fold_is_forgotten_by_another_mode(divide, person_images):
     _, data = divide(person_images(field()[:100]), "gender", mode="kfold")
     _, data = divide(data.images, "gender", info=data.info)
     assert {image.fold for image in data.images} == {None}
-    assert data.info["split"]["mode"] == "person"
+    assert data.info.split.mode == "person"
 
 
 def test_folds_of_images_leak_and_say_so(divide, person_images, caplog):
-    """mask 24: classes are dealt evenly, persons are on both sides."""
+    """Classes are dealt evenly, persons are on both sides."""
     space = label_space("mask_gender_age")
     report, data = divide(person_images(field()[:101]), mode="image_kfold", folds=5, k_index=1)
-    assert data.info["leaks"] is report.leaks is True
+    assert data.info.leaks is report.leaks is True
     assert report.crossing_persons > 50
     assert "too good" in caplog.text
-    sizes = data.info["split"]["fold_images"]
+    sizes = data.info.split.fold_images
     assert sum(sizes) == 707
     assert max(sizes) - min(sizes) <= 1
     counts = Counter((image.fold, space.encode(image.faces[0].attributes)) for image in data.images)

@@ -38,7 +38,6 @@ def sides(data):
 
 @pytest.mark.parametrize("name", [folder, lambda person: person[0], lambda person: f"  {folder(person)}/ "])
 def test_persons_of_a_list_get_its_split(divide, person_images, lists, name):
-    """mask 2"""
     options = lists(train=map(name, PERSONS[:12]), val=map(name, PERSONS[12:16]), test=map(name, PERSONS[16:]))
     report, data = divide(person_images(PERSONS), **options)
     expected = {who: {"train" if at < 12 else "val" if at < 16 else "test"} for at, (who, _, _) in enumerate(PERSONS)}
@@ -46,13 +45,12 @@ def test_persons_of_a_list_get_its_split(divide, person_images, lists, name):
     assert report.persons == {"train": 12, "val": 4, "test": 4}
     assert report.images == {"train": 84, "val": 28, "test": 28}
     assert report.unlisted == 0
-    assert data.info["leaks"] is False
-    facts = data.info["split"]
+    assert data.info.leaks is False
+    facts = data.info.split.record()
     assert (facts["mode"], facts["train_list"], facts["unknown_names"]) == ("lists", "train.txt", 0)
 
 
 def test_an_overlap_is_refused_naming_the_persons(divide, person_images, lists, tmp_path):
-    """mask 2"""
     with pytest.raises(InputError, match="1 persons are in train and in val: 000003_female_Asian_23; a person belongs"):
         divide(person_images(PERSONS), **lists(train=map(folder, PERSONS[:5]), val=map(folder, PERSONS[2:3])))
     assert not (tmp_path / "split0.json").exists()
@@ -74,17 +72,17 @@ def test_two_folders_of_one_person_cannot_be_on_two_sides(divide, person_images,
         ("1_male_Asian_30", "train"): 7,
     }
     assert report.unlisted == 7
-    assert data.info["split"]["unlisted_persons"] == 0
+    assert data.info.split.unlisted_persons == 0
 
 
 def test_persons_in_no_list_and_names_of_nobody_are_counted(divide, person_images, lists):
-    """mask 2: names match exactly, 000001-1 is not 000001."""
+    """Names match exactly, 000001-1 is not 000001."""
     report, data = divide(
         person_images(PERSONS),
         **lists(train=["000001", "000001-1", "2", "nobody"], val=["000002", "000002_male_Asian_99"]),
     )
     assert report.persons == {"train": 1, "val": 1}
-    facts = data.info["split"]
+    facts = data.info.split.record()
     assert facts["unlisted_persons"] == 18
     assert facts["unlisted_images"] == report.unlisted == 18 * 7
     assert facts["unlisted_examples"] == [who for who, _, _ in PERSONS[2:]]
@@ -93,7 +91,7 @@ def test_persons_in_no_list_and_names_of_nobody_are_counted(divide, person_image
 
 
 def test_the_persons_of_the_field(divide, person_images, lists):
-    """mask 2: 2,430 and 270 persons, together all 2,700."""
+    """2,430 and 270 persons, together all 2,700."""
     persons = [(f"{at:06}", ["male", "female"][at % 2], 18 + at % 43) for at in range(2700)]
     options = lists(train=map(folder, persons[270:]), val=map(folder, persons[:270]))
     report, data = divide(person_images(persons), **options)
@@ -105,7 +103,7 @@ def test_a_given_test_set_stays_when_there_is_no_test_list(divide, person_images
     images = [*person_images(PERSONS[:10]), *person_images(PERSONS[10:], "test", start=500)]
     report, data = divide(images, **lists(train=map(folder, PERSONS[:6]), val=map(folder, PERSONS[6:10])))
     assert report.persons == {"train": 6, "val": 4, "test": 10}
-    assert data.info["split"]["given"] == ["test"]
+    assert data.info.split.given == ["test"]
     with pytest.raises(InputError, match="in train and in test: 000011"):
         divide(images, **lists(train=["000001", "000011"]))
     report, _ = divide(images, **lists(train=["000011"], test=["000001"]))
@@ -121,14 +119,14 @@ def test_pictures_whose_person_nobody_knows_are_found_by_their_folder(divide, li
     assert [image.split for image in data.images] == ["train", "train", "val", "train"]
 
 
-def test_listed_images_without_a_label_or_kept_out_of_training_get_no_split(divide, person_images, lists):
+def test_listed_images_without_a_label_or_not_trainable_get_no_split(divide, person_images, lists):
     images = [replace(image, trainable=image.person != "000001") for image in person_images(PERSONS)]
     images[10] = replace(images[10], faces=())
     report, data = divide(images, **lists(train=["000001", "000002"], val=["000003"]))
     assert (report.not_trainable, report.unlabeled) == (7, 1)
     assert report.images == {"train": 6, "val": 7}
-    assert data.info["split"]["unlisted_persons"] == 17
-    assert data.info["split"]["unknown_names"] == 0
+    assert data.info.split.unlisted_persons == 17
+    assert data.info.split.unknown_names == 0
 
 
 def test_lists_in_s3(divide, person_images, s3, tmp_path):
@@ -137,16 +135,16 @@ def test_lists_in_s3(divide, person_images, s3, tmp_path):
     upload(tmp_path / "train.txt", "s3://lists/train.txt")
     report, data = divide(person_images(PERSONS), mode="lists", train_list="s3://lists/train.txt")
     assert report.persons == {"train": 2}
-    assert data.info["split"]["train_list"] == "s3://lists/train.txt"
+    assert data.info.split.train_list == "s3://lists/train.txt"
 
 
 def test_lists_that_are_none(divide, person_images, lists, tmp_path):
     images = person_images(PERSONS)
-    with pytest.raises(NotFoundError, match="there is no such list"):
+    with pytest.raises(NotFoundError, match="there is no such file"):
         divide(images, mode="lists", train_list=str(tmp_path / "none.txt"))
-    with pytest.raises(InputError, match="there is no name in this list"):
+    with pytest.raises(InputError, match="contains no names"):
         divide(images, **lists(train=["", " "]))
-    with pytest.raises(InputError, match="none of its 1 names is a person of .*such as '000001'"):
+    with pytest.raises(InputError, match="its 1 names are not persons of .*such as '000001'"):
         divide(images, **lists(train=["1"]))
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not a text in UTF-8"):

@@ -33,17 +33,16 @@ def by_class(data):
 
 
 def test_by_person_each_is_on_one_side_and_whole(divide, person_images):
-    """mask 23, emotion 27: the exact ratio within one person."""
+    """The exact ratio within one person."""
     report, data = divide(person_images(PERSONS), mode="person")
     assert crossing_persons(data.images) == []
     assert report.persons == {"train": 60, "val": 20, "test": 20}
     assert set(Counter(image.person for image in data.images).values()) == {7}
     assert report.leaks is False
-    assert data.info["split"]["mode"] == "person"
+    assert data.info.split.mode == "person"
 
 
 def test_all_for_training(divide, person_images):
-    """mask 26"""
     images = [
         *person_images(PERSONS[:50], "val"),
         *person_images(PERSONS[50:60], "test", 1000),
@@ -66,7 +65,7 @@ def test_all_for_training(divide, person_images):
     seed=st.integers(0, 3),
 )
 def test_images_of_every_class_are_divided_by_floor(divide, counts, percent, seed):
-    """emotion 26: train has floor(n * r), val the rest."""
+    """Train has floor(n * r), val the rest."""
     _, data = divide(emotions(**counts), "emotion", percent / 100, 0, seed, mode="image")
     found = by_class(data)
     for label, number in counts.items():
@@ -75,28 +74,26 @@ def test_images_of_every_class_are_divided_by_floor(divide, counts, percent, see
 
 
 def test_image_mode_leaks_and_says_so(divide, caplog):
-    """mask 24, mask 75, emotion 26"""
     report, data = divide(emotions(sad=100, happy=53), "emotion", mode="image")
     assert by_class(data) == {
         ("train", "sad"): 60, ("val", "sad"): 20, ("test", "sad"): 20,
         ("train", "happy"): 31, ("val", "happy"): 10, ("test", "happy"): 12,
     }  # fmt: skip
-    assert data.info["leaks"] is report.leaks is True
-    assert "mode 'image' divides images whoever they show: scores will be too good" in caplog.text
+    assert data.info.leaks is report.leaks is True
+    assert "mode 'image' splits by image, ignoring identity: scores will be too good" in caplog.text
     assert report.crossing_persons == len(crossing_persons(data.images)) > 10
-    assert data.info["split"]["mode"] == "image"
+    assert data.info.split.mode == "image"
 
 
 @pytest.mark.parametrize("mode", ["image", "image_kfold"])
 def test_image_modes_leak_even_when_nobody_is_known(divide, mode):
-    """mask 24"""
     report, data = divide([replace(image, person=None) for image in emotions(sad=20)], "emotion", mode=mode)
     assert report.crossing_persons == 0
-    assert data.info["leaks"] is report.leaks is True
+    assert data.info.leaks is report.leaks is True
 
 
 def test_image_mode_keeps_a_given_test_set(divide):
-    """emotion 27: no image is on two sides; emotion 29: the source is unchanged (asserted in `divide`)."""
+    """No image is on two sides; the source is unchanged (asserted in `divide`)."""
     images = [*emotions(sad=50), *emotions("test", 100, sad=9)]
     report, data = divide(images, "emotion", mode="image")
     assert report.images == {"train": 40, "val": 10, "test": 9}
@@ -119,7 +116,7 @@ def test_images_kept_out_of_training_get_no_split_in_train(divide, person_images
     report, data = divide(images, "gender", mode=mode)
     assert all(image.trainable for image in data.images if image.split == "train")
     held_back = [image for image in data.images if image.split is None]
-    assert len(held_back) == report.not_trainable == data.info["split"]["not_trainable"] > 0
+    assert len(held_back) == report.not_trainable == data.info.split.not_trainable > 0
     assert not any(image.trainable for image in held_back)
     if mode != "all":
         assert any(not image.trainable for image in data.images if image.split == "val")
@@ -171,7 +168,7 @@ def test_every_mode_divides_200_000_images_in_seconds(person_images, tmp_path):
 
 
 def test_the_door_takes_options(tmp_path, person_images):
-    write_annotations(Annotations(tuple(person_images(PERSONS)), {}), tmp_path / "in.json")
+    write_annotations(Annotations(tuple(person_images(PERSONS))), tmp_path / "in.json")
     metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
     split_component.python_func(
         annotations=dsl.Dataset(uri=str(tmp_path / "in.json")),

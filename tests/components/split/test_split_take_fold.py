@@ -1,4 +1,4 @@
-"""One fold held out against the others: what a cross-validation trains and judges with (mask 25, mask 57)."""
+"""The splits of a cross-validation: one fold is test, the next val, the others train."""
 
 from collections import Counter
 from dataclasses import replace
@@ -29,7 +29,7 @@ def folded(divide, person_images):
 @pytest.mark.parametrize("val", [True, False])
 @pytest.mark.parametrize("folds", [3, 5])
 def test_every_person_is_judged_once_by_what_never_saw_it(divide, folded, folds, val):
-    """mask 57: over all folds each person is in one test set, and in train or val of the others."""
+    """Over all folds each person is in one test set, and in train or val of the others."""
     data = folded(30, folds)
     judged, chosen = Counter(), Counter()
     for k_index in range(folds):
@@ -46,7 +46,7 @@ def test_every_person_is_judged_once_by_what_never_saw_it(divide, folded, folds,
             }.items()
         }
         assert [image.fold for image in taken.images] == [image.fold for image in data.images]
-        assert crossing_persons(taken.images) == [] and report.leaks is taken.info["leaks"] is False
+        assert crossing_persons(taken.images) == [] and report.leaks is taken.info.leaks is False
         assert report.persons == {split: len(sides[split]) for split in report.persons}
         judged.update(sides["test"])
         chosen.update(sides.get("val", ()))
@@ -60,7 +60,7 @@ def test_which_fold_was_val_before_does_not_matter(divide, folded):
         data = folded(20, 4, k_index=k_index)
         outputs.append(divide(data.images, "gender", info=data.info, mode="fold", k_index=1)[1])
     assert outputs[0] == outputs[1]
-    facts = outputs[0].info["split"]
+    facts = outputs[0].info.split.record()
     assert (facts["mode"], facts["k_index"], facts["val"], facts["folds"]) == ("fold", 1, True, 4)
 
 
@@ -79,15 +79,15 @@ def test_images_without_a_fold_have_no_part(divide, person_images):
 def test_folds_of_images_still_leak(divide, person_images):
     _, data = divide(person_images(persons(12)), "gender", mode="image_kfold", folds=3)
     report, taken = divide(data.images, "gender", info=data.info, mode="fold", k_index=2)
-    assert report.leaks and report.crossing_persons > 6 and taken.info["leaks"]
+    assert report.leaks and report.crossing_persons > 6 and taken.info.leaks
 
 
 @pytest.mark.parametrize(
     ("folds", "options", "message"),
     [
         (4, {"k_index": 4}, r"there is no fold 4: its images are in 4 folds, counted from 0"),
-        (2, {"k_index": 0}, r"2 folds leave nothing to train on .* more folds, or go without val"),
-        (3, {"k_index": -1}, r"'k_index'"),
+        (2, {"k_index": 0}, r"2 folds leave none to train on .* more folds, or use no val"),
+        (3, {"k_index": -1}, r"k_index = -1: "),
         (3, {"k_index": 0, "folds": 3}, r"mode 'fold' does not use folds"),
     ],
 )
@@ -110,8 +110,8 @@ def test_two_folds_are_enough_without_val(divide, folded):
 
 @pytest.mark.parametrize(("k_index", "judged"), [(-1, [0, 1, 2, 3]), (2, [2])])
 def test_the_doors(tmp_path, person_images, k_index, judged):
-    """mask 25: `k_index` picks one fold, otherwise all of them come out; the fold's annotations do not depend on it."""
-    write_annotations(Annotations(tuple(person_images(persons(20))), {}), tmp_path / "a")
+    """`k_index` picks one fold, otherwise all are returned; the fold's annotations do not depend on it."""
+    write_annotations(Annotations(tuple(person_images(persons(20)))), tmp_path / "a")
     paths = {name: dsl.Dataset(uri=str(tmp_path / name)) for name in ("a", "folds", "fold")}
     metrics = [dsl.Metrics(uri="") for _ in range(2)]
     found = split_folds.python_func(

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from train_samples import MASKS, config, same_weights
 
 from components.shared.dataset.annotations import Annotations, read_annotations, write_annotations
+from components.shared.dataset.info import DatasetInfo
 from components.shared.models.checkpoint import load_checkpoint
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.train import TrainResult, train
@@ -111,7 +112,7 @@ def test_without_val_the_last_epoch_is_the_best(
 ) -> None:
     data = read_annotations(dataset / "annotations.json")
     images = tuple(replace(image, split="test" if image.split == "val" else image.split) for image in data.images)
-    write_annotations(Annotations(images, {"leaks": True}), tmp_path / "annotations.json")
+    write_annotations(Annotations(images, DatasetInfo(leaks=True)), tmp_path / "annotations.json")
     with caplog.at_level(logging.WARNING):
         result = train(config(), dataset / "images", tmp_path / "annotations.json", tmp_path / "out")
     assert "no labeled face in the val split" in caplog.text

@@ -25,6 +25,7 @@ from PIL import ImageDraw
 
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
+from components.shared.dataset.info import DatasetInfo
 from components.shared.models import checkpoint
 from components.shared.models.checkpoint import Checkpoint
 from components.shared.training.processes import Processes
@@ -71,7 +72,7 @@ def write_dataset(folder: Path) -> None:
                 writer.add(f"{number}.jpg", draw(mask, rng))
             face = Face(number + 1, (4.0, 4.0, 28.0, 36.0), attributes)
             images.append(Image(number + 1, f"{number}.jpg", 36, 44, (face,), person=str(number), split=split))
-    write_annotations(Annotations(tuple(images), {"leaks": False}), folder / "annotations.json")
+    write_annotations(Annotations(tuple(images), DatasetInfo(leaks=False)), folder / "annotations.json")
 
 
 def config(**entries: Any) -> TrainConfig:

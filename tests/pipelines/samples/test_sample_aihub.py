@@ -205,7 +205,7 @@ def test_ingest_counts_the_defects(ingested):
     assert report.notes["folder_disagrees"] >= 1
     assert report.notes["record_without_an_image"] == 21
     info = read_annotations(out / "annotations").info
-    assert all(name.endswith(".jpg") for name in info["dropped_examples"]["no_valid_box"])
+    assert all(name.endswith(".jpg") for name in info.dropped_examples["no_valid_box"])
 
 
 def test_ingest_reads_both_layouts_alike(drawn, ingested, read):

@@ -11,7 +11,8 @@ from stored_files import NAMES
 
 from serving.runtime import s3 as s3_module
 from serving.runtime.errors import StorageError
-from serving.runtime.storage import Location, digest, download, is_s3, make_bucket, read_many, s3_client, upload
+from serving.runtime.s3 import s3_client
+from serving.runtime.storage import Location, digest, download, is_s3, make_bucket, read_many, upload
 
 
 def test_list_read_and_download_agree(place: Location, tmp_path: Path) -> None:
@@ -108,6 +109,12 @@ def test_read_many_holds_few_files(tmp_path: Path) -> None:
     next(reading)
     assert asked <= 8
     reading.close()
+
+
+def test_a_deleted_file_is_gone_and_deleting_again_is_no_error(place: Location) -> None:
+    for _ in range(2):
+        place.delete("a.jpg")
+        assert "a.jpg" not in [entry.path for entry in place.list()]
 
 
 def test_digest_follows_the_listing(place: Location, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
-"""Which images and faces are exported, in which split and class, and which are left out."""
+"""Selects the images and faces of an export with their splits and classes."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from components.shared.dataset.annotations import Annotations, Face, Image
 from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import LabelSpace
+from components.shared.dataset.tally import Tally
 from serving.runtime.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -18,7 +18,7 @@ class ExportOptions(BaseModel):
     """Options of an export.
 
     Attributes:
-        unsplit: what becomes of images without a split: they are put into `train`, or left out.
+        unsplit: `train` puts images without a split there, `skip` leaves them out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,10 +28,10 @@ class ExportOptions(BaseModel):
 
 @dataclass
 class Remarks:
-    """What was left out and what is noteworthy: names of images (or splits and classes) by reason."""
+    """Images that are left out, and images (or splits and classes) that are noted, by reason and with every name."""
 
-    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left_out: Tally = field(default_factory=lambda: Tally(max_examples=None))
+    notes: Tally = field(default_factory=lambda: Tally(max_examples=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class Choice:
 
 
 def choose(data: Annotations, space: LabelSpace, options: ExportOptions, remarks: Remarks) -> list[Choice]:
-    """Return every image that has a split, in the order of the original names.
+    """Return every image that has a split, sorted by file name.
 
-    An image that must not be trained on never goes to train for want of a split.
+    An image without a split that is not trainable is left out.
     """
     class_of = FaceClasses(space)
     chosen = []
@@ -59,9 +59,9 @@ def choose(data: Annotations, space: LabelSpace, options: ExportOptions, remarks
         split = image.split
         if split is None:
             if options.unsplit == "skip" or not image.trainable:
-                remarks.left_out["unsplit" if image.trainable else "not_trainable"].append(image.file_name)
+                remarks.left_out.add("unsplit" if image.trainable else "not_trainable", image.file_name)
                 continue
-            remarks.notes["unsplit_to_train"].append(image.file_name)
+            remarks.notes.add("unsplit_to_train", image.file_name)
             split = "train"
         faces = tuple((face, _class_or_none(face, class_of)) for face in image.faces)
         chosen.append(Choice(image, split, faces))
@@ -69,7 +69,7 @@ def choose(data: Annotations, space: LabelSpace, options: ExportOptions, remarks
 
 
 def _class_or_none(face: Face, class_of: FaceClasses) -> int | None:
-    """Return the class; None for a fact that cannot be understood, too."""
+    """Return the class; None where there is none or a value is invalid."""
     try:
         return class_of(face)
     except InputError:
@@ -82,9 +82,9 @@ def labeled(chosen: list[Choice], remarks: Remarks) -> list[Choice]:
     for choice in chosen:
         faces = tuple((face, index) for face, index in choice.faces if index is not None)
         if not faces:
-            remarks.left_out["unlabeled" if choice.faces else "no_face"].append(choice.image.file_name)
+            remarks.left_out.add("unlabeled" if choice.faces else "no_face", choice.image.file_name)
             continue
         if len(faces) < len(choice.faces):
-            remarks.notes["unlabeled_face"].append(choice.image.file_name)
+            remarks.notes.add("unlabeled_face", choice.image.file_name)
         kept.append(Choice(choice.image, choice.split, faces))
     return kept

@@ -30,6 +30,6 @@ def write_class_tree(
         for index, name in enumerate(folders):
             (folder / "images" / split / name).mkdir(parents=True)
             if index not in used:
-                remarks.notes["class_without_images"].append(f"{split}/{space.class_labels[index]}")
+                remarks.notes.add("class_without_images", f"{split}/{space.class_labels[index]}")
     write_images(folder, archive, paths)
     return paths

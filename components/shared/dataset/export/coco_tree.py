@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from components.shared.dataset.annotations import Face, Image
+from components.shared.dataset.annotations import Face, Image, coco_keypoints
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.export.choice import Choice, Remarks, labeled
 from components.shared.dataset.export.class_tree import write_class_tree
@@ -29,7 +29,7 @@ def export_coco(
     kept = labeled(chosen, remarks)
     for choice in kept:
         if len({index for _, index in choice.faces}) > 1:
-            remarks.notes["several_classes"].append(choice.image.file_name)
+            remarks.notes.add("several_classes", choice.image.file_name)
     paths = write_class_tree(folder, kept, archive, space, remarks)
     for split, members in by_split(kept).items():
         document = {
@@ -56,7 +56,7 @@ def export_coco(
 
 
 def _attribute(space: LabelSpace) -> str | None:
-    """Return the attribute that a class is a value of. An age band is no age, and a combination is no one value."""
+    """Return the attribute that a class is a value of; None for age bands and combinations of attributes."""
     return space.attributes[0] if len(space.attributes) == 1 and space.attributes != ("age",) else None
 
 
@@ -94,4 +94,8 @@ def _annotation(face: Face, index: int, image: Image) -> dict[str, Any]:
     }
     if face.box is None:
         record["whole_image"] = True
+    if face.keypoints is not None:
+        record |= coco_keypoints(face.keypoints)
+    if face.score is not None:
+        record["score"] = face.score
     return record

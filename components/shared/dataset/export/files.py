@@ -37,7 +37,7 @@ def write_images(folder: Path, archive: ImageArchive, paths: Mapping[str, str]) 
 def write_json(path: Path, document: Mapping[str, Any], *, ascii_only: bool) -> None:
     """Write a JSON object with sorted keys, the members of its lists one a line.
 
-    In plain ASCII it is read right by tools that guess the encoding.
+    Plain ASCII is also read correctly by tools that guess the encoding.
     """
     encode = json.JSONEncoder(sort_keys=True, ensure_ascii=ascii_only, allow_nan=False).encode
     parts = []
@@ -67,7 +67,7 @@ def write_mapper(
         if choice.image.source is not None:
             entry["source"] = choice.image.source
         entries.append(entry)
-    document = {"label_space": space.name, "images": entries, "left_out": remarks.left_out}
+    document = {"label_space": space.name, "images": entries, "left_out": remarks.left_out.examples}
     write_json(folder / MAPPER, document, ascii_only=False)
 
 

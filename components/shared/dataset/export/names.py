@@ -41,6 +41,6 @@ def class_folders(labels: Sequence[str]) -> list[str]:
     counts = Counter(name.lower() for name in spelled)
     plain = [counts[name.lower()] == 1 and _PLAIN.fullmatch(name) is not None for name in spelled]
     prefix = "class_"
-    while any(f"{prefix}{at:02d}" in counts for at, is_plain in enumerate(plain) if not is_plain):
+    while any(f"{prefix}{index:02d}" in counts for index, is_plain in enumerate(plain) if not is_plain):
         prefix += "_"
-    return [name if plain[at] else f"{prefix}{at:02d}" for at, name in enumerate(spelled)]
+    return [name if plain[index] else f"{prefix}{index:02d}" for index, name in enumerate(spelled)]

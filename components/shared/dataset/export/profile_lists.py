@@ -8,7 +8,7 @@ from serving.runtime.errors import InputError
 
 
 def export_profile_lists(folder: Path, chosen: list[Choice], remarks: Remarks) -> list[Choice]:
-    """Write the persons of every split, sorted. Images that nobody is known on are left out.
+    """Write the persons of every split, sorted. Images without a person are left out.
 
     A person of val or test whose other images have no split is not a person of train. Raises InputError when a person
     has images in two splits, or no person is known.
@@ -17,7 +17,7 @@ def export_profile_lists(folder: Path, chosen: list[Choice], remarks: Remarks) -
     if crossing:
         raise InputError(
             f"{len(crossing)} persons have images in more than one split ({', '.join(crossing[:5])}); lists of persons "
-            f"cannot tell that: split by person first"
+            f"cannot express that: split by person first"
         )
     named = {choice.image.person: choice.split for choice in chosen if choice.image.split is not None}
     persons: dict[str, str] = {}
@@ -25,11 +25,11 @@ def export_profile_lists(folder: Path, chosen: list[Choice], remarks: Remarks) -
     for choice in chosen:
         person = choice.image.person
         if person is None:
-            remarks.left_out["no_person"].append(choice.image.file_name)
+            remarks.left_out.add("no_person", choice.image.file_name)
         elif any(character in person for character in "\r\n") or person != person.strip():
-            raise InputError(f"person {person!r} cannot stand in a list with one name per line; rename it")
+            raise InputError(f"person {person!r} cannot be in a list with one name per line; rename it")
         elif named.get(person, choice.split) != choice.split:
-            remarks.left_out["unsplit"].append(choice.image.file_name)
+            remarks.left_out.add("unsplit", choice.image.file_name)
         else:
             persons[person] = choice.split
             kept.append(choice)

@@ -1,4 +1,4 @@
-"""Trees that YOLO learns from: a detection data set with its yaml, and a classification tree."""
+"""Writes YOLO data sets: detection with its yaml, and classification."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from components.shared.dataset.label_spaces import LabelSpace
 
 YAML = "yolo-dataset.yaml"
 _DECIMALS = 6
-# Other images are passed over by YOLO trainers without a word.
+# YOLO trainers skip other files silently.
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -23,26 +23,26 @@ def export_yolo_detection(
 
     A row is `0 x_center y_center width height`, in shares of the upright picture with 6 decimals: trainers turn photos
     upright before they use them. An image without faces has an empty label file. An image with a face that has no
-    box is left out: it would teach that the face is none. The yaml's empty `path` means the folder it is in, so the
-    tree may be moved.
+    box is left out: it would teach the trainer that there is no face. The yaml's empty `path` means
+    the folder it is in, so the tree may be moved.
     """
     kept, labels = [], {}
     for choice in chosen:
         rows = [yolo_row(face.box, choice.image.width, choice.image.height) for face, _ in choice.faces]
         if None in rows:
-            remarks.left_out["no_box"].append(choice.image.file_name)
+            remarks.left_out.add("no_box", choice.image.file_name)
             continue
         labels[choice.image.id] = "".join(f"{row}\n" for row in rows)
         kept.append(choice)
         if not rows:
-            remarks.notes["background"].append(choice.image.file_name)
+            remarks.notes.add("background", choice.image.file_name)
     names = ascii_names((choice.image for choice in kept), archive)
     paths = {choice.image.file_name: f"images/{choice.split}/{names[choice.image.id]}" for choice in kept}
     write_images(folder, archive, paths)
     for choice in kept:
         path = paths[choice.image.file_name]
         if not path.endswith(_SUFFIXES):
-            remarks.notes["suffix_unknown_to_yolo"].append(choice.image.file_name)
+            remarks.notes.add("suffix_unknown_to_yolo", choice.image.file_name)
         label = folder / "labels" / choice.split / f"{names[choice.image.id].partition('.')[0]}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text(labels[choice.image.id], encoding="ascii")
@@ -67,7 +67,7 @@ def yolo_row(box: Box | None, width: int, height: int) -> str | None:
 def export_yolo_classification(
     folder: Path, chosen: list[Choice], archive: ImageArchive, space: LabelSpace, remarks: Remarks
 ) -> tuple[list[Choice], dict[str, str]]:
-    """Write `images/<split>/<class>/<name>`; the trainer is given the folder `images`.
+    """Write `images/<split>/<class>/<name>`; the folder `images` is the trainer's data set.
 
     An image with faces of several classes has no folder and is left out. Trainers number the classes by the order of
     the folder names, which is the order of the label space for emotions only.
@@ -75,7 +75,7 @@ def export_yolo_classification(
     kept = []
     for choice in labeled(chosen, remarks):
         if len({index for _, index in choice.faces}) > 1:
-            remarks.left_out["several_classes"].append(choice.image.file_name)
+            remarks.left_out.add("several_classes", choice.image.file_name)
         else:
             kept.append(choice)
     return kept, write_class_tree(folder, kept, archive, space, remarks)

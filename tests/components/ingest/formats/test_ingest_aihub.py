@@ -28,7 +28,7 @@ from serving.runtime.errors import InputError
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
 @pytest.mark.parametrize("escaped", [False, True])
-def test_item_8_encodings_of_label_files_give_the_same(aihub, encoding, escaped):
+def test_encodings_of_label_files_give_the_same(aihub, encoding, escaped):
     name = file_name("sad", background="교통&이동수단(엘리베이터 포함)")
     data = json.dumps([record(name, "sad", votes=("pain", "알수없음", "sad"))], ensure_ascii=escaped)
     result = aihub({f"sad/raw/train/{name}": None, "sad/labeled/train/슬픔.json": data.encode(encoding)})
@@ -69,7 +69,7 @@ def test_one_record_a_file(aihub):
     assert emotions(aihub(files)) == {"happy/a.jpg": "happy", "happy/b.jpg": "happy"}
 
 
-def test_items_12_and_13_images_and_records_without_each_other(aihub):
+def test_images_and_records_without_each_other(aihub):
     files = {"sad/here.jpg": None, "sad/alone.jpg": None, "pain/unlabeled.jpg": None}
     files["sad.json"] = [record("here.jpg", "sad"), record("gone.jpg", "sad"), {"age": 3}, "text"]
     result = aihub(files)
@@ -81,7 +81,7 @@ def test_items_12_and_13_images_and_records_without_each_other(aihub):
     assert result.notes.counts["record_without_a_file_name"] == 2
 
 
-def test_item_14_the_same_name_in_two_emotions_and_two_splits(aihub):
+def test_the_same_name_in_two_emotions_and_two_splits(aihub):
     files = {"happy/raw/train/1.jpg": None, "sad/raw/train/1.jpg": None, "test_set/sad/1.jpg": None}
     files["happy/labeled/train/x.json"] = [record("1.jpg", "happy")]
     files["sad/labeled/train/x.json"] = [record("1.jpg", "sad", boxes=(OTHER,) * 3)]
@@ -96,7 +96,7 @@ def test_item_14_the_same_name_in_two_emotions_and_two_splits(aihub):
     assert result.notes.counts["folder_disagrees"] == 1
 
 
-def test_item_11_boxes_beyond_the_photo_are_clipped_and_counted(tmp_path):
+def test_boxes_beyond_the_photo_are_clipped_and_counted(tmp_path):
     boxes = {
         "in.jpg": GOOD,
         "over.jpg": {"minX": -5, "minY": 10, "maxX": 90, "maxY": 50},
@@ -158,11 +158,11 @@ def test_a_name_that_does_not_follow_the_rule_has_no_person(aihub):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"[{", "no valid JSON"),
-        (b"", "no valid JSON"),
+        (b"[{", "not valid JSON"),
+        (b"", "not valid JSON"),
         (b"\xff\xfe\x00\x81", "UTF-8 or CP949"),
-        (b"[" * 100_000, "no valid JSON"),
-        (text([record("a.jpg", "sad")])[:-40], "no valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (text([record("a.jpg", "sad")])[:-40], "not valid JSON"),
     ],
 )
 def test_a_broken_label_file_is_named(aihub, data, message):

@@ -16,7 +16,7 @@ from aihub_records import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ingest.formats.aihub_names import EMOTIONS, Place, join_key, mended, parse_name, place_of
+from components.ingest.formats.aihub_names import EMOTIONS, FolderLabels, folder_labels, join_key, parse_name, repaired
 
 # Layouts: place of a photo, place of its label file, emotion, split. {k} is the Korean word, {n} the file name.
 LAYOUTS = {
@@ -47,7 +47,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_items_1_and_7_every_layout_in_every_form_of_its_names(aihub, layout, form):
+def test_every_layout_in_every_form_of_its_names(aihub, layout, form):
     photo, labels, split = LAYOUTS[layout]
     files, expected = {}, {}
     for number, (emotion, korean) in enumerate(KOREAN.items()):
@@ -65,7 +65,7 @@ def test_items_1_and_7_every_layout_in_every_form_of_its_names(aihub, layout, fo
     assert not result.dropped.total and not result.skipped.total and not result.notes.total
 
 
-def test_item_1_counts_per_class_of_train_and_test(aihub):
+def test_counts_per_class_of_train_and_test(aihub):
     files = {}
     for emotion in EMOTIONS:
         for split, photo, labels, count in [
@@ -79,7 +79,7 @@ def test_item_1_counts_per_class_of_train_and_test(aihub):
     assert counts == {("train", e): 3 for e in EMOTIONS} | {("test", e): 2 for e in EMOTIONS}
 
 
-def test_item_4_what_lies_beside_the_photos(aihub):
+def test_what_lies_beside_the_photos(aihub):
     name = file_name("happy")
     result = aihub(
         {
@@ -97,7 +97,7 @@ def test_item_4_what_lies_beside_the_photos(aihub):
     assert not result.dropped.total
 
 
-def test_item_6_missing_emotions_are_named(aihub):
+def test_missing_emotions_are_named(aihub):
     files = {}
     for emotion in ("happy", "sad", "anger", "pain", "normal"):
         files[f"{emotion}/raw/train/{emotion}.jpg"] = None
@@ -119,30 +119,33 @@ def test_item_6_missing_emotions_are_named(aihub):
 @pytest.mark.parametrize(
     ("folder", "place"),
     [
-        ("emb", Place("embarrass", None)),
-        ("EMB/Raw/Train", Place("embarrass", "train")),
-        ("test_set/test_emb", Place("embarrass", "test")),
-        ("test_set/EMOIMG_기쁨_TRAIN_01", Place("happy", "test")),
-        ("EMOIMG_NEUTRAL_SAMPLE", Place("normal", None)),
-        ("1.Training/[원천]EMOIMG_상처_TRAIN_02", Place("pain", "train")),
-        ("happy/sad", Place("sad", None)),
-        ("happy/sad or anger", Place("happy", None)),
-        ("a happy train and test", Place("happy", None)),
-        ("092.한국인_감정인식을_위한_복합_영상/01.데이터/2.Validation/라벨링데이터/슬픔_unzipped", Place("sad", "val")),
-        ("unhappy/latest", Place(None, None)),
-        ("", Place(None, None)),
+        ("emb", FolderLabels("embarrass", None)),
+        ("EMB/Raw/Train", FolderLabels("embarrass", "train")),
+        ("test_set/test_emb", FolderLabels("embarrass", "test")),
+        ("test_set/EMOIMG_기쁨_TRAIN_01", FolderLabels("happy", "test")),
+        ("EMOIMG_NEUTRAL_SAMPLE", FolderLabels("normal", None)),
+        ("1.Training/[원천]EMOIMG_상처_TRAIN_02", FolderLabels("pain", "train")),
+        ("happy/sad", FolderLabels("sad", None)),
+        ("happy/sad or anger", FolderLabels("happy", None)),
+        ("a happy train and test", FolderLabels("happy", None)),
+        (
+            "092.한국인_감정인식을_위한_복합_영상/01.데이터/2.Validation/라벨링데이터/슬픔_unzipped",
+            FolderLabels("sad", "val"),
+        ),
+        ("unhappy/latest", FolderLabels(None, None)),
+        ("", FolderLabels(None, None)),
     ],
 )
-def test_item_7_words_of_folders(folder, place):
-    assert place_of(folder) == place
-    assert place_of(unicodedata.normalize("NFD", folder)) == place
+def test_words_of_folders(folder, place):
+    assert folder_labels(folder) == place
+    assert folder_labels(unicodedata.normalize("NFD", folder)) == place
 
 
 @pytest.mark.parametrize("name", ["기쁨", "café°", "naïve", "íóúñ", "100 µm", "plain", "日本"])
 def test_only_mangled_names_are_repaired(name):
-    assert mended(name) == name
+    assert repaired(name) == name
     if name == "기쁨":
-        assert mended(mangled(name)) == name
+        assert repaired(mangled(name)) == name
 
 
 words = st.text(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), min_size=1, max_size=6)
@@ -175,4 +178,4 @@ def test_names_are_understood_in_every_form(person, gender, age, emotion, backgr
 def test_any_name_and_any_folder_is_read_without_a_crash(name):
     parse_name(name)
     join_key(name)
-    place_of(name)
+    folder_labels(name)

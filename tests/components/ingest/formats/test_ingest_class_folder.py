@@ -78,7 +78,7 @@ def test_the_person_comes_from_the_name_only_when_asked(found):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"person": "("}, "person = .*no regular expression"),
+        ({"person": "("}, "person = .*not a regular expression"),
         ({"person": "a"}, "person = 'a': .*exactly one group"),
         ({"attribute": "two words"}, "attribute = 'two words': "),
         ({"max_dropped": 2}, "max_dropped = 2: "),

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from components.ingest.formats.coco import CocoOptions, read_coco
-from components.ingest.formats.found import FoundFace, Record
+from components.ingest.formats.listing import Record, SourceFace
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
@@ -35,7 +35,7 @@ def found(listing):
     return read
 
 
-HAPPY = FoundFace((1.0, 2.0, 3.5, 4.0), {"emotion": "happy"})
+HAPPY = SourceFace((1.0, 2.0, 3.5, 4.0), {"emotion": "happy"})
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_files_and_images_by_option(found, annotations, splits):
         ({"a.json": coco()}, {"annotations": "b.json"}, "no annotation file 'b.json'"),
         ({"a.json": b"[]"}, {"annotations": "a.json"}, "a.json: not COCO"),
         ({"a.json": b"[]", "a.jpg": None}, {}, "no COCO file"),
-        ({"labels/val/annotation.json": b'{"images": ['}, {}, "labels/val/annotation.json: not a JSON file.*mend it"),
+        ({"labels/val/annotation.json": b'{"images": ['}, {}, "labels/val/annotation.json: not a JSON file.*repair it"),
         ({"a.json": b"\xff\xff"}, {}, "a.json: not a text in UTF-8 or CP949"),
-        ({"a.json": coco([image(name="b.jpg")]), "other/b.jpg": None}, {}, r"looked in 'images', '\.'; name.*'images'"),
+        ({"a.json": coco([image(name="b.jpg")]), "other/b.jpg": None}, {}, r"searched 'images', '\.'; name.*'images'"),
         ({"a.json": b'{"images": [], "annotations": [], "x": "\\ud800"}'}, {}, "surrogates not allowed"),
     ],
 )
@@ -179,8 +179,8 @@ def test_our_own_fields_are_read(found):
     )
     facts = {"age": 33, "gender": "male", "votes": ["sad", "unknown"], "emotion": "happy"}
     assert [(r.person, r.split) for r in result.records] == [("p1", "val"), ("3", None), (None, "train")]
-    assert result.records[0].faces == (FoundFace(HAPPY.box, facts),)
-    assert result.records[1].faces == (FoundFace(None, {"emotion": "sad"}),)
+    assert result.records[0].faces == (SourceFace(HAPPY.box, facts),)
+    assert result.records[1].faces == (SourceFace(None, {"emotion": "sad"}),)
     assert result.notes.counts == {"ignored_split_new": 1}
 
 
@@ -214,8 +214,8 @@ def test_flaws_are_counted_by_reason_and_nothing_is_guessed(found):
     result = found({"a.json": coco(images, annotations), **dict.fromkeys(f"{name}.jpg" for name in names)})
     assert result.records == [
         Record("empty.jpg", (), size=(30, 40)),
-        Record("fine.jpg", (HAPPY, FoundFace(HAPPY.box, {})), size=(30, 40)),
-        Record("no_size.jpg", (FoundFace(None, {"emotion": "happy"}),)),
+        Record("fine.jpg", (HAPPY, SourceFace(HAPPY.box, {})), size=(30, 40)),
+        Record("no_size.jpg", (SourceFace(None, {"emotion": "happy"}),)),
     ]
     assert result.dropped.counts == {"bad_image_entry": 3, "image_id_twice": 2, "missing_file": 2}
     assert result.notes.counts == {
@@ -270,3 +270,24 @@ def test_a_missing_image_is_not_taken_from_another_place(found):
     result = found(files)
     assert [record.path for record in result.records] == ["images/train/a.jpg"]
     assert result.dropped.examples == {"missing_file": ["labels/train/annotation.json: b.jpg"]}
+
+
+def test_keypoints_and_scores_are_kept_and_named_by_their_category(found):
+    categories = [{"id": 4, "name": "face", "keypoints": ["left_eye", "right_eye"]}]
+    faces = [
+        face(keypoints=[1, 2, 2, 0, 0, 0], score=0.5),
+        face(keypoints=[1, 2], bbox=(9, 9, 1, 1)),
+        face(keypoints=[1, 2, 9], bbox=(8, 9, 1, 1)),
+    ]
+    result = found({"a.json": coco([image()], faces, categories), "a.jpg": ""})
+    assert result.keypoint_names == ("left_eye", "right_eye")
+    first, *others = result.records[0].faces
+    assert (first.keypoints, first.score) == (((1.0, 2.0, 2), (0.0, 0.0, 0)), 0.5)
+    assert [(other.keypoints, other.score) for other in others] == [(None, None)] * 2
+    assert result.notes.counts == {"bad_keypoints": 2}
+
+
+def test_keypoints_of_several_kinds_have_no_names(found):
+    categories = [{"id": 4, "name": "face", "keypoints": ["nose"]}, {"id": 5, "name": "body", "keypoints": ["hip"]}]
+    result = found({"a.json": coco([image()], [face()], categories), "a.jpg": ""})
+    assert result.keypoint_names == () and result.notes.counts["keypoint_names_differ"] == 1

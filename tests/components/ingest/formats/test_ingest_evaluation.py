@@ -1,7 +1,7 @@
 import pytest
 
 from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
-from components.ingest.formats.found import FoundFace, Record
+from components.ingest.formats.listing import Record, SourceFace
 from components.shared.dataset.label_spaces import label_space
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError
@@ -19,8 +19,8 @@ def found(listing):
 def test_pictures_of_nobody_known_in_the_test_split(found):
     result = found("ImageID,ans\nb.jpg,0\na.jpg,0\n")
     assert result.records == [
-        Record("images/a.jpg", (FoundFace(None, {}),), split="test"),
-        Record("images/b.jpg", (FoundFace(None, {}),), split="test"),
+        Record("images/a.jpg", (SourceFace(None, {}),), split="test"),
+        Record("images/b.jpg", (SourceFace(None, {}),), split="test"),
     ]
     assert not (result.dropped.total or result.skipped.total or result.notes.total)
 
@@ -81,7 +81,7 @@ def test_answers_that_cannot_be_used(found):
         ("name\na.jpg\n", {}, "columns ImageID.*found name"),
         ("", {}, "found nothing"),
         ("ImageID\na.jpg\n", {"ans": "mask"}, "columns ImageID, ans"),
-        ("ImageID,ans\na.jpg,1\n", {"ans": "age"}, "an age band is no age"),
+        ("ImageID,ans\na.jpg,1\n", {"ans": "age"}, "an age band is not an age"),
         ("ImageID,ans\na.jpg,1\n", {"ans": "hats"}, "unknown label space 'hats'"),
     ],
 )

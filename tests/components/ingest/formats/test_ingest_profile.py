@@ -146,7 +146,7 @@ def test_differences_between_the_table_and_the_folders_are_reported(found):
     assert result.notes.examples == {
         "bad_table_row": [
             "train.csv: row 7 has 2 values, the header has 5",
-            "train.csv: row 5: attribute 'age': 'old' is no age; write whole years from 0 to 150",
+            "train.csv: row 5: attribute 'age': 'old' is not an age; write whole years from 0 to 150",
         ],
         "duplicate_table_row": [f"train.csv: row 6: {BOB}"],
         "folder_without_row": ["000009_male_Asian_60"],

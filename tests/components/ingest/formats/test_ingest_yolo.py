@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ingest.formats.found import FoundFace
+from components.ingest.formats.listing import SourceFace
 from components.ingest.formats.yolo import YoloOptions, read_yolo
 from components.ingest.formats.yolo_rows import parse_row
 from components.ingest.sources.source import Source
@@ -48,7 +48,7 @@ def test_layouts_without_a_yaml(found, picture, label, split):
     result = found({picture: "", label: ROW})
     (record,) = result.records
     assert (record.path, record.split, record.person, record.size) == (picture, split, None, None)
-    assert record.faces == (FoundFace(BOX, {}, normalized=True),)
+    assert record.faces == (SourceFace(BOX, {}, normalized=True),)
     assert not (result.dropped.total or result.skipped.total or result.notes.total)
 
 
@@ -105,7 +105,7 @@ def test_a_yaml_with_a_list_of_images_a_missing_split_and_one_folder_twice(found
         (
             {"a.yaml": "train: nowhere\nnames: [a]", "images/b.jpg": ""},
             {},
-            "none of its folders.*: nowhere",
+            "its folders contain no images.*: nowhere",
         ),
         ({"a.jpg": ""}, {"data": "d.yaml"}, "no file 'd.yaml'"),
         ({"d.yaml": "a: 1"}, {"data": "d.yaml"}, "d.yaml: no data set"),
@@ -166,7 +166,7 @@ def test_several_faces_background_missing_labels_and_bad_rows(found):
     assert skipped.skipped.counts["background"] == skipped.skipped.counts["no_label_file"] == 1
 
 
-def test_the_nine_columns_of_a_face_detector_with_key_points_are_not_a_polygon(found):
+def test_nine_columns_that_end_with_zeros_are_not_a_polygon(found):
     files = {"images/a.jpg": "", "labels/a.txt": "0 0.500000 0.480000 0.310000 0.540000 0 0 0 0"}
     (record,) = found(files).records
     assert record.faces[0].box == pytest.approx((0.345, 0.21, 0.31, 0.54))
@@ -190,19 +190,34 @@ def test_a_damaged_label_file_in_an_archive_does_not_make_background(tmp_path):
     ("row", "keypoints", "kind", "box"),
     [
         ("3 0.5 0.5 0.2 0.4", None, "box", (0.4, 0.3, 0.2, 0.4)),
-        ("3 0.5 0.5 0.2 0.4 0.9", None, "extra", (0.4, 0.3, 0.2, 0.4)),
+        ("3 0.5 0.5 0.2 0.4 0.9", None, "box", (0.4, 0.3, 0.2, 0.4)),
         ("3 0.5 0.5 0.2 0.4 0 0 0 0", None, "extra", (0.4, 0.3, 0.2, 0.4)),
-        ("3 0.5 0.5 0.2 0.4 0.1 0.2 0.3 0.4", (2, 2), "extra", (0.4, 0.3, 0.2, 0.4)),
-        ("3 0.5 0.5 0.2 0.4 0.1 0.2 1 0.3 0.4 2", (2, 3), "extra", (0.4, 0.3, 0.2, 0.4)),
+        ("3 0.5 0.5 0.2 0.4 0.1 0.2 0.3 0.4", (2, 2), "box", (0.4, 0.3, 0.2, 0.4)),
+        ("3 0.5 0.5 0.2 0.4 0.1 0.2 1 0.3 0.4 2", (2, 3), "box", (0.4, 0.3, 0.2, 0.4)),
         ("3 0.5 0.5 0.2 0.4", (2, 2), "box", (0.4, 0.3, 0.2, 0.4)),
         ("3 0.4 0.3 0.6 0.3 0.6 0.7 0.4 0.7", None, "polygon", (0.4, 0.3, 0.2, 0.4)),
         ("3 0.4 0.5 0.5 0.3 0.6 0.7", None, "polygon", (0.4, 0.3, 0.2, 0.4)),
         ("3.0 0.0 0.5 0.2 0.4", None, "box", (-0.1, 0.3, 0.2, 0.4)),
     ],
 )
-def test_rows(row, keypoints, kind, box):
+def test_a_row_is_a_box_or_a_polygon(row, keypoints, kind, box):
     parsed = parse_row(row, keypoints)
     assert (parsed.category, parsed.kind, parsed.box) == (3, kind, pytest.approx(box))
+
+
+@pytest.mark.parametrize(
+    ("row", "shape", "keypoints", "score"),
+    [
+        ("3 0.5 0.5 0.2 0.4", None, None, None),
+        ("3 0.5 0.5 0.2 0.4 0.9", None, None, 0.9),
+        ("3 0.5 0.5 0.2 0.4 0 0 0 0", None, None, None),
+        ("3 0.5 0.5 0.2 0.4 0.1 0.2 -1 -1", (2, 2), ((0.1, 0.2, 2), (-1.0, -1.0, 0)), None),
+        ("3 0.5 0.5 0.2 0.4 0.1 0.2 1 0.3 0.4 2", (2, 3), ((0.1, 0.2, 1), (0.3, 0.4, 2)), None),
+    ],
+)
+def test_keypoints_and_confidences_of_rows_are_kept(row, shape, keypoints, score):
+    parsed = parse_row(row, shape)
+    assert (parsed.keypoints, parsed.score) == (keypoints, score)
 
 
 @pytest.mark.parametrize(

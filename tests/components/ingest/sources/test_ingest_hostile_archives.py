@@ -190,8 +190,8 @@ def test_the_report_counts_what_an_archive_hides(tmp_path):
     assert report.dropped == {"damaged_member": 1, "encrypted": 1, "unsafe_path": 1}
     assert report.skipped == {"hidden": 1, "link": 1, "nested_archive": 1, "not_an_image_name": 1}
     info = read_annotations(tmp_path / "o" / "a.json").info
-    assert info["dropped_examples"]["damaged_member"] == ["sad.zip: crc.jpg"]
-    assert info["dropped_examples"]["encrypted"] == ["sad.zip: locked.jpg"]
+    assert info.dropped_examples["damaged_member"] == ["sad.zip: crc.jpg"]
+    assert info.dropped_examples["encrypted"] == ["sad.zip: locked.jpg"]
     assert {file: file.read_bytes() for file in raw.rglob("*") if file.is_file()} == before
     with pytest.raises(InputError, match=r"3 of 44 images cannot be used, at most 5%.*damaged_member \(sad\.zip"):
         ingest(str(raw), tmp_path / "p" / "images", tmp_path / "p" / "a.json", format="class_folder")

@@ -38,8 +38,8 @@ def test_ingest_gives_the_same_from_every_shape(shapes, shape, of_the_folder, tm
     for name, options in FORMATS.items():
         assert run(shapes[shape], tmp_path / name, **options) == of_the_folder[name]
     images, info, _ = of_the_folder["class_folder"]
-    assert len(images) == 17 and info["dropped"] == {"not_an_image": 1}
-    assert info["skipped"] == {"hidden": 4, "not_an_image_name": 3}
+    assert len(images) == 17 and info.dropped == {"not_an_image": 1}
+    assert info.skipped == {"hidden": 4, "not_an_image_name": 3}
 
 
 def test_ingest_gives_the_same_from_s3(shapes, of_the_folder, tmp_path, bucket):

@@ -11,7 +11,8 @@ from components.ingest.sources import members
 from components.ingest.sources.source import Source
 from serving.runtime import s3 as s3_module
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.storage import s3_client, upload
+from serving.runtime.s3 import s3_client
+from serving.runtime.storage import upload
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def test_the_splits_of_a_person():
 
 def test_an_overlap_names_persons_and_splits():
     refuse_overlap({"train": {"a", "b"}, "val": {"c"}, "test": set()})
-    with pytest.raises(InputError, match="2 persons are in train and in test: a, b; a person belongs to one side"):
+    with pytest.raises(InputError, match="2 persons are in train and in test: a, b; a person belongs to one split"):
         refuse_overlap({"train": {"b", "a"}, "val": {"c"}, "test": {"a", "b", "d"}})
     many = {f"{at:02}" for at in range(30)}
     with pytest.raises(InputError, match="30 persons .* 18, 19, ...; a person"):

@@ -103,9 +103,9 @@ def test_attributes_side_by_side():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gender+aeg", "'aeg' is none of mask, gender, age"),
-        ("age+age", "'age' is there twice"),
-        ("age+", "'' is none of"),
+        ("gender+aeg", "'aeg' must be one of mask, gender, age"),
+        ("age+age", "'age' occurs twice"),
+        ("age+", "'' must be one of"),
     ],
 )
 def test_what_cannot_stand_side_by_side(name, message):
@@ -209,7 +209,7 @@ def test_the_seven_emotions_under_all_their_names(index, emotion, korean, short)
 def test_emotions_of_other_taxonomies_stay_what_they_are(name):
     assert canonical_value("emotion", name.upper()) == name
     assert label_space(f"emotion:happy,{name}").encode({"emotion": name}) == (1,)
-    with pytest.raises(InputError, match="is no class of label space 'emotion'"):
+    with pytest.raises(InputError, match="is not a class of label space 'emotion'"):
         label_space("emotion").encode({"emotion": name})
 
 
@@ -233,7 +233,7 @@ def test_named_lists():
     assert space.name == "label:with_mask,without_mask"
     assert space.encode({"label": "without_mask"}) == (1,)
     assert space.encode({}) is None
-    with pytest.raises(InputError, match="is no class of label space"):
+    with pytest.raises(InputError, match="is not a class of label space"):
         space.encode({"label": "incorrect_mask"})
     assert label_space("mask:with_mask,absent").encode({"mask": "normal"}) == (1,)
     assert label_space(space.name) == space

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from components.shared.dataset.annotations import Annotations, Face, Image
+from components.shared.dataset.info import DatasetInfo
 from components.train_classifier.data.faces import Sample
 from components.train_classifier.data.normalization import compute_normalization, statistics
 from serving.runtime.errors import ImageError, InputError
@@ -35,7 +36,7 @@ def annotations_of(
             Image(at, name, 9, 12, (Face(at, None, {}),), person=(persons or {}).get(name, name), split=split)
             for at, (name, split) in enumerate(split_of.items())
         ),
-        dict(info),
+        DatasetInfo.model_validate(info),
     )
 
 

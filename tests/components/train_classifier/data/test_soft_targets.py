@@ -91,7 +91,7 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     table.write_bytes("\ufeffnote,person\nshort hair, 000001 \n,000002-1\n,\n".encode())
     assert read_persons(str(table)) == {"000001", "000002-1"}
     table.write_text("id\n000001\n")
-    with pytest.raises(InputError, match="no column 'person'; it has: id"):
+    with pytest.raises(InputError, match="expected a header with the columns person, each once; found id"):
         read_persons(str(table))
     with pytest.raises(NotFoundError, match="ambiguous_gender"):
         read_persons("ambigous_gender")

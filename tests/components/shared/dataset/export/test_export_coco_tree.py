@@ -37,7 +37,7 @@ def opened(tree, split):
     return COCO(str(file))
 
 
-def test_item_18_one_coco_file_per_split_with_seven_categories(data, tmp_path):
+def test_one_coco_file_per_split_with_seven_categories(data, tmp_path):
     export(data, tmp_path / "tree")
     for split in SPLITS:
         document = json.loads((tmp_path / "tree/labels" / split / "annotation.json").read_text())
@@ -50,7 +50,7 @@ def test_item_18_one_coco_file_per_split_with_seven_categories(data, tmp_path):
             assert image["date_captured"] == "1970-01-01 00:00:00"
 
 
-def test_item_19_pycocotools_reads_what_the_source_says(data, tmp_path):
+def test_pycocotools_reads_what_the_source_says(data, tmp_path):
     export(data, tmp_path / "tree")
     sources = originals(data)
     original_of = {entry["name"]: sources[entry["original"]] for entry in mapper(tmp_path / "tree")["images"]}
@@ -82,7 +82,7 @@ def average_precision(coco, detections):
     return evaluation.stats[0]
 
 
-def test_item_19_the_ground_truth_as_its_own_detections_scores_one(tmp_path):
+def test_the_ground_truth_as_its_own_detections_scores_one(tmp_path):
     """With several faces of several classes in an image, and a face that has the whole picture as its box."""
     names = {1: ["happy", "sad", "sad"], 2: ["sad"], 3: ["happy", "pain"]}
     boxes = [(1.0, 2.0, 12.5, 11.0), (20.0, 3.0, 9.0, 14.25), (8.0, 18.0, 10.0, 10.0)]
@@ -126,7 +126,7 @@ def test_item_19_the_ground_truth_as_its_own_detections_scores_one(tmp_path):
     assert average_precision(coco, wrong) < 0.5
 
 
-def test_item_20_sizes_and_boxes_are_those_of_the_upright_picture(data, tmp_path):
+def test_sizes_and_boxes_are_those_of_the_upright_picture(data, tmp_path):
     export(data, tmp_path / "tree")
     export(data, tmp_path / "yolo", layout="yolo_detection")
     coco = opened(tmp_path / "tree", "val")
@@ -145,7 +145,7 @@ def test_item_20_sizes_and_boxes_are_those_of_the_upright_picture(data, tmp_path
             assert all(image.faces[0].box == pytest.approx(BOX, abs=1e-4) for image in images.values())
 
 
-def test_item_28_the_coco_file_of_a_split_lists_exactly_the_images_on_disk(data, tmp_path):
+def test_the_coco_file_of_a_split_lists_exactly_the_images_on_disk(data, tmp_path):
     export(data, tmp_path / "tree")
     for split in SPLITS:
         folder = tmp_path / "tree/images" / split

@@ -13,7 +13,7 @@ from components.shared.dataset.export.names import class_folders
 from components.shared.dataset.label_spaces import label_space
 
 
-def test_item_16_every_image_gets_an_ascii_name_and_keeps_extension_and_bytes(data, tmp_path):
+def test_every_image_gets_an_ascii_name_and_keeps_extension_and_bytes(data, tmp_path):
     export(data, tmp_path / "tree")
     names = {entry["name"]: entry["original"] for entry in mapper(tmp_path / "tree")["images"]}
     files = contents(tmp_path / "tree")
@@ -28,7 +28,7 @@ def test_item_16_every_image_gets_an_ascii_name_and_keeps_extension_and_bytes(da
 
 
 @pytest.mark.parametrize("layout", ["coco", "yolo_detection", "yolo_classification"])
-def test_item_17_the_mapper_covers_every_image_with_split_and_class(data, tmp_path, layout):
+def test_the_mapper_covers_every_image_with_split_and_class(data, tmp_path, layout):
     export(data, tmp_path / "tree", layout=layout)
     images = originals(data)
     entries = mapper(tmp_path / "tree")["images"]
@@ -39,7 +39,7 @@ def test_item_17_the_mapper_covers_every_image_with_split_and_class(data, tmp_pa
         assert (tmp_path / "tree" / entry["name"]).is_file()
 
 
-def test_the_same_file_name_in_two_classes_keeps_both_even_with_equal_bytes(tmp_path):
+def test_equal_names_and_bytes_in_two_classes_are_both_exported(tmp_path):
     pairs = [
         (
             Image(

@@ -49,7 +49,7 @@ def as_a_trainer_reads(tree, split):
     return found
 
 
-def test_item_25_a_plain_detection_trainer_drops_no_image(tmp_path):
+def test_a_plain_detection_trainer_drops_no_image(tmp_path):
     boxes = {
         "one": [(3.25, 4.5, 20.125, 9.5)],
         "corners": [(0, 0, 10, 10), (30, 20, 10, 10)],
@@ -75,7 +75,7 @@ def test_item_25_a_plain_detection_trainer_drops_no_image(tmp_path):
         assert np.allclose(np.concatenate([got[:, :2], got[:, :2] + got[:, 2:]], axis=1), clipped, atol=0.01)
 
 
-def test_items_22_to_25_of_the_sample_as_a_trainer_reads_it(data, tmp_path):
+def test_the_sample_as_a_trainer_reads_it(data, tmp_path):
     export(data, tmp_path / "tree", layout="yolo_detection")
     for split in SPLITS:
         assert [boxes.shape for boxes in as_a_trainer_reads(tmp_path / "tree", split).values()] == [(1, 4)] * 7
@@ -83,7 +83,7 @@ def test_items_22_to_25_of_the_sample_as_a_trainer_reads_it(data, tmp_path):
 
 @settings(max_examples=300, deadline=None)
 @given(sides, sides, st.integers(1, 12000), st.integers(1, 12000))
-def test_item_21_coco_and_yolo_boxes_agree_within_a_pixel(across, down, width, height):
+def test_coco_and_yolo_boxes_agree_within_a_pixel(across, down, width, height):
     left, right, top, bottom = across[0] * width, across[1] * width, down[0] * height, down[1] * height
     row = yolo_row((left, top, right - left, bottom - top), width, height)
     if row is None:
@@ -108,11 +108,11 @@ def test_item_21_coco_and_yolo_boxes_agree_within_a_pixel(across, down, width, h
         (None, None),
     ],
 )
-def test_item_21_rows(box, row):
+def test_rows(box, row):
     assert yolo_row(box, 100, 50) == row
 
 
-def test_items_22_to_25_a_detection_data_set(data, tmp_path):
+def test_a_detection_data_set(data, tmp_path):
     report = export(data, tmp_path / "tree", layout="yolo_detection")
     files = contents(tmp_path / "tree")
     for split in SPLITS:

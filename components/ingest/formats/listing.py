@@ -1,0 +1,81 @@
+"""What a format's reader lists: the images of a source with their labels, before any image is opened."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.ingest.sources.names import is_hidden, is_image_name
+from components.shared.dataset.annotations import Box, Keypoint
+from components.shared.dataset.tally import Tally
+
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""The names of splits that sources use, and ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFace:
+    """A face as the source describes it.
+
+    Its box, not yet clipped to the image, and its keypoints are in pixels, or in shares of the image's width and
+    height when it is `normalized`. `score` is a detector's confidence.
+    """
+
+    box: Box | None
+    attributes: dict[str, Any]
+    normalized: bool = False
+    keypoints: tuple[Keypoint, ...] | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An image that the source describes.
+
+    Attributes:
+        path: its name in the source.
+        faces: its faces.
+        person: whom it shows, if that is known.
+        split: train, val, test or None.
+        size: the (height, width) that the source states. It tells whether the boxes of a turned photo are in stored or
+            upright pixels.
+        source: the original name, if the source states one.
+    """
+
+    path: str
+    faces: tuple[SourceFace, ...]
+    person: str | None = None
+    split: str | None = None
+    size: tuple[int, int] | None = None
+    source: str | None = None
+
+
+@dataclass
+class Listing:
+    """The images of a source.
+
+    Attributes:
+        records: sorted by path.
+        dropped: images that should have been usable, by reason.
+        skipped: files that do not belong to the data.
+        notes: everything else that is counted.
+        keypoint_names: the names of the faces' keypoints; empty when they are not known.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    dropped: Tally = field(default_factory=Tally)
+    skipped: Tally = field(default_factory=Tally)
+    notes: Tally = field(default_factory=Tally)
+    keypoint_names: tuple[str, ...] = ()
+
+
+def image_paths(paths: Iterable[str], listing: Listing) -> list[str]:
+    """Return the sorted paths of image names; the others are counted in `listing.skipped`."""
+    kept = []
+    for path in sorted(paths):
+        if is_hidden(path):
+            listing.skipped.add("hidden", path)
+        elif not is_image_name(path):
+            listing.skipped.add("not_an_image_name", path)
+        else:
+            kept.append(path)
+    return kept
