@@ -40,12 +40,12 @@ def imported(kind: str, path: str) -> Any:
 
 
 def check_arguments(
-    what: str, function: Callable[..., Any], arguments: Mapping[str, Any], *, given: Collection[str] = ()
+    what: str, function: Callable[..., Any], arguments: Mapping[str, Any], *, reserved: Collection[str] = ()
 ) -> None:
     """Raise InputError when `function` has no such argument or needs one more; the message lists what it takes.
 
-    Neither is a text taken for an argument that is true or false by default, since 'False' would count as true.
-    `given` are the arguments that the caller passes itself; a configuration cannot set them.
+    A text is not accepted for an argument that is true or false by default, since 'False' would count as true.
+    `reserved` are the arguments that the caller passes itself; a configuration cannot set them.
     """
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -55,11 +55,11 @@ def check_arguments(
     named = {
         parameter.name: parameter
         for parameter in parameters
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and parameter.name not in given
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and parameter.name not in reserved
     }
     takes = f"it takes: {', '.join(named) or 'none'}"
     for name, value in arguments.items():
-        if name in given or (name not in named and not open_ended):
+        if name in reserved or (name not in named and not open_ended):
             raise InputError(f"{what} has no argument '{name}'; {takes}")
         if name in named and isinstance(named[name].default, bool) and isinstance(value, str):
             raise InputError(f"{what}: {name} must be true or false, got the text '{value}'; write it without quotes")

@@ -1,4 +1,4 @@
-"""The KFP component of train_classifier."""
+"""The KFP component of train_classifier. Every main option of the training is a parameter, which makes it long."""
 
 from typing import Any, NamedTuple
 

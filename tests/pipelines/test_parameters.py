@@ -1,14 +1,19 @@
 """The parameters of the pipelines: one description for KFP, the command line and the documentation."""
 
 import inspect
+from functools import partial
 from pathlib import Path
 
 import pytest
+from kfp import compiler
 from typer.testing import CliRunner
 
-from pipelines.catalog import PIPELINES, documented
+from pipelines.catalog import PIPELINES, Pipeline, documented
 from pipelines.command.main import app
+from pipelines.intermediate import read_documents
 from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.parts import read_photos
+from pipelines.resources import Configure, Site, configure
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 BEGIN, END = "<!-- The parameters of the pipelines: from pipelines/parameters -->\n", "<!-- end -->"
@@ -45,6 +50,19 @@ def test_a_pipeline_without_a_training_has_only_the_parameters_of_the_data_and_t
         *("source", "format", "ingest_options", "curation", "source_digest", "gpus", "storage_secret")
     }
     assert next(ReadConfig(curation=[{"sampel": {}}]).problems(set())).path == ("curation", "0")
+
+
+def test_a_pipeline_without_a_training_compiles_from_the_shared_parts(tmp_path: Path) -> None:
+    def read(p: ReadConfig, configure: Configure) -> None:
+        """Read raw photos."""
+        read_photos(p, configure)
+
+    built = Pipeline(ReadConfig, read).build(partial(configure, site=Site()))
+    compiler.Compiler().compile(built, str(tmp_path / "read.yaml"))
+    spec = read_documents((tmp_path / "read.yaml").read_text(encoding="utf-8"))[0]
+    assert (spec["pipelineInfo"]["name"], spec["pipelineInfo"]["description"]) == ("read", "Read raw photos.")
+    assert set(spec["root"]["dag"]["tasks"]) == {"ingest", "curate"}
+    assert set(spec["root"]["inputDefinitions"]["parameters"]) == set(ReadConfig().arguments())
 
 
 def test_every_graph_is_a_file_of_at_most_60_lines() -> None:

@@ -98,7 +98,7 @@ def _preset(spec: AugmentationSpec, input_size: InputSize, normalization: Normal
     if ":" in spec.name:
         factory = by_name("augmentation", spec.name, PRESETS)
         given = {"input_size": input_size, "normalization": normalization}
-        check_arguments(f"augmentation '{spec.name}'", factory, spec.arguments, given=given)
+        check_arguments(f"augmentation '{spec.name}'", factory, spec.arguments, reserved=given)
         return Augmentation(input_size, factory(**given, **spec.arguments))
     preset = PRESETS[spec.name]
     unused = dict(spec.arguments)

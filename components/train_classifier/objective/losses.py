@@ -108,7 +108,7 @@ class Objective:
         for head, count in zip(heads, counts, strict=True):
             loss = spec.heads.get(head.name, spec.loss)
             function = by_name("loss", loss.name, LOSSES)
-            check_arguments(f"loss '{loss.name}'", function, loss.arguments, given=("logits", "targets", "weight"))
+            check_arguments(f"loss '{loss.name}'", function, loss.arguments, reserved=("logits", "targets", "weight"))
             if loss.name == "bce" and len(head.labels) != 2:
                 raise InputError(
                     f"loss 'bce' is for heads with 2 labels, '{head.name}' has {len(head.labels)}; take cross_entropy"

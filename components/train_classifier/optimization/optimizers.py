@@ -77,7 +77,7 @@ def make_optimizer(
     for argument, setting in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
         if argument in spec.arguments:
             raise InputError(f"{subject}: '{setting}' is a setting of its own, not one of the arguments")
-    check_arguments(subject, optimizer_class, spec.arguments, given=("params", "lr"))
+    check_arguments(subject, optimizer_class, spec.arguments, reserved=("params", "lr"))
     arguments = dict(spec.arguments)
     if name in _FUSED and not any(choice in arguments for choice in _IMPLEMENTATIONS):
         arguments["fused"] = True

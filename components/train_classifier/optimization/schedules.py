@@ -135,7 +135,7 @@ def make_schedule(
     every: Every = spec.every or ("step" if entry in _EVERY_STEP else "epoch")
     total = epochs * steps_per_epoch if every == "step" else epochs
     if not isinstance(entry, type):
-        check_arguments(f"scheduler '{spec.name}'", entry, spec.arguments, given=("position", "total"))
+        check_arguments(f"scheduler '{spec.name}'", entry, spec.arguments, reserved=("position", "total"))
         return Schedule(_FactorScheduler(base, entry, total, spec.arguments), every)
     if entry is not lr_scheduler.ReduceLROnPlateau:
         return Schedule(_torch_scheduler(entry, spec, base, total), every)
@@ -162,7 +162,7 @@ def _torch_scheduler(scheduler_class: Any, spec: ScheduleSpec, optimizer: Optimi
         }
     if scheduler_class is lr_scheduler.CosineAnnealingLR:
         arguments = {"T_max": total, **arguments}
-    check_arguments(subject, scheduler_class, arguments, given=("optimizer", "last_epoch"))
+    check_arguments(subject, scheduler_class, arguments, reserved=("optimizer", "last_epoch"))
     if "schedulers" in arguments:
         arguments["schedulers"] = _inner_schedulers(subject, arguments["schedulers"], optimizer, total)
     for name in ("lr_lambda", "scale_fn"):

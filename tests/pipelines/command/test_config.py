@@ -182,6 +182,11 @@ def test_parameters_are_written_as_in_yaml_and_reach_inside(tmp_path: Path) -> N
     assert (config.model_name, config.epochs, config.learning_rate, config.source_digest) == ("v1.2", 3, 0.01, "")
 
 
+def test_a_parameter_reaches_into_an_entry_that_is_a_name() -> None:
+    parameters = ["training.optimizer=SGD", "training.optimizer.arguments.momentum=0.9"]
+    assert resolve("", parameters, {}).training == {"optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}}}
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_committed_configs_are_valid(path: Path) -> None:
     config = resolve(path.stem, (), {"FACET_PHOTOS": "/photos"})
