@@ -43,6 +43,22 @@ def test_a_small_resnet_with_members_is_an_ensemble(
     assert content["model"]["arguments"] == before
 
 
+@pytest.mark.parametrize(
+    ("part", "before", "after"),
+    [
+        ("scheduler", "one_cycle", "cosine_cycle"),
+        ("scheduler", "cosine", "cosine_with_warmup"),
+        ("scheduler", "StepLR", "StepLR"),
+        ("scheduler", "CyclicLR", "torch.optim.lr_scheduler:CyclicLR"),
+        ("optimiser", "AdamW_GC", "AdamW_GC"),
+        ("optimiser", "Adamax", "torch.optim:Adamax"),
+    ],
+)
+def test_optimizers_and_schedules_have_their_present_names(part: str, before: str, after: str) -> None:
+    config = upgraded({"config": {part: {"name": before}}})["config"]
+    assert config == {"optimizer" if part == "optimiser" else part: {"name": after}}
+
+
 def test_tensors_of_poster_v2_that_nothing_reads_are_dropped() -> None:
     state = {f"backbone.{name}": torch.zeros(1) for name in (*NOT_READ, "conv1.bias")}
     content = {
