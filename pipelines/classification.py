@@ -6,7 +6,7 @@ from pipelines.parameters.model import PublishParameters
 from pipelines.parameters.training import TrainingParameters
 
 if TYPE_CHECKING:
-    from pipelines.resources import Configure
+    from pipelines.parts import Configure
 
 
 class ClassificationConfig(TrainingParameters, PublishParameters):

@@ -9,7 +9,7 @@ from pipelines.parameters.training import TrainingParameters
 from serving.runtime.validation import Problem
 
 if TYPE_CHECKING:
-    from pipelines.resources import Configure
+    from pipelines.parts import Configure
 
 
 class CrossValidationConfig(TrainingParameters):

@@ -3,6 +3,7 @@
 `p` are the parameters of the pipeline. Inside a pipeline its fields are KFP's placeholders for the values of a run.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kfp import dsl
@@ -17,7 +18,9 @@ from components.register.component import promote, register
 from components.split.component import split
 from pipelines.parameters.model import ModelParameters, PublishParameters
 from pipelines.parameters.pipeline import PipelineConfig
-from pipelines.resources import Configure
+
+Configure = Callable[[dsl.PipelineTask, str], dsl.PipelineTask]
+"""`resources.configure` for one site and one run: sets the title and the resources of a task and returns it."""
 
 
 def read_photos(p: PipelineConfig, configure: Configure) -> tuple[Any, Any]:

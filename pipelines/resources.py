@@ -6,7 +6,7 @@ number of GPUs. What differs from cluster to cluster is a `Site`.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import yaml
 from kfp import dsl, kubernetes
@@ -132,13 +132,6 @@ def _task_problems(site: Site) -> Iterator[Problem]:
             yield from problems_of(Resources, {**TASKS[kind].model_dump(), **changes}, path=path)
         else:
             yield Problem(path, changes, f"unknown task{known(kind, TASKS)}")
-
-
-class Configure(Protocol):
-    """`configure` for one site, with the parameters of a pipeline."""
-
-    def __call__(self, task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
-        """Sets the task's title and resources and returns it."""
 
 
 def configure(task: dsl.PipelineTask, title: str, *, site: Site, gpus: Any, storage_secret: Any) -> dsl.PipelineTask:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines.parameters.search import SearchParameters
 
 if TYPE_CHECKING:
-    from pipelines.resources import Configure
+    from pipelines.parts import Configure
 
 SIDE_BY_SIDE = 5
 """How many trials train at a time on a cluster."""

@@ -3,12 +3,13 @@
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HOUSE = ("components", "pipelines", "serving")
+HOUSE = ("benchmarks", "components", "pipelines", "serving")
 GRAPHS = {"classification", "cross_validation", "search"}
 PIPELINES_ROOT = GRAPHS | {
     "__init__",
@@ -49,10 +50,11 @@ def layer(name: str) -> tuple[str, str]:
         return "step", parts[1]
     if parts[0] == "serving":
         return ("runtime" if parts[1:2] == ["runtime"] else "server"), ""
-    return "pipelines", ""
+    return parts[0], ""
 
 
 ALLOWED = {
+    "benchmarks": {"benchmarks", "pipelines", "step", "shared", "runtime", "container_images"},
     "pipelines": {"pipelines", "step", "shared", "runtime", "container_images"},
     "step": {"step", "shared", "runtime"},
     "shared": {"shared", "runtime"},
@@ -116,6 +118,69 @@ def test_a_wrong_arrow_is_seen(name: str, source: str) -> None:
 def test_the_root_of_pipelines_holds_graphs_and_what_they_share() -> None:
     """The command line, the local runner, the cluster client and the samples are in folders of their own."""
     assert {path.stem for path in (ROOT / "pipelines").glob("*.py")} == PIPELINES_ROOT
+
+
+def internal_imports() -> dict[str, set[str]]:
+    """By module: the modules of ours that it imports."""
+    names = {module_name(path): path for path in modules()}
+    return {
+        name: {
+            target if target in names else target.rpartition(".")[0]
+            for target in imports(ast.parse(path.read_text("utf-8")), name)
+            if target in names or target.rpartition(".")[0] in names
+        }
+        - {name}
+        for name, path in names.items()
+    }
+
+
+def find_cycle(graph: dict[str, set[str]]) -> tuple[str, ...]:
+    """The nodes of a cycle; empty when there is none."""
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return tuple(error.args[1])
+    return ()
+
+
+def test_modules_import_each_other_in_no_cycle() -> None:
+    assert not find_cycle(internal_imports())
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
+def test_sibling_folders_import_each_other_in_no_cycle() -> None:
+    graphs: dict[str, dict[str, set[str]]] = {}
+    for name, targets in internal_imports().items():
+        for target in targets:
+            one, other = name.split("."), target.split(".")
+            common = next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+            if common + 1 < min(len(one), len(other)):
+                siblings = graphs.setdefault(".".join(one[:common]), {})
+                siblings.setdefault(one[common], set()).add(other[common])
+    assert len(graphs) > 5
+    for folder, graph in graphs.items():
+        assert not find_cycle(graph), f"in {folder or 'the repository'}"
+
+
+def test_the_graphs_do_not_know_the_command_line_or_the_runners() -> None:
+    """Inside pipelines: command -> local, cluster -> graphs and what they share; samples and environment are leaves."""
+    below = {"graphs": {"parameters", "graphs"}, "parameters": {"parameters"}}
+    below["samples"] = below["graphs"] | {"samples"}
+    below["environment"] = {"environment"}
+    below["local"] = below["cluster"] = below["samples"] | {"environment"}
+    for name, targets in internal_imports().items():
+        room = pipelines_room(name)
+        if room and room != "command":
+            rooms = {pipelines_room(target) for target in targets} - {"", room}
+            assert rooms <= below[room], f"{name} imports {sorted(rooms - below[room])}"
+
+
+def pipelines_room(name: str) -> str:
+    """The folder of a module of pipelines; `graphs` for those at its root, empty for other modules."""
+    parts = name.split(".")
+    if parts[0] != "pipelines":
+        return ""
+    return parts[1] if len(parts) > 2 else "graphs"
 
 
 def component_files() -> list[Path]:
