@@ -18,7 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -239,9 +239,15 @@ def _read(server: Server) -> dict[str, Any]:
 
 def _supervise(folder: Path, name: str, port: int, health: str, fingerprint: str, command: Sequence[str]) -> None:
     """Runs the server until it ends, nobody uses it or SIGTERM comes; standard error is the server's log."""
-    asked_to_stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_stop.set())
+    asked_to_stop = False
+
+    def stop(*_: object) -> None:
+        # Not a threading.Event: its lock may be held by the very wait that the signal interrupts.
+        nonlocal asked_to_stop
+        asked_to_stop = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     server = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
     processes = {"server": server, "supervisor": psutil.Process()}
     state = {role: [process.pid, process.create_time()] for role, process in processes.items()}
@@ -249,15 +255,18 @@ def _supervise(folder: Path, name: str, port: int, health: str, fingerprint: str
     print("started", flush=True)
     ready = folder / f"{name}.ready"
     with (folder / f"{name}.lock").open("a") as lock:
-        while server.poll() is None and not asked_to_stop.wait(POLL_SECONDS):
-            if not ready.exists() and answers(f"http://127.0.0.1:{port}{health}"):
-                ready.touch()
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _unused(folder, name):
-                    break  # with the lock: whoever wants to start the server waits for the end of this process
-                fcntl.flock(lock, fcntl.LOCK_UN)
-        stop_group(server)
+        try:
+            while server.poll() is None and not asked_to_stop:
+                if not ready.exists() and answers(f"http://127.0.0.1:{port}{health}"):
+                    ready.touch()
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if _unused(folder, name):
+                        break  # with the lock: whoever wants to start the server waits for the end of this process
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                time.sleep(POLL_SECONDS)
+        finally:  # also when somebody has deleted the folder
+            stop_group(server)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from running_processes import processes_with
 
 from pipelines.environment.errors import ServerError
 from pipelines.local import stack as stack_module
-from pipelines.local.processes import alive, find_process
+from pipelines.local.processes import alive, find_process, until
 from pipelines.local.stack import Stack, keep_up, local_stack, running, take_down
 from pipelines.local.supervisor import Server, answers, free_port, keep, release, use, wait_until_ready
 from serving.runtime.errors import StorageError
@@ -198,6 +199,13 @@ def test_the_error_of_a_dead_server_names_its_log(home: Path) -> None:
     server = Server("web", home, lambda port: words, {})
     with pytest.raises(ServerError, match=r"web stopped: no luck.*log: .*logs/web\.log"), use(server) as started:
         wait_until_ready(server, started, seconds=60)
+
+
+def test_a_server_stops_when_its_folder_is_deleted(home: Path) -> None:
+    kept = keep(web(home))
+    shutil.rmtree(home)
+    assert until(lambda: not alive(kept.server), seconds=20)
+    assert gone(home)
 
 
 def test_only_files_of_an_interrupted_start_are_removed(home: Path) -> None:
