@@ -56,7 +56,8 @@ class Processes:
     def parallel(self, network: nn.Module) -> nn.Module:
         """Return `network`, with a backward pass that averages the gradients of all processes.
 
-        Each process keeps its own batch-norm statistics until `share_buffers`.
+        Each process keeps its own batch-norm statistics until `share_buffers`. Parameters that no gradient reaches are
+        allowed.
         """
         if self.world == 1:
             return network

@@ -148,7 +148,7 @@ def test_a_label_that_never_occurs_is_reported(run: Run, caplog: pytest.LogCaptu
     assert "no face of the train split is >=60" in caplog.text
 
 
-def test_the_door_lays_its_parameters_over_the_dict(dataset: Path, tmp_path: Path) -> None:
+def test_parameters_of_the_component_override_its_options(dataset: Path, tmp_path: Path) -> None:
     from components.train_classifier.component import train_classifier
 
     logged: dict[str, float] = {}
@@ -165,7 +165,7 @@ def test_the_door_lays_its_parameters_over_the_dict(dataset: Path, tmp_path: Pat
         image_height=16,
         image_width=24,
         seed=5,
-        config={"epochs": 9.0, "workers": 0.0, "augment": {"rotation": 10.0}},
+        training={"epochs": 9.0, "workers": 0.0, "augment": {"rotation": 10.0}},
     )
     assert (run_id, outcome) == ("", {})
     assert logged.keys() == {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_f1", "best_epoch"}
