@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -56,10 +57,7 @@ class FaceDataset(Dataset[Item]):
         self.samples = samples
         self.config = config
         self.augmented = augmented
-        spec = config.augmentation
-        if spec.name == "face":
-            spec = spec.model_copy(update={"arguments": config.augment.model_dump() | spec.arguments})
-        self._augmentation = make_augmentation(spec, config.input, normalization)
+        self._augmentation = make_augmentation(config.augmentation, config.input, normalization)
 
     def __getitem__(self, key: Key) -> Item:
         """Return uint8 (h,w,3) RGB pixels and the index."""
@@ -137,19 +135,22 @@ def make_loader(dataset: FaceDataset, order: Sampler[list[Key]], workers: int) -
         num_workers=workers,
         collate_fn=_collate,
         persistent_workers=workers > 0,
-        worker_init_fn=None if torch.cuda.is_available() else _give_way,
+        worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
     )
     return loader
 
 
-def _give_way(worker: int) -> None:
-    """Leave the CPU to the threads that compute, where the two share it.
+def _start_worker(worker: int) -> None:
+    """Keep a loader process to one thread and, without a GPU, at the least urgency.
 
-    Those wait for each other at every layer, so that a reader in the way of one holds up all. On two cores an epoch of
-    48 px faces took 5.6 s for 6.7 to 7.7. Nothing is lost: where batches are lacking, the readers are alone.
+    OpenCV would start a thread per CPU in each process. Threads that compute wait for each other at every layer, so
+    that a reader in the way of one holds up all: on two cores an epoch of 48 px faces took 5.6 s for 6.7 to 7.7.
+    Nothing is lost: where batches are lacking, the readers are alone.
     """
-    os.nice(_LEAST_URGENT)
+    cv2.setNumThreads(0)
+    if not torch.cuda.is_available():
+        os.nice(_LEAST_URGENT)
 
 
 def _collate(items: list[Item]) -> Batch:

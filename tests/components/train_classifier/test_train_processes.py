@@ -35,7 +35,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     """Nothing in the network depends on the neighbors in a batch, so the loss curves are one."""
     write_dataset(tmp_path)
     entries: dict[str, Any] = {"model": "train_samples:Plain", "epochs": 6, "learning_rate": 0.01}
-    entries |= {"augment": {"erasing": 0.0}, "sampling": "class_balanced", "optimizer": {"sam": {}}}
+    entries |= {"augmentation": {"arguments": {"erasing": 0.0}}, "sampling": "class_balanced", "optimizer": {"sam": {}}}
     one = launch(1, tmp_path, "one", **entries)
     two = launch(2, tmp_path, "two", **entries)
     assert [row.keys() for row in one] == [row.keys() for row in two]

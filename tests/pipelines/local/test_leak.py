@@ -20,7 +20,7 @@ TINY = ClassificationConfig(
     image_width=24,
     val_ratio=0.0,
     test_ratio=0.25,
-    training={"workers": 0, "augment": {"scale": [0.9, 1.0], "erasing": 0.0}},
+    training={"workers": 0, "augmentation": {"arguments": {"scale": [0.9, 1.0], "erasing": 0.0}}},
 )
 
 

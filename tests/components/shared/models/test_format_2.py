@@ -43,6 +43,18 @@ def test_a_small_resnet_with_members_is_an_ensemble(
     assert content["model"]["arguments"] == before
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "arguments"),
+    [
+        ({"name": "face", "arguments": {"hue": 0.2}}, {"flip": 0.5, "hue": 0.2}),
+        ({"name": "Aug0", "arguments": {"CLAHE": {"p": 0}}}, {"CLAHE": {"p": 0}}),
+    ],
+)
+def test_the_options_of_face_are_its_arguments(augmentation: dict[str, Any], arguments: dict[str, Any]) -> None:
+    config = {"augment": {"flip": 0.5, "hue": 0.1}, "augmentation": augmentation}
+    assert upgraded({"config": config})["config"] == {"augmentation": augmentation | {"arguments": arguments}}
+
+
 def test_tensors_of_poster_v2_that_nothing_reads_are_dropped() -> None:
     state = {f"backbone.{name}": torch.zeros(1) for name in (*NOT_READ, "conv1.bias")}
     content = {
