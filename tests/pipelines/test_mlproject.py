@@ -50,17 +50,11 @@ def started(folder: Path, parameters: dict[str, str], **environment: str) -> tup
         (
             {
                 "user": "Kim Lee; rm -rf x",
-                "parameters": "epochs=5 training.network.freeze=[0.5,1.0]  source=*",
+                "parameters": "epochs=5 training.augmentation.arguments.scale=[0.5,1.0]  source=*",
             },
             [
-                *(
-                    "--config",
-                    "classification",
-                    "--set",
-                    "epochs=5",
-                    "--set",
-                    "training.network.freeze=[0.5,1.0]",
-                ),
+                *("--config", "classification", "--set", "epochs=5"),
+                *("--set", "training.augmentation.arguments.scale=[0.5,1.0]"),
                 *("--set", "source=*", "--set", "training.user=Kim Lee; rm -rf x"),
             ],
         ),
