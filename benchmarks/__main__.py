@@ -12,6 +12,7 @@ from importlib.metadata import version
 from benchmarks.annotation_chain import annotation_chain
 from benchmarks.archive_read import archive_read
 from benchmarks.artifact_transfer import artifact_transfer
+from benchmarks.augmentation_presets import augmentation_presets
 from benchmarks.benchmark import Benchmark
 from benchmarks.input_pipeline import input_pipeline
 from benchmarks.scale import scale
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "archive_read": archive_read,
     "scale": scale,
     "input_pipeline": input_pipeline,
+    "augmentation_presets": augmentation_presets,
     "epoch_compute_share": epoch_compute_share,
     "train_startup": train_startup,
 }
@@ -37,11 +39,11 @@ def table(results: Sequence[Benchmark]) -> Iterator[str]:
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     yield f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {versions}"
     yield ""
-    yield f"{'benchmark':<24}{'ours':>12}{'baseline':>12}{'ratio':>10}  {'unit':<8}{'bar':<28}holds"
+    yield f"{'benchmark':<28}{'ours':>12}{'baseline':>12}{'ratio':>10}  {'unit':<10}{'bar':<28}holds"
     for result in results:
         baseline, ratio = ("-" if value is None else f"{value:.4g}" for value in (result.baseline, result.ratio))
         figures = f"{result.ours:>12.4g}{baseline:>12}{ratio:>10}"
-        yield f"{result.name:<24}{figures}  {result.unit:<8}{result.bar:<28}{'yes' if result.holds else 'NO'}"
+        yield f"{result.name:<28}{figures}  {result.unit:<10}{result.bar:<28}{'yes' if result.holds else 'NO'}"
 
 
 def main(names: Sequence[str]) -> int:

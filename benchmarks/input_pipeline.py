@@ -21,6 +21,7 @@ from torchvision.datasets.folder import default_loader
 from benchmarks.benchmark import Benchmark
 from benchmarks.photos import HEIGHT, WIDTH, write_photos
 from components.shared.dataset.annotations import Box, read_annotations
+from components.train_classifier.config.augmentation import FaceArguments
 from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
 from components.train_classifier.data.faces import Sample
 from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
@@ -124,7 +125,7 @@ def _ours(folder: Path, kind: str) -> Pass:
 def _torchvision(folder: Path, kind: str) -> Pass:
     """ImageFolder, with the face cut by our rule where `kind` says so; ranges are those of our defaults."""
     torch.set_num_threads(1)
-    augment = _config().augment
+    augment = FaceArguments()
     boxes = {image.file_name: image.faces[0].box for image in read_annotations(folder / "annotations.json").images}
     stretch = 1.0 if kind == "face" else WIDTH / HEIGHT
     transform = transforms.Compose(

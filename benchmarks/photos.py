@@ -27,7 +27,7 @@ def write_photos(folder: Path, count: int) -> list[Face]:
     with ArchiveWriter(folder / "images") as writer:
         for number in range(count):
             buffer = io.BytesIO()
-            PilImage.fromarray(_photo(rng)).save(buffer, "JPEG", quality=90)
+            PilImage.fromarray(draw_photo(rng)).save(buffer, "JPEG", quality=90)
             mask = MASKS[number % len(MASKS)]
             writer.add(f"{number}.jpg", buffer.getvalue())
             loose = folder / "classes" / mask / f"{number}.jpg"
@@ -44,8 +44,8 @@ def write_photos(folder: Path, count: int) -> list[Face]:
     return faces
 
 
-def _photo(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture whose coarse parts are stronger than the fine ones, as in photos: 1.8 bits a pixel as a JPEG."""
+def draw_photo(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw a picture, uint8 (HEIGHT, WIDTH, 3), as detailed as a photo: 1.8 bits a pixel as a JPEG."""
     picture = np.full((HEIGHT, WIDTH, 3), 128, np.float32)
     for cells in _OCTAVES:
         for channel in range(3):

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from components.shared.models.spec.recipes import RECIPES
-from components.train_classifier.config.augmentation import AUGMENTATION_NAMES
+from components.train_classifier.config.augmentation_presets import presets
 from components.train_classifier.config.objective import LOSSES
 from components.train_classifier.config.training import TrainConfig
 from pipelines.catalog import PIPELINES
@@ -74,7 +74,7 @@ def test_every_model_loss_and_augmentation_is_named() -> None:
     own = {"resnet101_linear_probe", "resnet152_linear_probe"}
     assert {setting.get("model") for setting in settings} >= set(RECIPES) - own
     trainings = [setting.get("training", {}) for setting in settings]
-    assert {training.get("augmentation") for training in trainings} >= set(AUGMENTATION_NAMES) - {"face", "none"}
+    assert {training.get("augmentation") for training in trainings} >= set(presets())
     losses = [training.get("objective", {}).get("loss", {}) for training in trainings]
     assert {loss if isinstance(loss, str) else loss.get("name") for loss in losses} >= set(LOSSES)
 

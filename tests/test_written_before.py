@@ -74,7 +74,7 @@ def test_a_training_continues(tmp_path):
         "workers": 0,
         "optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}, "gradient_centralization": True},
         "scheduler": "cosine_cycle",
-        "augment": {"rotation": 10},
+        "augmentation": {"arguments": {"rotation": 10}},
         "resume": str(before),
     }
     train(resolve_config(options), OLD / "images", OLD / "split.json", tmp_path / "checkpoints")

@@ -3,7 +3,7 @@
     batch_size: [16, 32, 64]
     optimizer: [Adam, {name: SGD, arguments: {momentum: 0.9}}]
     learning_rate: {loguniform: [0.0001, 0.01]}
-    augment.erasing: {uniform: [0, 0.5]}
+    augmentation.arguments.erasing: {uniform: [0, 0.5]}
     accumulate: {int: [1, 4]}
 
 A key is the dotted path of an entry of the training config. A list is short for `{choice: [...]}`. Ranges include their

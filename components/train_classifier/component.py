@@ -43,7 +43,7 @@ def train_classifier(
         image_height: Height of the network's input in pixels.
         image_width: Width of the network's input in pixels.
         seed: Seed of every random draw.
-        training: Further options of the training, such as objective, optimizer or augment; the parameters above win.
+        training: Further options of the training, such as objective or augmentation; the parameters above win.
         experiment: MLflow experiment of the training's run; by default facet- and the label space.
         trial: A trial of a search, whose changes override all of the above; a trial may fail. Empty without a search.
         run_name: Name of the MLflow run of a training that is one of several, such as fold 2. Such a run is below the

@@ -27,8 +27,8 @@ class TrainingParameters(ModelParameters):
     image_width: int = Field(default=_TRAIN.image_width, description="Width of the network's input in pixels.")
     training: dict[str, Any] = Field(
         default_factory=dict,
-        description="Further options of the training, such as scheduler, ema_decay or augment. The trials of a search "
-        "override them, and the parameters above.",
+        description="Further options of the training, such as scheduler, ema_decay or augmentation. The trials of a "
+        "search override them, and the parameters above.",
     )
 
     def training_arguments(self) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks import input_pipeline
+from benchmarks import augmentation_presets, input_pipeline
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.benchmark import Benchmark
 from benchmarks.photos import write_photos
@@ -52,3 +53,16 @@ def test_both_sides_of_the_input_pipeline_read_the_same_photos(tmp_path: Path, m
             assert sum(map(len, batches)) == 6
             assert batches[0].shape[1:] in ((224, 224, 3), (3, 224, 224))
     torch.set_num_threads(threads)
+
+
+def test_every_preset_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation_presets, "PICTURES", 2)
+    monkeypatch.setattr(augmentation_presets, "REPEATS", 1)
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    rows = augmentation_presets.measure()
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+    names = [row.name.removeprefix("preset ") for row in rows]
+    assert names[0] == "face" and {"Augmentation_384", "BestAugForAlbum", "poster_v2_affectnet_7"} <= set(names)
+    assert not {"MyAugmentationCenter", "Augmentation_384_384", "poster_v2_kfe_db"} & set(names)
+    assert {row.name for row in rows if row.baseline} == {f"preset {name}" for name in augmentation_presets.TORCHVISION}

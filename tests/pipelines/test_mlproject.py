@@ -48,9 +48,13 @@ def started(folder: Path, parameters: dict[str, str], **environment: str) -> tup
         ({}, ["--config", "classification"]),
         ({"config": "my configs/a.yaml"}, ["--config", "my configs/a.yaml"]),
         (
-            {"user": "Kim Lee; rm -rf x", "parameters": "epochs=5 training.augment.scale=[0.5,1.0]  source=*"},
+            {
+                "user": "Kim Lee; rm -rf x",
+                "parameters": "epochs=5 training.augmentation.arguments.scale=[0.5,1.0]  source=*",
+            },
             [
-                *("--config", "classification", "--set", "epochs=5", "--set", "training.augment.scale=[0.5,1.0]"),
+                *("--config", "classification", "--set", "epochs=5"),
+                *("--set", "training.augmentation.arguments.scale=[0.5,1.0]"),
                 *("--set", "source=*", "--set", "training.user=Kim Lee; rm -rf x"),
             ],
         ),

@@ -95,8 +95,8 @@ def test_the_search_on_the_drawn_faces_is_small() -> None:
         ),
         ("space: {learning_rate: {uniform: [0, 0.1]}}", "space.learning_rate = 0.0: Input should be greater than 0"),
         (
-            "space: {augment.flipp: [0, 1]}",
-            "space.augment.flipp = 0: unknown key, did you mean 'flip'?; known: aspect,",
+            "space: {augmentation.arguments.flipp: [0, 1]}",
+            "space.augmentation.arguments.flipp = 0: unknown key, did you mean 'flip'?; known: aspect,",
         ),
         ("space: {epochs.more: [1]}", "space.epochs.more = 1: 'epochs.more': 'epochs' is 30, which has no entries"),
         ("space: {model: [resnet18, resnet19]}", "space.model = 'resnet19': "),

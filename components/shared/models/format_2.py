@@ -36,7 +36,8 @@ def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a checkpoint of format 2 as one of format 3 has it.
 
     Options have the American spelling, optimizers and schedules their present names; a `small_resnet` with Gabor stem,
-    members or standardized images is a `gabor_ensemble`; the tensors of POSTER V2 that nothing reads are dropped.
+    members or standardized images is a `gabor_ensemble`; the entry `augment` is in `augmentation.arguments`; the
+    tensors of POSTER V2 that nothing reads are dropped.
     """
     values = dict(content)
     model, config = _respelled(values.get("model")), _respelled(values.get("config"))
@@ -48,6 +49,7 @@ def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
                 entry["name"] = names[entry["name"]]
         network = config.get("network")
         _rename_backbone(config, "model", network.get("arguments") if isinstance(network, dict) else None)
+        _merge_augment(config)
     for name in ("model_state", "ema_state"):
         if isinstance(state := values.get(name), dict):
             values[name] = {key: value for key, value in state.items() if key.removeprefix("backbone.") not in NOT_READ}
@@ -58,6 +60,13 @@ def _respelled(value: Any) -> Any:
     if isinstance(value, dict):
         return {_RENAMED.get(name, name): _respelled(entry) for name, entry in value.items()}
     return [_respelled(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _merge_augment(config: dict[str, Any]) -> None:
+    """Move `augment`, the options of the augmentation `face`, to the arguments of `augmentation`, in place."""
+    options, augmentation = config.pop("augment", None), config.get("augmentation")
+    if isinstance(options, dict) and isinstance(augmentation, dict) and augmentation.get("name") == "face":
+        augmentation["arguments"] = options | augmentation.get("arguments", {})
 
 
 def _rename_backbone(entries: dict[str, Any], key: str, arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""From the augmentation that a configuration names to the pixels of training and of validation."""
+"""Build the augmentation that a configuration names: pixels for training and for validation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.shared.by_name import by_name, check_arguments
+from components.shared.by_name import check_arguments, imported
 from components.shared.options import parse_options
-from components.train_classifier.augmentations.face_color import recolor
+from components.train_classifier.augmentations.color import jitter
+from components.train_classifier.augmentations.erasing import mean_color, random_erasing
 from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.augmentations.ranges import Pixels
-from components.train_classifier.augmentations.steps import Change, InTurn, make_steps
-from components.train_classifier.config.augmentation import Augment, AugmentationSpec, StepSpec
-from components.train_classifier.config.augmentation_presets import PHOTO, PRESETS, frame_of
+from components.train_classifier.augmentations.steps import Compose, RandomApply, Transform, make_steps
+from components.train_classifier.config.augmentation import AugmentationSpec, FaceArguments, frame_of
+from components.train_classifier.config.augmentation_presets import PHOTO, StepSpec
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
 from serving.runtime.image.crop import Box, Rect, crop_rect, frame_rect
@@ -24,18 +25,20 @@ from serving.runtime.image.preprocess import cut_resize
 
 Cut = Callable[[bytes, Header, Rect, float, np.random.Generator], Pixels]
 
+_ERASED_AREA, _ERASED_ASPECT = (0.02, 0.2), (1 / 3, 3.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What training, and what validation, makes of one face of an encoded image. Can be pickled.
+    """The pixels of one face of an encoded image, for training and for validation. Can be pickled.
 
-    `photo_change`, where there is one, changes the whole photo before the crop rule's frame is cut from it; `cut`
-    reads what the crop rule says in a way of its own; `change` comes after the picture has the size `input`.
+    `photo_transform`, where there is one, is applied to the whole photo before the crop rule's frame is cut from it;
+    `cut` replaces the resize of what the crop rule says; `transform` is applied at the size `input`.
     """
 
     input: InputSize
-    change: Change
-    photo_change: Change | None = None
+    transform: Transform
+    photo_transform: Transform | None = None
     cut: Cut | None = None
 
     def eval_pixels(self, data: bytes, box: Box | None, crop: CropRule) -> Pixels:
@@ -50,23 +53,23 @@ class Augmentation:
     def train_pixels(self, data: bytes, box: Box | None, crop: CropRule, rng: np.random.Generator) -> Pixels:
         """Return the pixels for training, of the same kind; equal states of `rng` give equal bytes.
 
-        Raises ImageError or InputError when the image or the box cannot be used, or a change of the user's own gives
+        Raises ImageError or InputError when the image or the box cannot be used, or the user's own transform returns
         something else than such a picture.
         """
         header = read_header(data, DEFAULT_MAX_PIXELS)
         size = header.upright
-        if self.photo_change is not None:
+        if self.photo_transform is not None:
             assert crop.frame is not None
             photo = cut_resize(data, header, frame_rect(size, WHOLE), PHOTO, crop.min_decode)
-            pixels = _cut(self.photo_change(photo, rng), crop.frame, self.input)
+            pixels = _cut_frame(self.photo_transform(photo, rng), crop.frame, self.input)
         elif self.cut is not None:
             pixels = self.cut(data, header, crop_rect(size, box, crop, self.input), crop.min_decode, rng)
         else:
             pixels = cut_resize(data, header, crop_rect(size, box, crop, self.input), self.input, crop.min_decode)
-        pixels = self.change(pixels, rng)
+        pixels = self.transform(pixels, rng)
         if pixels.shape != (self.input.height, self.input.width, 3) or pixels.dtype != np.uint8:
             raise InputError(
-                f"the augmentation gave {pixels.dtype} {pixels.shape}; "
+                f"the augmentation returned {pixels.dtype} {pixels.shape}; "
                 f"expected uint8 ({self.input.height}, {self.input.width}, 3)"
             )
         return pixels
@@ -79,74 +82,70 @@ def make_augmentation(spec: AugmentationSpec, input_size: InputSize, normalizati
     function of a picture, uint8 (height, width, 3) RGB of that size, and a generator, that returns such a picture.
 
     Raises:
-        InputError: names the unknown name, step or argument, and those that are known.
+        InputError: names the unknown name, step or argument, and the valid ones.
     """
-    made = _preset(spec, input_size, normalization)
-    if frame_of(spec) is None and made.photo_change is not None:
-        made = replace(made, change=InTurn((made.photo_change, made.change)), photo_change=None)
+    made = _named(spec, input_size, normalization)
+    if frame_of(spec) is None and made.photo_transform is not None:
+        made = replace(made, transform=Compose((made.photo_transform, made.transform)), photo_transform=None)
     if spec.steps:
-        made = replace(made, change=InTurn((made.change, make_steps(spec.steps, normalization))))
+        made = replace(made, transform=Compose((made.transform, make_steps(spec.steps, normalization))))
     return made
 
 
-def _preset(spec: AugmentationSpec, input_size: InputSize, normalization: Normalization) -> Augmentation:
-    """Build what `spec` names, apart from its frame and the steps that come after it."""
-    if spec.name == "face":
-        return _face(
-            parse_options(Augment, spec.arguments, "arguments of augmentation 'face'"), input_size, normalization
-        )
+def _named(spec: AugmentationSpec, input_size: InputSize, normalization: Normalization) -> Augmentation:
+    """Build what `spec` names, without its frame and the steps that come after it."""
+    if isinstance(spec.arguments, FaceArguments):
+        return _face(spec.arguments, input_size, normalization)
     if ":" in spec.name:
-        factory = by_name("augmentation", spec.name, PRESETS)
-        given = {"input_size": input_size, "normalization": normalization}
-        check_arguments(f"augmentation '{spec.name}'", factory, spec.arguments, reserved=given)
-        return Augmentation(input_size, factory(**given, **spec.arguments))
-    preset = PRESETS[spec.name]
+        factory = imported("augmentation", spec.name)
+        own = {"input_size": input_size, "normalization": normalization}
+        check_arguments(f"augmentation '{spec.name}'", factory, spec.arguments, reserved=own)
+        return Augmentation(input_size, factory(**own, **spec.arguments))
+    preset = spec.preset
     unused = dict(spec.arguments)
-    photo_steps = [_laid_over(step, spec.arguments, unused) for step in preset.photo_steps]
-    steps = [_laid_over(step, spec.arguments, unused) for step in preset.steps]
+    photo_steps = [_override(step, spec.arguments, unused) for step in preset.photo_steps]
+    steps = [_override(step, spec.arguments, unused) for step in preset.steps]
     if unused:
         raise InputError(
             f"augmentation '{spec.name}' has no step {', '.join(map(repr, unused))}; "
             f"its steps: {', '.join(_names((*preset.photo_steps, *preset.steps))) or 'none'}"
         )
-    return Augmentation(
-        input_size,
-        make_steps(steps, normalization),
-        photo_change=make_steps(photo_steps, normalization) if photo_steps else None,
-    )
+    photo_transform = make_steps(photo_steps, normalization) if photo_steps else None
+    return Augmentation(input_size, make_steps(steps, normalization), photo_transform)
 
 
-def _laid_over(step: StepSpec, changes: Mapping[str, Any], unused: dict[str, Any]) -> StepSpec:
-    """Return the step with the arguments, and the `p`, that `changes` has under its name; takes it out of `unused`."""
-    parts = tuple(_laid_over(part, changes, unused) for part in step.steps)
+def _override(step: StepSpec, arguments: Mapping[str, Any], unused: dict[str, Any]) -> StepSpec:
+    """Return the step with the arguments, and the `p`, that `arguments` has for its name; removes it from `unused`."""
+    parts = tuple(_override(part, arguments, unused) for part in step.steps)
     unused.pop(step.name, None)
-    own = changes.get(step.name, {})
+    own = arguments.get(step.name, {})
     if not isinstance(own, Mapping):
         raise InputError(f"augmentation step '{step.name}': expected a mapping of its arguments, got {own!r}")
-    facts = {
+    fields = {
         "name": step.name,
         "p": own.get("p", step.p),
         "arguments": step.arguments | {name: value for name, value in own.items() if name != "p"},
         "steps": parts,
     }
-    return parse_options(StepSpec, facts, f"augmentation step '{step.name}'")
+    return parse_options(StepSpec, fields, f"augmentation step '{step.name}'")
 
 
 def _names(steps: tuple[StepSpec, ...]) -> list[str]:
     return [name for step in steps for name in (step.name, *_names(step.steps))]
 
 
-def _face(augment: Augment, input_size: InputSize, normalization: Normalization) -> Augmentation:
-    red, green, blue = (round(255 * mean) for mean in normalization.mean)
-    fill = (red, green, blue)
+def _face(arguments: FaceArguments, input_size: InputSize, normalization: Normalization) -> Augmentation:
+    """Build a random cut, then random colors, then a random rectangle in the mean color."""
+    strengths = arguments.model_dump(include={"brightness", "contrast", "saturation", "hue"})
+    erase = partial(random_erasing, normalization=normalization, area=_ERASED_AREA, aspect=_ERASED_ASPECT)
     return Augmentation(
         input_size,
-        partial(recolor, augment=augment, fill=fill),
-        cut=partial(cut_face, input_size=input_size, augment=augment, fill=fill),
+        Compose((partial(jitter, **strengths), RandomApply(arguments.erasing, erase))),
+        cut=partial(cut_face, input_size=input_size, arguments=arguments, fill=mean_color(normalization)),
     )
 
 
-def _cut(photo: Pixels, frame: Frame, input_size: InputSize) -> Pixels:
+def _cut_frame(photo: Pixels, frame: Frame, input_size: InputSize) -> Pixels:
     box = frame_rect(photo.shape[:2], frame)
     resized = Image.fromarray(photo).resize((input_size.width, input_size.height), Image.Resampling.BILINEAR, box=box)
     return np.array(resized)

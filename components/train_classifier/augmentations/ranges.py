@@ -1,4 +1,4 @@
-"""The ranges that random changes draw from, as arguments of their functions; checked when an augmentation is built."""
+"""Types of the transforms' arguments: the ranges that they draw from, validated when an augmentation is built."""
 
 from typing import Annotated, Any
 
@@ -7,23 +7,20 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field
 
 Pixels = NDArray[np.uint8]
-STRIP = 16384
-"""Pixels that per-pixel arithmetic works on at once, so that what it writes on the way stays in the cache."""
-
 Level = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Level, Level, Level]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _around_zero(value: Any) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return (-value, value)
-    return value
+    return (-value, value) if _is_number(value) else value
 
 
-def _alone(value: Any) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return (value, value)
-    return value
+def _repeated(value: Any) -> Any:
+    return (value, value) if _is_number(value) else value
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -56,18 +53,19 @@ def _odd(value: int) -> int:
     return value
 
 
-_Pair = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[float, Field(allow_inf_nan=False)]]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Pair = Annotated[tuple[_Finite, _Finite], AfterValidator(_ordered)]
 
-Span = Annotated[_Pair, AfterValidator(_ordered), BeforeValidator(_around_zero)]
+Span = Annotated[_Pair, BeforeValidator(_around_zero)]
 """A range around zero; a number n is short for [-n, n]."""
 
-Zoom = Annotated[_Pair, AfterValidator(_zoom), AfterValidator(_ordered), BeforeValidator(_around_zero)]
+Zoom = Annotated[_Pair, AfterValidator(_zoom), BeforeValidator(_around_zero)]
 """A range of changes of size, 0 is none; a number n is short for [-n, n]."""
 
-Positive = Annotated[_Pair, AfterValidator(_positive), AfterValidator(_ordered), BeforeValidator(_alone)]
+Positive = Annotated[_Pair, AfterValidator(_positive), BeforeValidator(_repeated)]
 """A range of numbers above zero; a number n is short for [n, n]."""
 
-Shares = Annotated[_Pair, AfterValidator(_shares), AfterValidator(_ordered), BeforeValidator(_alone)]
+Shares = Annotated[_Pair, AfterValidator(_shares), BeforeValidator(_repeated)]
 """A range within 0 and 1; a number n is short for [n, n]."""
 
 Kernel = Annotated[int, Field(ge=3, le=31), AfterValidator(_odd)]

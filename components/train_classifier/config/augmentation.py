@@ -1,80 +1,42 @@
-"""Which augmentation a training uses, as a user writes it. Imports no torch."""
+"""The augmentation of a training, as a user writes it. Imports no torch."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from components.shared.by_name import unknown_name
-from serving.runtime.card import Frame
+from components.train_classifier.config.augmentation_presets import Preset, Steps, presets
+from serving.runtime.card import WHOLE, Frame
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Area = Annotated[float, Field(gt=0.0, le=2.0)]
 
-AUGMENTATION_NAMES = (
-    "Aug0",
-    "AugForInception",
-    "Augmentation_384",
-    "Augmentation_384_384",
-    "AutoAugmentation",
-    "BaseAugmentation",
-    "BaseAugmentation_512",
-    "BestAugForAlbum",
-    "CenterCropRotation",
-    "CustomAlbumentationAug",
-    "CustomAugmentation",
-    "GoodAugmentation",
-    "MyAugmentationBust",
-    "MyAugmentationCenter",
-    "face",
-    "myAlbumentationAug",
-    "none",
-    "poster_v2_affectnet_7",
-    "poster_v2_caer_s",
-    "poster_v2_kfe_db",
-    "poster_v2_raf_db",
-)
+NAMES = ("face", "none")
+"""The general augmentations. Presets of earlier projects are valid too, but messages do not list them."""
 
-STEP_NAMES = (
-    "AutoAugment",
-    "Blur",
-    "CLAHE",
-    "CoarseDropout",
-    "ColorJitter",
-    "GaussNoise",
-    "GridDistortion",
-    "HorizontalFlip",
-    "HueSaturationValue",
-    "MotionBlur",
-    "NormalizedNoise",
-    "OneOf",
-    "OpticalDistortion",
-    "Perspective",
-    "RGBShift",
-    "RandomBrightnessContrast",
-    "RandomErasing",
-    "RandomGamma",
-    "Rotate",
-    "ShiftScaleRotate",
-)
+_NOTHING = Preset(frame=None)
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Augment(_Frozen):
-    """What happens to a training picture; validation and serving see none of it.
+class FaceArguments(_Frozen):
+    """The arguments of the augmentation `face`.
 
     The cut of the crop rule is narrowed to a random rectangle: `scale` is its share of the cut's area, `aspect`
     a factor on its width to height ratio, and it lies anywhere inside the cut or up to `translate` cut sizes
-    beyond it. It is mirrored with probability `flip`, turned by up to `rotation` degrees, and 4 x 4 places of it
-    move by shares of its width and height that are normal with a deviation of up to `elastic`. Then come changes of
-    brightness, contrast and saturation by up to the given share, of the hue by up to `hue` of the color
-    circle, and with probability `erasing` a rectangle of 2 to 20 % of the picture is painted in the mean color.
+    beyond it. It is mirrored with probability `flip`, rotated by up to `rotation` degrees, and distorted: 4 x 4 knots
+    move by shares of its width and height that are normal with a deviation of up to `elastic`. Then brightness,
+    contrast and saturation change by up to the given share, the hue by up to `hue` of the color circle, and with
+    probability `erasing` a rectangle of 2 to 20 % of the picture is painted in the mean color.
     """
 
-    scale: tuple[Annotated[float, Field(gt=0.0, le=2.0)], Annotated[float, Field(gt=0.0, le=2.0)]] = (0.5, 1.0)
-    aspect: tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]] = (0.8, 1.25)
+    scale: tuple[Area, Area] = (0.5, 1.0)
+    aspect: tuple[Positive, Positive] = (0.8, 1.25)
     translate: Strength = 0.0
     flip: Share = 0.5
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
@@ -94,52 +56,49 @@ class Augment(_Frozen):
         return self
 
 
-class StepSpec(_Frozen):
-    """One random change of a picture, made with probability `p`.
-
-        {name: ShiftScaleRotate, p: 0.5, arguments: {rotate: 20, scale: [0, 0.2]}}
-        {name: OneOf, p: 0.5, steps: [{name: Blur}, {name: MotionBlur}]}
-
-    `arguments` are those of the function behind the name; a range may be a number n, short for [-n, n], where it lies
-    around zero. OneOf makes exactly one of its `steps`; their `p` are then how likely each is beside the others.
-    """
-
-    name: str
-    p: Share = 0.5
-    arguments: dict[str, Any] = {}
-    steps: tuple["StepSpec", ...] = ()
-
-    @model_validator(mode="after")
-    def _fitting(self) -> Self:
-        if self.name not in STEP_NAMES:
-            raise ValueError(unknown_name("augmentation step", self.name, STEP_NAMES, importable=False))
-        if (self.name == "OneOf") != bool(self.steps):
-            raise ValueError("OneOf needs steps, and no other step takes them")
-        if self.steps and (self.arguments or not any(step.p > 0 for step in self.steps)):
-            raise ValueError("OneOf takes no arguments, and the p of at least one of its steps must be above 0")
-        return self
-
-
 class AugmentationSpec(_Frozen):
-    """What happens to training pictures; validation and serving see none of it except the framing.
+    """What happens to training pictures; validation and serving use none of it except the frame.
 
+        augmentation: {arguments: {rotation: 10, erasing: 0}}
         augmentation: {name: Augmentation_384, arguments: {ShiftScaleRotate: {rotate: 15}, CLAHE: {p: 0.2}}}
-        augmentation: {name: none, steps: [{name: HorizontalFlip}, {name: RandomErasing, arguments: {area: 0.05}}]}
+        augmentation: {name: none, steps: [HorizontalFlip, {name: RandomErasing, arguments: {area: 0.05}}]}
 
-    `name` is one of AUGMENTATION_NAMES or an import path `package.module:function`. `arguments` are laid over the steps
-    of that name in the preset; those of `face` are the fields of Augment, those of an import path go to the function.
-    `steps` come after the preset's own. `frame` is what is cut from a photo, in training, validation and serving alike:
-    what the preset was made for, the face by the crop rule, the whole image, or a fixed part of it (left, top, right,
-    bottom as shares).
+    `name` is `face`, `none`, a preset of `augmentation_presets.yaml` or an import path `package.module:function`.
+    `arguments` of `face` are those of FaceArguments; those of a preset replace the arguments, and the `p`, of its steps
+    by name; those of an import path go to the function. `steps` come after those of the name. `frame` is what is cut
+    from a photo, in training, validation and serving alike: what the preset was made for, the face by the crop rule,
+    the whole image, or a fixed part of it (left, top, right, bottom as shares).
     """
 
     name: str = "face"
-    arguments: dict[str, Any] = {}
-    steps: tuple[StepSpec, ...] = ()
+    arguments: FaceArguments | dict[str, Any] = Field(default={}, validate_default=True)
+    steps: Steps = ()
     frame: Literal["preset", "face", "image"] | Frame = "preset"
 
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.name not in AUGMENTATION_NAMES and ":" not in self.name:
-            raise ValueError(unknown_name("augmentation", self.name, AUGMENTATION_NAMES))
-        return self
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, name: str) -> str:
+        if name not in NAMES and ":" not in name and name not in presets():
+            raise ValueError(unknown_name("augmentation", name, NAMES))
+        return name
+
+    @field_validator("arguments", mode="plain")
+    @classmethod
+    def _typed_arguments(cls, value: Any, info: ValidationInfo) -> FaceArguments | dict[str, Any]:
+        if info.data.get("name") == "face":
+            return FaceArguments.model_validate(value)
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a mapping")
+        return dict(value)
+
+    @property
+    def preset(self) -> Preset:
+        """What `name` cuts and applies; nothing for `face`, `none` and import paths."""
+        return _NOTHING if self.name in NAMES else presets().get(self.name, _NOTHING)
+
+
+def frame_of(spec: AugmentationSpec) -> Frame | None:
+    """Return what is cut from a photo in training, validation and serving; None is the face by the crop rule."""
+    if spec.frame == "preset":
+        return spec.preset.frame
+    return {"face": None, "image": WHOLE}[spec.frame] if isinstance(spec.frame, str) else spec.frame

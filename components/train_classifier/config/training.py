@@ -21,8 +21,7 @@ from components.shared.models.spec.recipes import check_model
 from components.shared.models.spec.spec import ModelSpec, resolve_model
 from components.shared.options import parse_options
 from components.shared.training.train_job_config import TrainJobSpec
-from components.train_classifier.config.augmentation import Augment, AugmentationSpec
-from components.train_classifier.config.augmentation_presets import frame_of
+from components.train_classifier.config.augmentation import AugmentationSpec, frame_of
 from components.train_classifier.config.objective import (
     EarlyStoppingSpec,
     LossSpec,
@@ -62,9 +61,9 @@ class TrainConfig(Frozen):
 
     Data: `sampling`, `mixing`, `soft_targets` and `pseudo_labels` define the faces of an epoch and their targets;
     `augmentation`, `crop_scale`, `min_decode` and the image size make the pictures.
-    `augment` are the options of the augmentation `face`. `normalization` are mean and standard deviation, or imagenet,
-    or computed from the training faces, which is None here. `age_thresholds` are the bounds of the age classes in
-    training targets; validation and every metric keep the official 30 and 60.
+    `normalization` are mean and standard deviation, or imagenet, or computed from the training faces, which is None
+    here. `age_thresholds` are the bounds of the age classes in training targets; validation and every metric keep the
+    official 30 and 60.
 
     Network: `model`, overridden by the entries of `network`.
 
@@ -111,7 +110,6 @@ class TrainConfig(Frozen):
     image_width: int = Field(default=96, ge=8, le=4096)
     crop_scale: float = Field(default=1.3, ge=0.5, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
-    augment: Augment = Augment()
     augmentation: Annotated[AugmentationSpec, BeforeValidator(name_alone)] = AugmentationSpec()
     age_thresholds: tuple[int, int] = AGE_THRESHOLDS
     normalization: Annotated[Normalization | None, BeforeValidator(_named_normalization)] = IMAGENET
@@ -141,13 +139,6 @@ class TrainConfig(Frozen):
         if {"model", "network", "image_height"} <= info.data.keys():
             spec = resolve_model(info.data["model"], info.data["network"])
             check_input(spec.backbone, spec.arguments, InputSize(height=info.data["image_height"], width=value))
-        return value
-
-    @field_validator("augmentation")
-    @classmethod
-    def _usable_augmentation(cls, value: AugmentationSpec, info: ValidationInfo) -> AugmentationSpec:
-        if value.name != "face" and info.data.get("augment", Augment()) != Augment():
-            raise ValueError(f"'augment' are the options of face; those of '{value.name}' are its 'arguments'")
         return value
 
     @field_serializer("normalization")

@@ -23,7 +23,7 @@ COUNTABLE: dict[str, Any] = {
 }
 RANGES: dict[str, Any] = {
     "learning_rate": {"loguniform": [1e-5, 1e-1]},
-    "augment.erasing": {"uniform": [0, 1]},
+    "augmentation.arguments.erasing": {"uniform": [0, 1]},
     "accumulate": {"int": [1, 8]},
     "optimizer": ["SGD", "Adam", "AdamW"],
 }
@@ -32,7 +32,7 @@ Score = Callable[[Mapping[str, Any]], float | None]
 
 def hill(changes: Mapping[str, Any]) -> float:
     """Highest at learning rate 0.001, erasing 0.3, AdamW."""
-    rate, erasing = math.log10(changes["learning_rate"]) + 3, changes["augment.erasing"] - 0.3
+    rate, erasing = math.log10(changes["learning_rate"]) + 3, changes["augmentation.arguments.erasing"] - 0.3
     optimizer = {"SGD": 0.5, "Adam": 0.8, "AdamW": 1.0}[changes["optimizer"]]
     return optimizer * math.exp(-((rate / 0.8) ** 2)) * math.exp(-((erasing / 0.3) ** 2))
 
@@ -114,7 +114,7 @@ def test_values_are_within_their_ranges_and_of_their_kinds(method: str) -> None:
     made = [one["changes"] for one in flat(search(RANGES, method, 60, 3, hill))]
     rates = [changes["learning_rate"] for changes in made]
     assert all(1e-5 <= rate <= 1e-1 for rate in rates)
-    assert all(0 <= changes["augment.erasing"] <= 1 for changes in made)
+    assert all(0 <= changes["augmentation.arguments.erasing"] <= 1 for changes in made)
     assert all(type(changes["accumulate"]) is int and 1 <= changes["accumulate"] <= 8 for changes in made)
     assert {changes["optimizer"] for changes in made} == {"SGD", "Adam", "AdamW"}
     if method == "random":
@@ -146,7 +146,7 @@ def test_tpe_keeps_away_from_what_fails() -> None:
     """A failed trial counts as the worst score there is."""
 
     def score(changes: Mapping[str, Any]) -> float | None:
-        return None if changes["learning_rate"] > 1e-3 else 0.5 + 0.1 * changes["augment.erasing"]
+        return None if changes["learning_rate"] > 1e-3 else 0.5 + 0.1 * changes["augmentation.arguments.erasing"]
 
     searches = [flat(search(RANGES, "tpe", 40, seed, score)) for seed in range(4)]
     first, last = (

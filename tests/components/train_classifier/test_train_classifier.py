@@ -33,7 +33,9 @@ def run(dataset: Path, tmp_path: Path) -> Run:
 
 
 def test_learns_and_leaves_a_complete_folder(run: Run) -> None:
-    result, folder = run(epochs=14, learning_rate=0.01, ema_decay=0.8, augment={"scale": [0.8, 1], "erasing": 0})
+    result, folder = run(
+        epochs=14, learning_rate=0.01, ema_decay=0.8, augmentation={"arguments": {"scale": [0.8, 1], "erasing": 0}}
+    )
     assert sorted(path.name for path in folder.iterdir()) == [
         "best.pt", "best_acc.pt", "best_f1.pt", "classes.txt", "config.json", "history.json", "last.pt",
         "predictions.png", "tensorboard",
@@ -53,7 +55,7 @@ def test_learns_and_leaves_a_complete_folder(run: Run) -> None:
     assert best.training_state is None and last.training_state is not None
     assert best.heads[0].labels == MASKS and not best.leaks
     assert TrainConfig.model_validate(best.config) == config(
-        epochs=14, learning_rate=0.01, ema_decay=0.8, augment={"scale": [0.8, 1], "erasing": 0}
+        epochs=14, learning_rate=0.01, ema_decay=0.8, augmentation={"arguments": {"scale": [0.8, 1], "erasing": 0}}
     )
 
 
@@ -165,13 +167,17 @@ def test_parameters_of_the_component_override_its_options(dataset: Path, tmp_pat
         image_height=16,
         image_width=24,
         seed=5,
-        training={"epochs": 9.0, "workers": 0.0, "augment": {"rotation": 10.0}},
+        training={"epochs": 9.0, "workers": 0.0, "augmentation": {"arguments": {"rotation": 10.0}}},
     )
     assert (run_id, outcome) == ("", {})
     assert logged.keys() == {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_f1", "best_epoch"}
     assert all(type(value) is float for value in logged.values())
     saved = load_checkpoint(tmp_path / "out" / "best.pt")
-    assert (saved.config["epochs"], saved.config["seed"], saved.config["augment"]["rotation"]) == (1, 5, 10.0)
+    assert (saved.config["epochs"], saved.config["seed"], saved.config["augmentation"]["arguments"]["rotation"]) == (
+        1,
+        5,
+        10.0,
+    )
     assert (saved.input.height, saved.input.width) == (16, 24)
 
 

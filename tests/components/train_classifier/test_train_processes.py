@@ -35,7 +35,8 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     """Nothing in the network depends on the neighbors in a batch, so the loss curves are one."""
     write_dataset(tmp_path)
     entries: dict[str, Any] = {"model": "train_samples:Plain", "epochs": 6, "learning_rate": 0.01}
-    entries |= {"augment": {"erasing": 0.0}, "sampling": "class_balanced", "optimizer": {"sam": {}}, "accumulate": 2}
+    entries |= {"augmentation": {"arguments": {"erasing": 0.0}}, "sampling": "class_balanced"}
+    entries |= {"optimizer": {"sam": {}}, "accumulate": 2}
     # One unlabeled face in every batch: the second process has none.
     entries |= {"pseudo_labels": {"enabled": True, "share": 0.125, "every": 1, "start": 0, "end": 4}}
     one = launch(1, tmp_path, "one", **entries)

@@ -37,14 +37,13 @@ def numbered(number: float, **changes: Any) -> Trial:
 
 
 def test_a_trial_is_the_training_with_its_changes_and_tells_its_score(try_: Try, dataset: Path, tmp_path: Path) -> None:
-    changes = {"learning_rate": 0.02, "optimizer": {"name": "SGD", "arguments": {"momentum": 0.5}}, "augment.flip": 0.0}
+    sgd = {"name": "SGD", "arguments": {"momentum": 0.5}}
+    changes = {"learning_rate": 0.02, "optimizer": sgd, "augmentation.arguments.flip": 0.0}
     result, outcome = try_(numbered(3.0, **changes))
     assert result is not None
     score = result.metrics["val_f1"]
     assert outcome == Outcome(number=3, changes=changes, score=score, metrics=result.metrics, run_id="")
-    same = resolve_config(
-        TINY, learning_rate=0.02, optimizer={"name": "SGD", "arguments": {"momentum": 0.5}}, augment={"flip": 0}
-    )
+    same = resolve_config(TINY, learning_rate=0.02, optimizer=sgd, augmentation={"arguments": {"flip": 0}})
     assert load_checkpoint(tmp_path / "out" / "best.pt").config == same.model_dump(mode="json")
 
 

@@ -31,8 +31,8 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "FILE: training.ema_decai = 1: unknown key, did you mean 'ema_decay'?; known: accumulate, age_thresh",
         ),
         (
-            "training: {augment: {flp: 1}}",
-            "FILE: training.augment.flp = 1: unknown key, did you mean 'flip'?; known: as",
+            "training: {augmentation: {arguments: {flp: 1}}}",
+            "FILE: training.augmentation.arguments.flp = 1: unknown key, did you mean 'flip'?; known: as",
         ),
         ("training: {mixing: {nam: mixup}}", "FILE: training.mixing.nam = 'mixup': unknown key, did you mean 'name'?"),
         (
@@ -92,8 +92,14 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         ("epochs:", "FILE: epochs = None: Input should be a valid integer"),
         ("floors: 0.5", "FILE: floors = 0.5: Input should be a valid dictionary"),
         ("floors: {macro_f1: 85}", "FILE: floors.macro_f1 = 85.0: a floor lies between 0 and 1"),
-        ("training: {augment: {flip: 2}}", "FILE: training.augment.flip = 2: Input should be less than or equal to 1"),
-        ("training: {augment: {scale: [2, 1]}}", "FILE: training.augment = {'scale': [2, 1]}: scale must be a range"),
+        (
+            "training: {augmentation: {arguments: {flip: 2}}}",
+            "FILE: training.augmentation.arguments.flip = 2: Input should be less than or equal to 1",
+        ),
+        (
+            "training: {augmentation: {arguments: {scale: [2, 1]}}}",
+            "FILE: training.augmentation.arguments = {'scale': [2, 1]}: scale must be a range",
+        ),
         ("model_name: a/b", "FILE: model_name = 'a/b': use letters, digits"),
         ("gpus: two", "FILE: gpus = 'two': expected a whole number from 0 to 99"),
         ("gpus: -1", "FILE: gpus = -1: expected a whole number"),
@@ -168,16 +174,16 @@ def test_parameter_then_environment_then_config_then_default(
 
 def test_parameters_are_written_as_in_yaml_and_reach_inside(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
-    file.write_text("training: {ema_decay: 0.9, augment: {flip: 0.5}}\nlearning_rate: 1e-2")
+    file.write_text("training: {ema_decay: 0.9, augmentation: {arguments: {flip: 0.5}}}\nlearning_rate: 1e-2")
     parameters = [
-        "training.augment.flip=0",
+        "training.augmentation.arguments.flip=0",
         "floors={accuracy: 0.9}",
         "model_name=v1.2",
         "epochs=3.0",
         "source_digest=",
     ]
     config = resolve(str(file), parameters, {})
-    assert config.training == {"ema_decay": 0.9, "augment": {"flip": 0}}
+    assert config.training == {"ema_decay": 0.9, "augmentation": {"arguments": {"flip": 0}}}
     assert config.floors == {"accuracy": 0.9}
     assert (config.model_name, config.epochs, config.learning_rate, config.source_digest) == ("v1.2", 3, 0.01, "")
 
@@ -194,7 +200,7 @@ def test_committed_configs_are_valid(path: Path) -> None:
 
 
 def test_a_resolved_config_is_a_config(tmp_path: Path) -> None:
-    config = resolve("mask3", ["training.augment.scale=[0.6, 1]"], {"FACET_PHOTOS": "/photos"})
+    config = resolve("mask3", ["training.augmentation.arguments.scale=[0.6, 1]"], {"FACET_PHOTOS": "/photos"})
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(config.model_dump()))
     assert resolve(str(tmp_path / "again.yaml"), (), {}) == config
 

@@ -16,7 +16,11 @@ TINY = ClassificationConfig(
     learning_rate=0.003,
     val_ratio=0.0,
     test_ratio=0.25,
-    **{**SMALL_TRAINING, "epochs": 12, "training": {"workers": 0, "augment": {"scale": [0.9, 1.0], "erasing": 0.0}}},
+    **{
+        **SMALL_TRAINING,
+        "epochs": 12,
+        "training": {"workers": 0, "augmentation": {"arguments": {"scale": [0.9, 1.0], "erasing": 0.0}}},
+    },
 )
 
 

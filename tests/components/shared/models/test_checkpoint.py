@@ -30,7 +30,7 @@ def checkpoint() -> Checkpoint:
         normalization=NORMALIZATION,
         model_state=build_network(MODEL, HEADS, NORMALIZATION, load_pretrained=False).state_dict(),
         ema_state=None,
-        config={"epochs": 3, "augment": {"scale": [0.5, 1.0]}},
+        config={"epochs": 3, "augmentation": {"name": "face", "arguments": {"scale": [0.5, 1.0]}}},
         epoch=3,
         metrics={"val_f1": 0.25},
         dataset_digest="d" * 64,

@@ -59,6 +59,18 @@ def test_optimizers_and_schedules_have_their_present_names(part: str, before: st
     assert config == {"optimizer" if part == "optimiser" else part: {"name": after}}
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "arguments"),
+    [
+        ({"name": "face", "arguments": {"hue": 0.2}}, {"flip": 0.5, "hue": 0.2}),
+        ({"name": "Aug0", "arguments": {"CLAHE": {"p": 0}}}, {"CLAHE": {"p": 0}}),
+    ],
+)
+def test_the_options_of_face_are_its_arguments(augmentation: dict[str, Any], arguments: dict[str, Any]) -> None:
+    config = {"augment": {"flip": 0.5, "hue": 0.1}, "augmentation": augmentation}
+    assert upgraded({"config": config})["config"] == {"augmentation": augmentation | {"arguments": arguments}}
+
+
 def test_tensors_of_poster_v2_that_nothing_reads_are_dropped() -> None:
     state = {f"backbone.{name}": torch.zeros(1) for name in (*NOT_READ, "conv1.bias")}
     content = {

@@ -1,11 +1,11 @@
-"""The resize of training pictures beside serving's."""
+"""The resize of training pictures against that of serving."""
 
 import numpy as np
 import pytest
 from augmentation_pictures import noise, smooth
 from PIL import Image
 
-from components.train_classifier.augmentations.resize import resize_rect
+from components.train_classifier.augmentations.face_cut import resize_rect
 from serving.runtime.card import InputSize
 
 
@@ -13,10 +13,10 @@ from serving.runtime.card import InputSize
 @pytest.mark.parametrize("rect", [(0, 0, 90, 120), (13, 7, 88, 101), (40, 50, 41, 51), (3, 0, 90, 9)])
 def test_whole_rectangles_are_within_a_level_of_pillow(rect: tuple[int, int, int, int], size: tuple[int, int]) -> None:
     for picture in (noise(120, 90), smooth(120, 90), smooth(120, 90)[::-1, ::-1]):
-        found = resize_rect(picture, rect, InputSize(height=size[0], width=size[1]))
+        resized = resize_rect(picture, rect, InputSize(height=size[0], width=size[1]))
         expected = Image.fromarray(picture).crop(rect).resize(size[::-1], Image.Resampling.BILINEAR)
-        assert found.shape == (*size, 3) and found.dtype == np.uint8
-        assert np.abs(found.astype(int) - np.asarray(expected).astype(int)).max() <= 1
+        assert resized.shape == (*size, 3) and resized.dtype == np.uint8
+        assert np.abs(resized.astype(int) - np.asarray(expected).astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_whole_rectangles_are_within_a_level_of_pillow(rect: tuple[int, int, int
         ((19.6, 29.7, 20.0, 30.0), (19, 29, 20, 30)),
     ],
 )
-def test_fractions_are_rounded_and_something_is_left(rect: tuple[float, ...], rounded: tuple[int, ...]) -> None:
+def test_fractions_are_rounded_to_at_least_one_pixel(rect: tuple[float, ...], rounded: tuple[int, ...]) -> None:
     picture = noise(30, 20)
     size = InputSize(height=8, width=8)
     left, top, right, bottom = rounded

@@ -1,21 +1,21 @@
-"""What holds for every single transform."""
+"""Properties of all transforms: size and type, determinism, probability, neutral and wrong arguments."""
 
 import hashlib
 from typing import Any
 
 import numpy as np
 import pytest
-from augmentation_pictures import NORMALIZATION, made, noise, smooth
+from augmentation_pictures import NORMALIZATION, apply, noise, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.train_classifier.augmentations.steps import TRANSFORMS, make_steps
-from components.train_classifier.config.augmentation import STEP_NAMES, StepSpec
+from components.train_classifier.config.augmentation_presets import STEP_NAMES, StepSpec
 from serving.runtime.errors import InputError
 
 SIZES = [(1, 1), (1, 7), (9, 1), (2, 2), (8, 700), (700, 8), (31, 45)]
 
-# What moves nothing and changes no color, for the transforms that have such arguments.
+# Arguments that change nothing, for the transforms that have such.
 NEUTRAL: dict[str, dict[str, Any]] = {
     "ColorJitter": {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0},
     "GridDistortion": {"limit": 0},
@@ -30,44 +30,44 @@ NEUTRAL: dict[str, dict[str, Any]] = {
 }
 
 
-def test_the_names_are_those_of_the_transforms() -> None:
+def test_every_step_name_has_a_transform() -> None:
     assert set(STEP_NAMES) == set(TRANSFORMS) | {"OneOf"} and list(STEP_NAMES) == sorted(STEP_NAMES)
 
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
 @pytest.mark.parametrize("size", SIZES)
-def test_size_and_type_stay_at_any_size(name: str, size: tuple[int, int]) -> None:
+def test_size_and_type_are_kept_at_any_size(name: str, size: tuple[int, int]) -> None:
     pixels = noise(*size)
     before = pixels.copy()
     for seed in range(3):
-        changed = made(name, seed, pixels)
+        changed = apply(name, seed, pixels)
         assert changed.shape == pixels.shape and changed.dtype == np.uint8 and changed.flags.c_contiguous
-    np.testing.assert_array_equal(pixels, before, "the picture that comes in is not touched")
+    np.testing.assert_array_equal(pixels, before, "the input is not modified")
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.sampled_from(sorted(TRANSFORMS)), st.integers(1, 50), st.integers(1, 50), st.integers(0, 2**32))
 def test_equal_seeds_give_equal_bytes(name: str, height: int, width: int, seed: int) -> None:
     pixels = noise(height, width, seed)
-    first, second = made(name, seed, pixels), made(name, seed, pixels.copy(order="F"))
+    first, second = apply(name, seed, pixels), apply(name, seed, pixels.copy(order="F"))
     assert first.shape == pixels.shape
     np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
-def test_probability_decides(name: str) -> None:
+def test_steps_are_applied_with_their_probability(name: str) -> None:
     pixels = smooth()
     for seed in range(5):
-        assert made(name, seed, pixels, p=0.0) is pixels
-    different = [not np.array_equal(made(name, seed, pixels), pixels) for seed in range(20)]
+        assert apply(name, seed, pixels, p=0.0) is pixels
+    different = [not np.array_equal(apply(name, seed, pixels), pixels) for seed in range(20)]
     assert sum(different) >= (1 if name == "AutoAugment" else 18)
-    half = [made(name, seed, pixels, p=0.5) is not pixels for seed in range(100)]
+    half = [apply(name, seed, pixels, p=0.5) is not pixels for seed in range(100)]
     assert 30 <= sum(half) <= 70
 
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
-def test_seeds_matter(name: str) -> None:
-    results = {hashlib.sha256(made(name, seed, smooth(120, 100)).tobytes()).digest() for seed in range(20)}
+def test_different_seeds_give_different_pictures(name: str) -> None:
+    results = {hashlib.sha256(apply(name, seed, smooth(120, 100)).tobytes()).digest() for seed in range(20)}
     assert len(results) >= {"HorizontalFlip": 1, "Blur": 3, "CLAHE": 3}.get(name, 5)
 
 
@@ -75,10 +75,10 @@ def test_seeds_matter(name: str) -> None:
 def test_neutral_arguments_change_nothing(name: str) -> None:
     for size in SIZES:
         pixels = noise(*size)
-        np.testing.assert_array_equal(made(name, 3, pixels, **NEUTRAL[name]), pixels)
+        np.testing.assert_array_equal(apply(name, 3, pixels, **NEUTRAL[name]), pixels)
 
 
-def test_one_of_makes_exactly_one_by_weight() -> None:
+def test_one_of_applies_exactly_one_by_weight() -> None:
     steps = (
         StepSpec(name="HorizontalFlip", p=0.9),
         StepSpec(name="RGBShift", p=0.3, arguments={"red": [50, 50], "green": 0, "blue": 0}),
@@ -128,11 +128,11 @@ def test_wrong_steps_are_refused(step: dict[str, Any], parts: list[str]) -> None
 )
 def test_wrong_arguments_are_named(name: str, arguments: dict[str, Any], parts: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        made(name, 0, noise(), **arguments)
+        apply(name, 0, noise(), **arguments)
     assert all(part in str(caught.value) for part in [name, *parts]), str(caught.value)
 
 
-def test_whole_numbers_may_come_as_floats() -> None:
+def test_integers_may_be_given_as_floats() -> None:
     np.testing.assert_array_equal(
-        made("CoarseDropout", 1, noise(), holes=3.0, width=4.0), made("CoarseDropout", 1, noise(), holes=3, width=4)
+        apply("CoarseDropout", 1, noise(), holes=3.0, width=4.0), apply("CoarseDropout", 1, noise(), holes=3, width=4)
     )

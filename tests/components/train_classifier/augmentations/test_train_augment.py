@@ -3,21 +3,22 @@ import math
 
 import numpy as np
 import pytest
+from augmentation_pictures import NORMALIZATION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.train_classifier.augmentations.face_color import erase, jitter_colors, recolor
+from components.train_classifier.augmentations.build import make_augmentation
 from components.train_classifier.augmentations.face_cut import cut_face, random_rect
 from components.train_classifier.augmentations.ranges import Pixels
-from components.train_classifier.config.augmentation import Augment
+from components.train_classifier.config.augmentation import AugmentationSpec, FaceArguments
 from serving.runtime.card import InputSize
 from serving.runtime.image.crop import Rect
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
 from serving.runtime.image.preprocess import cut_resize
 
-OFF = Augment(scale=(1, 1), aspect=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, erasing=0)
-FILL = (120, 110, 100)
+OFF = FaceArguments(scale=(1, 1), aspect=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, erasing=0)
+FILL = tuple(round(255 * mean) for mean in NORMALIZATION.mean)
 
 
 def png(pixels: Pixels) -> bytes:
@@ -26,12 +27,18 @@ def png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def cut(pixels: Pixels, rect: Rect, size: tuple[int, int], augment: Augment, seed: int = 0) -> Pixels:
+def cut(pixels: Pixels, rect: Rect, size: tuple[int, int], arguments: FaceArguments, seed: int = 0) -> Pixels:
     data, rng = png(pixels), np.random.default_rng(seed)
     header = read_header(data, DEFAULT_MAX_PIXELS)
-    return cut_face(
-        data, header, rect, 1.0, rng, input_size=InputSize(height=size[0], width=size[1]), augment=augment, fill=FILL
-    )
+    input_size = InputSize(height=size[0], width=size[1])
+    return cut_face(data, header, rect, 1.0, rng, input_size=input_size, arguments=arguments, fill=FILL)
+
+
+def recolored(pixels: Pixels, arguments: FaceArguments, seed: int = 0) -> Pixels:
+    """What happens to the picture after the cut."""
+    size = InputSize(height=pixels.shape[0], width=pixels.shape[1])
+    augmentation = make_augmentation(AugmentationSpec(arguments=arguments.model_dump()), size, NORMALIZATION)
+    return augmentation.transform(pixels, np.random.default_rng(seed))
 
 
 def served(pixels: Pixels, rect: Rect, size: tuple[int, int]) -> Pixels:
@@ -56,9 +63,9 @@ def picture(seed: int = 0, height: int = 24, width: int = 20) -> np.ndarray:
 def test_rect_stays_in_the_image(
     seed: int, scale: tuple[float, float], translate: float, left: float, top: float, width: float, height: float
 ) -> None:
-    augment = Augment(scale=scale, translate=translate)
+    arguments = FaceArguments(scale=scale, translate=translate)
     base = (left, top, left + width, top + height)
-    drawn = random_rect(base, (100, 100), augment, np.random.default_rng(seed))
+    drawn = random_rect(base, (100, 100), arguments, np.random.default_rng(seed))
     assert drawn[0] >= 0 and drawn[1] >= 0 and drawn[2] <= 100 + 1e-9 and drawn[3] <= 100 + 1e-9
     area = (drawn[2] - drawn[0]) * (drawn[3] - drawn[1])
     assert 0 < area <= scale[1] * width * height * (1 + 1e-9)
@@ -69,7 +76,7 @@ def test_rect_stays_in_the_image(
 
 def test_rects_cover_the_range_of_areas_and_places() -> None:
     rects = [
-        random_rect((10, 10, 50, 50), (60, 60), Augment(scale=(0.25, 1.0)), np.random.default_rng(seed))
+        random_rect((10, 10, 50, 50), (60, 60), FaceArguments(scale=(0.25, 1.0)), np.random.default_rng(seed))
         for seed in range(300)
     ]
     areas = [(right - left) * (bottom - top) / 1600 for left, top, right, bottom in rects]
@@ -79,8 +86,7 @@ def test_rects_cover_the_range_of_areas_and_places() -> None:
 
 def test_everything_off_changes_nothing() -> None:
     pixels = picture()
-    rng = np.random.default_rng(0)
-    np.testing.assert_array_equal(recolor(pixels, rng, augment=OFF, fill=FILL), pixels)
+    np.testing.assert_array_equal(recolored(pixels, OFF), pixels)
     np.testing.assert_array_equal(cut(pixels, (3, 4, 13, 14), (10, 10), OFF), pixels[4:14, 3:13])
     barely = OFF.model_copy(update={"rotation": 1e-9})
     np.testing.assert_array_equal(cut(pixels, (3, 4, 13, 14), (10, 10), barely), pixels[4:14, 3:13])
@@ -162,13 +168,13 @@ def test_what_is_learned_is_as_sharp_as_what_is_served(finer: float) -> None:
         gray = pixels[4:-4, 4:-4].astype(float).mean(axis=2)
         return float(np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean())
 
-    augment = OFF.model_copy(update={"rotation": 12.0, "elastic": 0.02})
-    learned = np.mean([sharpness(cut(smooth, rect, (64, 64), augment, seed)) for seed in range(8)])
+    arguments = OFF.model_copy(update={"rotation": 12.0, "elastic": 0.02})
+    learned = np.mean([sharpness(cut(smooth, rect, (64, 64), arguments, seed)) for seed in range(8)])
     assert learned / sharpness(served(smooth, rect, (64, 64))) == pytest.approx(1, abs=0.15)
 
 
 def test_colors_follow_the_definitions_step_by_step() -> None:
-    augment = OFF.model_copy(update={"brightness": 0.3, "contrast": 0.4, "saturation": 0.5})
+    arguments = OFF.model_copy(update={"brightness": 0.3, "contrast": 0.4, "saturation": 0.5})
     luma = np.array([0.299, 0.587, 0.114])
     for seed in range(5):
         pixels = picture(seed)
@@ -180,13 +186,13 @@ def test_colors_follow_the_definitions_step_by_step() -> None:
         gray = (values @ luma)[..., None]
         values = gray + saturation * (values - gray)
         expected = np.clip(np.floor(values + 0.5), 0, 255)
-        found = jitter_colors(pixels, augment, np.random.default_rng(seed)).astype(np.float64)
+        found = recolored(pixels, arguments, seed).astype(np.float64)
         assert np.abs(found - expected).max() <= 1
-        assert (found != expected).mean() < 0.01
+        assert abs((found - expected).mean()) < 0.06
 
 
 def test_the_strongest_changes_saturate_and_do_not_wrap() -> None:
-    augment = OFF.model_copy(update={"brightness": 0.99, "contrast": 0.99, "saturation": 0.99})
+    arguments = OFF.model_copy(update={"brightness": 0.99, "contrast": 0.99, "saturation": 0.99})
     pixels = np.where(picture(3) > 128, 255, 0).astype(np.uint8)
     for seed in range(200):
         brightness, contrast, saturation = np.random.default_rng(seed).uniform(0.01, 1.99, 3)
@@ -196,25 +202,24 @@ def test_the_strongest_changes_saturate_and_do_not_wrap() -> None:
         values = mean + contrast * (values - mean)
         gray = (values @ luma)[..., None]
         expected = np.clip(gray + saturation * (values - gray), 0, 255)
-        found = jitter_colors(pixels, augment, np.random.default_rng(seed)).astype(np.float64)
+        found = recolored(pixels, arguments, seed).astype(np.float64)
         assert np.abs(found - expected).max() <= 1
 
 
 def test_hue_keeps_gray_and_luma() -> None:
-    augment = OFF.model_copy(update={"hue": 0.5})
+    arguments = OFF.model_copy(update={"hue": 0.5})
     gray = np.repeat(picture()[..., :1], 3, axis=2)
-    np.testing.assert_allclose(jitter_colors(gray, augment, np.random.default_rng(1)), gray, atol=1)
+    np.testing.assert_allclose(recolored(gray, arguments, 1), gray, atol=1)
     muted = (100 + picture() // 8).astype(np.uint8)  # far enough from the borders that nothing is clipped
     luma = np.array([0.299, 0.587, 0.114])
-    turned = jitter_colors(muted, augment, np.random.default_rng(1))
+    turned = recolored(muted, arguments, 1)
     assert np.abs(turned.astype(float) - muted).max() > 5
     np.testing.assert_allclose(turned @ luma, muted @ luma, atol=1)
 
 
 def test_erased_rectangle_has_its_area_and_color() -> None:
     for seed in range(50):
-        pixels = np.zeros((64, 48, 3), np.uint8)
-        erase(pixels, FILL, np.random.default_rng(seed))
+        pixels = recolored(np.zeros((64, 48, 3), np.uint8), OFF.model_copy(update={"erasing": 1.0}), seed)
         painted = (pixels == FILL).all(axis=2)
         rows, columns = np.flatnonzero(painted.any(axis=1)), np.flatnonzero(painted.any(axis=0))
         assert painted[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
@@ -223,8 +228,8 @@ def test_erased_rectangle_has_its_area_and_color() -> None:
 
 
 def test_a_turned_corner_shows_what_is_around_and_beyond_the_image_the_fill() -> None:
-    augment = OFF.model_copy(update={"rotation": 45.0})
+    arguments = OFF.model_copy(update={"rotation": 45.0})
     black = np.zeros((80, 80, 3), np.uint8)
-    assert (cut(black, (20, 20, 60, 60), (40, 40), augment, seed=2) == 0).all()
-    turned = cut(black, (0, 0, 80, 80), (40, 40), augment, seed=2)
+    assert (cut(black, (20, 20, 60, 60), (40, 40), arguments, seed=2) == 0).all()
+    turned = cut(black, (0, 0, 80, 80), (40, 40), arguments, seed=2)
     assert (turned[0, 0] == FILL).all() and (turned[20, 20] == 0).all()

@@ -1,4 +1,4 @@
-"""The named augmentations: what they cut, and that validation sees none of it (mask 36)."""
+"""The named augmentations: what they cut, and that validation is not augmented."""
 
 import hashlib
 import inspect
@@ -16,16 +16,18 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from components.train_classifier.augmentations.build import Augmentation, make_augmentation
-from components.train_classifier.augmentations.face_color import recolor
+from components.train_classifier.augmentations.color import jitter
+from components.train_classifier.augmentations.erasing import random_erasing
 from components.train_classifier.augmentations.face_cut import cut_face
-from components.train_classifier.config.augmentation import AUGMENTATION_NAMES, Augment, AugmentationSpec
-from components.train_classifier.config.augmentation_presets import PRESETS, frame_of
+from components.train_classifier.config.augmentation import NAMES, AugmentationSpec, FaceArguments, frame_of
+from components.train_classifier.config.augmentation_presets import presets
 from serving.runtime.card import ClassificationCard, CropRule, InputSize
 from serving.runtime.errors import InputError
 from serving.runtime.image.crop import crop_rect
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
 from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
 
+ALL_NAMES = (*NAMES, *presets())
 CROP = CropRule(scale=1.2)
 BOX = (90.0, 100.0, 180.0, 240.0)
 
@@ -51,14 +53,14 @@ def rule(name: str, **spec: Any) -> CropRule:
 
 def without_chance(name: str) -> dict[str, Any]:
     """Arguments that turn every step of a preset off."""
-    preset = PRESETS[name]
+    preset = AugmentationSpec(name=name).preset
     return {step.name: {"p": 0} for step in (*preset.photo_steps, *preset.steps)}
 
 
 # --- training and validation ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", AUGMENTATION_NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 @pytest.mark.parametrize("size", [(64, 48), (8, 300)])
 def test_pixels_have_the_input_size_and_are_a_function_of_the_seed(name: str, size: tuple[int, int]) -> None:
     augmentation, crop = pickle.loads(pickle.dumps(named(name, *size))), rule(name)
@@ -71,16 +73,16 @@ def test_pixels_have_the_input_size_and_are_a_function_of_the_seed(name: str, si
             np.testing.assert_array_equal(first, again)
 
 
-@pytest.mark.parametrize("name", AUGMENTATION_NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_training_varies_where_it_should_and_validation_never(name: str) -> None:
-    """The defect that validation pictures went through the random training augmentation."""
     augmentation, crop = named(name), rule(name)
     trained = {
         hashlib.sha256(augmentation.train_pixels(JPEG, BOX, crop, np.random.default_rng(seed)).tobytes()).digest()
         for seed in range(10)
     }
-    still = name in PRESETS and not PRESETS[name].photo_steps + PRESETS[name].steps
-    assert len(trained) == 1 if still else len(trained) >= 4
+    preset = AugmentationSpec(name=name).preset
+    random = name == "face" or preset.photo_steps + preset.steps
+    assert len(trained) >= 4 if random else len(trained) == 1
     assert "rng" not in inspect.signature(augmentation.eval_pixels).parameters
     state = np.random.get_state()[1].copy()
     validated = [augmentation.eval_pixels(JPEG, BOX, crop) for _ in range(3)]
@@ -88,18 +90,17 @@ def test_training_varies_where_it_should_and_validation_never(name: str) -> None
     np.testing.assert_array_equal(np.random.get_state()[1], state)
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", ("none", *presets()))
 def test_training_and_validation_see_the_same_framing(name: str) -> None:
-    """The defect that testing cut 299 pixels whatever training had cut."""
     augmentation, crop = named(name, arguments=without_chance(name)), rule(name)
     for data in (PNG, JPEG, encoded(smooth(300, 400))):
         trained = augmentation.train_pixels(data, BOX, crop, np.random.default_rng(0)).astype(int)
         difference = np.abs(trained - augmentation.eval_pixels(data, BOX, crop))
-        stretched_twice = PRESETS[name].photo_steps and data is not PNG
+        stretched_twice = AugmentationSpec(name=name).preset.photo_steps and data is not PNG
         assert difference.max() <= (12 if stretched_twice else 0)
 
 
-@pytest.mark.parametrize("name", AUGMENTATION_NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_validation_is_what_serving_does(name: str) -> None:
     card = ClassificationCard.model_validate(
         {
@@ -150,24 +151,26 @@ def test_frames_are_the_center_crops_of_a_photo(name: str) -> None:
     np.testing.assert_array_equal(pixels, expected.permute(1, 2, 0).numpy())
 
 
-def test_the_face_preset_is_what_augment_says() -> None:
-    augmentation = named("face", arguments={"flip": 1, "rotation": 20, "scale": [0.4, 0.9]})
-    augment = Augment(flip=1, rotation=20, scale=(0.4, 0.9))
+def test_face_cuts_then_recolors_then_erases_as_its_arguments_say() -> None:
+    arguments = FaceArguments(flip=1, rotation=20, scale=(0.4, 0.9), hue=0.1, erasing=1)
+    augmentation = named("face", arguments=arguments.model_dump())
     size, fill = InputSize(height=64, width=48), (124, 116, 104)
     header = read_header(PNG, DEFAULT_MAX_PIXELS)
     for seed in range(4):
         rng = np.random.default_rng(seed)
         rect = crop_rect((512, 384), BOX, CROP, size)
-        pixels = cut_face(PNG, header, rect, CROP.min_decode, rng, input_size=size, augment=augment, fill=fill)
-        expected = recolor(pixels, rng, augment=augment, fill=fill)
-        found = augmentation.train_pixels(PNG, BOX, CROP, np.random.default_rng(seed))
-        np.testing.assert_array_equal(found, expected)
+        pixels = cut_face(PNG, header, rect, CROP.min_decode, rng, input_size=size, arguments=arguments, fill=fill)
+        pixels = jitter(pixels, rng, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
+        rng.random()  # whether a part is erased
+        expected = random_erasing(pixels, rng, normalization=NORMALIZATION, area=(0.02, 0.2), aspect=(1 / 3, 3))
+        trained = augmentation.train_pixels(PNG, BOX, CROP, np.random.default_rng(seed))
+        np.testing.assert_array_equal(trained, expected)
 
 
 # --- what a user may change ----------------------------------------------------------------------------------------
 
 
-def test_arguments_are_laid_over_the_steps() -> None:
+def test_arguments_override_those_of_the_steps() -> None:
     arguments = {
         **without_chance("Augmentation_384"),
         "ShiftScaleRotate": {"p": 1, "rotate": [180, 180], "shift": 0, "scale": 0},
@@ -190,16 +193,16 @@ def test_arguments_are_laid_over_the_steps() -> None:
     np.testing.assert_array_equal(redder, np.clip(plain.astype(int) + np.array([9, 0, 0]), 0, 255))
 
 
-def test_steps_come_after_the_preset() -> None:
+def test_steps_are_applied_after_the_preset() -> None:
     step = {"name": "RandomGamma", "p": 1, "arguments": {"gamma": 50}}
     pixels = named("none", steps=[step]).train_pixels(PNG, BOX, CROP, np.random.default_rng(0)).astype(int)
     plain = named("none").eval_pixels(PNG, BOX, CROP)
     np.testing.assert_array_equal(pixels, np.rint(255 * (plain / 255) ** 0.5))
 
 
-@pytest.mark.parametrize("name", AUGMENTATION_NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_the_frame_may_be_changed(name: str) -> None:
-    arguments = without_chance(name) if name in PRESETS else {"scale": [1, 1], "aspect": [1, 1]}
+    arguments = without_chance(name) if name != "face" else {"scale": [1, 1], "aspect": [1, 1]}
     plain = named("none").eval_pixels(PNG, BOX, rule("none", frame=(0.25, 0.1, 0.75, 0.6)))
     part = decode_rect_resize(PNG, (96, 51.2, 288, 307.2), (512, 384), InputSize(height=64, width=48), 1.0)
     np.testing.assert_array_equal(plain, part)
@@ -221,7 +224,7 @@ def too_small(input_size: InputSize, normalization: Any) -> Any:
     return lambda pixels, rng: pixels[1:]
 
 
-def test_an_augmentation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_augmentation_by_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = named(f"{__name__}:darker", arguments={"by": 2}).train_pixels(PNG, BOX, CROP, np.random.default_rng(0))
     np.testing.assert_array_equal(pixels, named("none").eval_pixels(PNG, BOX, CROP) // 2)
     with pytest.raises(InputError, match="no argument 'times'.*by"):
@@ -240,7 +243,6 @@ def test_an_augmentation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ("Augmentation_384", {"CLAHE": {"p": 2}}, ["CLAHE", "p = 2: "]),
         ("Augmentation_384", {"CLAHE": 2}, ["CLAHE", "mapping"]),
         ("none", {"rotate": 2}, ["'none'", "rotate", "its steps: none"]),
-        ("face", {"rotate": 2}, ["face", "rotate", "rotation"]),
     ],
 )
 def test_wrong_arguments_are_named(name: str, arguments: dict[str, Any], parts: list[str]) -> None:
@@ -252,7 +254,9 @@ def test_wrong_arguments_are_named(name: str, arguments: dict[str, Any], parts: 
 @pytest.mark.parametrize(
     ("spec", "parts"),
     [
-        ({"name": "augmentation_348"}, ["Augmentation_384", "GoodAugmentation", "package.module:name"]),
+        ({"name": "augmentation_348"}, ["known: face, none, or your own as 'package.module:name'"]),
+        ({"name": "fase"}, ["did you mean 'face'?"]),
+        ({"arguments": {"rotate": 2}}, ["arguments.rotate"]),
         ({"frame": "faces"}, ["frame"]),
         ({"frame": [0.5, 0, 0.5, 1]}, ["left < right"]),
         ({"steps": [{"name": "Blurr"}]}, ["Blur"]),

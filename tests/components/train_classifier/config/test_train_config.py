@@ -14,9 +14,11 @@ from serving.runtime.errors import InputError
 def test_parameters_win_over_the_dict_and_floats_become_ints() -> None:
     # KFP hands every int inside a dict over as a float.
     config = resolve_config(
-        {"epochs": 3.0, "batch_size": 8.0, "augment": {"rotation": 5.0}}, label_space="mask", epochs=7
+        {"epochs": 3.0, "batch_size": 8.0, "augmentation": {"arguments": {"rotation": 5.0}}},
+        label_space="mask",
+        epochs=7,
     )
-    assert (config.epochs, config.batch_size, config.augment.rotation) == (7, 8, 5.0)
+    assert (config.epochs, config.batch_size, config.augmentation.arguments.rotation) == (7, 8, 5.0)
     assert isinstance(config.batch_size, int)
 
 
@@ -33,7 +35,10 @@ def test_a_truth_value_may_be_text(text: str, meant: bool) -> None:
     ("entries", "parts"),
     [
         ({"lerning_rate": 1}, ["lerning_rate = 1: unknown key, did you mean 'learning_rate'", "weight_decay"]),
-        ({"augment": {"flop": 0.5}}, ["augment.flop = 0.5: unknown key", "flip", "erasing"]),
+        (
+            {"augmentation": {"arguments": {"flop": 0.5}}},
+            ["augmentation.arguments.flop = 0.5: unknown key, did you mean 'flip'?", "erasing"],
+        ),
         ({"normalization": {"mean": [0, 0, 0], "std": [1, 1, 1], "var": 1}}, ["normalization.var", "mean, std"]),
         ({"model": "resnet19"}, ["model = 'resnet19': ", "did you mean 'resnet18'", "base"]),
         ({"label_space": "maks"}, ["label_space = 'maks': ", "did you mean 'mask'", "mask_gender_age", "emotion"]),
@@ -45,12 +50,10 @@ def test_a_truth_value_may_be_text(text: str, meant: bool) -> None:
         ({"scheduler": "step"}, ["scheduler.name = 'step': ", "did you mean 'StepLR'", "cosine_cycle"]),
         ({"optimizer": {"name": "AdamX"}}, ["optimizer.name = 'AdamX': ", "did you mean 'Adam", "SGDW"]),
         ({"normalization": "imagnet"}, ["normalization = 'imagnet': ", "imagenet, computed, or values"]),
-        ({"augmentation": "Augmentation384"}, ["augmentation", "did you mean 'Augmentation_384'"]),
+        ({"augmentation": "fase"}, ["augmentation.name = 'fase': unknown augmentation", "did you mean 'face'"]),
+        ({"augmentation": "Aug1"}, ["= 'Aug1': unknown augmentation 'Aug1'; known: face, none, or your own"]),
+        ({"augmentation": {"name": "Aug0", "arguments": 3}}, ["augmentation.arguments = 3: must be a mapping"]),
         ({"augmentation": {"frame": [0.5, 0, 0.5, 1]}}, ["augmentation", "left < right"]),
-        (
-            {"augmentation": "none", "augment": {"flip": 0}},
-            ["= 'none': 'augment' are the options of face"],
-        ),
         ({"amp": "fp8"}, ["amp = 'fp8': ", "bf16"]),
         ({"device": "gpu"}, ["device = 'gpu': ", "cuda"]),
         ({"criterion": "auc"}, ["criterion = 'auc': ", "f1", "acc", "loss"]),
@@ -58,7 +61,10 @@ def test_a_truth_value_may_be_text(text: str, meant: bool) -> None:
         ({"epochs": 3.5}, ["epochs = 3.5: "]),
         ({"learning_rate": 0}, ["learning_rate = 0: "]),
         ({"ema_decay": 1.0}, ["ema_decay = 1.0: "]),
-        ({"augment": {"scale": [1.0, 0.5]}}, ["augment", "scale must be a range (low, high)"]),
+        (
+            {"augmentation": {"arguments": {"scale": [1.0, 0.5]}}},
+            ["augmentation.arguments = ", "scale must be a range (low, high)"],
+        ),
         ({"epochs": 0, "batch_size": 1}, ["epochs = 0: ", "batch_size = 1: "]),
     ],
 )
@@ -84,7 +90,9 @@ def test_the_crop_rule_has_the_frame_of_the_augmentation() -> None:
 
 
 def test_survives_its_own_dump() -> None:
-    config = resolve_config({"label_space": "all", "augment": {"hue": 0.1}, "normalization": "computed"}, seed=4)
+    config = resolve_config(
+        {"label_space": "all", "augmentation": {"arguments": {"hue": 0.1}}, "normalization": "computed"}, seed=4
+    )
     assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
 
 
@@ -93,7 +101,7 @@ def test_digest_follows_what_changes_weights() -> None:
     assert config.digest("a") == resolve_config({"workers": 3, "log_interval": 1}, label_space="mask").digest("a")
     changed = [
         resolve_config({}, label_space="mask", seed=1),
-        resolve_config({"augment": {"flip": 0}}, label_space="mask"),
+        resolve_config({"augmentation": {"arguments": {"flip": 0}}}, label_space="mask"),
         resolve_config({"normalization": "computed"}, label_space="mask"),
     ]
     assert len({config.digest("a"), config.digest("b"), *(other.digest("a") for other in changed)}) == 5

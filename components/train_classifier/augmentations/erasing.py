@@ -1,4 +1,4 @@
-"""Random rectangles of a picture, uint8 (h,w,3) RGB, that are painted over."""
+"""Random rectangles of pictures, uint8 (h,w,3) RGB, that are painted over."""
 
 import math
 from typing import Annotated
@@ -23,13 +23,11 @@ def coarse_dropout(
     width: Count = 8,
     fill: Color = (0, 0, 0),
 ) -> Pixels:
-    """Paint `holes` rectangles of `height` x `width` pixels at random places, which may overlap (DeVries, 2017)."""
+    """Paint `holes` rectangles of `height` x `width` pixels at random positions; they may overlap (DeVries, 2017)."""
+    height, width = min(height, pixels.shape[0]), min(width, pixels.shape[1])
     painted = pixels.copy()
-    hole_height, hole_width = min(height, pixels.shape[0]), min(width, pixels.shape[1])
     for _ in range(holes):
-        top = int(rng.integers(pixels.shape[0] - hole_height + 1))
-        left = int(rng.integers(pixels.shape[1] - hole_width + 1))
-        painted[top : top + hole_height, left : left + hole_width] = fill
+        _paint(painted, height, width, fill, rng)
     return painted
 
 
@@ -45,22 +43,33 @@ def random_erasing(
 
     Args:
         pixels: the picture.
-        rng: where the draws come from.
+        rng: the source of all draws.
         normalization: its mean is the color.
         area: range of the rectangle's share of the picture.
         aspect: range of its height divided by its width, drawn evenly on a logarithmic scale.
 
     Returns:
-        A new picture; the given one where ten draws gave no rectangle that fits inside.
+        A new picture; `pixels` itself where ten draws gave no rectangle that fits inside.
     """
     for _ in range(_TRIES):
-        pixels_erased = rng.uniform(*area) * pixels.shape[0] * pixels.shape[1]
+        erased = rng.uniform(*area) * pixels.shape[0] * pixels.shape[1]
         shape = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
-        height, width = round(math.sqrt(pixels_erased * shape)), round(math.sqrt(pixels_erased / shape))
+        height, width = round(math.sqrt(erased * shape)), round(math.sqrt(erased / shape))
         if 0 < height < pixels.shape[0] and 0 < width < pixels.shape[1]:
-            top = int(rng.integers(pixels.shape[0] - height + 1))
-            left = int(rng.integers(pixels.shape[1] - width + 1))
             painted = pixels.copy()
-            painted[top : top + height, left : left + width] = [round(255 * mean) for mean in normalization.mean]
+            _paint(painted, height, width, mean_color(normalization), rng)
             return painted
     return pixels
+
+
+def mean_color(normalization: Normalization) -> Color:
+    """Return the color that normalization maps to 0, rounded to whole levels."""
+    red, green, blue = (round(255 * mean) for mean in normalization.mean)
+    return red, green, blue
+
+
+def _paint(pixels: Pixels, height: int, width: int, fill: Color, rng: np.random.Generator) -> None:
+    """Paint a rectangle of this size at a random position, in place."""
+    top = int(rng.integers(pixels.shape[0] - height + 1))
+    left = int(rng.integers(pixels.shape[1] - width + 1))
+    pixels[top : top + height, left : left + width] = fill
