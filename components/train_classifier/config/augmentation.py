@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from components.shared.by_name import unknown_name
 from components.train_classifier.config.augmentation_presets import Preset, Steps, presets
 from serving.runtime.card import WHOLE, Frame
+from serving.runtime.validation import Frozen
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -20,11 +21,7 @@ NAMES = ("face", "none")
 _NOTHING = Preset(frame=None)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FaceArguments(_Frozen):
+class FaceArguments(Frozen):
     """The arguments of the augmentation `face`.
 
     The cut of the crop rule is narrowed to a random rectangle: `scale` is its share of the cut's area, `aspect`
@@ -56,7 +53,7 @@ class FaceArguments(_Frozen):
         return self
 
 
-class AugmentationSpec(_Frozen):
+class AugmentationSpec(Frozen):
     """What happens to training pictures; validation and serving use none of it except the frame.
 
         augmentation: {arguments: {rotation: 10, erasing: 0}}

@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from components.shared.by_name import unknown_name
 from components.train_classifier.config.objective import name_alone
 from serving.runtime.card import WHOLE, Frame, InputSize
+from serving.runtime.validation import Frozen
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -27,11 +28,7 @@ STEP_NAMES = (
 )
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StepSpec(_Frozen):
+class StepSpec(Frozen):
     """One random transform of a picture, applied with probability `p`. A plain name is short for `{name: ...}`.
 
         {name: ShiftScaleRotate, p: 0.5, arguments: {rotate: 20, scale: [0, 0.2]}}
@@ -43,7 +40,7 @@ class StepSpec(_Frozen):
 
     name: str
     p: Share = 0.5
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     steps: tuple[Annotated["StepSpec", BeforeValidator(name_alone)], ...] = ()
 
     @model_validator(mode="after")
@@ -73,7 +70,7 @@ def _frame(value: Any) -> Any:
     return {"face": None, "image": WHOLE}.get(value, value) if isinstance(value, str) else value
 
 
-class Preset(_Frozen):
+class Preset(Frozen):
     """What is cut from a photo (None: the face by the crop rule) and what happens to it in training.
 
     Where there are `photo_steps`, training applies them to the whole photo at the size PHOTO, before it is cut.
