@@ -105,7 +105,6 @@ def split(
     division = MODES[chosen.mode](Task(annotations, list(data.images), labeled, classes, space, ratios, seed, chosen))
     images = [_assigned(image, division, bool(classes[image.id])) for image in data.images]
     crossing = crossing_persons(images)
-    _warn(annotations, chosen.mode, division.leaks, crossing)
     leaks = data.info.leaks or division.leaks or bool(crossing)
     report = SplitReport(
         **chosen.recorded(),
@@ -119,10 +118,7 @@ def split(
     )
     info = data.info.changed(leaks=leaks, split=report.model_dump(exclude={"leaks", "unlisted"}))
     write_annotations(replace(data, images=tuple(images), info=info), output)
-    _log.info(
-        "%s: images %s, persons %s, %d without a label, %d not trainable",
-        output, report.images, report.persons, report.unlabeled, report.not_trainable,
-    )  # fmt: skip
+    _log_result(annotations, report, division.leaks, crossing)
     return report
 
 
@@ -144,9 +140,13 @@ def _assigned(image: Image, division: Division, labeled: bool) -> Image:
     return replace(image, split=split if image.trainable or split != "train" else None, fold=fold)
 
 
-def _warn(path: Path, mode: str, leaks: bool, crossing: Sequence[str]) -> None:
-    if leaks:
-        _log.warning("%s: mode '%s' splits by image, ignoring identity: scores will be too good", path, mode)
+def _log_result(path: Path, report: SplitReport, ignores_identity: bool, crossing: Sequence[str]) -> None:
+    _log.info(
+        "%s: images %s, persons %s, %d without a label, %d not trainable",
+        path, report.images, report.persons, report.unlabeled, report.not_trainable,
+    )  # fmt: skip
+    if ignores_identity:
+        _log.warning("%s: mode '%s' splits by image, ignoring identity: scores will be too good", path, report.mode)
     elif crossing:
         _log.warning(
             "%s: %d persons of a split that came with the data are in another split too, such as %s: scores will be "
