@@ -61,7 +61,7 @@ class Processes:
         """
         if self.world == 1:
             return network
-        return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=True)
+        return DistributedDataParallel(network, forward_sync_buffers=False, find_unused_parameters=True)
 
     def share_buffers(self, network: nn.Module) -> None:
         """Give every process the buffers (batch-norm statistics) of rank 0."""
