@@ -147,7 +147,7 @@ def test_label_heads_override_the_head() -> None:
         ("base", {"heads": {"age": {"scale": 3}}}, ["head 'age' of model 'base'", "'scale' has no effect", "arcface"]),
         ("base", {"head": {"dropout": 0.3}}, ["'dropout' has no effect in a head of kind linear"]),
         ("base", {"head": {"kind": "dropout"}}, ["needs a 'dropout' above 0"]),
-        ("base", {"head": {"kind": "arcface", "one_logit": True}}, ["'one_logit' does nothing"]),
+        ("base", {"head": {"kind": "arcface", "one_logit": True}}, ["'one_logit' has no effect"]),
         ("base", {"freeze": "some"}, ["freeze = 'some': ", "none, backbone, a number of stages"]),
         ("base", {"freeze": True}, ["freeze = True: "]),
         ("base", {"freeze": 0}, ["freeze = 0: "]),
