@@ -12,8 +12,8 @@ from pipelines.catalog import PIPELINES, Pipeline, documented
 from pipelines.command.main import app
 from pipelines.intermediate import read_documents
 from pipelines.parameters.pipeline import PipelineConfig
-from pipelines.parts import read_photos
-from pipelines.resources import Configure, Site, configure
+from pipelines.parts import Configure, read_photos
+from pipelines.resources import Site, configure
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 BEGIN, END = "<!-- The parameters of the pipelines: from pipelines/parameters -->\n", "<!-- end -->"
