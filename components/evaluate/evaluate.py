@@ -1,13 +1,13 @@
 """Evaluation of predictions: metrics, an HTML report, and whether the floors hold."""
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from components.evaluate.join import join
-from components.evaluate.report import EvaluationReport, render_report
+from components.evaluate.report import Evaluated, render_report
 from components.evaluate.scores import score_predictions
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
@@ -18,24 +18,26 @@ from serving.runtime.output import check_output, write_text
 from serving.runtime.validation import known
 
 
-@dataclass(frozen=True, slots=True)
-class FloorMiss:
-    """A metric that is below its floor."""
-
-    metric: str
-    value: float
-    floor: float
-
-
 @dataclass(frozen=True)
 class Evaluation:
-    """Scalar metrics by name; `confusion` has a row per true and a column per predicted class of `labels`."""
+    """The result of an evaluation.
+
+    Attributes:
+        metrics: scalar metrics by name.
+        labels: the classes.
+        confusion: a row per true and a column per predicted class of `labels`.
+        missed: the metrics that are below their floor, sorted.
+    """
 
     metrics: dict[str, float]
     labels: tuple[str, ...]
     confusion: list[list[int]]
-    passed: bool
-    failed_floors: tuple[FloorMiss, ...]
+    missed: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all floors hold."""
+        return not self.missed
 
 
 def evaluate(
@@ -68,11 +70,14 @@ def evaluate(
     scored = SCORERS[table.task](table, data, digest(annotations), max_missing)
     metrics = scored.metrics
     limits = _checked_floors(floors or {}, scored.floor_names)
-    missed = tuple(FloorMiss(name, metrics[name], floor) for name, floor in limits.items() if metrics[name] < floor)
-    text = scored.page(limits)
-    write_text(report, text)
-    _log(run_id, scored.splits, metrics, text)
-    return Evaluation(metrics, scored.labels, scored.confusion, not missed, missed)
+    missed = tuple(name for name, floor in limits.items() if metrics[name] < floor)
+    page = scored.page(limits, missed)
+    write_text(report, page)
+    run = resume_run(run_id)
+    prefix = "+".join(split.capitalize() for split in scored.splits) or "Test"
+    run.metrics({f"{prefix}/{name}": value for name, value in metrics.items()})
+    run.text(page, "evaluation/report.html")
+    return Evaluation(metrics, scored.labels, scored.confusion, missed)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Scored:
         splits: the splits of the predicted images.
         labels: the classes of the confusion matrix.
         confusion: a row per true and a column per predicted class.
-        page: renders the report with the floors.
+        page: renders the report with the floors and the metrics that miss theirs.
     """
 
     metrics: dict[str, float]
@@ -93,31 +98,13 @@ class Scored:
     splits: tuple[str, ...]
     labels: tuple[str, ...]
     confusion: list[list[int]]
-    page: Callable[[Mapping[str, float]], str]
+    page: Callable[[Mapping[str, float], Sequence[str]], str]
 
 
 def _score_classification(table: Predictions, annotations: Annotations, dataset: str, max_missing: int) -> Scored:
     joined = join(table, annotations, max_missing=max_missing)
     scores = score_predictions(table, joined)
-
-    def page(floors: Mapping[str, float]) -> str:
-        return render_report(
-            EvaluationReport(
-                model=table.model,
-                version=table.version,
-                space=table.space,
-                splits=joined.splits,
-                faces=len(joined.rows),
-                images=joined.images,
-                unlabeled=joined.unlabeled,
-                missing=joined.missing,
-                dataset=dataset,
-                leaks=annotations.info.leaks,
-                floors=floors,
-                scores=scores,
-            )
-        )
-
+    page = partial(render_report, Evaluated(table, joined, scores, dataset, annotations.info.leaks))
     confusion = scores.classes.confusion.tolist()
     return Scored(scores.scalars(), metric_names(table.space), joined.splits, table.space.class_labels, confusion, page)
 
@@ -135,15 +122,3 @@ def _checked_floors(floors: Mapping[str, float], names: Sequence[str]) -> dict[s
             raise InputError(f"floors: the floor of '{name}' must be a number such as 0.8, got {floor!r}")
         checked[name] = float(floor)
     return checked
-
-
-def _log(run_id: str, splits: tuple[str, ...], metrics: Mapping[str, float], text: str) -> None:
-    run = resume_run(run_id)
-    if not run.run_id:
-        return
-    prefix = "+".join(split.capitalize() for split in splits) or "Test"
-    run.metrics({f"{prefix}/{name}": value for name, value in metrics.items()})
-    with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder, "report.html")
-        page.write_text(text, encoding="utf-8")
-        run.artifact(page, "evaluation")

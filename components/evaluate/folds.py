@@ -1,16 +1,14 @@
 """Evaluation of a cross-validation: metrics per fold, their mean and spread, and out-of-fold metrics of all faces."""
 
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from components.evaluate.folds_report import Fold, FoldsReport, render_folds_report
 from components.evaluate.join import join
-from components.evaluate.scores import Scores, score_predictions
-from components.evaluate.spread import Spread, spread_of
+from components.evaluate.report import Evaluated, Fold, render_folds_report
+from components.evaluate.scores import Spread, score_predictions, spread_of
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run
@@ -39,8 +37,11 @@ class CrossValidation:
     run_id: str
 
     def metrics(self) -> dict[str, float]:
-        """Return all scalar metrics by name."""
-        values = {name: value for metric, spread in self.spreads.items() for name, value in spread.named(metric)}
+        """Return all scalar metrics by name; a single fold has no deviation."""
+        values: dict[str, float] = {}
+        for metric, spread in self.spreads.items():
+            parts = {"mean": spread.mean, "std": spread.deviation, "min": spread.lowest, "max": spread.highest}
+            values |= {f"{metric}_{part}": value for part, value in parts.items() if value is not None}
         values |= {f"out_of_fold_{metric}": value for metric, value in self.out_of_fold.items()}
         return values | {f"out_of_fold_f1/{label}": value for label, value in self.class_f1.items()}
 
@@ -77,29 +78,26 @@ def evaluate_folds(
     combined = _combined(list(tables.values()))
     joined = join(combined, _of_folds(data, list(tables)), max_missing=0)
     scores = score_predictions(combined, joined)
+    labels = combined.space.class_labels
     result = CrossValidation(
         spreads={name: spread_of([fold.metrics[name] for fold in folds]) for name in folds[0].metrics},
         out_of_fold=scores.scalars(),
-        class_f1=_class_f1(combined, scores),
-        labels=combined.space.class_labels,
+        class_f1={k: score.f1 for k, score in zip(labels, scores.classes.classes, strict=True) if not score.absent},
+        labels=labels,
         confusion=scores.classes.confusion.tolist(),
         run_id="",
     )
-    page = FoldsReport(
-        model=combined.model,
-        space=combined.space,
-        total=len({image.fold for image in data.images} - {None}),
-        folds=folds,
-        faces=len(joined.rows),
-        images=joined.images,
-        dataset=digest(annotations),
-        leaks=data.info.leaks,
-        spreads=result.spreads,
-        scores=scores,
-    )
-    text = render_folds_report(page)
-    write_text(report, text)
-    return replace(result, run_id=_log(page, result, text, run_ids))
+    evaluated = Evaluated(combined, joined, scores, digest(annotations), data.info.leaks)
+    total = len({image.fold for image in data.images} - {None})
+    page = render_folds_report(evaluated, folds, total, result.spreads)
+    write_text(report, page)
+    params = {"folds": total, "evaluated": list(tables), "dataset_digest": evaluated.dataset}
+    experiment, name = f"{DEFAULT_EXPERIMENT}-{combined.space.name}", f"cross-validation {combined.model}"
+    with open_run(experiment, run_name=name, params=params, tolerant=True) as run:
+        run.adopt(run_ids)
+        run.metrics({f"Test/{name}": value for name, value in result.metrics().items() if "/" not in name})
+        run.text(page, "evaluation/report.html")
+        return replace(result, run_id=run.run_id)
 
 
 def _evaluated(number: int, table: Predictions, data: Annotations) -> Fold:
@@ -134,27 +132,3 @@ def _combined(tables: Sequence[Predictions]) -> Predictions:
     faces = tuple(face for table in tables for face in table.faces)
     heads = {name: np.concatenate([table.heads[name] for table in tables]) for name in tables[0].heads}
     return Predictions(faces, heads, tables[0].space, tables[0].model, "")
-
-
-def _class_f1(table: Predictions, scores: Scores) -> dict[str, float]:
-    classes = zip(table.space.class_labels, scores.classes.classes, strict=True)
-    return {label: score.f1 for label, score in classes if not score.absent}
-
-
-def _log(report: FoldsReport, result: CrossValidation, text: str, run_ids: Sequence[str]) -> str:
-    """Log the metrics and the report to a new MLflow run and return its id."""
-    experiment = f"{DEFAULT_EXPERIMENT}-{report.space.name}"
-    params = {
-        "folds": report.total,
-        "evaluated": [fold.number for fold in report.folds],
-        "dataset_digest": report.dataset,
-    }
-    with open_run(experiment, run_name=f"cross-validation {report.model}", params=params, tolerant=True) as run:
-        run.adopt(run_ids)
-        scalars = {name: value for name, value in result.metrics().items() if "/" not in name}
-        run.metrics({f"Test/{name}": value for name, value in scalars.items()})
-        with tempfile.TemporaryDirectory() as folder:
-            page = Path(folder, "report.html")
-            page.write_text(text, encoding="utf-8")
-            run.artifact(page, "evaluation")
-        return run.run_id

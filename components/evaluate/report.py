@@ -1,4 +1,4 @@
-"""The evaluation report, rendered from report.html.jinja."""
+"""The pages of the evaluation and of the cross-validation, rendered from the templates beside this file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,58 +6,75 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.scores import Scores
-from components.shared.dataset.label_spaces import LabelSpace
+from components.evaluate.join import Joined
+from components.evaluate.scores import Scores, Spread
+from components.shared.dataset.predictions import Predictions
 from components.shared.report.plots import reliability_diagram
 from components.shared.report.rendering import render
 
 _CONFUSIONS = 10
-MAIN_METRICS = ("macro_f1", "accuracy", "log_loss", "calibration_error")
+_MAIN_METRICS = ("macro_f1", "accuracy", "log_loss", "calibration_error")
 
 
 @dataclass(frozen=True)
-class EvaluationReport:
-    """What the report is about.
+class Evaluated:
+    """Predictions, their join with the annotations, and their scores.
 
-    Attributes:
-        model: the name of the model, and likewise `version`, the start of its file's sha256; may be "".
-        space: the label space.
-        splits: the splits that were evaluated; none for images without a split.
-        faces: the faces that were scored, and `images` that they are in.
-        unlabeled: the faces left out without a label, and likewise `missing` those without a prediction.
-        dataset: the digest of the annotations.
-        leaks: the splits do not keep persons apart.
-        floors: the lowest accepted value by metric.
-        scores: all scores.
+    `dataset` is the digest of the annotations; with `leaks` their splits do not keep persons apart.
     """
 
-    model: str
-    version: str
-    space: LabelSpace
-    splits: tuple[str, ...]
-    faces: int
-    images: int
-    unlabeled: int
-    missing: int
+    table: Predictions
+    joined: Joined
+    scores: Scores
     dataset: str
     leaks: bool
-    floors: Mapping[str, float]
-    scores: Scores
 
 
-def render_report(report: EvaluationReport) -> str:
-    """Return the HTML page; equal arguments give equal text."""
-    metrics = report.scores.scalars()
-    return render(
+@dataclass(frozen=True)
+class Fold:
+    """An evaluated fold: its number, its faces, and its metrics by name."""
+
+    number: int
+    faces: int
+    metrics: Mapping[str, float]
+
+
+def render_report(evaluated: Evaluated, floors: Mapping[str, float], missed: Sequence[str]) -> str:
+    """Return the page of an evaluation; equal arguments give equal text.
+
+    Args:
+        evaluated: the scores and what they are about.
+        floors: the lowest accepted value by metric.
+        missed: the metrics below their floor.
+    """
+    return _render(
         "evaluate/report.html.jinja",
-        report=report,
-        metrics=metrics,
-        tiles=[*MAIN_METRICS, *(name for name in report.floors if name not in MAIN_METRICS)],
-        missed=[name for name, floor in report.floors.items() if metrics[name] < floor],
-        metric_name=metric_name,
-        most_confused=most_confused(report.space.class_labels, report.scores.classes.confusion),
-        reliability=reliability_diagram(report.scores.calibration),
+        evaluated,
+        metrics=evaluated.scores.scalars(),
+        tiles=[*_MAIN_METRICS, *(name for name in floors if name not in _MAIN_METRICS)],
+        floors=floors,
+        missed=missed,
+        reliability=reliability_diagram(evaluated.scores.calibration),
     )
+
+
+def render_folds_report(evaluated: Evaluated, folds: Sequence[Fold], total: int, spreads: Mapping[str, Spread]) -> str:
+    """Return the page of a cross-validation; equal arguments give equal text.
+
+    Args:
+        evaluated: the scores of all faces together.
+        folds: the evaluated folds.
+        total: how many folds the annotations have.
+        spreads: mean and spread over the folds by metric.
+    """
+    return _render(
+        "evaluate/folds_report.html.jinja", evaluated, tiles=_MAIN_METRICS, folds=folds, total=total, spreads=spreads
+    )
+
+
+def _render(template: str, evaluated: Evaluated, **context: object) -> str:
+    confusions = most_confused(evaluated.table.space.class_labels, evaluated.scores.classes.confusion)
+    return render(template, evaluated=evaluated, metric_name=metric_name, most_confused=confusions, **context)
 
 
 def metric_name(metric: str) -> str:

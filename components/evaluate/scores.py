@@ -1,6 +1,9 @@
-"""All scores of predictions: of classes, of the attributes that make up a class, and of calibration."""
+"""All scores of predictions: of classes, of the attributes that make up a class, and of calibration; their spread."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from components.evaluate.join import Joined
 from components.shared.dataset.predictions import Predictions
@@ -42,3 +45,19 @@ def score_predictions(table: Predictions, joined: Joined) -> Scores:
     return Scores(
         classification_metrics(joined.truth, probabilities), attributes, calibration(joined.truth, probabilities)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean, sample standard deviation (n - 1; None for a single value), minimum and maximum over folds."""
+
+    mean: float
+    deviation: float | None
+    lowest: float
+    highest: float
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """Return the mean and spread of at least one value."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), deviation, float(np.min(values)), float(np.max(values)))

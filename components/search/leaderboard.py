@@ -1,6 +1,5 @@
 """The end of a search: rank the trials, report on them, name the best one."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,8 +91,5 @@ def _log(settings: SearchSettings, result: Leaderboard, text: str) -> str:
     with open_run(experiment, run_name=f"search {settings.method}", params=params, tolerant=True) as run:
         run.adopt(trial.run_id for trial in result.trials)
         run.metrics({"Val/f1": result.best_score, "trials": len(result.trials), "failed_trials": len(result.failed)})
-        with tempfile.TemporaryDirectory() as folder:
-            page = Path(folder, "leaderboard.html")
-            page.write_text(text, encoding="utf-8")
-            run.artifact(page)
+        run.text(text, "leaderboard.html")
         return run.run_id

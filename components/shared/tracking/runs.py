@@ -109,6 +109,10 @@ class Run:
         else:
             self._send(lambda client: client.log_artifact(self.run_id, str(path), folder or None))
 
+    def text(self, text: str, path: str) -> None:
+        """Upload a text as the file `path` of the run's artifacts."""
+        self._send(lambda client: client.log_text(self.run_id, text, path))
+
     def adopt(self, run_ids: Iterable[str]) -> None:
         """Make the runs with these ids children of this one; "" is a run that was not tracked."""
 

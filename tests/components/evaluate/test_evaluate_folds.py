@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from components.evaluate.component import evaluate_folds as door
 from components.evaluate.evaluate import evaluate
 from components.evaluate.folds import CrossValidation, evaluate_folds
-from components.evaluate.spread import spread_of
+from components.evaluate.scores import spread_of
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from components.evaluate.folds_report import Fold, FoldsReport, render_folds_report
 from components.evaluate.join import Joined
-from components.evaluate.report import Confusion, EvaluationReport, metric_name, most_confused, render_report
-from components.evaluate.scores import Scores, score_predictions
-from components.evaluate.spread import spread_of
+from components.evaluate.report import (
+    Confusion,
+    Evaluated,
+    Fold,
+    metric_name,
+    most_confused,
+    render_folds_report,
+    render_report,
+)
+from components.evaluate.scores import score_predictions, spread_of
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions
 
@@ -18,12 +24,13 @@ HOSTILE = '<script>alert("1")</script>\'가'
 SPACE = label_space(f"label:{HOSTILE},\"><img src=x onerror='2'>,가나다")
 
 
-def scores(space: LabelSpace) -> Scores:
+def evaluated(space: LabelSpace, splits: Sequence[str] = ("test",)) -> Evaluated:
     rng = np.random.default_rng(0)
     faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(60))
     heads = {head.name: rng.dirichlet(np.ones(len(head.labels)), 60).astype(np.float32) for head in space.heads}
-    joined = Joined(np.arange(60), rng.integers(0, len(space.class_labels), 60), ("test",), 60, 0, 0)
-    return score_predictions(Predictions(faces, heads, space, HOSTILE, HOSTILE), joined)
+    joined = Joined(np.arange(60), rng.integers(0, len(space.class_labels), 60), tuple(splits), 60, 1, 2)
+    table = Predictions(faces, heads, space, HOSTILE, HOSTILE)
+    return Evaluated(table, joined, score_predictions(table, joined), "0" * 64, True)
 
 
 def check(page: str) -> None:
@@ -32,23 +39,20 @@ def check(page: str) -> None:
     assert not re.search(r"url\(|@import|https?:", page)
 
 
-def evaluation(space: LabelSpace, splits: Sequence[str] = ("test",)) -> EvaluationReport:
-    return EvaluationReport(HOSTILE, HOSTILE, space, tuple(splits), 60, 60, 1, 2, "0" * 64, True, {}, scores(space))
-
-
 def test_hostile_names_are_text_on_the_evaluation_page() -> None:
-    check(render_report(evaluation(SPACE, [HOSTILE])))
+    check(render_report(evaluated(SPACE, [HOSTILE]), {}, []))
 
 
 def test_hostile_names_are_text_on_the_cross_validation_page() -> None:
-    found = scores(SPACE)
-    folds = [Fold(number, 30, found.scalars()) for number in range(2)]
-    spreads = {HOSTILE: spread_of([0.1, 0.2])} | {name: spread_of([0.1]) for name in found.scalars()}
-    check(render_folds_report(FoldsReport(HOSTILE, SPACE, 2, folds, 60, 60, "0" * 64, True, spreads, found)))
+    every = evaluated(SPACE)
+    metrics = every.scores.scalars()
+    folds = [Fold(number, 30, metrics) for number in range(2)]
+    spreads = {HOSTILE: spread_of([0.1, 0.2])} | {name: spread_of([0.1]) for name in metrics}
+    check(render_folds_report(every, folds, 2, spreads))
 
 
 def test_images_without_a_split_are_named() -> None:
-    page = render_report(evaluation(label_space("gender_age"), []))
+    page = render_report(evaluated(label_space("gender_age"), []), {}, [])
     assert "images without a split · 60 faces in 60 images" in page
     assert "1 face left out" in page and "2 faces left out" in page
 
