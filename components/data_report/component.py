@@ -23,11 +23,10 @@ def data_report(
         metrics: Images, faces, persons, classes, imbalance, duplicates, crossing persons, dropped, missing.
         label_space: Name of the label space whose classes are counted and shown.
     """
-    from dataclasses import asdict
     from pathlib import Path
 
     from components.data_report.data_report import data_report as run
 
     result = run(Path(images.path), Path(annotations.path), Path(report.path), label_space=label_space)
-    for name, value in asdict(result).items():
+    for name, value in result.items():
         metrics.log_metric(name, float(value))

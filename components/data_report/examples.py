@@ -1,7 +1,6 @@
 """The choice of example faces."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from components.shared.dataset.annotations import Face, Image
@@ -13,18 +12,12 @@ FACES = 144
 """The largest number of example faces of all classes together."""
 
 
-@dataclass(frozen=True)
-class ClassExamples:
-    """Faces of one class; `label` is None for faces without a class."""
-
-    label: str | None
-    faces: tuple[tuple[Image, Face], ...]
-
-
 def choose_examples(
     images: Sequence[Image], classes_of: Mapping[int, int], labels: Sequence[str]
-) -> list[ClassExamples]:
+) -> list[tuple[str | None, list[tuple[Image, Face]]]]:
     """Choose a few faces of every class, spread evenly over the images and over persons as far as they go.
+
+    Returned are the labels of the classes, None for faces without one, with the faces.
 
     Args:
         images: all images, in an order that does not change.
@@ -37,10 +30,7 @@ def choose_examples(
             members.setdefault(classes_of.get(face.id), []).append((image, face))
     chosen = [index for index in [*range(len(labels)), None] if index in members][:FACES]
     each = min(PER_CLASS, FACES // max(1, len(chosen)))
-    return [
-        ClassExamples(None if index is None else labels[index], tuple(_spread(members[index], each)))
-        for index in chosen
-    ]
+    return [(None if index is None else labels[index], _spread(members[index], each)) for index in chosen]
 
 
 def _spread(faces: Sequence[tuple[Image, Face]], count: int) -> list[tuple[Image, Face]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as Picture
 
-from components.data_report.data_report import DataReport, data_report
+from components.data_report.data_report import data_report
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.info import DatasetInfo
@@ -96,7 +96,7 @@ def write(
     write_annotations(Annotations(tuple(images), recorded), folder / "a.json")
 
 
-def report(folder: Path, space: str = "mask") -> tuple[DataReport, Page]:
+def report(folder: Path, space: str = "mask") -> tuple[dict[str, float], Page]:
     figures = data_report(folder / "images", folder / "a.json", folder / "report", label_space=space)
     text = (folder / "report").read_bytes()
     page = Page(text.decode())

@@ -80,4 +80,4 @@ def test_the_page_stays_small(space: str, tmp_path: Path) -> None:
     }
     write(tmp_path, images, info, {one.file_name: content for one in images})
     figures, page = report(tmp_path, space)
-    assert figures.duplicates_across_splits > 1000 and len(page.sources) >= 64
+    assert figures["duplicates_across_splits"] > 1000 and len(page.sources) >= 64

@@ -74,17 +74,17 @@ def test_examples_show_different_persons_of_every_class() -> None:
     images.append(image(300, attributes={}))
     classes_of = statistics_of(images, space).classes_of
     chosen = choose_examples(images, classes_of, space.class_labels)
-    assert [group.label for group in chosen] == [*MASKS, None]
-    for group in chosen[:3]:
-        assert len({one.person for one, _ in group.faces}) == len(group.faces) == PER_CLASS
-        assert {face.attributes["mask"] for _, face in group.faces} == {group.label}
+    assert [label for label, _ in chosen] == [*MASKS, None]
+    for label, faces in chosen[:3]:
+        assert len({one.person for one, _ in faces}) == len(faces) == PER_CLASS
+        assert {face.attributes["mask"] for _, face in faces} == {label}
     one_person = choose_examples([image(i, person="p") for i in range(1, 30)], dict.fromkeys(range(1, 30), 0), ["worn"])
-    assert len({one.id for one, _ in one_person[0].faces}) == PER_CLASS
+    assert len({one.id for one, _ in one_person[0][1]}) == PER_CLASS
 
 
 def test_the_number_of_examples_is_bounded() -> None:
     images = [image(i) for i in range(1, 1001)]
     for classes in (1, 10, 100, 500):
         chosen = choose_examples(images, {i: i % classes for i in range(1, 1001)}, [str(i) for i in range(classes)])
-        assert sum(len(group.faces) for group in chosen) <= FACES
-        assert len(chosen) == min(classes, FACES) and all(group.faces for group in chosen)
+        assert sum(len(faces) for _, faces in chosen) <= FACES
+        assert len(chosen) == min(classes, FACES) and all(faces for _, faces in chosen)
