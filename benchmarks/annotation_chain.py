@@ -40,12 +40,10 @@ def annotation_chain() -> list[Benchmark]:
             shutil.rmtree(annotations, ignore_errors=True)
             _annotation_chain(start, annotations)
 
-        here, there = medians(annotate, copy, repeats=3)
-        ours, theirs = _bytes(annotations) / 1e6, _bytes(copies) / 1e6
-    return [
-        Benchmark("annotation_chain", here, there, there / here, "s", "ratio >= 10", there / here >= 10),
-        Benchmark("annotation_chain_disk", ours, theirs, theirs / ours, "MB", "ratio >= 3", theirs / ours >= 3),
-    ]
+        return [
+            Benchmark.compared("annotation_chain", *medians(annotate, copy, repeats=3), "s", 10),
+            Benchmark.compared("annotation_chain_disk", _bytes(annotations) / 1e6, _bytes(copies) / 1e6, "MB", 3),
+        ]
 
 
 def _make(raw: Path, annotations: Path) -> None:

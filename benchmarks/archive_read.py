@@ -1,13 +1,12 @@
 """Random reads from the image archive against the same files in folders."""
 
-import resource
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.benchmark import Benchmark, medians, seconds
+from benchmarks.benchmark import Benchmark, medians, resident_mb, seconds
 from components.shared.dataset.archive import ArchiveWriter, ImageArchive
 
 FILES = 20_000
@@ -43,14 +42,14 @@ def archive_read() -> list[Benchmark]:
                 (folder / name).read_bytes()
 
         here, there = medians(ours, loose, repeats=5)
-        before = _resident_mb()
+        before = resident_mb()
         for _ in range(MANY_READS // READS):
             ours()
-        grown = _resident_mb() - before
+        grown = resident_mb() - before
         shutil.rmtree(folder)
         opened = _open_many(Path(scratch, "many"))
     return [
-        Benchmark("archive_read", READS / here, READS / there, there / here, "reads/s", "ratio >= 1", here <= there),
+        Benchmark.compared("archive_read", READS / here, READS / there, "reads/s", 1),
         Benchmark.absolute("archive_read_memory", grown, "MB", "grows < 5 MB", grown < 5),
         Benchmark.absolute("archive_open", opened, "s", f"{ENTRIES:,} in < 2 s", opened < 2),
     ]
@@ -61,8 +60,3 @@ def _open_many(folder: Path) -> float:
         for at in range(ENTRIES):
             writer.add(f"person{at // 7:06d}/{at % 7}.jpg", b"x")
     return seconds(lambda: ImageArchive(folder))
-
-
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20

@@ -36,7 +36,7 @@ def artifact_transfer() -> list[Benchmark]:
                 writer.add(f"{at:04d}.jpg", data)
         here, there = medians(lambda: _there_and_back(archive), lambda: _there_and_back(folder), repeats=3)
         _clear()
-    return [Benchmark("artifact_transfer", here, there, there / here, "s", "ratio >= 20", there / here >= 20)]
+    return [Benchmark.compared("artifact_transfer", here, there, "s", 20)]
 
 
 def _there_and_back(folder: Path) -> None:

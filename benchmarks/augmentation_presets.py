@@ -75,7 +75,7 @@ def measure() -> list[Benchmark]:
             results.append(Benchmark.absolute(label, rate, "images/s", "", True))
             continue
         here, there = _rates(ours, partial(_many, v2.Compose(TORCHVISION[name]), planes))
-        results.append(Benchmark(label, here, there, here / there, "images/s", "ratio >= 1", here >= there))
+        results.append(Benchmark.compared(label, here, there, "images/s", 1))
     return results
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+import psutil
+
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
@@ -27,12 +29,23 @@ class Benchmark:
         """A measurement that is compared with nothing."""
         return cls(name, ours, None, None, unit, bar, holds)
 
+    @classmethod
+    def compared(cls, name: str, ours: float, baseline: float, unit: str, least: float = 0) -> Self:
+        """A measurement whose ratio to the baseline, where larger is better, must be at least `least`."""
+        ratio = ours / baseline if unit.endswith("/s") else baseline / ours
+        return cls(name, ours, baseline, ratio, unit, f"ratio >= {least:g}" if least else "", ratio >= least)
+
 
 def seconds(work: Callable[[], object]) -> float:
     """How long one call takes on the wall clock."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def resident_mb() -> float:
+    """Resident memory of this process in MB."""
+    return float(psutil.Process().memory_info().rss / 2**20)
 
 
 def medians(ours: Callable[[], object], baseline: Callable[[], object], *, repeats: int) -> tuple[float, float]:

@@ -1,7 +1,6 @@
 """From JPEGs to batches of training pictures, against what a torchvision user would write."""
 
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 
-from benchmarks.benchmark import Benchmark
+from benchmarks.benchmark import Benchmark, resident_mb
 from benchmarks.photos import HEIGHT, WIDTH, write_photos
 from components.shared.dataset.annotations import Box, read_annotations
 from components.train_classifier.config.augmentation import FaceArguments
@@ -58,21 +57,11 @@ def input_pipeline() -> list[Benchmark]:
         with _process() as process:
             scaled = process.submit(_worker_rate, folder, workers).result()
         free = _free_rate(folder, workers)
-    here, there = rates["face"]
-    here_whole, there_whole = rates["whole"]
     return [
-        Benchmark("input_pipeline", here, there, here / there, "images/s", "ratio >= 2", here / there >= 2),
-        Benchmark("input_pipeline_whole", here_whole, there_whole, here_whole / there_whole, "images/s", "", True),
+        Benchmark.compared("input_pipeline", *rates["face"], "images/s", 2),
+        Benchmark.compared("input_pipeline_whole", *rates["whole"], "images/s"),
         Benchmark.absolute("input_pipeline_memory", grown, "MB", f"grows < half of {size:.0f} MB", grown < size / 2),
-        Benchmark(
-            "input_pipeline_scaling",
-            scaled,
-            free,
-            scaled / free,
-            "images/s",
-            f"ratio >= 0.85, {workers} workers",
-            scaled / free >= 0.85,
-        ),
+        Benchmark.compared("input_pipeline_scaling", scaled, free, "images/s", 0.85),
     ]
 
 
@@ -167,14 +156,9 @@ def _growth(folder: Path) -> float:
         _exhaust(make_loader(photos, order, 0))
 
     read(slice(0, WARMING), 12)
-    before = _resident_mb()
+    before = resident_mb()
     read(slice(WARMING, PHOTOS), 3)
-    return _resident_mb() - before
-
-
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+    return resident_mb() - before
 
 
 def _worker_rate(folder: Path, workers: int) -> float:

@@ -20,7 +20,7 @@ def test_an_unknown_benchmark_lists_the_known_ones(capsys) -> None:
 
 def test_a_bar_on_one_figure_alone_is_compared_with_nothing(capsys, monkeypatch, tmp_path) -> None:
     rows = [
-        Benchmark("pair", 2.0, 8.0, 4.0, "s", "ratio >= 3", True),
+        Benchmark.compared("pair", 2.0, 8.0, "s", 3),
         Benchmark.absolute("alone", 0.5, "s", "< 2 s", True),
     ]
     monkeypatch.setitem(BENCHMARKS, "two", lambda: rows)
