@@ -39,13 +39,7 @@ class PredictReport:
     failed: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-    message: str
-
-
-_Crop = NDArray[np.uint8] | _Failure
+_Crop = NDArray[np.uint8] | InputError
 
 
 def predict(
@@ -92,21 +86,20 @@ def predict(
     _check_present(archive, faces)
 
     predicted: list[PredictedFace] = []
-    failed: list[tuple[PredictedFace, _Failure]] = []
+    failed: list[tuple[PredictedFace, InputError]] = []
     outputs: list[Outputs] = []
     batches = _crop_batches(archive, faces, card, batch_size, workers or usable_cpus())
     for batch in progress(batches, "predict", -(-len(faces) // batch_size)):
-        failed += [(face, crop) for face, crop in batch if isinstance(crop, _Failure)]
-        good = [(face, crop) for face, crop in batch if not isinstance(crop, _Failure)]
+        failed += [(face, crop) for face, crop in batch if isinstance(crop, InputError)]
+        good = [(face, crop) for face, crop in batch if not isinstance(crop, InputError)]
         if good:
             predicted += [face for face, _ in good]
             outputs.append(predictor.infer(np.stack([crop for _, crop in good])))
-    _check_failures(failed, max_failed, len(faces))
+    reasons = _check_failures(failed, max_failed, len(faces))
     heads = {head.name: np.concatenate([batch[head.name] for batch in outputs]) for head in space.heads}
     table = Predictions(tuple(predicted), heads, space, predictor.name, predictor.version)
     write_predictions(table, output)
-    reasons = Counter(failure.reason for _, failure in failed)
-    return PredictReport(len(predicted), len({face.image_id for face in predicted}), dict(sorted(reasons.items())))
+    return PredictReport(len(predicted), len({face.image_id for face in predicted}), reasons)
 
 
 def _label_space(card: ClassificationCard) -> LabelSpace:
@@ -156,23 +149,24 @@ def _crop_batches(
         data = archive.read(face.path)
         try:
             return decode_crop_resize(data, face.box, card)
-        except ImageError as error:
-            return _Failure(error.reason, str(error))
         except InputError as error:
-            return _Failure("box", str(error))
+            return error
 
     crops = ordered_map(crop, faces, workers=workers, ahead=_AHEAD * batch_size)
     while batch := list(islice(crops, batch_size)):
         yield batch
 
 
-def _check_failures(failed: Sequence[tuple[PredictedFace, _Failure]], max_failed: int, total: int) -> None:
-    """Raise InputError above the threshold, otherwise log the faces that are left out."""
+def _check_failures(failed: Sequence[tuple[PredictedFace, InputError]], max_failed: int, total: int) -> dict[str, int]:
+    """Raise InputError above the threshold, otherwise log the faces that are left out and count them by reason."""
     if not failed:
-        return
-    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(Counter(f.reason for _, f in failed).items()))
-    examples = "; ".join(f"{face.path}: {failure.message}" for face, failure in failed[:_EXAMPLES])
-    message = f"{len(failed)} of {total} faces could not be predicted ({reasons}), such as {examples}"
+        return {}
+    errors = [error.reason if isinstance(error, ImageError) else "box" for _, error in failed]
+    reasons = dict(sorted(Counter(errors).items()))
+    counts = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    examples = "; ".join(f"{face.path}: {error}" for face, error in failed[:_EXAMPLES])
+    message = f"{len(failed)} of {total} faces could not be predicted ({counts}), such as {examples}"
     if len(failed) > max_failed or len(failed) == total:
         raise InputError(f"{message}; repair or remove these images, or allow so many with max_failed={len(failed)}")
     _log.warning("%s", message)
+    return reasons
