@@ -58,7 +58,7 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     """
     space = predictions.space
     joint = predictions.class_probabilities()
-    best = joint.argmax(axis=1) if len(joint) else np.zeros(0, np.int64)
+    best = joint.argmax(axis=1)
     table = np.concatenate([predictions.heads[head.name] for head in space.heads], axis=1, dtype=np.float32)
     ending = [predictions.model, predictions.version, space.name, predictions.task]
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:

@@ -35,13 +35,10 @@ def calibration(truth: NDArray[np.integer], probabilities: NDArray[np.floating],
     confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == truth
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    rows, error = [], 0.0
-    for k in range(bins):
-        inside = index == k
-        count = int(inside.sum())
-        mean = float(confidence[inside].mean()) if count else None
-        right = float(correct[inside].mean()) if count else None
-        if mean is not None and right is not None:
-            error += count / len(truth) * abs(right - mean)
-        rows.append(Bin(k / bins, (k + 1) / bins, count, mean, right))
-    return Calibration(tuple(rows), error)
+    counts = np.bincount(index, minlength=bins).tolist()
+    confidences, hits = (np.bincount(index, values, bins) for values in (confidence, correct))
+    rows = [
+        Bin(k / bins, (k + 1) / bins, count, total / count if count else None, right / count if count else None)
+        for k, (count, total, right) in enumerate(zip(counts, confidences.tolist(), hits.tolist(), strict=True))
+    ]
+    return Calibration(tuple(rows), float(np.abs(hits - confidences).sum() / len(truth)))

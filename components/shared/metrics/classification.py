@@ -45,9 +45,13 @@ class LabelScores:
     count: int
     accuracy: float
     macro_f1: float
-    micro_f1: float
     classes: tuple[ClassScore, ...]
     confusion: NDArray[np.int64]
+
+    @property
+    def micro_f1(self) -> float:
+        """Micro F1: with one label per face it equals accuracy."""
+        return self.accuracy
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,6 @@ def label_scores(truth: NDArray[np.integer], predicted: NDArray[np.integer], cla
     Macro F1 is the plain mean of F1 over the classes that occur in the truth or among the
     predictions (scikit-learn's `f1_score(average="macro")` with its default labels): a class that
     was predicted but does not exist in the truth counts as 0, a class with neither is left out.
-    With one label per face, micro F1 equals accuracy.
     """
     assert truth.shape == predicted.shape and truth.ndim == 1, (truth.shape, predicted.shape)
     if len(truth) == 0:
@@ -77,17 +80,13 @@ def label_scores(truth: NDArray[np.integer], predicted: NDArray[np.integer], cla
     pairs = truth.astype(np.int64) * classes + predicted
     confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
     hits, support, predictions = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = _ratio(hits, predictions), _ratio(hits, support), _ratio(2 * hits, predictions + support)
-    scores = tuple(
-        ClassScore(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]), int(predictions[k]))
-        for k in range(classes)
-    )
-    accuracy = float(np.trace(confusion) / len(truth))
+    ratios = _ratio(hits, predictions), _ratio(hits, support), _ratio(2 * hits, predictions + support)
+    columns = [values.tolist() for values in (*ratios, support, predictions)]
+    scores = tuple(ClassScore(*row) for row in zip(*columns, strict=True))
     return LabelScores(
         count=len(truth),
-        accuracy=accuracy,
+        accuracy=float(np.trace(confusion) / len(truth)),
         macro_f1=float(np.mean([score.f1 for score in scores if not score.absent])),
-        micro_f1=accuracy,
         classes=scores,
         confusion=confusion,
     )
@@ -110,15 +109,12 @@ def classification_metrics(truth: NDArray[np.integer], probabilities: NDArray[np
         raise InputError(f"{broken} of {len(truth)} rows of probabilities are not finite: the model has diverged")
     scores = label_scores(truth, predicted_classes(probabilities), probabilities.shape[1])
     chosen = probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    return ClassificationScores(
-        **{name: getattr(scores, name) for name in LabelScores.__dataclass_fields__},
-        log_loss=float(-np.log(np.clip(chosen, _SMALLEST, 1.0)).mean()),
-    )
+    return ClassificationScores(**vars(scores), log_loss=float(-np.log(np.clip(chosen, _SMALLEST, 1.0)).mean()))
 
 
 def predicted_classes(probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
     """Index of the most probable class per row of (N, K); the first one of equals."""
-    indices: NDArray[np.int64] = np.argmax(probabilities, axis=1) if len(probabilities) else np.zeros(0, np.int64)
+    indices: NDArray[np.int64] = probabilities.argmax(axis=1)
     return indices
 
 
