@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -160,7 +162,7 @@ def statistics_of(images: Sequence[Image], space: LabelSpace) -> Statistics:
         several_faces=sum(len(image.faces) > 1 for image in images),
         not_trainable=sum(not image.trainable for image in images),
         folds=dict(sorted(Counter(image.fold for image in images if image.fold is not None).items())),
-        extensions=_most_first(Counter(_extension(image.file_name) for image in images)),
+        extensions=_most_first(Counter(PurePosixPath(image.file_name).suffix.lower() for image in images)),
     )
 
 
@@ -191,9 +193,9 @@ def _classes(
 
 
 def _attributes(images: Sequence[Image], column: dict[str | None, int]) -> Iterable[AttributeCounts]:
-    counters: dict[str, Counter[tuple[str, int]]] = {}
+    examples: dict[tuple[str, str], object] = {}
+    counter: Counter[tuple[tuple[str, str], int]] = Counter()
     faces = np.zeros(len(column), dtype=np.int64)
-    canonical: dict[tuple[str, str], str] = {}
     for image in images:
         split = column[image.split]
         faces[split] += len(image.faces)
@@ -201,18 +203,16 @@ def _attributes(images: Sequence[Image], column: dict[str | None, int]) -> Itera
             for name, value in face.attributes.items():
                 if value is not None and name not in _NOT_COUNTED:
                     key = (name, repr(value))
-                    if key not in canonical:
-                        canonical[key] = _canonical(name, value)
-                    counters.setdefault(name, Counter())[canonical[key], split] += 1
-    for name in sorted(counters, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
-        totals: Counter[str] = Counter()
-        for (value, _), count in counters[name].items():
-            totals[value] += count
-        values = _ordered(name, totals)
-        row = {value: index for index, value in enumerate(values)}
-        counts = np.zeros((len(values), len(column)), dtype=np.int64)
-        for (value, split), count in counters[name].items():
-            counts[row[value], split] = count
+                    examples[key] = value
+                    counter[key, split] += 1
+    tables: dict[str, dict[str, Counts]] = {}
+    for (key, split), count in counter.items():
+        value = _canonical(key[0], examples[key])
+        rows = tables.setdefault(key[0], {})
+        rows.setdefault(value, np.zeros(len(column), dtype=np.int64))[split] += count
+    for name in sorted(tables, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
+        values = _ordered(name, Counter({value: int(row.sum()) for value, row in tables[name].items()}))
+        counts = np.stack([tables[name][value] for value in values])
         yield AttributeCounts(name, tuple(values), counts, faces - counts.sum(axis=0))
 
 
@@ -241,11 +241,6 @@ def _ordered(name: str, totals: Counter[str]) -> list[str]:
     return [*(value for value in classes if totals[value]), *(v for v in _most_first(totals) if v not in classes)]
 
 
-def _extension(name: str) -> str:
-    stem, dot, extension = name.rpartition("/")[2].rpartition(".")
-    return f".{extension.lower()}" if stem and dot else ""
-
-
 def _most_first(counter: Counter[str]) -> dict[str, int]:
     return dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
 
@@ -254,11 +249,9 @@ def _ages(images: Iterable[Image]) -> list[int]:
     ages = []
     for image in images:
         for face in image.faces:
-            try:
-                if (age := face.attributes.get("age")) is not None:
+            if (age := face.attributes.get("age")) is not None:
+                with suppress(InputError):
                     ages.append(int(canonical_value("age", age)))
-            except InputError:
-                continue
     return ages
 
 

@@ -8,9 +8,9 @@ from PIL import ImageDraw
 
 from components.shared.dataset.annotations import Box, Image
 from components.shared.dataset.archive import ImageArchive
-from serving.runtime.card import InputSize
+from serving.runtime.card import CropRule, InputSize
 from serving.runtime.errors import InputError
-from serving.runtime.image.crop import Rect
+from serving.runtime.image.crop import Rect, crop_rect
 from serving.runtime.image.preprocess import decode_rect_resize
 
 SIDE = 120
@@ -19,7 +19,8 @@ SIDE = 120
 BYTES = 1_300_000
 """Most characters of data URIs on a page."""
 
-_CONTEXT = 1.8
+_RULE = CropRule(scale=1.8)
+_SQUARE = InputSize(height=SIDE, width=SIDE)
 _QUALITY = 75
 # Subsampled chroma would blur the thin frame.
 _NO_SUBSAMPLING = 0
@@ -39,32 +40,19 @@ class Thumbnails:
 
     def whole(self, image: Image) -> str | None:
         """Return the whole image as a data URI; None when it cannot be shown or the page is full."""
-        return self._cut(image, (0.0, 0.0, float(image.width), float(image.height)), None)
+        return self.face(image, None)
 
     def face(self, image: Image, box: Box | None) -> str | None:
         """Return a face with its surroundings and its box drawn, as a data URI; without a box the whole image."""
-        if box is None:
-            return self.whole(image)
-        x, y, width, height = box
-        reach = max(width, height) * _CONTEXT / 2
-        middle_x, middle_y = x + width / 2, y + height / 2
-        rect = (
-            max(middle_x - reach, 0.0),
-            max(middle_y - reach, 0.0),
-            min(middle_x + reach, float(image.width)),
-            min(middle_y + reach, float(image.height)),
-        )
-        return self._cut(image, rect, box)
-
-    def _cut(self, image: Image, rect: Rect, box: Box | None) -> str | None:
         if self._left <= 0:
             return None
-        width, height = rect[2] - rect[0], rect[3] - rect[1]
-        scale = SIDE / max(width, height)
+        upright = image.height, image.width
         try:
-            data = self._archive.read(image.file_name)
+            rect = crop_rect(upright, box, _RULE, _SQUARE)
+            width, height = rect[2] - rect[0], rect[3] - rect[1]
+            scale = SIDE / max(width, height)
             size = InputSize(height=max(8, round(height * scale)), width=max(8, round(width * scale)))
-            pixels = decode_rect_resize(data, rect, (image.height, image.width), size, 1.0)
+            pixels = decode_rect_resize(self._archive.read(image.file_name), rect, upright, size, 1.0)
         except InputError as error:
             self.failed.append((image.file_name, str(error)))
             return None
