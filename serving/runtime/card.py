@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json
 
 from serving.runtime.errors import InputError
-from serving.runtime.validation import explain
+from serving.runtime.validation import Frozen, explain
 
 METADATA_KEY = "facet_card"
 INPUT_NAME = "images"
@@ -16,18 +16,14 @@ Shape = tuple[int | None, ...]
 """Shape of an output without its batch axis; None for an axis that the graph decides."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Head(_Frozen):
+class Head(Frozen):
     """One output of the graph: `name` is its ONNX output, float32 (N, len(labels)) probabilities."""
 
     name: str = Field(min_length=1)
     labels: tuple[str, ...] = Field(min_length=2)
 
 
-class InputSize(_Frozen):
+class InputSize(Frozen):
     """Height and width in pixels of the graph's `images` input, uint8 (N, height, width, 3) RGB."""
 
     height: int = Field(ge=8, le=4096)
@@ -50,7 +46,7 @@ Frame = Annotated[tuple[Share, Share, Share, Share], AfterValidator(_has_area)]
 WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
 
 
-class CropRule(_Frozen):
+class CropRule(Frozen):
     """What is cut from a photo, and how its JPEG is decoded.
 
     The smallest rectangle of the input's aspect ratio around the face box is scaled about its center by `scale`: 1 is
@@ -66,7 +62,7 @@ class CropRule(_Frozen):
     frame: Frame | None = None
 
 
-class Letterbox(_Frozen):
+class Letterbox(Frozen):
     """The whole photo, scaled to fit the input with its aspect ratio kept, on a background of one gray level.
 
     It lies in the center of the input or in its top left corner.
@@ -76,14 +72,14 @@ class Letterbox(_Frozen):
     position: Literal["center", "top_left"] = "center"
 
 
-class Normalization(_Frozen):
+class Normalization(Frozen):
     """Per-channel RGB mean and standard deviation in 0..1, applied inside the graph."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
 
-class PseudoLabels(_Frozen):
+class PseudoLabels(Frozen):
     """Training on unlabeled faces with pseudo-labels from the network itself (Lee, 2013).
 
     `share` of each batch were such faces; the weight of their loss was at most `weight`.
@@ -93,7 +89,7 @@ class PseudoLabels(_Frozen):
     weight: float = Field(ge=0.0)
 
 
-class DetectionThresholds(_Frozen):
+class DetectionThresholds(Frozen):
     """Which candidate boxes are faces: lowest score, most IoU with a box of higher score, number per image."""
 
     score: float = Field(default=0.5, ge=0.0, le=1.0)
@@ -101,7 +97,7 @@ class DetectionThresholds(_Frozen):
     max_detections: int = Field(default=100, ge=1, le=10_000)
 
 
-class _GraphCard(_Frozen):
+class _GraphCard(Frozen):
     """What every card of an ONNX graph holds.
 
     What is None is left out of the JSON, so that an older version reads every card without what it does not know.

@@ -42,14 +42,13 @@ def open_model(
     return PREDICTORS[task](session, name=name or session.card.name, version=version or session.sha256[:12])
 
 
-def load_model(uri: str, *, name: str | None = None, threads: int | None = None) -> Predictor:
+def load_model(uri: str, *, name: str | None = None) -> Predictor:
     """Load a model from where it is stored.
 
     Args:
         uri: an ONNX file or a folder with one, on the disk or in S3 (`s3://bucket/path`), or a registered model
             (`models:/name@alias`, `models:/name/version`).
         name: the name to serve it under; by default the registered name, else the card's.
-        threads: CPU threads per call; by default as many as this process may use.
 
     Returns:
         The model. Its version is the registered one, else as for `open_model`.
@@ -60,4 +59,4 @@ def load_model(uri: str, *, name: str | None = None, threads: int | None = None)
         StorageError: the location cannot be reached or holds no model.
     """
     fetched = fetch_model(uri)
-    return open_model(fetched.content, name=name or fetched.name, version=fetched.version, threads=threads, source=uri)
+    return open_model(fetched.content, name=name or fetched.name, version=fetched.version, source=uri)

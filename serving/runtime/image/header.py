@@ -6,14 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
 from serving.runtime.errors import ImageError
 from serving.runtime.image.crop import Rect
@@ -22,19 +15,10 @@ Pixels = NDArray[np.uint8]
 
 DEFAULT_MAX_PIXELS = 100_000_000
 
-# Pillow is limited to these formats: some of the others (EPS) run programs.
-FORMATS = tuple(
-    str(plugin.format)
-    for plugin in (
-        JpegImageFile,
-        PngImageFile,
-        BmpImageFile,
-        WebPImageFile,
-        GifImageFile,
-        PpmImageFile,
-        TiffImageFile,
-    )
-)
+# Pillow is limited to these formats: some of the others (EPS) run programs. `Image.open` with a list of formats
+# registers none of them: `preinit` registers the common ones, and the imports above TIFF and WebP.
+Image.preinit()
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "PPM", "TIFF")
 
 # EXIF orientation -> how stored pixels become upright ones: transpose, then mirror x, then mirror y.
 _ORIENTATIONS = {
