@@ -17,8 +17,7 @@ from serving.runtime.predictor import Predictor
 from serving.runtime.session import Outputs
 from serving.runtime.validation import explain
 from serving.server.answer import rounded
-from serving.server.http.body import MAX_FILES, read_body
-from serving.server.http.request import model_of, state_of
+from serving.server.http.request import MAX_FILES, model_of, read_body, state_of
 
 
 class _Tensor(BaseModel):

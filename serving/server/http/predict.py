@@ -10,8 +10,7 @@ from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.crop import Box
 from serving.runtime.predictor import Predictor
 from serving.server.answer import answer
-from serving.server.http.body import read_body, read_form
-from serving.server.http.request import model_of, state_of
+from serving.server.http.request import model_of, read_body, read_form, state_of
 
 MAX_BOXES = 64
 
