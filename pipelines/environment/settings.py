@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE_VARIABLE = "SM_CHANNEL_TRAIN"
+"""Overrides a config's `source`, see `pipelines.command.config`."""
 PROJECTED_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 
 
@@ -16,7 +17,6 @@ class Settings:
     Attributes:
         home: `FACET_HOME`, by default `.facet` in the current folder: local servers' data, runs, reports.
         runs: `SM_MODEL_DIR`, by default `runs` below `home`: where the numbered run folders are made.
-        source: `SM_CHANNEL_TRAIN`: raw photos; overrides a config's `source`, is overridden by a parameter.
         kfp_host: `KFP_HOST`: address of the Kubeflow Pipelines API; empty means this machine.
         kfp_namespace: `KFP_NAMESPACE`: the user's namespace on a cluster with several users.
         kfp_token: `KFP_TOKEN`: bearer token for the API; never shown.
@@ -30,7 +30,6 @@ class Settings:
 
     home: Path
     runs: Path
-    source: str
     kfp_host: str
     kfp_namespace: str
     kfp_token: str = field(repr=False)
@@ -47,7 +46,6 @@ class Settings:
         return cls(
             home=home,
             runs=Path(environment.get("SM_MODEL_DIR") or home / "runs"),
-            source=environment.get(SOURCE_VARIABLE, ""),
             kfp_host=environment.get("KFP_HOST", ""),
             kfp_namespace=environment.get("KFP_NAMESPACE", ""),
             kfp_token=environment.get("KFP_TOKEN", ""),
@@ -65,9 +63,7 @@ def _projected_token() -> str:
 
 def load_settings(folder: Path | None = None) -> Settings:
     """Read `.env` in the folder (by default the current one) into the environment, then the settings from there."""
-    from dotenv import dotenv_values
+    from dotenv import load_dotenv
 
-    for name, value in dotenv_values((folder or Path()) / ".env").items():
-        if value is not None:
-            os.environ.setdefault(name, value)
+    load_dotenv((folder or Path()) / ".env")
     return Settings.from_environment(os.environ)

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.environment.settings import Settings, load_settings
 
-NAMES = ("FACET_HOME", "SM_MODEL_DIR", "SM_CHANNEL_TRAIN", "KFP_HOST", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT")
+NAMES = ("FACET_HOME", "SM_MODEL_DIR", "FACET_RESOURCES", "KFP_HOST", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT")
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ def test_the_environment_overrides_the_dotenv_file(tmp_path: Path, monkeypatch: 
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("KFP_HOST", "http://environment")
-    (tmp_path / ".env").write_text("KFP_HOST=http://file\nKFP_NAMESPACE=file\nSM_CHANNEL_TRAIN='a b'\n# a comment\n")
+    (tmp_path / ".env").write_text("KFP_HOST=http://file\nKFP_NAMESPACE=file\nFACET_RESOURCES='a b'\n# a comment\n")
     settings = load_settings(tmp_path)
-    assert (settings.kfp_host, settings.kfp_namespace, settings.source) == ("http://environment", "file", "a b")
+    assert (settings.kfp_host, settings.kfp_namespace, settings.resources) == ("http://environment", "file", "a b")
     assert load_settings(tmp_path / "elsewhere").kfp_namespace == "file", "the steps inherit what the file said"
 
 
