@@ -22,7 +22,6 @@ DEFAULT_EXPERIMENT = "facet"
 PARENT = "mlflow.parentRunId"
 """The tag that makes a run the child of another one."""
 _LONGEST_VALUE = 6000
-_MOST_PARAMS = 100
 _WARNING = (
     "the MLflow server in MLFLOW_TRACKING_URI %s: the step continues without it, its outputs will be complete, and "
     "nothing more is sent to MLflow (%s)"
@@ -78,8 +77,8 @@ class Run:
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters that the run does not have yet; nested mappings become dotted names.
 
-        MLflow never changes a parameter: a name that the run has keeps its value. Text beyond
-        MLflow's limit of 6000 characters is cut. Never pass secrets.
+        MLflow never changes a parameter: a name that the run has keeps its value. Text beyond MLflow's limit of 6000
+        characters is cut. Never pass secrets.
         """
         if self._client is None:
             return
@@ -88,8 +87,7 @@ class Run:
         def send(client: "MlflowClient") -> None:
             existing = client.get_run(self.run_id).data.params
             new = [Param(name, text) for name, text in _flat(values) if name not in existing]
-            for start in range(0, len(new), _MOST_PARAMS):
-                client.log_batch(self.run_id, params=new[start : start + _MOST_PARAMS])
+            client.log_batch(self.run_id, params=new)
 
         self._send(send)
 
