@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isinf
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from components.search.page import SearchSettings, render_leaderboard
-from components.search.space import read_space
+from components.search.space import Dimension, Space, read_space, size, text
 from components.search.study import importances
 from components.shared.dataset import label_spaces
+from components.shared.report.plots import best_so_far
+from components.shared.report.rendering import counted, render
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run
 from components.shared.trial import Outcome
 from serving.runtime.errors import InputError
@@ -59,37 +62,62 @@ def leaderboard(
     Raises:
         InputError: all trials have failed.
     """
-    best_first = _ranked(outcomes)
-    failed = [outcome for outcome in outcomes if outcome.score is None]
-    if not best_first or best_first[0].score is None:
+    best_first = sorted((trial for trial in outcomes if trial.score is not None), key=_rank)
+    failed = [trial for trial in outcomes if trial.score is None]
+    if not best_first:
         reason = f", the first one with: {failed[0].error}" if failed else ""
         raise InputError(f"all {len(failed)} trials have failed{reason}")
-    dimensions = read_space(space)
-    result = Leaderboard(best_first[0].score, tuple(best_first), tuple(failed), importances(dimensions, outcomes))
-    settings = SearchSettings(label_spaces.label_space(label_space).name, method, seed, dimensions)
-    text = render_leaderboard(settings, outcomes, result.trials, result.importances)
-    write_text(report, text)
-    return replace(result, run_id=_log(settings, result, text))
-
-
-def _ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the trials with a score, best first; the lower loss and then the lower number break ties."""
-    scored = [outcome for outcome in outcomes if outcome.score is not None]
-    return sorted(scored, key=lambda one: (-(one.score or 0.0), one.metrics.get("val_loss", 0.0), one.number))
-
-
-def _log(settings: SearchSettings, result: Leaderboard, text: str) -> str:
-    """Log the search to MLflow and return the id of its run."""
-    experiment = f"{DEFAULT_EXPERIMENT}-{settings.label_space}"
-    best = result.trials[0]
+    dimensions, label_space = read_space(space), label_spaces.label_space(label_space).name
+    shares = importances(dimensions, outcomes)
+    board = Leaderboard(best_first[0].score or 0.0, tuple(best_first), tuple(failed), shares)
+    page = _page(board, outcomes, dimensions, label_space=label_space, method=method, seed=seed)
+    write_text(report, page)
     params = {
-        "method": settings.method,
-        "seed": settings.seed,
-        "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in settings.space.items()},
-        "best": {"trial": best.number, **best.changes},
+        "method": method,
+        "seed": seed,
+        "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in dimensions.items()},
+        "best": {"trial": best_first[0].number, **best_first[0].changes},
     }
-    with open_run(experiment, run_name=f"search {settings.method}", params=params, tolerant=True) as run:
-        run.adopt(trial.run_id for trial in result.trials)
-        run.metrics({"Val/f1": result.best_score, "trials": len(result.trials), "failed_trials": len(result.failed)})
-        run.text(text, "leaderboard.html")
-        return run.run_id
+    experiment = f"{DEFAULT_EXPERIMENT}-{label_space}"
+    with open_run(experiment, run_name=f"search {method}", params=params, tolerant=True) as run:
+        run.adopt(trial.run_id for trial in best_first)
+        run.metrics({"Val/f1": board.best_score, "trials": len(best_first), "failed_trials": len(failed)})
+        run.text(page, "leaderboard.html")
+        return replace(board, run_id=run.run_id)
+
+
+def _rank(trial: Outcome) -> tuple[float, float, int]:
+    """Sorts the highest score first; the lower loss and then the lower number break ties."""
+    return -(trial.score or 0.0), trial.metrics.get("val_loss", 0.0), trial.number
+
+
+def _page(board: Leaderboard, outcomes: Sequence[Outcome], space: Space, **settings: object) -> str:
+    """The HTML page; equal arguments give equal text."""
+    names = [f"trial {trial.number}{' failed' if trial.score is None else ''}" for trial in outcomes]
+    number = size(space)
+    return render(
+        "search/leaderboard.html.jinja",
+        **settings,
+        combinations="infinitely many combinations" if isinf(number) else counted(int(number), "combination"),
+        parameters={key: _values(dimension) for key, dimension in space.items()},
+        best_first=board.trials,
+        failed=board.failed,
+        median=median(trial.score or 0.0 for trial in board.trials),
+        scores=best_so_far([trial.score for trial in outcomes], names, "trial", "macro F1 on val"),
+        importances=board.importances,
+        written=_written,
+    )
+
+
+def _values(dimension: Dimension) -> str:
+    if dimension.choice is not None:
+        return " | ".join(_written(value) for value in dimension.choice)
+    low, high = (_written(end) for end in dimension.ends)
+    distribution = "integers" if dimension.int else "log-uniform" if dimension.loguniform else "uniform"
+    return f"{low} to {high}, {distribution}"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else text(value).replace('"', "")
