@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from components.search.space import Changes, Dimension, Space, text
 from components.shared.trial import Outcome
@@ -14,15 +14,15 @@ _WORST = 0.0
 _MIN_TRIALS = 4
 
 
-def suggestions(space: Space, past: Sequence[Outcome], seed: int) -> Iterator[Changes]:
-    """Yield endlessly what the tree-structured Parzen estimator suggests, combinations that were tried included.
+def suggestions(space: Space, past: Sequence[Outcome], seed: int, *, guided: bool) -> Iterator[Changes]:
+    """Yield combinations endlessly, those that were tried included: random draws, or what TPE suggests if `guided`.
 
-    All entries are modeled jointly. A suggestion without a score counts as bad, so that suggestions differ. A failed
-    trial counts as one with the lowest possible score.
+    TPE, the tree-structured Parzen estimator, models all entries jointly. A suggestion without a score counts as bad,
+    so that suggestions differ. A failed trial counts as one with the lowest possible score.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True)
-    study = _study(space, past, sampler)
+    guide = TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True)
+    study = _study(space, past, guide if guided else RandomSampler(seed))
     while True:
         asked = study.ask(_distributions(space)).params
         yield {key: _value(dimension, asked[key]) for key, dimension in space.items()}
