@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.options import parse_options, whole_numbers
 from serving.runtime.errors import InputError
+from serving.runtime.validation import Problem
 
 Changes = dict[str, Any]
 """A value for every key of a space."""
@@ -101,21 +102,21 @@ def read_space(values: Mapping[str, Any]) -> Space:
     Raises:
         InputError: it is empty or invalid, or one key is within another.
     """
-    if not values:
-        raise InputError("space: is empty; add an entry such as `learning_rate: [0.001, 0.0001]`")
-    for inner, outer in overlaps(values):
-        raise InputError(f"space.{inner}: is within {outer}, which is searched itself; search one of them")
+    if problems := [str(problem) for problem in key_problems(values)]:
+        raise InputError("; ".join(problems))
     return {
         key: parse_options(Dimension, value if isinstance(value, Mapping) else {"choice": value}, f"space.{key}")
         for key, value in sorted(values.items())
     }
 
 
-def overlaps(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield every key that is within another one, with that one."""
+def key_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with the keys of a space: there are none, or one is within another."""
+    if not values:
+        yield Problem(("space",), values, "name what is searched, such as `learning_rate: [0.001, 0.0001]`")
     for inner, outer in itertools.permutations(values, 2):
         if inner.startswith(f"{outer}."):
-            yield inner, outer
+            yield Problem(("space", inner), values[inner], f"is within {outer}, which is searched itself")
 
 
 def size(space: Space) -> float:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from components.search.space import Dimension, overlaps, planned, read_space
+from components.search.space import Dimension, key_problems, planned, read_space
 from components.shared.dotted import override
 from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
 from pipelines.parameters.model import PublishParameters
@@ -64,10 +64,7 @@ class SearchParameters(TrainingParameters, PublishParameters):
 
     def _syntax(self) -> Iterator[Problem]:
         """What is wrong with the space by itself."""
-        if not self.space:
-            yield Problem(("space",), self.space, "name what is searched, such as `learning_rate: [0.001, 0.0001]`")
-        for inner, outer in overlaps(self.space):
-            yield Problem(("space", inner), self.space[inner], f"is within {outer}, which is searched itself")
+        yield from key_problems(self.space)
         for key, value in self.space.items():
             yield from problems_of(Dimension, value, path=("space", key))
 

@@ -39,7 +39,7 @@ def test_a_dimension_is_read_as_kfp_passes_it(value: Any, values: Any, ends: Any
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({}, "space: is empty"),
+        ({}, "space = {}: name what is searched"),
         ({"a": 3}, "space.a: choice = 3: Input should be a valid tuple"),
         ({"a": []}, "space.a: choice = []: Tuple should have at least 1 item"),
         ({"a": {"range": [1, 2]}}, "space.a: range = [1, 2]: unknown key; known: choice, int, loguniform, uniform"),
@@ -53,8 +53,8 @@ def test_a_dimension_is_read_as_kfp_passes_it(value: Any, values: Any, ends: Any
         ({"a": {"int": [1, 2.5]}}, "space.a: int.1 = 2.5: Input should be a valid integer"),
         ({"a": [1, 1.0]}, "space.a: a value is listed twice"),
         ({"a": [{"x": 1, "y": 2}, {"y": 2.0, "x": 1}]}, "space.a: a value is listed twice"),
-        ({"a.b": [1, 2], "a": [{}]}, "space.a.b: is within a, which is searched itself"),
-        ({"a": [1], "a.b.c": [2]}, "space.a.b.c: is within a, "),
+        ({"a.b": [1, 2], "a": [{}]}, "space.a.b = [1, 2]: is within a, which is searched itself"),
+        ({"a": [1], "a.b.c": [2]}, "space.a.b.c = [2]: is within a, "),
     ],
 )
 def test_an_invalid_space_is_reported(space: dict[str, Any], message: str) -> None:
