@@ -4,13 +4,12 @@ One folder a person, `<id>_<gender>_Asian_<age>`, with seven pictures each: `mas
 `normal`, with the mixed file extensions and the unrelated files of real data.
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from pipelines.samples.drawing.face import Photo, Wearing, draw_photo
+from pipelines.samples.drawing.face import draw_photo
+from pipelines.samples.drawing.mask import Wearing
 from pipelines.samples.drawing.person import draw_person
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_folder
@@ -49,13 +48,13 @@ def _draw_profile(root: Path, index: int, seed: int) -> None:
     extension = EXTENSIONS[rng.integers(len(EXTENSIONS))]
     mixed = rng.random() < 0.1
     pulled_down: Wearing = "nose out" if rng.random() < 0.5 else "chin"
-    photos: dict[str, Photo] = {f"mask{style + 1}": Photo("worn", style) for style in range(5)}
-    photos["incorrect_mask"] = Photo(pulled_down, int(rng.integers(5)))
-    photos["normal"] = Photo("absent", 0)
-    for number, (stem, photo) in enumerate(photos.items()):
-        picture = draw_photo(person, photo, np.random.default_rng([seed, index, number]))
+    photos: dict[str, tuple[Wearing, int]] = {f"mask{style + 1}": ("worn", style) for style in range(5)}
+    photos["incorrect_mask"] = pulled_down, int(rng.integers(5))
+    photos["normal"] = "absent", 0
+    for number, (stem, (wearing, style)) in enumerate(photos.items()):
+        picture = draw_photo(person, wearing, style, np.random.default_rng([seed, index, number]))
         suffix = EXTENSIONS[rng.integers(len(EXTENSIONS))] if mixed else extension
-        (folder / f"{stem}.{suffix}").write_bytes(_encode(picture, suffix))
+        picture.save(folder / f"{stem}.{suffix}", quality=92)
     if index % 8 == 3:
         (folder / f"._mask1.{extension}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
 
@@ -69,12 +68,3 @@ def _age(band: int, turn: int, rng: np.random.Generator) -> int:
     youngest, oldest = BANDS[band]
     borders = {0: youngest, 1: oldest} if band < 2 else {0: youngest}
     return borders.get(turn, int(rng.integers(youngest, oldest + 1)))
-
-
-def _encode(picture: Image.Image, extension: str) -> bytes:
-    buffer = io.BytesIO()
-    if extension.lower() == "png":
-        picture.save(buffer, "PNG")
-    else:
-        picture.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()

@@ -1,18 +1,14 @@
 """Photos of drawn persons. Coordinates are those of the finished picture, x to the right and y down."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from pipelines.samples.drawing.expression import Expression, draw_eyes, draw_mouth, draw_skin
-from pipelines.samples.drawing.light import develop
 from pipelines.samples.drawing.mask import Wearing, draw_mask
 from pipelines.samples.drawing.pen import SCALE, Color, Pen, Point, arc, mix
 from pipelines.samples.drawing.person import Person, jaw_line, lip_color
-
-__all__ = ["PORTRAIT", "Photo", "Wearing", "draw_photo", "draw_portrait"]
 
 PORTRAIT = (160, 192)
 """Width and height of a portrait in pixels."""
@@ -20,36 +16,28 @@ PORTRAIT = (160, 192)
 _CANVAS = (120, 144)
 
 
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """The variation between photos of one person; `mask` is the index of a style in `MASKS`."""
+def draw_photo(person: Person, wearing: Wearing, style: int, rng: np.random.Generator) -> Image.Image:
+    """Draws one photo, RGB, 96 x 128 (width x height), with a mask of a style in `MASKS`.
 
-    wearing: Wearing
-    mask: int
-
-
-def draw_photo(person: Person, photo: Photo, rng: np.random.Generator) -> Image.Image:
-    """Draws one photo, RGB, 96 x 128 (width x height); `rng` draws pose, light and sensor noise."""
+    `rng` draws pose, light and sensor noise.
+    """
     pen = Pen(
         person.wall,
         tilt=rng.uniform(-5, 5),
         zoom=rng.uniform(0.93, 1.07),
         shift=(rng.uniform(-3, 3), rng.uniform(-3, 3)),
     )
-    _wall(pen, person)
-    _hair_behind(pen, person)
-    _body(pen, person)
-    _head(pen, person)
+    _background(pen, person)
     _wrinkles(pen, person)
     _eyes(pen, person, gaze=float(rng.uniform(-1, 1)))
     _nose(pen, person)
     _mouth(pen, person, smile=float(rng.uniform(-0.5, 2.0)))
     _hair_in_front(pen, person, rng)
-    if photo.wearing != "absent":
-        draw_mask(pen, person, photo.wearing, photo.mask)
+    if wearing != "absent":
+        draw_mask(pen, person, wearing, style)
     if person.glasses:
         _glasses(pen, person)
-    return develop(pen.image.reduce(SCALE), rng)
+    return _develop(pen.image.reduce(SCALE), rng)
 
 
 def draw_portrait(
@@ -66,10 +54,7 @@ def draw_portrait(
         shift=(12 + rng.uniform(-8, 8), rng.uniform(9, 15)),
         size=_CANVAS,
     )
-    _wall(pen, person)
-    _hair_behind(pen, person)
-    _body(pen, person)
-    _head(pen, person)
+    _background(pen, person)
     draw_skin(pen, person, expression)
     _wrinkles(pen, person)
     draw_eyes(pen, person, expression, gaze=float(rng.uniform(-0.6, 0.6)))
@@ -81,13 +66,17 @@ def draw_portrait(
     xs, ys = zip(*pen.place([*arc(48, 64, person.half_width, 30, 180, 360), *jaw_line(person)]), strict=True)
     to_photo = PORTRAIT[0] / pen.image.width
     box = (min(xs) * to_photo, min(ys) * to_photo, max(xs) * to_photo, max(ys) * to_photo)
-    return develop(pen.image.resize(PORTRAIT, Image.Resampling.BOX), rng), box
+    return _develop(pen.image.resize(PORTRAIT, Image.Resampling.BOX), rng), box
 
 
-def _wall(pen: Pen, person: Person) -> None:
+def _background(pen: Pen, person: Person) -> None:
+    """Draws everything behind the features of the face: wall, hair, body, head."""
     width, height = pen.image.size
     pen.canvas.rectangle((0, 0, width, 26 * SCALE), fill=mix(person.wall, (255, 255, 255), 0.18))
     pen.canvas.rectangle((0, 92 * SCALE, width, height), fill=mix(person.wall, (0, 0, 0), 0.12))
+    _hair_behind(pen, person)
+    _body(pen, person)
+    _head(pen, person)
 
 
 def _hair_behind(pen: Pen, person: Person) -> None:
@@ -246,3 +235,14 @@ def _glasses(pen: Pen, person: Person) -> None:
         pen.stroke(arc(x, 66.5, 8, 6.4, 0, 370, 28), frame, 1.1)
         pen.stroke([(x + side * 8, 65), (48 + side * (person.half_width + 1), 64)], frame, 1.1)
     pen.stroke([(48 - person.eye_gap + 8, 66), (48, 64.8), (48 + person.eye_gap - 8, 66)], frame, 1.1)
+
+
+def _develop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """From a drawing to a photo: adds uneven light, a color cast and sensor noise to an RGB picture."""
+    pixels = np.asarray(image, dtype=np.float32)
+    down, across = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : image.width * 1j].astype(np.float32)
+    angle = rng.uniform(0, 2 * math.pi)
+    light = 1.0 + 0.10 * (math.cos(angle) * across + math.sin(angle) * down) - 0.07 * (across**2 + down**2)
+    cast = rng.uniform(0.97, 1.03, size=3).astype(np.float32) * rng.uniform(0.88, 1.08)
+    noise = 3.0 * rng.standard_normal(pixels.shape, dtype=np.float32)
+    return Image.fromarray(np.clip(pixels * light[:, :, None] * cast + noise, 0, 255).round().astype(np.uint8))
