@@ -8,7 +8,6 @@ import json
 import logging
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -181,8 +180,7 @@ def _deleted_when_interrupted(api: TrainJobApi, name: str) -> Iterator[None]:
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, leave) if in_main else None
+    previous = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -191,5 +189,4 @@ def _deleted_when_interrupted(api: TrainJobApi, name: str) -> Iterator[None]:
             api.delete(name)
         raise
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous)
