@@ -43,11 +43,8 @@ def explained(settings: Settings, not_found: str = "") -> Iterator[None]:
 def transient(settings: Settings, error: Exception) -> bool:
     """Whether a retry may succeed: the server is down or busy, or a token is being renewed."""
     status = status_of(error)
-    return not status or status >= 500 or status in (408, 429) or (status == 401 and _reads_token_file(settings))
-
-
-def _reads_token_file(settings: Settings) -> bool:
-    return bool(settings.kfp_token_file and not settings.kfp_token)
+    renewed = bool(settings.kfp_token_file and not settings.kfp_token)
+    return not status or status >= 500 or status in (408, 429) or (status == 401 and renewed)
 
 
 def status_of(error: Exception) -> int:

@@ -1,21 +1,28 @@
 """Container images of a submission."""
 
-import json
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from components import container_images
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import IMAGE_VARIABLES
+from pipelines.parameters.pipeline import matching
 from serving.runtime.errors import InputError
+from serving.runtime.validation import explain
 
 FILE = "images.json"
 """In `FACET_HOME`, written by `make push`: a JSON object of image references by `FACET_IMAGE_...`."""
 
-_REFERENCE = re.compile(r"[\w][\w.:/-]*(@sha256:[0-9a-f]{64})?")
+_Variable = Annotated[str, matching(r"FACET_IMAGE_\w+", "expected FACET_IMAGE_DATA, FACET_IMAGE_TRAIN, ...")]
+_Reference = Annotated[
+    str,
+    matching(r"\w[\w.:/-]*(@sha256:[0-9a-f]{64})?", "expected registry/name:tag or registry/name@sha256:<64 digits>"),
+]
+_IMAGES = TypeAdapter(dict[_Variable, _Reference])
 
 
 def set_images(spec: dict[str, Any], settings: Settings, echo: Callable[[str], None]) -> None:
@@ -44,21 +51,7 @@ def set_images(spec: dict[str, Any], settings: Settings, echo: Callable[[str], N
 
 
 def _read(file: Path) -> dict[str, str]:
-    if not file.exists():
-        return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: invalid JSON ({error}): run `make push` again, or remove it") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: expected an object of FACET_IMAGE_... and references, got {type(content).__name__}")
-    for name, reference in content.items():
-        if not name.startswith("FACET_IMAGE_"):
-            raise InputError(
-                f"{file}: '{name}' is not an image variable: expected FACET_IMAGE_DATA, FACET_IMAGE_TRAIN, ..."
-            )
-        if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
-            raise InputError(
-                f"{file}: {name} = {reference!r}: expected registry/name:tag or registry/name@sha256:<64 digits>"
-            )
-    return content
+        return _IMAGES.validate_json(file.read_bytes()) if file.exists() else {}
+    except ValidationError as error:
+        raise InputError(f"{file}: {explain(error)}; run `make push` again, or remove the file") from error

@@ -5,13 +5,13 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import kfp_server_api
 
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import explained
-from pipelines.cluster.submit import Documents, Order, experiment_id, ir_text, named, runtime_config, specification
+from pipelines.cluster.submit import Documents, RunOptions, experiment_id, ir_text, named, runtime_config, specification
 from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
 
@@ -51,13 +51,13 @@ def trigger(cron: str, every: str) -> Any:
 def add(
     cluster: Cluster,
     config: PipelineConfig,
-    order: Order,
+    options: RunOptions,
     *,
     cron: str = "",
     every: str = "",
     echo: Callable[[str], None] = print,
 ) -> str:
-    """Creates a recurring run called `order.name` and returns its id.
+    """Creates a recurring run called `options.name` and returns its id.
 
     Its runs never take `ingest` from the cache. They do not overlap, and there is no catch-up for missed times.
 
@@ -65,20 +65,20 @@ def add(
         InputError: the name is in use, or the time is invalid.
     """
     starts = trigger(cron, every)
-    if any(run.display_name == order.name for run in _recurring_runs(cluster)):
-        raise InputError(f"there is a schedule '{order.name}' already: delete it first, or choose another name")
-    documents = specification(config.pipeline, cluster.settings, cache=order.cache, cache_ingest=False, echo=echo)
+    if any(run.display_name == options.name for run in _recurring_runs(cluster)):
+        raise InputError(f"there is a schedule '{options.name}' already: delete it first, or choose another name")
+    documents = specification(config.pipeline, cluster.settings, cache=options.cache, cache_ingest=False, echo=echo)
     version = _upload(cluster, documents)
     echo(f"version {cluster.page(f'pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}')}")
     recurring = kfp_server_api.V2beta1RecurringRun(
-        display_name=order.name,
-        experiment_id=experiment_id(cluster, order.experiment),
+        display_name=options.name,
+        experiment_id=experiment_id(cluster, options.experiment),
         pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
         ),
         # Later runs would use a digest of now for a source that has changed.
-        runtime_config=runtime_config({**config.arguments(), "source_digest": ""}, order),
-        service_account=order.service_account or None,
+        runtime_config=runtime_config({**config.arguments(), "source_digest": ""}, options),
+        service_account=options.service_account or None,
         trigger=starts,
         mode="ENABLE",
         max_concurrency="1",
@@ -99,22 +99,10 @@ def listing(cluster: Cluster) -> Iterator[str]:
         yield "no schedule yet"
 
 
-def enable(cluster: Cluster, name: str) -> None:
-    """Enables a schedule."""
+def change(cluster: Cluster, name: str, action: Literal["enable", "disable", "delete"]) -> None:
+    """Enables, disables or deletes a schedule; runs that it started continue, and the pipeline's version stays."""
     with explained(cluster.settings):
-        _api(cluster).recurring_run_service_enable_recurring_run(_id(cluster, name))
-
-
-def disable(cluster: Cluster, name: str) -> None:
-    """Disables a schedule; a run that it started continues."""
-    with explained(cluster.settings):
-        _api(cluster).recurring_run_service_disable_recurring_run(_id(cluster, name))
-
-
-def delete(cluster: Cluster, name: str) -> None:
-    """Deletes a schedule; its runs and the pipeline's version stay."""
-    with explained(cluster.settings):
-        _api(cluster).recurring_run_service_delete_recurring_run(_id(cluster, name))
+        getattr(_api(cluster), f"recurring_run_service_{action}_recurring_run")(_id(cluster, name))
 
 
 def _id(cluster: Cluster, name: str) -> str:

@@ -26,7 +26,7 @@ Documents = tuple[dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunOptions:
     """Options of a run beside the pipeline's parameters.
 
     Attributes:
@@ -47,7 +47,7 @@ class Order:
 def submit(
     config: PipelineConfig,
     settings: Settings,
-    order: Order,
+    options: RunOptions,
     *,
     wait: bool = False,
     echo: Callable[[str], None] = print,
@@ -63,14 +63,16 @@ def submit(
     """
     cluster = connect(settings)
     source_digest = config.source_digest or _source_digest(config.source, echo)
-    documents = specification(config.pipeline, settings, cache=order.cache, cache_ingest=bool(source_digest), echo=echo)
-    title = f"{order.name} {datetime.now():%Y-%m-%d %H:%M:%S}"
+    documents = specification(
+        config.pipeline, settings, cache=options.cache, cache_ingest=bool(source_digest), echo=echo
+    )
+    title = f"{options.name} {datetime.now():%Y-%m-%d %H:%M:%S}"
     run = kfp_server_api.V2beta1Run(
         display_name=title,
-        experiment_id=experiment_id(cluster, order.experiment),
+        experiment_id=experiment_id(cluster, options.experiment),
         pipeline_spec=dict(zip(("pipeline_spec", "platform_spec"), documents, strict=True)),
-        runtime_config=runtime_config({**config.arguments(), "source_digest": source_digest}, order),
-        service_account=order.service_account or None,
+        runtime_config=runtime_config({**config.arguments(), "source_digest": source_digest}, options),
+        service_account=options.service_account or None,
     )
     try:
         run_id = str(cluster.runs.run_service_create_run(run).run_id)
@@ -119,9 +121,9 @@ def ir_text(documents: Documents) -> str:
     return yaml.safe_dump_all(documents, sort_keys=False)
 
 
-def runtime_config(parameters: dict[str, Any], order: Order) -> Any:
+def runtime_config(parameters: dict[str, Any], options: RunOptions) -> Any:
     """The parameters and the pipeline root as a V2beta1RuntimeConfig."""
-    return kfp_server_api.V2beta1RuntimeConfig(parameters=parameters, pipeline_root=order.pipeline_root or None)
+    return kfp_server_api.V2beta1RuntimeConfig(parameters=parameters, pipeline_root=options.pipeline_root or None)
 
 
 def experiment_id(cluster: Cluster, name: str) -> str:

@@ -1,6 +1,6 @@
 """The commands of `facet` for a Kubeflow Pipelines server. Each imports its modules when it runs."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,12 +41,12 @@ def submit_command(
 ) -> None:
     """Submit a pipeline to the cluster in KFP_HOST."""
     settings = load_settings()
-    from pipelines.cluster.submit import Order, submit
+    from pipelines.cluster.submit import RunOptions, submit
     from pipelines.command.config import find_config, resolve
 
     resolved = resolve(config, parameters or [])
-    order = Order(name or find_config(config).stem, experiment, cache, service_account, pipeline_root)
-    submit(resolved, settings, order, wait=wait, echo=typer.echo)
+    options = RunOptions(name or find_config(config).stem, experiment, cache, service_account, pipeline_root)
+    submit(resolved, settings, options, wait=wait, echo=typer.echo)
 
 
 @app.command("status")
@@ -103,12 +103,12 @@ def schedule_add(
 ) -> None:
     """Create a schedule: recurring runs of a pipeline on the cluster."""
     from pipelines.cluster.schedule import add
-    from pipelines.cluster.submit import Order
+    from pipelines.cluster.submit import RunOptions
     from pipelines.command.config import resolve
 
     cluster = _connect()
-    order = Order(name, experiment, cache, service_account, pipeline_root)
-    add(cluster, resolve(config, parameters or []), order, cron=cron, every=every, echo=typer.echo)
+    options = RunOptions(name, experiment, cache, service_account, pipeline_root)
+    add(cluster, resolve(config, parameters or []), options, cron=cron, every=every, echo=typer.echo)
 
 
 @schedule_app.command("list")
@@ -123,28 +123,26 @@ def schedule_list() -> None:
 @schedule_app.command("enable")
 def schedule_enable(name: NameArgument) -> None:
     """Enable a schedule."""
-    from pipelines.cluster.schedule import enable
-
-    enable(_connect(), name)
-    typer.echo(f"{name} is enabled")
+    _change_schedule(name, "enable")
 
 
 @schedule_app.command("disable")
 def schedule_disable(name: NameArgument) -> None:
     """Disable a schedule: it starts no runs until it is enabled again."""
-    from pipelines.cluster.schedule import disable
-
-    disable(_connect(), name)
-    typer.echo(f"{name} is disabled")
+    _change_schedule(name, "disable")
 
 
 @schedule_app.command("delete")
 def schedule_delete(name: NameArgument) -> None:
     """Delete a schedule; its runs stay."""
-    from pipelines.cluster.schedule import delete
+    _change_schedule(name, "delete")
 
-    delete(_connect(), name)
-    typer.echo(f"{name} is deleted")
+
+def _change_schedule(name: str, action: Literal["enable", "disable", "delete"]) -> None:
+    from pipelines.cluster.schedule import change
+
+    change(_connect(), name, action)
+    typer.echo(f"{name} is {action}d")
 
 
 def _connect() -> "Cluster":

@@ -7,8 +7,8 @@ from kfp_stand_in import StandIn
 
 from pipelines.classification import ClassificationConfig
 from pipelines.cluster.connect import Cluster, connect
-from pipelines.cluster.schedule import add, delete, disable, enable, listing, trigger
-from pipelines.cluster.submit import Order
+from pipelines.cluster.schedule import add, change, listing, trigger
+from pipelines.cluster.submit import RunOptions
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import committed, read_documents
 from serving.runtime.errors import InputError
@@ -23,8 +23,10 @@ def cluster(stand_in: StandIn, cluster_settings: Callable[..., Settings]) -> Clu
 
 def test_a_schedule_starts_an_uploaded_version(cluster: Cluster, stand_in: StandIn) -> None:
     said: list[str] = []
-    order = Order("nightly", experiment="retraining", service_account="trainer", pipeline_root="s3://team/nightly")
-    add(cluster, CONFIG, order, cron="0 3 * * *", echo=said.append)
+    options = RunOptions(
+        "nightly", experiment="retraining", service_account="trainer", pipeline_root="s3://team/nightly"
+    )
+    add(cluster, CONFIG, options, cron="0 3 * * *", echo=said.append)
     (recurring,) = stand_in.recurring.values()
     assert (recurring.display_name, recurring.status, recurring.no_catchup) == ("nightly", "ENABLED", True)
     assert (recurring.max_concurrency, recurring.service_account) == ("1", "trainer")
@@ -40,29 +42,29 @@ def test_a_schedule_starts_an_uploaded_version(cluster: Cluster, stand_in: Stand
 
 
 def test_the_same_pipeline_is_uploaded_once(cluster: Cluster, stand_in: StandIn) -> None:
-    add(cluster, CONFIG, Order("nightly"), every="1d")
-    add(cluster, CONFIG, Order("hourly"), every="1h")
-    add(cluster, CONFIG, Order("uncached", cache=False), every="1h")
+    add(cluster, CONFIG, RunOptions("nightly"), every="1d")
+    add(cluster, CONFIG, RunOptions("hourly"), every="1h")
+    add(cluster, CONFIG, RunOptions("uncached", cache=False), every="1h")
     assert (len(stand_in.pipelines), len(stand_in.uploads), len(stand_in.recurring)) == (1, 2, 3)
     with pytest.raises(InputError, match="there is a schedule 'nightly' already: delete it first"):
-        add(cluster, CONFIG, Order("nightly"), every="2d")
+        add(cluster, CONFIG, RunOptions("nightly"), every="2d")
     assert len(stand_in.recurring) == 3
 
 
 def test_commands_on_a_schedule(cluster: Cluster, stand_in: StandIn) -> None:
     assert list(listing(cluster)) == ["no schedule yet"]
-    add(cluster, CONFIG, Order("nightly"), cron="30 2 * * 1-5")
-    nightly = add(cluster, CONFIG, Order("often"), every="90m")
-    disable(cluster, "nightly")
+    add(cluster, CONFIG, RunOptions("nightly"), cron="30 2 * * 1-5")
+    nightly = add(cluster, CONFIG, RunOptions("often"), every="90m")
+    change(cluster, "nightly", "disable")
     assert [line.split()[1:] for line in listing(cluster)] == [
         ["DISABLED", "0", "30", "2", "*", "*", "1-5", "nightly"],
         ["ENABLED", "every", "5400", "s", "often"],
     ]
-    enable(cluster, "nightly")
-    delete(cluster, nightly)
+    change(cluster, "nightly", "enable")
+    change(cluster, nightly, "delete")
     assert [line.split()[1] for line in listing(cluster)] == ["ENABLED"]
     with pytest.raises(InputError, match="there is no schedule 'often'; known: nightly"):
-        delete(cluster, "often")
+        change(cluster, "often", "delete")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_commands_on_a_schedule(cluster: Cluster, stand_in: StandIn) -> None:
 )
 def test_an_invalid_time(cluster: Cluster, stand_in: StandIn, cron: str, every: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        add(cluster, CONFIG, Order("nightly"), cron=cron, every=every)
+        add(cluster, CONFIG, RunOptions("nightly"), cron=cron, every=every)
     assert stand_in.uploads == []
 
 

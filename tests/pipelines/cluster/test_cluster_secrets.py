@@ -9,7 +9,7 @@ from kfp_stand_in import StandIn
 from pipelines.classification import ClassificationConfig
 from pipelines.cluster.connect import connect
 from pipelines.cluster.schedule import add
-from pipelines.cluster.submit import Order, submit
+from pipelines.cluster.submit import RunOptions, submit
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import compile_pipeline
@@ -37,12 +37,12 @@ def test_a_submission_holds_no_secret(
     settings = cluster_settings(KFP_TOKEN=planted["KFP_TOKEN"], KFP_COOKIES=planted["KFP_COOKIES"])
     said: list[str] = [repr(settings), compile_pipeline("classification")]
     config = ClassificationConfig(source="/data/faces")
-    submit(config, settings, Order("faces"), echo=said.append)
-    add(connect(settings), config, Order("nightly"), every="1d", echo=said.append)
+    submit(config, settings, RunOptions("faces"), echo=said.append)
+    add(connect(settings), config, RunOptions("nightly"), every="1d", echo=said.append)
     for fault in (401, 403, 500, "login", "page", "garbage"):
         stand_in.faults = [fault, fault]
         with pytest.raises(ClusterError) as caught:
-            submit(config, settings, Order("faces"), echo=said.append)
+            submit(config, settings, RunOptions("faces"), echo=said.append)
         said.append(str(caught.value))
     assert len(b"".join(stand_in.bodies)) > 100_000
     written = b"".join(stand_in.bodies) + "\n".join(said).encode()

@@ -12,7 +12,7 @@ from kfp_stand_in import TOKEN, StandIn
 from pipelines.catalog import PIPELINES
 from pipelines.classification import ClassificationConfig
 from pipelines.cluster import connect as connect_module
-from pipelines.cluster.submit import Order, submit
+from pipelines.cluster.submit import RunOptions, submit
 from pipelines.command import main as cli
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
@@ -28,7 +28,7 @@ DIGEST = "registry.example:5000/team/facet-data@sha256:" + "a" * 64
 def send(settings: Settings, config: PipelineConfig = CONFIG, **options: Any) -> str:
     lines: list[str] = []
     wait = options.pop("wait", False)
-    submit(config, settings, Order("classification", **options), wait=wait, echo=lines.append)
+    submit(config, settings, RunOptions("classification", **options), wait=wait, echo=lines.append)
     return "\n".join(lines)
 
 
@@ -121,12 +121,12 @@ def test_images_of_the_environment_come_before_pushed_ones(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"images\.json: invalid JSON .*run `make push` again"),
-        ("[]", r"images\.json: expected an object of FACET_IMAGE_\.\.\. and references, got list"),
-        ('{"data": "x"}', r"images\.json: 'data' is not an image variable: expected FACET_IMAGE_DATA"),
-        ('{"FACET_IMAGE_DATA": 1}', r"images\.json: FACET_IMAGE_DATA = 1: expected registry/name:tag"),
-        ('{"FACET_IMAGE_DATA": "a b"}', r"images\.json: FACET_IMAGE_DATA = 'a b': expected registry/name:tag"),
-        ('{"FACET_IMAGE_DATA": "a@sha256:12"}', r"FACET_IMAGE_DATA = 'a@sha256:12': .*@sha256:<64 digits>"),
+        ("{", r"images\.json: .*Invalid JSON.*run `make push` again"),
+        ("[]", r"images\.json: .*Input should be an object"),
+        ('{"data": "x"}', r"images\.json: data\..*expected FACET_IMAGE_DATA"),
+        ('{"FACET_IMAGE_DATA": 1}', r"images\.json: FACET_IMAGE_DATA: Input should be a valid string"),
+        ('{"FACET_IMAGE_DATA": "a b"}', r"images\.json: FACET_IMAGE_DATA: .*expected registry/name:tag"),
+        ('{"FACET_IMAGE_DATA": "a@sha256:12"}', r"FACET_IMAGE_DATA: .*@sha256:<64 digits>"),
     ],
 )
 def test_an_invalid_file_of_images(
