@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,6 @@ from pipelines.command.config import assign
 from serving.runtime.errors import InputError
 
 _TYPES: dict[str, type] = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
-_LIST_NOTE = " in order; a repeated first key begins a new item"
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PRINTED = (dsl.Metrics, dsl.ClassificationMetrics)
 
@@ -74,7 +74,8 @@ def _command(component: BaseComponent) -> Callable[..., None]:
             default = typer.Option(..., flag, help=help_text, exists=spec is not None)
             annotation = list[Path] if several else Path
         elif _structured(spec):
-            note = f"{described[name]} JSON, or key=value, repeatedly{_LIST_NOTE if _listed(spec) else ''}."
+            order = " in order; another first key begins a new item" if _listed(spec) else ""
+            note = f"{described[name]} JSON, or key=value, repeatedly{order}."
             default, annotation = typer.Option([], flag, help=note), list[str]
         else:
             preset = spec.default if spec.optional else ...
@@ -128,12 +129,10 @@ def _items(name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
     """`key=value` texts as a list of mappings with one key each: a new key begins a new item."""
     items: list[dict[str, Any]] = []
     for text in texts:
-        values: dict[str, Any] = {}
-        (first, *_) = assign(values, text, f"--{name}")
-        if items and first in items[-1]:
-            assign(items[-1], text, f"--{name}")
-        else:
-            items.append(values)
+        first = re.split("[.=]", text)[0]
+        if not items or first not in items[-1]:
+            items.append({})
+        assign(items[-1], text, f"--{name}")
     return items
 
 
