@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from kfp import dsl, kubernetes
 from kfp.dsl import pipeline_channel
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from components.shared.secret import SECRET_KEYS
 from pipelines.catalog import STEPS
 from serving.runtime.errors import InputError
-from serving.runtime.validation import Problem, known, problems_of
+from serving.runtime.validation import Frozen, Problem, known, problems_of
 
 LABELS = {"app.kubernetes.io/name": "facet", "app.kubernetes.io/part-of": "facet"}
 """Labels of every step's pod."""
@@ -30,10 +30,8 @@ Cpu = Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$", coerce_numbers_to_str=Tru
 Memory = Annotated[str, Field(pattern=r"^\d+([EPTGMK]i?)?$", coerce_numbers_to_str=True)]
 
 
-class Toleration(BaseModel):
+class Toleration(Frozen):
     """A toleration of a pod, with Kubernetes' fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str = ""
     operator: Literal["Exists", "Equal"] = "Exists"
@@ -41,15 +39,13 @@ class Toleration(BaseModel):
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
 
-class Resources(BaseModel):
+class Resources(Frozen):
     """Resources of one task, in Kubernetes' notation; pairs are request and limit.
 
     `shared_memory` is the size of /dev/shm: PyTorch's loader processes pass batches through it, and with the default
     of 64 MB they end with a bus error. `gpu` is the resource name of the GPUs, whose number is a parameter of the run.
     `storage` adds the Secret. `retries` is 0 for tasks that must not run twice. `timeout` is in seconds, per attempt.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu: tuple[Cpu, Cpu]
     memory: tuple[Memory, Memory]
@@ -58,7 +54,7 @@ class Resources(BaseModel):
     storage: bool = False
     retries: int = Field(default=2, ge=0)
     timeout: int = Field(default=4 * HOUR, gt=0)
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
 
 
@@ -86,7 +82,7 @@ TASKS = {
 }
 
 
-class Site(BaseModel):
+class Site(Frozen):
     """Settings of one cluster; the default is that of the committed IR.
 
     Attributes:
@@ -95,11 +91,9 @@ class Site(BaseModel):
         tasks: By name of a task in `TASKS`: the fields of `Resources` that differ.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     image_pull_secrets: tuple[str, ...] = ()
-    labels: dict[str, str] = {}
-    tasks: dict[str, dict[str, Any]] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def resources(self, kind: str) -> Resources:
         """The resources of an entry of `TASKS` at this site."""

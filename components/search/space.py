@@ -16,11 +16,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from components.shared.options import parse_options, whole_numbers
 from serving.runtime.errors import InputError
-from serving.runtime.validation import Problem
+from serving.runtime.validation import Frozen, Problem
 
 Changes = dict[str, Any]
 """A value for every key of a space."""
@@ -29,7 +29,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 WholeNumber = Annotated[int, Field(ge=-(2**31), le=2**31)]
 
 
-class Dimension(BaseModel):
+class Dimension(Frozen):
     """The values of one entry: exactly one of these.
 
     Attributes:
@@ -38,8 +38,6 @@ class Dimension(BaseModel):
         loguniform: a range of positive numbers whose logarithm is uniformly distributed.
         int: a range of whole numbers.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
     uniform: tuple[Number, Number] | None = None

@@ -6,20 +6,19 @@ KFP passes both as dicts: `model_dump` on the one side, `model_validate` on the 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from components.shared.options import whole_numbers
+from serving.runtime.validation import Frozen
 
 
-class Trial(BaseModel):
+class Trial(Frozen):
     """One training of a search.
 
     Attributes:
         number: counts from 0 in the order in which trials were suggested; -1 for `NO_TRIAL`.
         changes: entries of the training config by dotted path.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int = Field(ge=-1)
     changes: Annotated[dict[str, Any], AfterValidator(whole_numbers)]
@@ -40,7 +39,7 @@ class Outcome(Trial):
     """
 
     score: float | None = Field(default=None, ge=0, le=1)
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     error: str = ""
     run_id: str = ""
 

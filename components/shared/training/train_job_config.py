@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from serving.runtime.validation import Frozen
 
 
 def _as_text(value: Any) -> Any:
@@ -11,7 +13,7 @@ def _as_text(value: Any) -> Any:
     return value
 
 
-class TrainJobSpec(BaseModel):
+class TrainJobSpec(Frozen):
     """A TrainJob of Kubeflow Trainer: `nodes` pods with `processes` processes each, which train one network.
 
         train_job: {nodes: 2, processes: 4, resources: {cpu: 16, memory: 64Gi, nvidia.com/gpu: 4}}
@@ -21,12 +23,10 @@ class TrainJobSpec(BaseModel):
     namespace. `secret` holds the addresses and keys of S3 and MLflow. `image` defaults to that of the training step.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     nodes: int = Field(default=2, ge=1)
     processes: int = Field(default=1, ge=1)
     runtime: str = Field(default="torch-distributed", min_length=1, max_length=253)
     runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "ClusterTrainingRuntime"
-    resources: Annotated[dict[str, str], BeforeValidator(_as_text)] = {}
+    resources: Annotated[dict[str, str], BeforeValidator(_as_text)] = Field(default_factory=dict)
     secret: str = Field(default="facet-storage", min_length=1)
     image: str = ""
