@@ -30,12 +30,7 @@ class Processes:
 
     def total(self, *values: float) -> list[float]:
         """Return the sum of each number over all processes."""
-        if self.world == 1:
-            return list(values)
-        sums: list[float] = [0.0] * len(values)
-        for row in self.gather(values):
-            sums = [left + right for left, right in zip(sums, row, strict=True)]
-        return sums
+        return [sum(column) for column in zip(*self.gather(values), strict=True)]
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, by rank."""
