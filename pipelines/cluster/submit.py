@@ -1,28 +1,42 @@
 """Submission of a pipeline to a Kubeflow Pipelines cluster."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import kfp_server_api
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from components import container_images
 from pipelines.cluster.connect import Cluster, connect
 from pipelines.cluster.explain import FAULTS, explained, explanation, transient
-from pipelines.cluster.images import set_images
 from pipelines.cluster.runs import wait_for_run
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
-from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.intermediate import IMAGE_VARIABLES
+from pipelines.parameters.pipeline import PipelineConfig, matching
 from pipelines.samples.put import SAMPLES, put_sample
-from serving.runtime.errors import StorageError
+from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import Location, digest, is_s3
+from serving.runtime.validation import explain
 
 Documents = tuple[dict[str, Any], dict[str, Any]]
 """The two documents of an IR: the pipeline spec and the platform spec."""
+
+IMAGES_FILE = "images.json"
+"""In `FACET_HOME`, written by `make push`: a JSON object of image references by `FACET_IMAGE_...`."""
+
+_Variable = Annotated[str, matching(r"FACET_IMAGE_\w+", "expected FACET_IMAGE_DATA, FACET_IMAGE_TRAIN, ...")]
+_Reference = Annotated[
+    str,
+    matching(r"\w[\w.:/-]*(@sha256:[0-9a-f]{64})?", "expected registry/name:tag or registry/name@sha256:<64 digits>"),
+]
+_IMAGES = TypeAdapter(dict[_Variable, _Reference])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,7 @@ def specification(
 
     site = read_site(Path(settings.resources)) if settings.resources else Site()
     spec, platform = read_documents(compile_pipeline(pipeline, site))
-    set_images(spec, settings, echo)
+    _set_images(spec, settings, echo)
     if cache_ingest:
         spec["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] = {"enableCache": True}
     if not cache:
@@ -114,6 +128,38 @@ def specification(
             for task in component.get("dag", {}).get("tasks", {}).values():
                 task["cachingOptions"] = {}
     return spec, platform
+
+
+def _set_images(spec: dict[str, Any], settings: Settings, echo: Callable[[str], None]) -> None:
+    """Replaces the images of an IR by those of the environment, else of `images.json`, and shows them.
+
+    Raises:
+        InputError: `images.json` is invalid.
+    """
+    pushed = _pushed_images(settings.home / IMAGES_FILE)
+    replacements = {}
+    for variable in IMAGE_VARIABLES:
+        compiled = getattr(container_images, variable.removeprefix("FACET_IMAGE_"))
+        replacements[compiled] = os.environ.get(variable) or pushed.get(variable) or compiled
+    containers = [executor["container"] for executor in spec["deploymentSpec"]["executors"].values()]
+    for container in containers:
+        container["image"] = replacements.get(container["image"], container["image"])
+    used = sorted({container["image"] for container in containers})
+    for image in used:
+        echo(f"image   {image}")
+    tags = [image for image in used if "@sha256:" not in image]
+    if tags:
+        echo(
+            f"warning {', '.join(tags)}: a tag without a digest; the cluster's cache does not notice when the image "
+            f"changes. `make push REGISTRY=...` writes digests to {settings.home / IMAGES_FILE}"
+        )
+
+
+def _pushed_images(file: Path) -> dict[str, str]:
+    try:
+        return _IMAGES.validate_json(file.read_bytes()) if file.exists() else {}
+    except ValidationError as error:
+        raise InputError(f"{file}: {explain(error)}; run `make push` again, or remove the file") from error
 
 
 def ir_text(documents: Documents) -> str:
