@@ -6,6 +6,7 @@ variables and never on a command line.
 """
 
 import codecs
+import contextlib
 import importlib
 import os
 import posixpath
@@ -45,10 +46,8 @@ def check_images(images: Sequence[str]) -> None:
     except docker.errors.DockerException as error:
         message = f"no container engine answers ({error}): start one, or run without RUNNER=docker"
         raise ServerError(message) from error
-    try:
+    with contextlib.closing(client):
         missing = [image for image in images if not _has(client, image)]
-    finally:
-        client.close()
     if missing:
         raise InputError(f"the engine does not have {', '.join(missing)}: run `make images`, or pull them")
 
@@ -90,12 +89,9 @@ def run_options(folder: Path, environment: Mapping[str, str], arguments: Mapping
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
     }
-    client = docker.from_env()
-    try:
+    with contextlib.closing(docker.from_env()) as client:
         if "nvidia" in client.info().get("Runtimes", {}):
             options["device_requests"] = [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])]
-    finally:
-        client.close()
     return options
 
 

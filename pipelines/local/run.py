@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
 from pipelines.local.kfp_docker import check_images, own_folder, remove_containers
 from pipelines.local.kfp_log import KfpLog
-from pipelines.local.processes import stop_group
 from pipelines.local.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
 from pipelines.local.stack import local_stack, public_address
-from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.local.supervisor import stop_group
 from pipelines.parameters.training import TrainingParameters
+from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import Location
@@ -113,9 +112,6 @@ def run(
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Turns Ctrl-C and SIGTERM into a KeyboardInterrupt, also when a shell started this process with both ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -194,7 +190,7 @@ def _in_s3(name: str) -> bool:
 
 def _mlflow_page(config: PipelineConfig, folder: Path) -> str:
     """The page of the run in MLflow; its id when MLflow does not return the experiment."""
-    run_id = str(outputs(folder, PIPELINES[config.pipeline].mlflow_task).parameters.get("run_id", ""))
+    run_id = str(outputs(folder, PIPELINES[config.pipeline].mlflow_task).get("run_id", ""))
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     if run_id and tracking_uri.startswith("http"):
         with contextlib.suppress(OSError, ValueError, KeyError):

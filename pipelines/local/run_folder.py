@@ -3,12 +3,12 @@
 Each item of a loop has a folder for its tasks, such as `fold=2`.
 """
 
+import contextlib
 import itertools
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,9 @@ def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda
         folder = root / f"{name}{number or ''}"
         if folder.exists() or taken(folder.name):
             continue
-        try:
+        with contextlib.suppress(FileExistsError):
             folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
+            return folder
     raise AssertionError("unreachable")
 
 
@@ -66,26 +64,11 @@ def flatten(folder: Path) -> None:
         shutil.rmtree(inner)
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """The outputs of a task: parameters, and the metadata of its artifacts by output name."""
-
-    parameters: dict[str, Any]
-    metadata: dict[str, dict[str, Any]]
-
-
-def outputs(folder: Path, task: str) -> Outputs:
-    """The outputs of a task, such as `evaluate` or `fold=2/evaluate`; empty when it did not run or failed."""
+def outputs(folder: Path, task: str) -> dict[str, Any]:
+    """The output parameters of a task, such as `evaluate` or `fold=2/evaluate`; empty when it did not run or failed."""
     path = folder / task / OUTPUTS
-    if not path.exists():
-        return Outputs({}, {})
-    content = json.loads(path.read_text())
-    metadata = {
-        name: artifact.get("metadata", {})
-        for name, listed in content.get("artifacts", {}).items()
-        for artifact in listed["artifacts"]
-    }
-    return Outputs(content.get("parameterValues", {}), metadata)
+    parameters: dict[str, Any] = json.loads(path.read_text()).get("parameterValues", {}) if path.exists() else {}
+    return parameters
 
 
 def artifacts(folder: Path) -> Iterator[Path]:

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import string
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -156,10 +155,9 @@ def _keys(home: Path) -> tuple[str, str]:
     with (home / "s3-keys.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            letters = string.ascii_letters + string.digits
-            access, secret = ("".join(secrets.choice(letters) for _ in range(length)) for length in (20, 40))
+            created = {"AWS_ACCESS_KEY_ID": secrets.token_hex(10), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
             with whole_file(path) as partial:
                 partial.touch(mode=0o600)
-                partial.write_text(json.dumps({"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}))
+                partial.write_text(json.dumps(created))
     keys = json.loads(path.read_text())
     return keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]

@@ -18,7 +18,7 @@ from pipelines.parameters.pipeline import PipelineConfig
 def success(run: Run, config: PipelineConfig) -> Iterator[str]:
     """The lines after a run that succeeded: the best trial of a search, the metrics, the files, the model."""
     best, evaluated, folds, registered = (
-        outputs(run.folder, task).parameters for task in ("leaderboard", "evaluate", "evaluate-folds", "register")
+        outputs(run.folder, task) for task in ("leaderboard", "evaluate", "evaluate-folds", "register")
     )
     floors = config.floors if isinstance(config, PublishParameters) else {}
     if best:

@@ -85,7 +85,7 @@ def run_tiny(home: Path, config: CrossValidationConfig) -> Run:
 
 
 def metrics_of(folder: Path, fold: int) -> dict[str, float]:
-    found: dict[str, float] = json.loads(outputs(folder, f"fold={fold}/evaluate").parameters["metrics_json"])
+    found: dict[str, float] = json.loads(outputs(folder, f"fold={fold}/evaluate")["metrics_json"])
     return found
 
 

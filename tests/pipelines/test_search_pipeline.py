@@ -1,6 +1,7 @@
 """The search pipeline: its configs, its IR, and its components under KFP's local runner."""
 
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from components.search.suggest import ROUNDS
 from pipelines.command.config import resolve
 from pipelines.intermediate import compile_pipeline, read_documents
 from pipelines.local.kfp_loops import task_folders
-from pipelines.local.run_folder import flatten, outputs
+from pipelines.local.run_folder import OUTPUTS, flatten, outputs
 from pipelines.search import SearchConfig
 from serving.runtime.errors import InputError
 
@@ -247,10 +248,14 @@ def test_rounds_run_on_this_machine_with_failures_and_without_trials(tmp_path: P
     done = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     flatten(folder)
-    ranked = outputs(folder, "leaderboard")
-    assert ranked.parameters["best"] == {"number": 3, "changes": {"a": 4}}
-    assert ranked.metadata["metrics"] == {"best_val_f1": 0.4, "trials": 4, "failed_trials": 1}
+    assert outputs(folder, "leaderboard")["best"] == {"number": 3, "changes": {"a": 4}}
+    written = json.loads((folder / "leaderboard" / OUTPUTS).read_text())
+    assert written["artifacts"]["metrics"]["artifacts"][0]["metadata"] == {
+        "best_val_f1": 0.4,
+        "trials": 4,
+        "failed_trials": 1,
+    }
     assert (folder / "leaderboard.html").read_text().startswith("<!doctype html>")
-    assert outputs(folder, "train-6").parameters["outcome"]["score"] == 0.4
+    assert outputs(folder, "train-6")["outcome"]["score"] == 0.4
     tried = {path.relative_to(folder).parts[0] for path in task_folders(folder) if path.parent != folder}
     assert tried == {"round-1=0", "round-2=1", "round-3=2", "round-4=3", "round-5=0"}

@@ -84,7 +84,7 @@ def test_items_come_in_turn_and_have_folders_of_their_own(tmp_path: Path) -> Non
         "gather/whole", "number=2/work/out", "number=4/work/out", "number=7/work/out",
     }  # fmt: skip
     assert (folder / "gather/whole").read_text().startswith("['4', '2', '7'] [40")
-    assert outputs(folder, "number=7/work").parameters == {"product": 70}
+    assert outputs(folder, "number=7/work") == {"product": 70}
     assert str(folder / "number=7/work/out") in (folder / "number=7/work/executor_output.json").read_text()
 
 

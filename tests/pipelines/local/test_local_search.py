@@ -1,5 +1,6 @@
 """A whole search on this machine: real KFP runner, real S3, real MLflow."""
 
+import json
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from components.shared.tracking.runs import PARENT
 from pipelines.environment.settings import Settings
 from pipelines.local import summary
 from pipelines.local.run import Run, run
-from pipelines.local.run_folder import outputs
+from pipelines.local.run_folder import OUTPUTS, outputs
 from pipelines.local.stack import local_stack
 from pipelines.search import SearchConfig
 
@@ -36,14 +37,16 @@ def result(home: Path) -> Run:
 
 
 def test_the_best_of_the_trials_is_trained_again_with_the_same_result(result: Run) -> None:
+    written = json.loads((result.folder / "leaderboard" / OUTPUTS).read_text())
+    metrics = written["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+    assert metrics["trials"] == 4 and metrics["failed_trials"] >= 1
     ranked = outputs(result.folder, "leaderboard")
-    assert ranked.metadata["metrics"]["trials"] == 4 and ranked.metadata["metrics"]["failed_trials"] >= 1
-    best = int(ranked.parameters["best"]["number"])
+    best = int(ranked["best"]["number"])
     (trial,) = result.folder.glob(f"round-{best + 1}={best}/train-classifier*/checkpoints/best.pt")
     again = load_checkpoint(result.folder / "train-classifier-6" / "checkpoints" / "best.pt")
     assert again.metrics == load_checkpoint(trial).metrics
-    assert again.metrics["val_f1"] == ranked.metadata["metrics"]["best_val_f1"]
-    assert ranked.parameters["best"]["changes"]["learning_rate"] == 0.01
+    assert again.metrics["val_f1"] == metrics["best_val_f1"]
+    assert ranked["best"]["changes"]["learning_rate"] == 0.01
 
 
 def test_trials_that_fail_leave_nothing_and_are_listed(result: Run) -> None:
@@ -58,7 +61,7 @@ def test_the_best_model_is_registered_and_trials_are_child_runs(result: Run, hom
         os.environ.update(stack.environment)
         client = MlflowClient()
         version = client.get_model_version_by_alias("faces", "champion")
-        search = client.get_run(outputs(result.folder, "leaderboard").parameters["run_id"])
+        search = client.get_run(outputs(result.folder, "leaderboard")["run_id"])
         assert result.mlflow_run.endswith(search.info.run_id)
         runs = client.search_runs([search.info.experiment_id])
     below = {one.info.run_name for one in runs if one.data.tags.get(PARENT) == search.info.run_id}
