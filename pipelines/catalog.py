@@ -14,7 +14,8 @@ from typing import Any
 from pipelines.classification import ClassificationConfig, classification
 from pipelines.cross_validation import CrossValidationConfig, cross_validation
 from pipelines.parameters.pipeline import PipelineConfig
-from pipelines.search import SearchConfig, search
+from pipelines.parameters.search import SearchConfig
+from pipelines.search import search
 
 REPORT = "report.html"
 DATA_REPORT = "data.html"

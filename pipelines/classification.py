@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pipelines.parameters.model import PublishParameters
-from pipelines.parameters.training import TrainingParameters
+from pipelines.parameters.model import PublishParameters, TrainingParameters
 
 if TYPE_CHECKING:
     from pipelines.parts import Configure

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from pipelines.parameters.training import TrainingParameters
+from pipelines.parameters.model import TrainingParameters
 from serving.runtime.validation import Problem
 
 if TYPE_CHECKING:

@@ -4,21 +4,15 @@ A search goes in rounds: suggest chooses the next trials from the outcomes of th
 side. A trial that fails is an outcome like any other, see `components.train_classifier.trial`.
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pipelines.parameters.search import SearchParameters
+from pipelines.parameters.search import SearchConfig
 
 if TYPE_CHECKING:
     from pipelines.parts import Configure
 
 SIDE_BY_SIDE = 5
 """How many trials train at a time on a cluster."""
-
-
-class SearchConfig(SearchParameters):
-    """The parameters of the search pipeline."""
-
-    pipeline: Literal["search"] = "search"
 
 
 def search(p: SearchConfig, configure: "Configure") -> None:

@@ -21,7 +21,7 @@ from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import train
 from pipelines.classification import ClassificationConfig
 from pipelines.command.config import resolve
-from pipelines.parameters.training import SHARED
+from pipelines.parameters.model import SHARED
 
 SEEDS = (0, 1, 2)
 """Each with a split of its own: of few people, one split says little."""

@@ -22,7 +22,7 @@ from pipelines.local.kfp_log import KfpLog
 from pipelines.local.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
 from pipelines.local.stack import local_stack, public_address
 from pipelines.local.supervisor import stop_group
-from pipelines.parameters.training import TrainingParameters
+from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import InputError, StorageError

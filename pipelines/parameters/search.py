@@ -1,4 +1,4 @@
-"""The parameters of pipelines that search for the best options of the training."""
+"""The parameters of the search pipeline, which tries options of the training."""
 
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, Literal
@@ -8,8 +8,7 @@ from pydantic import Field, ValidationError
 from components.search.space import Dimension, key_problems, planned, read_space
 from components.shared.dotted import override
 from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
-from pipelines.parameters.model import PublishParameters
-from pipelines.parameters.training import SHARED, TrainingParameters
+from pipelines.parameters.model import SHARED, PublishParameters, TrainingParameters
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of
 
@@ -23,9 +22,10 @@ _NOT_SEARCHED = {
 _MODES = ("person", "lists")
 
 
-class SearchParameters(TrainingParameters, PublishParameters):
-    """Of pipelines that search: the space, and a training and registration that the trials override."""
+class SearchConfig(TrainingParameters, PublishParameters):
+    """The parameters of the search pipeline: the space, and a training and registration that the trials override."""
 
+    pipeline: Literal["search"] = "search"
     space: dict[str, Any] = Field(
         default_factory=lambda: {"learning_rate": {"loguniform": [0.0003, 0.01]}},
         description="What is searched: by dotted path of an option of the training, a list of values, or a range as "

@@ -16,7 +16,7 @@ from pipelines.command.config import resolve
 from pipelines.intermediate import compile_pipeline, read_documents
 from pipelines.local.kfp_loops import task_folders
 from pipelines.local.run_folder import OUTPUTS, flatten, outputs
-from pipelines.search import SearchConfig
+from pipelines.parameters.search import SearchConfig
 from serving.runtime.errors import InputError
 
 RATES = [0.00001, 0.0001, 0.001]

@@ -19,7 +19,7 @@ from components.train_classifier.data.faces import read_data
 from components.train_classifier.learner import new_learner
 from components.train_classifier.train import train
 from pipelines.command.config import resolve
-from pipelines.parameters.training import SHARED
+from pipelines.parameters.model import SHARED
 
 # fmt: off
 FOCAL = {"loss.name": "focal", "loss.gamma": 2}

@@ -8,7 +8,7 @@ import yaml
 from components.train_classifier.config.training import TrainConfig
 from pipelines.classification import ClassificationConfig
 from pipelines.command.config import CONFIGS, resolve
-from pipelines.parameters.training import SHARED
+from pipelines.parameters.model import SHARED
 from serving.runtime.errors import InputError
 
 

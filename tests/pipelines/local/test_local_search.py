@@ -15,7 +15,7 @@ from pipelines.local import summary
 from pipelines.local.run import Run, run
 from pipelines.local.run_folder import OUTPUTS, outputs
 from pipelines.local.stack import local_stack
-from pipelines.search import SearchConfig
+from pipelines.parameters.search import SearchConfig
 
 pytestmark = pytest.mark.slow
 
