@@ -29,11 +29,11 @@ def class_counts(images: Iterable[Image], extra: Iterable[str] = ()) -> dict[str
         counts = [0] * len(space.class_labels)
         for values, number in kinds.items():
             try:
-                indices = space.encode(dict(zip(read, values, strict=True)))
+                label = space.class_of(dict(zip(read, values, strict=True)))
             except InputError:
                 continue
-            if indices is not None:
-                counts[space.class_index(indices)] += number
+            if label is not None:
+                counts[label] += number
         if any(counts):
             counted[space.name] = dict(zip(space.class_labels, counts, strict=True))
     return counted
