@@ -140,33 +140,23 @@ def exists(bucket: str, key: str) -> bool:
     return True
 
 
-def read_object(bucket: str, key: str) -> bytes:
-    """Read one object.
+def read_object(bucket: str, key: str, offset: int = 0, length: int | None = None) -> bytes:
+    """Read an object, or `length` (at least 1) bytes of it from `offset` on; fewer when it ends before.
 
-    Raises:
-        StorageError: there is no such object or it cannot be reached.
-    """
-    return _read(bucket, key, "")
-
-
-def read_object_range(bucket: str, key: str, offset: int, length: int) -> bytes:
-    """Read `length` (at least 1) bytes of an object from `offset` on; fewer when it ends before.
+    botocore's retries end where the body begins, so the body has its own.
 
     Raises:
         StorageError: there is no such object, it has no byte at `offset`, or it cannot be reached.
     """
-    return _read(bucket, key, f"bytes={offset}-{offset + length - 1}")
-
-
-def _read(bucket: str, key: str, byte_range: str) -> bytes:
-    """Read an object or a range of it. botocore's retries end where the body begins, so the body has its own."""
     from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
-    request: dict[str, Any] = {"Bucket": bucket, "Key": key} | ({"Range": byte_range} if byte_range else {})
+    request: dict[str, Any] = {"Bucket": bucket, "Key": key}
+    if length is not None:
+        request["Range"] = f"bytes={offset}-{offset + length - 1}"
     with _client(_uri(bucket, key)) as client:
         for attempts_left in reversed(range(ATTEMPTS)):
             answer = client.get_object(**request)
-            if byte_range and "ContentRange" not in answer:
+            if length is not None and "ContentRange" not in answer:
                 raise StorageError(f"{_uri(bucket, key)}: {_endpoint()} does not read parts of objects")
             try:
                 return answer["Body"].read()
