@@ -6,8 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from components.curate.correction_table import Correction, read_corrections
-from components.curate.options import Options
-from components.curate.outcome import Outcome, original_name
+from components.curate.operation import Options, Outcome, original_name
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.label_spaces import canonical_value
 from serving.runtime.errors import InputError

@@ -12,8 +12,7 @@ from components.curate.corrections import CorrectionsOptions, corrections
 from components.curate.drop import DropOptions, drop
 from components.curate.drop_ages import DropAgesOptions, drop_ages
 from components.curate.merge import MergeOptions, merge
-from components.curate.options import Options
-from components.curate.outcome import Outcome
+from components.curate.operation import Options, Outcome
 from components.curate.sample import SampleOptions, sample
 from components.curate.sync import SyncOptions, sync
 from components.shared.dataset.annotations import (

@@ -29,9 +29,9 @@ from components.ingest.formats.aihub_names import (
 )
 from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
 from components.ingest.formats.options import Options
-from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
 from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import is_hidden
 
 _log = logging.getLogger(__name__)
 

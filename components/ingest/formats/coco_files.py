@@ -10,9 +10,8 @@ from typing import Any
 
 from components.ingest.formats.listing import SPLITS, Listing
 from components.ingest.formats.text import read_text
-from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
-from components.shared.dataset.text import composed
+from components.shared.dataset.text import composed, is_hidden
 from serving.runtime.errors import InputError
 
 _DIGITS = "0123456789"

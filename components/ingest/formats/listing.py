@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.ingest.sources.names import is_hidden, is_image_name
+from components.ingest.sources.names import is_image_name
 from components.shared.dataset.annotations import Box, Keypoint
 from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import is_hidden
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """The names of splits that sources use, and ours."""

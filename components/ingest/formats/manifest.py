@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from components.ingest.formats.listing import SPLITS, Listing, Record, SourceFace
 from components.ingest.formats.options import Options
 from components.ingest.formats.text import read_table
-from components.ingest.sources.names import is_hidden, is_image_name
+from components.ingest.sources.names import is_image_name
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.label_spaces import canonical_value
+from components.shared.dataset.text import is_hidden
 from serving.runtime.errors import InputError
+from serving.runtime.validation import Frozen
 
 _PATH_COLUMNS = ("path", "file_name", "filename", "image")
 _PERSON_COLUMNS = ("group", "person", "subject")
@@ -28,10 +30,8 @@ _BOX_COLUMNS: tuple[tuple[tuple[str, str, str, str], Literal["xyxy", "xywh"]], .
 )
 
 
-class Columns(BaseModel):
+class Columns(Frozen):
     """The columns by role; a missing one is looked up under its usual names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str | None = None
     person: str | None = None

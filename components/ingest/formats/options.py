@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from serving.runtime.validation import Frozen
 
 
-class Options(BaseModel):
+class Options(Frozen):
     """Options of every format.
 
     Attributes:
@@ -13,8 +15,6 @@ class Options(BaseModel):
         box_frame: which pixels the boxes of a photo with an EXIF orientation count in: the `stored` ones, the
             `upright` ones, or (`auto`) those whose size the source states, upright where it states none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_dropped: float = Field(default=0.05, ge=0, le=1)
     box_frame: Literal["auto", "stored", "upright"] = "auto"

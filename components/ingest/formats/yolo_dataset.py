@@ -10,8 +10,8 @@ import yaml
 
 from components.ingest.formats.listing import SPLITS, Listing
 from components.ingest.formats.text import read_text
-from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
+from components.shared.dataset.text import is_hidden
 from serving.runtime.errors import InputError
 
 # Raised by PyYAML for a scalar that looks like a date, number or boolean but is invalid, such as 2024-13-45.

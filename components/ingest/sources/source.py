@@ -5,10 +5,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 
 from components.ingest.sources.members import Container, LooseFiles, Member
-from components.ingest.sources.names import decode_names, is_hidden, is_image_name, logical_name, printable_name
+from components.ingest.sources.names import decode_names, is_image_name, logical_name, printable_name
 from components.ingest.sources.tar_members import GzipTarMembers, TarMembers
 from components.ingest.sources.zip_members import ZipMembers
 from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import is_hidden
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Entry, Location
 

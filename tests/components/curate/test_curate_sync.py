@@ -124,7 +124,7 @@ def test_a_list_of_removed_names(run, tmp_path, file, content):
     assert report.operations[0].examples["unknown"] == ["no/such.jpg"]
 
 
-def test_a_foreign_folder_empties_nothing(run, tmp_path):
+def test_a_folder_without_any_of_the_images_drops_nothing(run, tmp_path):
     tree = tmp_path / "tree"
     touch(tree, "deep/sad/1.jpg")
     with pytest.raises(InputError, match="no file in there is one of the images: it has deep/sad/1.jpg"):
@@ -135,7 +135,7 @@ def test_a_foreign_folder_empties_nothing(run, tmp_path):
 
 
 @pytest.mark.parametrize("mapper", ['{"images": 3}', '{"images": [{"name": "a"}]}', "[1]", "{"])
-def test_a_mapper_that_is_none(run, tmp_path, mapper):
+def test_a_damaged_mapper_is_refused(run, tmp_path, mapper):
     tree = tmp_path / "tree"
     touch(tree, "a.jpg")
     (tree / "filename_mapper.json").write_text(mapper)
@@ -143,7 +143,7 @@ def test_a_mapper_that_is_none(run, tmp_path, mapper):
         run(images("a.jpg"), {"sync": {"folder": str(tree)}})
 
 
-def test_a_list_that_is_none(run, tmp_path):
+def test_a_missing_or_damaged_list_is_refused(run, tmp_path):
     with pytest.raises(NotFoundError, match="there is no such file"):
         run(images("a.jpg"), {"sync": {"removed": str(tmp_path / "none.txt")}})
     (tmp_path / "odd.json").write_text('{"a": 1}')
