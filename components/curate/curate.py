@@ -59,8 +59,6 @@ class CurateReport:
         images: images, and likewise `faces` and `persons` (0 when no image has a person).
         dropped: dropped images by reason.
         operations: what every operation did.
-        class_counts_before: faces per label space and class before the first operation.
-        class_counts_after: the same after the last one.
     """
 
     images: int
@@ -68,8 +66,6 @@ class CurateReport:
     persons: int
     dropped: dict[str, int]
     operations: list[CurationStep]
-    class_counts_before: dict[str, dict[str, int]]
-    class_counts_after: dict[str, dict[str, int]]
 
 
 def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, Any]]) -> CurateReport:
@@ -99,7 +95,7 @@ def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, An
     dropped = Tally(dict(data.info.dropped), dict(data.info.dropped_examples))
     dropped_here: Counter[str] = Counter()
     leaks, keypoint_names = data.info.leaks, data.keypoint_names
-    before = first = _snapshot(images, spaces)
+    before = _snapshot(images, spaces)
     for name, options in chosen:
         outcome = _run(name, images, options)
         images = sorted(outcome.images, key=lambda image: image.id)
@@ -127,8 +123,6 @@ def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, An
         persons=before.persons,
         dropped=dict(dropped_here),
         operations=steps,
-        class_counts_before=first.class_counts,
-        class_counts_after=before.class_counts,
     )
 
 

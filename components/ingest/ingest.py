@@ -14,7 +14,7 @@ from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
 from components.ingest.formats.coco import CocoOptions, read_coco
 from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
-from components.ingest.formats.listing import Listing, Record, SourceFace
+from components.ingest.formats.listing import Listing, Record
 from components.ingest.formats.manifest import ManifestOptions, read_manifest
 from components.ingest.formats.options import Options
 from components.ingest.formats.profile import ProfileOptions, read_profiles
@@ -157,7 +157,6 @@ def _transfer(source: Source, listing: Listing, options: Options, writer: Archiv
             listing.dropped.add(checks.reason, path)
             continue
         height, width = checks.header.upright
-        faces = _upright_faces(records[path], checks.header, options.box_frame, listing.notes)
         if is_other_type(path, data):
             listing.notes.add("other_type_than_named", path)
         writer.add(path, data)
@@ -166,7 +165,7 @@ def _transfer(source: Source, listing: Listing, options: Options, writer: Archiv
             file_name=path,
             width=width,
             height=height,
-            faces=tuple(Face(0, face.box, face.attributes, face.keypoints, face.score) for face in faces),
+            faces=tuple(_upright_faces(records[path], checks.header, options.box_frame, listing.notes)),
             person=records[path].person,
             split=records[path].split,
             source=records[path].source or source.original(path),
@@ -205,7 +204,7 @@ def _check(data: bytes) -> _Checks | ImageError:
     return _Checks(header, hashlib.sha256(data).hexdigest(), dhash(pixels))
 
 
-def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> Iterator[SourceFace]:
+def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> Iterator[Face]:
     """Yield the faces in upright pixels, with their boxes clipped to the image.
 
     Of a face whose box is outside of the image the box is dropped when it is the only face, and means the whole image
@@ -216,7 +215,8 @@ def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> 
         notes.add("size_differs", record.path)
     in_stored = frame == "stored" or (frame == "auto" and record.size == stored != header.upright)
     for face in record.faces:
-        face = _in_pixels(face, *(stored if in_stored else header.upright))
+        if record.normalized:
+            face = _in_pixels(face, *(stored if in_stored else header.upright))
         if in_stored:
             face = _turned(face, header)
         if face.box is None:
@@ -231,15 +231,13 @@ def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> 
             yield replace(face, box=box)
 
 
-def _in_pixels(face: SourceFace, height: int, width: int) -> SourceFace:
-    if not face.normalized:
-        return face
+def _in_pixels(face: Face, height: int, width: int) -> Face:
     box = face.box and (face.box[0] * width, face.box[1] * height, face.box[2] * width, face.box[3] * height)
     points = face.keypoints and tuple(Keypoint(x * width, y * height, seen) for x, y, seen in face.keypoints)
-    return replace(face, box=box, keypoints=points, normalized=False)
+    return replace(face, box=box, keypoints=points)
 
 
-def _turned(face: SourceFace, header: Header) -> SourceFace:
+def _turned(face: Face, header: Header) -> Face:
     box = face.box and upright_box(face.box, header)
     return replace(
         face, box=box, keypoints=face.keypoints and tuple(upright_keypoint(p, header) for p in face.keypoints)

@@ -27,9 +27,10 @@ from components.ingest.formats.aihub_names import (
     parse_name,
     repaired,
 )
-from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
+from components.ingest.formats.listing import Listing, Record, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden
 
@@ -201,7 +202,7 @@ def _record(path: str, folder: FolderLabels, entry: _Entry, options: AihubOption
     }
     attributes = {key: value for key, value in values.items() if value is not None}
     return Record(
-        path, (SourceFace(label.box, attributes),), name.person if name else None, folder.split or entry.folder.split
+        path, (Face(0, label.box, attributes),), name.person if name else None, folder.split or entry.folder.split
     )
 
 

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from components.ingest.formats.class_names import ClassNames, class_names
 from components.ingest.formats.coco_files import CocoFile, coco_files, image_root
-from components.ingest.formats.listing import SPLITS, Listing, Record, SourceFace, image_paths
+from components.ingest.formats.listing import SPLITS, Listing, Record, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Box, Keypoint
+from components.shared.dataset.annotations import Box, Face, Keypoint
 from components.shared.dataset.label_spaces import canonical_value
 from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
@@ -43,7 +43,7 @@ class CocoOptions(Options):
 class _Entry:
     """One entry of a file about a picture."""
 
-    faces: tuple[SourceFace, ...]
+    faces: tuple[Face, ...]
     person: str | None
     size: tuple[int, int] | None
     split: str | None
@@ -132,11 +132,9 @@ def _classes(file: CocoFile, attribute: str | None) -> ClassNames:
     return class_names(names, attribute)
 
 
-def _faces(
-    file: CocoFile, classes: ClassNames, images: Any, listing: Listing
-) -> dict[Any, list[tuple[SourceFace, bool]]]:
+def _faces(file: CocoFile, classes: ClassNames, images: Any, listing: Listing) -> dict[Any, list[tuple[Face, bool]]]:
     """Return the faces of each image id; the mark tells whether a missing box is meant."""
-    faces: dict[Any, list[tuple[SourceFace, bool]]] = defaultdict(list)
+    faces: dict[Any, list[tuple[Face, bool]]] = defaultdict(list)
     for index, record in enumerate(file.annotations):
         where = f"{file.path}: annotations[{index}]"
         image_id = record.get("image_id") if isinstance(record, dict) else None
@@ -148,7 +146,8 @@ def _faces(
             whole = record.get("whole_image") is True
             box = None if whole else _box(record.get("bbox"), where, listing)
             score = record.get("score")
-            face = SourceFace(
+            face = Face(
+                0,
                 box,
                 _attributes(record, classes, where, listing),
                 keypoints=_keypoints(record.get("keypoints"), where, listing),
@@ -211,7 +210,7 @@ def _attributes(record: dict[str, Any], classes: ClassNames, where: str, listing
     return attributes | {classes.attribute: value}
 
 
-def _kept(faces: list[tuple[SourceFace, bool]], where: str, listing: Listing) -> tuple[SourceFace, ...]:
+def _kept(faces: list[tuple[Face, bool]], where: str, listing: Listing) -> tuple[Face, ...]:
     if not faces:
         listing.notes.add("no_annotation", where)
     if len(faces) == 1:

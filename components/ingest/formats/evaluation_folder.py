@@ -5,10 +5,11 @@ from typing import Any
 
 from pydantic import Field
 
-from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
+from components.ingest.formats.listing import Listing, Record, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.formats.text import read_table
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from serving.runtime.errors import InputError
 
@@ -71,7 +72,7 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
                 listing.notes.add("duplicate_row", path, len(classes) - 1)
             if classes[0] and bands:
                 listing.notes.add("age_band_left_out", path)
-            face = SourceFace(None, dict(attributes_of.get(classes[0], {})))
+            face = Face(0, None, dict(attributes_of.get(classes[0], {})))
             listing.records.append(Record(path, (face,), split="test"))
     return listing
 

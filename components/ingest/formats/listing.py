@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from components.ingest.sources.names import is_image_name
-from components.shared.dataset.annotations import Box, Keypoint
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden
 
@@ -14,40 +13,27 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFace:
-    """A face as the source describes it.
-
-    Its box, not yet clipped to the image, and its keypoints are in pixels, or in shares of the image's width and
-    height when it is `normalized`. `score` is a detector's confidence.
-    """
-
-    box: Box | None
-    attributes: dict[str, Any]
-    normalized: bool = False
-    keypoints: tuple[Keypoint, ...] | None = None
-    score: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
     """An image that the source describes.
 
     Attributes:
         path: its name in the source.
-        faces: its faces.
+        faces: its faces, not yet numbered (`id` 0); their boxes are not yet clipped to the image.
         person: whom it shows, if that is known.
         split: train, val, test or None.
         size: the (height, width) that the source states. It tells whether the boxes of a turned photo are in stored or
             upright pixels.
         source: the original name, if the source states one.
+        normalized: whether boxes and keypoints are in shares of the image's width and height instead of pixels.
     """
 
     path: str
-    faces: tuple[SourceFace, ...]
+    faces: tuple[Face, ...]
     person: str | None = None
     split: str | None = None
     size: tuple[int, int] | None = None
     source: str | None = None
+    normalized: bool = False
 
 
 @dataclass

@@ -8,14 +8,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.ingest.formats.listing import SPLITS, Listing, Record, SourceFace
+from components.ingest.formats.listing import SPLITS, Listing, Record, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.formats.text import read_table
-from components.ingest.sources.names import is_image_name
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Box
+from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.label_spaces import canonical_value
-from components.shared.dataset.text import is_hidden
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen
 
@@ -71,7 +69,7 @@ class _Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    face: SourceFace
+    face: Face
     person: str | None
     split: str | None
 
@@ -107,7 +105,8 @@ def read_manifest(source: Source, options: ManifestOptions) -> Listing:
         elif entry is not None:
             entries.append(entry)
     _collect(pictures, listing)
-    _count_others(available - pictures.keys() - {options.manifest}, listing)
+    for path in image_paths(available - pictures.keys() - {options.manifest}, listing):
+        listing.skipped.add("no_row", path)
     return listing
 
 
@@ -150,7 +149,7 @@ def _entry(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) 
     split = SPLITS.get(cells[layout.split].lower()) if layout.split else None
     if layout.split and cells[layout.split] and split is None:
         listing.notes.add(f"ignored_split_{cells[layout.split]}", path)
-    return _Entry(SourceFace(_box(cells, layout, path, listing), attributes), person, split)
+    return _Entry(Face(0, _box(cells, layout, path, listing), attributes), person, split)
 
 
 def _box(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> Box | None:
@@ -180,12 +179,3 @@ def _collect(pictures: dict[str, list[_Entry]], listing: Listing) -> None:
         listing.records.append(
             Record(path, tuple(entry.face for entry in entries), entries[0].person, entries[0].split)
         )
-
-
-def _count_others(paths: set[str], listing: Listing) -> None:
-    """Count the files that no row names."""
-    for path in sorted(paths):
-        if is_hidden(path):
-            listing.skipped.add("hidden", path)
-        else:
-            listing.skipped.add("no_row" if is_image_name(path) else "not_an_image_name", path)

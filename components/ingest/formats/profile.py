@@ -3,10 +3,11 @@
 from pathlib import PurePosixPath
 from typing import Literal
 
-from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
+from components.ingest.formats.listing import Listing, Record, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.formats.profile_table import Person, compare, parse_folder, read_lists, read_person_table
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from serving.runtime.errors import InputError
 
 MASK_OF_STEM = {
@@ -70,7 +71,7 @@ def read_profiles(source: Source, options: ProfileOptions) -> Listing:
             if stem not in files:
                 listing.notes.add(f"missing_{stem}", folder)
         for stem, path in files.items():
-            face = SourceFace(None, {"mask": MASK_OF_STEM[stem], "gender": person.gender, "age": person.age})
+            face = Face(0, None, {"mask": MASK_OF_STEM[stem], "gender": person.gender, "age": person.age})
             listing.records.append(Record(path, (face,), person.id, splits.get(folder)))
     listing.records.sort(key=lambda record: record.path)
     return listing

@@ -6,11 +6,12 @@ from typing import Literal
 from pydantic import Field
 
 from components.ingest.formats.class_names import ClassNames, class_names
-from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
+from components.ingest.formats.listing import Listing, Record, image_paths
 from components.ingest.formats.options import Options
 from components.ingest.formats.yolo_dataset import DatasetYaml, find_yaml, label_paths, split_of_folders, splits_of_yaml
 from components.ingest.formats.yolo_rows import LabelRow, parse_row
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from serving.runtime.errors import InputError
 
 
@@ -71,7 +72,7 @@ def read_yolo(source: Source, options: YoloOptions) -> Listing:
             if options.background == "skip":
                 continue
         faces = tuple(_face(row, names, classes, image, listing) for row in rows)
-        listing.records.append(Record(image, faces, split=splits[image]))
+        listing.records.append(Record(image, faces, split=splits[image], normalized=True))
     for path in sorted(texts.difference(label_of.values())):
         if "/labels/" in f"/{path}" and not path.endswith("/classes.txt"):
             listing.dropped.add("missing_image", path)
@@ -117,10 +118,10 @@ def _rows(path: str, data: bytes, keypoints: tuple[int, int] | None, listing: Li
     return list(rows) if rows or not lines else None
 
 
-def _face(row: LabelRow, names: Mapping[int, str], classes: ClassNames, image: str, listing: Listing) -> SourceFace:
+def _face(row: LabelRow, names: Mapping[int, str], classes: ClassNames, image: str, listing: Listing) -> Face:
     if row.category not in names and (names or row.category > 0):
         listing.notes.add("unknown_class", f"{image} (class {row.category})")
     attributes = {}
     if classes.attribute is not None and row.category in classes.values:
         attributes = {classes.attribute: classes.values[row.category]}
-    return SourceFace(row.box, attributes, normalized=True, keypoints=row.keypoints, score=row.score)
+    return Face(0, row.box, attributes, row.keypoints, row.score)

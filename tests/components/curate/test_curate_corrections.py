@@ -96,16 +96,16 @@ def test_the_23_rows_on_2700_persons(run, person_images):
     }
     assert report.operations[0].counts == {"applied": 23, "images_changed": 20 * 7 + 3 * 2}
     assert (
-        report.class_counts_before["mask"]
-        == report.class_counts_after["mask"]
+        report.operations[0].before.class_counts["mask"]
+        == report.operations[-1].after.class_counts["mask"]
         == {
             "worn": 13_500,
             "incorrect": 2_700,
             "absent": 2_700,
         }
     )
-    assert report.class_counts_before["mask_gender_age"]["worn/male/<30"] == 2745
-    assert report.class_counts_after["mask_gender_age"]["worn/male/<30"] == 556 * 5
+    assert report.operations[0].before.class_counts["mask_gender_age"]["worn/male/<30"] == 2745
+    assert report.operations[-1].after.class_counts["mask_gender_age"]["worn/male/<30"] == 556 * 5
     before = {image.id: (image.file_name, image.person, image.source) for image in images}
     assert {image.id: (image.file_name, image.person, image.source) for image in data.images} == before
     again, same = run(data.images, {"corrections": {"table": "gender_and_mask"}})
