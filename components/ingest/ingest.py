@@ -14,9 +14,8 @@ from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
 from components.ingest.formats.coco import CocoOptions, read_coco
 from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
-from components.ingest.formats.listing import Listing, Record
+from components.ingest.formats.listing import Listing, Options, Record
 from components.ingest.formats.manifest import ManifestOptions, read_manifest
-from components.ingest.formats.options import Options
 from components.ingest.formats.profile import ProfileOptions, read_profiles
 from components.ingest.formats.yolo import YoloOptions, read_yolo
 from components.ingest.image_type import is_other_type

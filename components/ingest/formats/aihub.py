@@ -27,8 +27,7 @@ from components.ingest.formats.aihub_names import (
     parse_name,
     repaired,
 )
-from components.ingest.formats.listing import Listing, Record, image_paths
-from components.ingest.formats.options import Options
+from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
 from components.shared.dataset.tally import Tally

@@ -23,7 +23,6 @@ from statistics import median
 from typing import Any, Literal
 
 from components.ingest.formats.aihub_names import emotion_of, repaired
-from components.ingest.formats.text import read_text
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.label_spaces import canonical_value
@@ -74,7 +73,7 @@ def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> LabelFi
     Records shrink to their labels while the file is parsed, so that a large one fits into memory. Returns None when
     the file is valid JSON but neither a list nor a record. Raises InputError naming the file when it is not JSON.
     """
-    text = read_text(source, path)
+    text = source.read_text(path)
 
     def shrink(values: dict[str, Any]) -> Any:
         file_name = values.get("filename")

@@ -8,8 +8,7 @@ from pathlib import PurePosixPath
 
 from pydantic import Field, field_validator
 
-from components.ingest.formats.listing import SPLITS, Listing, Record, image_paths
-from components.ingest.formats.options import Options
+from components.ingest.formats.listing import SPLITS, Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import canonical_value

@@ -5,9 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from components.ingest.formats.listing import Listing, Record, image_paths
-from components.ingest.formats.options import Options
-from components.ingest.formats.text import read_table
+from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import LabelSpace, label_space
@@ -39,8 +37,7 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
     attribute but age.
     """
     listing = Listing()
-    if options.table not in source.paths:
-        raise InputError(f"{source.uri}: no table '{options.table}'; name it with the option 'table'")
+    source.require(options.table, "table", "table")
     space = label_space(options.ans) if options.ans is not None else None
     if space is not None and space.attributes == ("age",):
         raise InputError(
@@ -50,7 +47,7 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
     bands = space is not None and "age" in space.attributes
     folder = posixpath.join(posixpath.dirname(options.table), "images")
     images = image_paths((path for path in source.paths if path != options.table), listing)
-    table = read_table(source, options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
+    table = source.read_table(options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
     for complaint in table.complaints:
         listing.dropped.add("bad_row", f"{options.table}: {complaint}")
     answers: dict[str, list[str]] = {path: [] for path in images}

@@ -1,15 +1,32 @@
-"""What a format's reader lists: the images of a source with their labels, before any image is opened."""
+"""What a reader of a format takes and returns: options, and a source's images with their labels, none opened yet."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import Field
 
 from components.ingest.sources.names import is_image_name
 from components.shared.dataset.annotations import Face
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden
+from serving.runtime.validation import Frozen
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """The names of splits that sources use, and ours."""
+
+
+class Options(Frozen):
+    """Options of every format.
+
+    Attributes:
+        max_dropped: the share of images that may be unusable before the step fails.
+        box_frame: which pixels the boxes of a photo with an EXIF orientation count in: the `stored` ones, the
+            `upright` ones, or (`auto`) those whose size the source states, upright where it states none.
+    """
+
+    max_dropped: float = Field(default=0.05, ge=0, le=1)
+    box_frame: Literal["auto", "stored", "upright"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Literal
 
-from components.ingest.formats.listing import Listing, Record, image_paths
-from components.ingest.formats.options import Options
+from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.formats.profile_table import Person, compare, parse_folder, read_lists, read_person_table
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
@@ -50,8 +49,8 @@ def read_profiles(source: Source, options: ProfileOptions) -> Listing:
     listing = Listing()
     lists = {split: path for split, path in {"train": options.train_list, "val": options.val_list}.items() if path}
     table_path = options.table or (_TABLE if _TABLE in source.paths else None)
-    if table_path is not None and table_path not in source.paths:
-        raise InputError(f"{source.uri}: no table '{table_path}'; see the option 'table'")
+    if table_path is not None:
+        source.require(table_path, "table", "table")
     beside = {table_path, *lists.values()}
     folders = _folders(image_paths((path for path in source.paths if path not in beside), listing), listing)
     persons, complaints = _named_persons(folders)

@@ -6,8 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from components.ingest.formats.class_names import ClassNames, class_names
-from components.ingest.formats.listing import Listing, Record, image_paths
-from components.ingest.formats.options import Options
+from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.formats.yolo_dataset import DatasetYaml, find_yaml, label_paths, split_of_folders, splits_of_yaml
 from components.ingest.formats.yolo_rows import LabelRow, parse_row
 from components.ingest.sources.source import Source
