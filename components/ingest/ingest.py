@@ -1,6 +1,5 @@
 """Raw data into the two artifacts of a data set: the image archive and the annotations."""
 
-import hashlib
 import itertools
 import logging
 import os
@@ -9,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.ingest.fingerprint import dhash
 from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
 from components.ingest.formats.coco import CocoOptions, read_coco
@@ -18,7 +16,7 @@ from components.ingest.formats.listing import Listing, Options, Record
 from components.ingest.formats.manifest import ManifestOptions, read_manifest
 from components.ingest.formats.profile import ProfileOptions, read_profiles
 from components.ingest.formats.yolo import YoloOptions, read_yolo
-from components.ingest.image_type import is_other_type
+from components.ingest.image_checks import check_image, is_other_type
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Annotations, Face, Image, Keypoint, count_images, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
@@ -28,8 +26,7 @@ from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.image.decode import decode
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
+from serving.runtime.image.header import Header
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
 from serving.runtime.storage import is_s3
@@ -37,8 +34,6 @@ from serving.runtime.validation import known
 
 _log = logging.getLogger(__name__)
 
-# Pictures are hashed at this size: decoded smaller, a resized copy no longer has nearly the same hash.
-_HASH_PIXELS = 128
 # Sums of fractions may miss an edge by this much.
 _SAME_PIXELS = 1e-6
 
@@ -150,7 +145,7 @@ def _transfer(source: Source, listing: Listing, options: Options, writer: Archiv
     images = []
     records = {record.path: record for record in listing.records}
     # Decoding runs outside the GIL; few images are in memory.
-    checked = ordered_map(lambda item: _check(item[1]), source.stream(records), workers=workers, ahead=2 * workers)
+    checked = ordered_map(lambda item: check_image(item[1]), source.stream(records), workers=workers, ahead=2 * workers)
     for (path, data), checks in progress(checked, "ingest", len(records)):
         if isinstance(checks, ImageError):
             listing.dropped.add(checks.reason, path)
@@ -182,25 +177,6 @@ def _numbered(images: Iterable[Image]) -> list[Image]:
         replace(image, id=number, faces=tuple(replace(face, id=next(face_ids)) for face in image.faces))
         for number, image in enumerate(images, start=1)
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Checks:
-    """Header and hashes of a usable image."""
-
-    header: Header
-    sha256: str
-    dhash: str
-
-
-def _check(data: bytes) -> _Checks | ImageError:
-    """Decode and hash an image, or return why it cannot be used. A reduced decode still reads all of it."""
-    try:
-        header = read_header(data, DEFAULT_MAX_PIXELS)
-        pixels = decode(data, min_height=_HASH_PIXELS, min_width=_HASH_PIXELS)
-    except ImageError as error:
-        return error
-    return _Checks(header, hashlib.sha256(data).hexdigest(), dhash(pixels))
 
 
 def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> Iterator[Face]:

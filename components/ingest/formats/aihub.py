@@ -121,10 +121,11 @@ def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, li
         if content is None:
             listing.skipped.add("json_without_label_records", file)
             continue
-        if content.others:
-            listing.notes.add("record_without_a_file_name", file, content.others)
+        named, others = content
+        if others:
+            listing.notes.add("record_without_a_file_name", file, others)
         folder = folder_labels(file[: -len(".json")])
-        for name, label in content.labels:
+        for name, label in named:
             labels.setdefault(join_key(name), []).append(_Entry(label, folder))
     return labels
 

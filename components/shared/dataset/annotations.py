@@ -66,7 +66,7 @@ class Image:
         source: its name in the raw data, where that is another one.
         trainable: False keeps it out of the train split.
         sha256: of the file, in hex.
-        dhash: the perceptual hash of the picture (see `components.ingest.fingerprint`).
+        dhash: the perceptual hash of the picture (see `components.ingest.image_checks`).
     """
 
     id: _Positive

@@ -7,8 +7,7 @@ from typing import Any
 from components.shared.dataset.annotations import Face, Image, face_record, image_record
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.export.choice import Choice, Remarks, labeled
-from components.shared.dataset.export.class_tree import write_class_tree
-from components.shared.dataset.export.files import by_split, write_json
+from components.shared.dataset.export.files import by_split, write_class_tree, write_json
 from components.shared.dataset.label_spaces import LabelSpace
 
 # The day the photo was taken is not known; the day of the export would change the bytes.

@@ -22,6 +22,7 @@ from PIL import Image
 
 from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.ingest import ingest
+from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import read_annotations
 from serving.runtime.errors import InputError
 
@@ -213,16 +214,17 @@ json_values = st.recursive(
     st.sampled_from(["first_valid", "median", "union"]),
 )
 def test_a_record_of_anything_is_a_record_or_counted(values, box_policy):
-    class Source:
-        uri = "/data"
-        paths = ("sad.json", "sad/a.jpg")
+    class OneRecord(Source):
+        def __init__(self):
+            self.uri = "/data"
+            self.paths = ("sad.json", "sad/a.jpg")
 
         def read(self, path):
             return json.dumps([{"filename": "a.jpg", **values}]).encode()
 
-    result = read_aihub(Source(), AihubOptions(box_policy=box_policy))
+    result = read_aihub(OneRecord(), AihubOptions(box_policy=box_policy))
     assert len(result.records) + result.dropped.total == 1
-    for found_record in result.records:
-        _, _, width, height = found_record.faces[0].box
+    for record in result.records:
+        _, _, width, height = record.faces[0].box
         assert width > 0 and height > 0
-        json.dumps(found_record.faces[0].attributes, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(record.faces[0].attributes, ensure_ascii=False, allow_nan=False).encode()
