@@ -4,18 +4,17 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.runtime import s3
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import whole_file
 from serving.runtime.s3 import make_bucket
 
-__all__ = ["Entry", "Location", "digest", "download", "is_s3", "make_bucket", "read_many", "upload"]
+__all__ = ["Entry", "Location", "digest", "download", "is_s3", "make_bucket", "upload"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
@@ -205,17 +204,6 @@ def upload(path_or_folder: Path, uri: str, *, workers: int = 16) -> int:
                 with whole_file(_inside(target.folder, path)) as partial:
                     shutil.copyfile(file, partial)
     return len(files)
-
-
-def read_many(location: Location, paths: Iterable[str], *, workers: int = 16) -> Iterator[tuple[str, bytes]]:
-    """Read files below a location in parallel, and yield (path, content) in the order of `paths`.
-
-    At most twice `workers` files are held in memory.
-
-    Raises:
-        StorageError: a file is missing or cannot be reached; raised when its turn comes.
-    """
-    yield from ordered_map(location.read, paths, workers=workers, ahead=2 * workers - 1)
 
 
 def digest(location: Location) -> str:

@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from stored_files import NAMES
 
 from serving.runtime import s3 as s3_module
 from serving.runtime.errors import StorageError
+from serving.runtime.ordered_map import ordered_map
 from serving.runtime.s3 import s3_client
-from serving.runtime.storage import Location, digest, download, is_s3, make_bucket, read_many, upload
+from serving.runtime.storage import Location, digest, download, is_s3, make_bucket, upload
 
 
 def test_list_read_and_download_agree(place: Location, tmp_path: Path) -> None:
@@ -86,29 +86,13 @@ def test_more_than_one_page(s3: Any, bucket: str) -> None:
     assert [entry.path for entry in Location(f"s3://{bucket}/many").list()] == [f"{n:04}" for n in range(1203)]
 
 
-def test_read_many_keeps_the_order(place: Location) -> None:
+def test_files_read_on_several_threads_come_in_order(place: Location) -> None:
     paths = [*sorted(NAMES), *sorted(NAMES, reverse=True)] * 3
-    assert list(read_many(place, iter(paths), workers=3)) == [(path, NAMES[path]) for path in paths]
-    reading = read_many(place, ["a.jpg", "missing", "a.jpg"], workers=2)
+    assert list(ordered_map(place.read, iter(paths), workers=3, ahead=5)) == [(path, NAMES[path]) for path in paths]
+    reading = ordered_map(place.read, ["a.jpg", "missing", "a.jpg"], workers=2, ahead=3)
     assert next(reading) == ("a.jpg", b"one")
     with pytest.raises(StorageError, match="missing"):
         next(reading)
-
-
-def test_read_many_holds_few_files(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"x")
-    asked = 0
-
-    def paths() -> Iterator[str]:
-        nonlocal asked
-        for _ in range(1000):
-            asked += 1
-            yield "f"
-
-    reading = read_many(Location(str(tmp_path)), paths(), workers=4)
-    next(reading)
-    assert asked <= 8
-    reading.close()
 
 
 def test_a_deleted_file_is_gone_and_deleting_again_is_no_error(place: Location) -> None:
