@@ -1,5 +1,6 @@
 """Evaluation data: a table `info.csv` that names the pictures in `images/`, without persons and mostly unlabeled."""
 
+import itertools
 import posixpath
 from typing import Any
 
@@ -43,7 +44,7 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
         raise InputError(
             "option 'ans': an age band is not an age, so such a column has no labels; leave the option out"
         )
-    attributes_of = {str(index): _attributes(space, index) for index in range(len(space.class_labels))} if space else {}
+    attributes_of = _attributes(space) if space else {}
     bands = space is not None and "age" in space.attributes
     folder = posixpath.join(posixpath.dirname(options.table), "images")
     images = image_paths((path for path in source.paths if path != options.table), listing)
@@ -74,14 +75,11 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
     return listing
 
 
-def _attributes(space: LabelSpace, index: int) -> dict[str, Any]:
-    """Return the attributes of a class number, without its age band."""
-    if len(space.attributes) == 1:
-        return {space.attributes[0]: space.class_labels[index]}
-    values = {}
-    for attribute in reversed(space.attributes):
-        labels = label_space(attribute).class_labels
-        index, label_index = divmod(index, len(labels))
-        if attribute != "age":
-            values[attribute] = labels[label_index]
-    return values
+def _attributes(space: LabelSpace) -> dict[str, dict[str, Any]]:
+    """Return the attributes of every class number, without its age band."""
+    names = space.attributes
+    labels = [space.class_labels] if len(names) == 1 else [label_space(name).class_labels for name in names]
+    return {
+        str(number): {name: value for name, value in zip(names, values, strict=True) if name != "age"}
+        for number, values in enumerate(itertools.product(*labels))
+    }

@@ -33,9 +33,10 @@ _MASK_ALIASES = {
     "incorrect": ("incorrect", "incorrect_mask", "mask_incorrect", "mask_weared_incorrect", "mask_worn_incorrect"),
     "absent": ("absent", "without_mask", "no_mask", "unmasked", "normal", "none", "not_worn"),
 }
-_MASK_VALUES = {alias: value for value, aliases in _MASK_ALIASES.items() for alias in aliases}
-
-_GENDER_VALUES = {"male": "male", "female": "female", "남": "male", "여": "female"}
+_VALUES = {
+    "mask": {alias: value for value, aliases in _MASK_ALIASES.items() for alias in aliases},
+    "gender": {"male": "male", "female": "female", "남": "male", "여": "female"},
+}
 
 # Names of other taxonomies (neutral, angry, fear, ...) are classes of their own and must not be listed here.
 _EMOTION_ALIASES = {
@@ -126,15 +127,12 @@ def canonical_value(attribute: str, value: Any) -> str | int:
     text = composed(str(value).strip())
     if attribute == "age":
         return _age(value, text)
-    if attribute == "mask":
+    if attribute in _VALUES:
         key = re.sub(r"[\s-]+", "_", text.lower())
-        if key not in _MASK_VALUES:
-            raise InputError(f"attribute 'mask': {value!r} is not known; known: {', '.join(sorted(_MASK_VALUES))}")
-        return _MASK_VALUES[key]
-    if attribute == "gender":
-        if text.lower() not in _GENDER_VALUES:
-            raise InputError(f"attribute 'gender': {value!r} is not known; known: {', '.join(_GENDER_VALUES)}")
-        return _GENDER_VALUES[text.lower()]
+        if key not in _VALUES[attribute]:
+            listed = ", ".join(sorted(_VALUES[attribute]))
+            raise InputError(f"attribute '{attribute}': {value!r} is not known; known: {listed}")
+        return _VALUES[attribute][key]
     if attribute == "emotion":
         return _EMOTION_VALUES.get(text.lower(), text.lower())
     return text
