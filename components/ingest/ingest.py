@@ -57,18 +57,6 @@ FORMATS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """The result: images, faces and persons (0 when unknown), and counts of what was left out, by reason."""
-
-    images: int
-    faces: int
-    persons: int
-    dropped: dict[str, int]
-    skipped: dict[str, int]
-    notes: dict[str, int]
-
-
 def ingest(
     source: str,
     images: Path,
@@ -78,7 +66,7 @@ def ingest(
     options: Mapping[str, Any] | None = None,
     source_digest: str = "",
     workers: int | None = None,
-) -> IngestReport:
+) -> DatasetInfo:
     """Read raw data from a folder or `s3://` and write the images and annotations artifacts.
 
     Every image is decoded once; one that cannot be used is left out and counted. Bytes go into the archive unchanged,
@@ -93,6 +81,9 @@ def ingest(
         options: the options of that format.
         source_digest: digest of the source's listing, recorded with the data when given.
         workers: threads that check images, by default one per core.
+
+    Returns:
+        What is recorded about the data: counts, and what was left out, by reason.
 
     Raises:
         InputError: an unknown format or option, no images, too many unusable images, or an output in the source.
@@ -124,7 +115,7 @@ def ingest(
     _log.info("%s: %d images, %d faces, %d persons", source, counts.images, counts.faces, counts.persons)
     for line in _left_out(listing):
         _log.info("%s", line)
-    return IngestReport(counts.images, counts.faces, counts.persons, info.dropped, info.skipped, info.notes)
+    return info
 
 
 def _refuse_too_many(dropped: Tally, expected: int, limit: float, source: str) -> None:

@@ -109,7 +109,7 @@ def test_boxes_beyond_the_photo_are_clipped_and_counted(tmp_path):
     records = [record(name, "sad", boxes=(box, None, None)) for name, box in boxes.items()]
     (tmp_path / "raw" / "sad.json").write_bytes(text(records))
     report = ingest(str(tmp_path / "raw"), tmp_path / "images", tmp_path / "annotations", format="aihub")
-    assert report.images == 3
+    assert report.counts.images == 3
     assert (report.notes["box_clipped"], report.notes["box_outside"]) == (1, 1)
     images = {image.file_name: image.faces[0].box for image in read_annotations(tmp_path / "annotations").images}
     assert images == {"sad/in.jpg": (10, 20, 40, 50), "sad/over.jpg": (0, 10, 60, 40), "sad/off.jpg": None}
@@ -224,7 +224,7 @@ def test_a_record_of_anything_is_a_record_or_counted(values, box_policy):
 
     result = read_aihub(OneRecord(), AihubOptions(box_policy=box_policy))
     assert len(result.records) + result.dropped.total == 1
-    for record in result.records:
-        _, _, width, height = record.faces[0].box
+    for listed in result.records:
+        _, _, width, height = listed.faces[0].box
         assert width > 0 and height > 0
-        json.dumps(record.faces[0].attributes, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(listed.faces[0].attributes, ensure_ascii=False, allow_nan=False).encode()
