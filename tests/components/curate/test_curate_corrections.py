@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from components.curate.correction_table import TABLES, read_corrections
+from components.curate.corrections import TABLES, read_corrections
 from components.shared.dataset.annotations import Face, Image
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import make_bucket, upload

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ingest.formats.yolo import YoloOptions, read_yolo
-from components.ingest.formats.yolo_rows import parse_row
+from components.ingest.formats.yolo import YoloOptions, parse_row, read_yolo
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
 from components.shared.options import parse_options
