@@ -2,18 +2,16 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.curate.class_counts import class_counts
 from components.curate.corrections import CorrectionsOptions, corrections
 from components.curate.drop import DropOptions, drop
 from components.curate.drop_ages import DropAgesOptions, drop_ages
 from components.curate.merge import MergeOptions, merge
-from components.curate.options import Options
-from components.curate.outcome import Outcome
+from components.curate.operation import Options, Outcome
 from components.curate.sample import SampleOptions, sample
 from components.curate.sync import SyncOptions, sync
 from components.shared.dataset.annotations import (
@@ -24,6 +22,7 @@ from components.shared.dataset.annotations import (
     write_annotations,
 )
 from components.shared.dataset.info import CurationStep, Snapshot
+from components.shared.dataset.label_spaces import LABEL_SPACES, LabelSpace, label_space
 from components.shared.dataset.persons import crossing_persons
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
@@ -60,8 +59,6 @@ class CurateReport:
         images: images, and likewise `faces` and `persons` (0 when no image has a person).
         dropped: dropped images by reason.
         operations: what every operation did.
-        class_counts_before: faces per label space and class before the first operation.
-        class_counts_after: the same after the last one.
     """
 
     images: int
@@ -69,8 +66,6 @@ class CurateReport:
     persons: int
     dropped: dict[str, int]
     operations: list[CurationStep]
-    class_counts_before: dict[str, dict[str, int]]
-    class_counts_after: dict[str, dict[str, int]]
 
 
 def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, Any]]) -> CurateReport:
@@ -100,7 +95,7 @@ def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, An
     dropped = Tally(dict(data.info.dropped), dict(data.info.dropped_examples))
     dropped_here: Counter[str] = Counter()
     leaks, keypoint_names = data.info.leaks, data.keypoint_names
-    before = first = _snapshot(images, spaces)
+    before = _snapshot(images, spaces)
     for name, options in chosen:
         outcome = _run(name, images, options)
         images = sorted(outcome.images, key=lambda image: image.id)
@@ -128,8 +123,6 @@ def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, An
         persons=before.persons,
         dropped=dict(dropped_here),
         operations=steps,
-        class_counts_before=first.class_counts,
-        class_counts_after=before.class_counts,
     )
 
 
@@ -182,3 +175,34 @@ def _same_keypoints(mine: tuple[str, ...], other: tuple[str, ...]) -> tuple[str,
     if mine and other and mine != other:
         raise InputError(f"merge: the keypoints are {', '.join(mine)} here and {', '.join(other)} there")
     return mine or other
+
+
+def class_counts(images: Iterable[Image], extra: Iterable[str] = ()) -> dict[str, dict[str, int]]:
+    """Count faces per class in every label space that has any: the built-in ones and those named in `extra`.
+
+    An invalid value of an attribute counts as no label.
+    """
+    spaces: list[LabelSpace] = []
+    for name in (*LABEL_SPACES, *extra):
+        space = label_space(name)
+        if all(space.class_labels != other.class_labels or space.attributes != other.attributes for other in spaces):
+            spaces.append(space)
+    read = list(dict.fromkeys(attribute for space in spaces for attribute in space.attributes))
+    kinds: Counter[tuple[str | None, ...]] = Counter()
+    for image in images:
+        for face in image.faces:
+            stated = (face.attributes.get(attribute) for attribute in read)
+            kinds[tuple(None if value is None else str(value) for value in stated)] += 1
+    counted = {}
+    for space in spaces:
+        counts = [0] * len(space.class_labels)
+        for values, number in kinds.items():
+            try:
+                label = space.class_of(dict(zip(read, values, strict=True)))
+            except InputError:
+                continue
+            if label is not None:
+                counts[label] += number
+        if any(counts):
+            counted[space.name] = dict(zip(space.class_labels, counts, strict=True))
+    return counted

@@ -6,8 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.curate.options import Options
-from components.curate.outcome import Outcome
+from components.curate.operation import Options, Outcome
 from components.shared.dataset.annotations import Face, Image
 from components.shared.dataset.duplicates import MAX_DISTANCE, NEAR, exact_duplicates, near_duplicates
 from components.shared.dataset.face_classes import FaceClasses

@@ -6,8 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from components.curate.options import Options
-from components.curate.outcome import Outcome
+from components.curate.operation import Options, Outcome
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.label_spaces import canonical_value
 from serving.runtime.errors import InputError
@@ -43,16 +42,14 @@ def drop_ages(images: Sequence[Image], options: DropAgesOptions) -> Outcome:
     A marked image in the train split loses its split. Faces without an age do not count.
     """
     outcome = Outcome([])
-    curated = []
     for image in images:
         if image.split in ("val", "test") or not any(_is_out(age, options) for age in _ages(image)):
-            curated.append(image)
+            outcome.images.append(image)
             continue
         outcome.notes.add("not_trainable", image.file_name)
         if image.split == "train":
             outcome.notes.add("out_of_train", image.file_name)
-        curated.append(replace(image, trainable=False, split=None))
-    outcome.images = curated
+        outcome.images.append(replace(image, trainable=False, split=None))
     return outcome
 
 

@@ -7,8 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
-from components.curate.options import Options
-from components.curate.outcome import Outcome
+from components.curate.operation import Options, Outcome
 from components.shared.dataset.annotations import Annotations, Box, Face, Image, read_annotations
 from components.shared.dataset.boxes import overlap
 from components.shared.dataset.tally import Tally
@@ -51,20 +50,18 @@ def merge(images: Sequence[Image], options: MergeOptions) -> Outcome:
     theirs = {image.file_name: image for image in other.images}
     face_ids = count(1 + max((face.id for image in images for face in image.faces), default=0))
     image_ids = count(1 + max((image.id for image in images), default=0))
-    merged = []
     for image in sorted(images, key=lambda image: image.file_name):
         twin = theirs.pop(image.file_name, None)
         if twin is None:
             outcome.notes.add("only_here", image.file_name)
-            merged.append(image)
+            outcome.images.append(image)
         else:
             outcome.notes.add("in_both", image.file_name)
-            merged.append(_joined(image, twin, face_ids, outcome.notes))
+            outcome.images.append(_joined(image, twin, face_ids, outcome.notes))
     for name, image in sorted(theirs.items()):
         outcome.notes.add("added_images", name)
         faces = tuple(replace(face, id=next(face_ids)) for face in image.faces)
-        merged.append(replace(image, id=next(image_ids), faces=faces))
-    outcome.images = merged
+        outcome.images.append(replace(image, id=next(image_ids), faces=faces))
     return outcome
 
 

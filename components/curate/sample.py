@@ -9,8 +9,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from components.curate.options import Options
-from components.curate.outcome import Outcome
+from components.curate.operation import Options, Outcome
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space

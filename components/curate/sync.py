@@ -1,21 +1,20 @@
 """Drops images that were removed by hand from an exported tree, or that a list names."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
+import msgspec
 from pydantic import model_validator
 
-from components.curate.options import Options
-from components.curate.outcome import Outcome, original_name
+from components.curate.operation import Options, Outcome, original_name
 from components.shared.dataset.annotations import Image
-from components.shared.dataset.text import composed, printable, read_json, read_names
+from components.shared.dataset.export.files import MAPPER
+from components.shared.dataset.text import composed, is_hidden, printable, read_json, read_names
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location
-
-MAPPER = "filename_mapper.json"
 
 
 class SyncOptions(Options):
@@ -53,7 +52,7 @@ def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
         return _without(images, read_names(options.removed))
     assert options.folder is not None
     tree = Location(options.folder)
-    paths = [entry.path for entry in tree.list() if not _is_hidden(entry.path)]
+    paths = [entry.path for entry in tree.list() if not is_hidden(entry.path)]
     if MAPPER in paths:
         return _by_mapper(images, paths, _read_mapper(str(tree.join(MAPPER).uri)), options.folder)
     return _by_path(images, paths, options.folder)
@@ -80,7 +79,7 @@ def _by_path(images: Sequence[Image], paths: Sequence[str], folder: str) -> Outc
             left.add(ids[composed(path)])
         elif PurePosixPath(path).suffix.lower() in suffixes:
             outcome.notes.add("unknown", printable(path))
-    _refuse_foreign(left, folder, paths, images)
+    _refuse_other_tree(left, folder, paths, images)
     outcome.drop(images, {image.id for image in images} - left, "removed")
     return outcome
 
@@ -119,7 +118,7 @@ def _by_mapper(
     for image in images:
         if image.id not in listed:
             outcome.notes.add("not_exported", image.file_name)
-    _refuse_foreign(left, folder, paths, images)
+    _refuse_other_tree(left, folder, paths, images)
     outcome.drop(images, listed - left, "removed")
     return outcome
 
@@ -136,11 +135,7 @@ def _endings(path: str) -> list[str]:
     return ["/".join(parts[index:]) for index in range(len(parts))]
 
 
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
-
-
-def _refuse_foreign(left: set[int], folder: str, paths: Sequence[str], images: Sequence[Image]) -> None:
+def _refuse_other_tree(left: set[int], folder: str, paths: Sequence[str], images: Sequence[Image]) -> None:
     if not left:
         seen = ", ".join(map(printable, paths[:3])) or "nothing"
         raise InputError(
@@ -149,17 +144,20 @@ def _refuse_foreign(left: set[int], folder: str, paths: Sequence[str], images: S
         )
 
 
+class _Export(msgspec.Struct):
+    name: str
+    original: str
+
+
+class _Mapper(msgspec.Struct):
+    images: list[_Export]
+
+
 def _read_mapper(uri: str) -> list[tuple[str, str]]:
     """Return (new name, original name) of every exported image, in composed form."""
-    document = read_json(uri)
-    entries: Any = document.get("images") if isinstance(document, Mapping) else document
-    if not isinstance(entries, list):
-        raise InputError(f"{uri}: expected an object whose 'images' is a list of name and original")
-    pairs = []
-    for index, entry in enumerate(entries):
-        name = entry.get("name") if isinstance(entry, Mapping) else None
-        original = entry.get("original") if isinstance(entry, Mapping) else None
-        if not isinstance(name, str) or not isinstance(original, str):
-            raise InputError(f"{uri}: images[{index}]: expected 'name' and 'original' as text, got {entry!r}")
-        pairs.append((composed(name), composed(original)))
-    return pairs
+    try:
+        mapper = msgspec.convert(read_json(uri), _Mapper | list[_Export])
+    except msgspec.ValidationError as error:
+        raise InputError(f"{uri}: not a list of exported images: {error}") from error
+    exports = mapper.images if isinstance(mapper, _Mapper) else mapper
+    return [(composed(export.name), composed(export.original)) for export in exports]

@@ -33,11 +33,11 @@ def ingest(
 
     from components.ingest.ingest import ingest as run
 
-    report = run(
+    info = run(
         source, Path(images.path), Path(annotations.path), format=format, options=options, source_digest=source_digest
     )
-    metrics.log_metric("images", float(report.images))
-    metrics.log_metric("faces", float(report.faces))
-    metrics.log_metric("persons", float(report.persons))
-    metrics.log_metric("dropped", float(sum(report.dropped.values())))
-    metrics.log_metric("skipped", float(sum(report.skipped.values())))
+    metrics.log_metric("images", float(info.counts.images))
+    metrics.log_metric("faces", float(info.counts.faces))
+    metrics.log_metric("persons", float(info.counts.persons))
+    metrics.log_metric("dropped", float(sum(info.dropped.values())))
+    metrics.log_metric("skipped", float(sum(info.skipped.values())))

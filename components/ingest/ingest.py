@@ -1,6 +1,5 @@
 """Raw data into the two artifacts of a data set: the image archive and the annotations."""
 
-import hashlib
 import itertools
 import logging
 import os
@@ -9,17 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.ingest.fingerprint import dhash
 from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
 from components.ingest.formats.coco import CocoOptions, read_coco
 from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
-from components.ingest.formats.listing import Listing, Record, SourceFace
+from components.ingest.formats.listing import Listing, Options, Record
 from components.ingest.formats.manifest import ManifestOptions, read_manifest
-from components.ingest.formats.options import Options
 from components.ingest.formats.profile import ProfileOptions, read_profiles
 from components.ingest.formats.yolo import YoloOptions, read_yolo
-from components.ingest.image_type import is_other_type
+from components.ingest.image_checks import check_image, is_other_type
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Annotations, Face, Image, Keypoint, count_images, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
@@ -29,8 +26,7 @@ from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.image.decode import decode
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
+from serving.runtime.image.header import Header
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
 from serving.runtime.storage import is_s3
@@ -38,8 +34,6 @@ from serving.runtime.validation import known
 
 _log = logging.getLogger(__name__)
 
-# Pictures are hashed at this size: decoded smaller, a resized copy no longer has nearly the same hash.
-_HASH_PIXELS = 128
 # Sums of fractions may miss an edge by this much.
 _SAME_PIXELS = 1e-6
 
@@ -63,18 +57,6 @@ FORMATS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """The result: images, faces and persons (0 when unknown), and counts of what was left out, by reason."""
-
-    images: int
-    faces: int
-    persons: int
-    dropped: dict[str, int]
-    skipped: dict[str, int]
-    notes: dict[str, int]
-
-
 def ingest(
     source: str,
     images: Path,
@@ -84,7 +66,7 @@ def ingest(
     options: Mapping[str, Any] | None = None,
     source_digest: str = "",
     workers: int | None = None,
-) -> IngestReport:
+) -> DatasetInfo:
     """Read raw data from a folder or `s3://` and write the images and annotations artifacts.
 
     Every image is decoded once; one that cannot be used is left out and counted. Bytes go into the archive unchanged,
@@ -99,6 +81,9 @@ def ingest(
         options: the options of that format.
         source_digest: digest of the source's listing, recorded with the data when given.
         workers: threads that check images, by default one per core.
+
+    Returns:
+        What is recorded about the data: counts, and what was left out, by reason.
 
     Raises:
         InputError: an unknown format or option, no images, too many unusable images, or an output in the source.
@@ -130,7 +115,7 @@ def ingest(
     _log.info("%s: %d images, %d faces, %d persons", source, counts.images, counts.faces, counts.persons)
     for line in _left_out(listing):
         _log.info("%s", line)
-    return IngestReport(counts.images, counts.faces, counts.persons, info.dropped, info.skipped, info.notes)
+    return info
 
 
 def _refuse_too_many(dropped: Tally, expected: int, limit: float, source: str) -> None:
@@ -151,13 +136,12 @@ def _transfer(source: Source, listing: Listing, options: Options, writer: Archiv
     images = []
     records = {record.path: record for record in listing.records}
     # Decoding runs outside the GIL; few images are in memory.
-    checked = ordered_map(lambda item: _check(item[1]), source.stream(records), workers=workers, ahead=2 * workers)
+    checked = ordered_map(lambda item: check_image(item[1]), source.stream(records), workers=workers, ahead=2 * workers)
     for (path, data), checks in progress(checked, "ingest", len(records)):
         if isinstance(checks, ImageError):
             listing.dropped.add(checks.reason, path)
             continue
         height, width = checks.header.upright
-        faces = _upright_faces(records[path], checks.header, options.box_frame, listing.notes)
         if is_other_type(path, data):
             listing.notes.add("other_type_than_named", path)
         writer.add(path, data)
@@ -166,7 +150,7 @@ def _transfer(source: Source, listing: Listing, options: Options, writer: Archiv
             file_name=path,
             width=width,
             height=height,
-            faces=tuple(Face(0, face.box, face.attributes, face.keypoints, face.score) for face in faces),
+            faces=tuple(_upright_faces(records[path], checks.header, options.box_frame, listing.notes)),
             person=records[path].person,
             split=records[path].split,
             source=records[path].source or source.original(path),
@@ -186,26 +170,7 @@ def _numbered(images: Iterable[Image]) -> list[Image]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Checks:
-    """Header and hashes of a usable image."""
-
-    header: Header
-    sha256: str
-    dhash: str
-
-
-def _check(data: bytes) -> _Checks | ImageError:
-    """Decode and hash an image, or return why it cannot be used. A reduced decode still reads all of it."""
-    try:
-        header = read_header(data, DEFAULT_MAX_PIXELS)
-        pixels = decode(data, min_height=_HASH_PIXELS, min_width=_HASH_PIXELS)
-    except ImageError as error:
-        return error
-    return _Checks(header, hashlib.sha256(data).hexdigest(), dhash(pixels))
-
-
-def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> Iterator[SourceFace]:
+def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> Iterator[Face]:
     """Yield the faces in upright pixels, with their boxes clipped to the image.
 
     Of a face whose box is outside of the image the box is dropped when it is the only face, and means the whole image
@@ -216,7 +181,8 @@ def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> 
         notes.add("size_differs", record.path)
     in_stored = frame == "stored" or (frame == "auto" and record.size == stored != header.upright)
     for face in record.faces:
-        face = _in_pixels(face, *(stored if in_stored else header.upright))
+        if record.normalized:
+            face = _in_pixels(face, *(stored if in_stored else header.upright))
         if in_stored:
             face = _turned(face, header)
         if face.box is None:
@@ -231,15 +197,13 @@ def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> 
             yield replace(face, box=box)
 
 
-def _in_pixels(face: SourceFace, height: int, width: int) -> SourceFace:
-    if not face.normalized:
-        return face
+def _in_pixels(face: Face, height: int, width: int) -> Face:
     box = face.box and (face.box[0] * width, face.box[1] * height, face.box[2] * width, face.box[3] * height)
     points = face.keypoints and tuple(Keypoint(x * width, y * height, seen) for x, y, seen in face.keypoints)
-    return replace(face, box=box, keypoints=points, normalized=False)
+    return replace(face, box=box, keypoints=points)
 
 
-def _turned(face: SourceFace, header: Header) -> SourceFace:
+def _turned(face: Face, header: Header) -> Face:
     box = face.box and upright_box(face.box, header)
     return replace(
         face, box=box, keypoints=face.keypoints and tuple(upright_keypoint(p, header) for p in face.keypoints)

@@ -77,15 +77,9 @@ def split_folds(
 
     from components.split.split import split as run
 
-    report = run(
-        Path(annotations.path),
-        Path(split_annotations.path),
-        label_space=label_space,
-        val_ratio=0,
-        test_ratio=0,
-        seed=seed,
-        options={"mode": "kfold", "folds": folds, "k_index": max(k_index, 0)},
-    )
+    options = {"mode": "kfold", "folds": folds, "k_index": max(k_index, 0)}
+    target = Path(split_annotations.path)
+    report = run(Path(annotations.path), target, label_space=label_space, seed=seed, options=options)
     metrics.log_metric("unlabeled", float(report.unlabeled))
     metrics.log_metric("leaks", float(report.leaks))
     return list(range(folds)) if k_index < 0 else [k_index]
@@ -117,15 +111,8 @@ def take_fold(
 
     from components.split.split import split as run
 
-    report = run(
-        Path(annotations.path),
-        Path(fold_annotations.path),
-        label_space=label_space,
-        val_ratio=0,
-        test_ratio=0,
-        seed=0,
-        options={"mode": "fold", "k_index": fold, "val": checkpoint != "last"},
-    )
+    options = {"mode": "fold", "k_index": fold, "val": checkpoint != "last"}
+    report = run(Path(annotations.path), Path(fold_annotations.path), label_space=label_space, options=options)
     for name, value in report.metrics().items():
         metrics.log_metric(name, value)
     return (f"fold {fold}",)

@@ -7,10 +7,9 @@ import numpy as np
 
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.label_spaces import label_space
-from components.split.assign import assign_groups
 from components.split.division import Division, Task, classes_of_images
 from components.split.images import shuffled_by_class
-from components.split.persons import class_table, groups_of
+from components.split.persons import assign_groups, class_table, groups_of
 from serving.runtime.errors import InputError
 
 _BY_AGE = "gender_age"

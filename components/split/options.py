@@ -3,16 +3,17 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from serving.runtime.storage import is_s3
+from serving.runtime.validation import Frozen
 
 _LISTS = ("train_list", "val_list", "test_list")
 _FOLDS = ("folds", "k_index")
 _OF_MODES = {"lists": _LISTS, "kfold": _FOLDS, "image_kfold": _FOLDS, "fold": ("k_index", "val")}
 
 
-class SplitOptions(BaseModel):
+class SplitOptions(Frozen):
     """How the images are divided.
 
     Attributes:
@@ -26,8 +27,6 @@ class SplitOptions(BaseModel):
             that becomes the test split.
         val: for `fold`: whether the next fold becomes the val split.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["person", "lists", "kfold", "all", "fold", "image", "image_kfold"] = "person"
     train_list: str | None = None

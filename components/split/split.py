@@ -65,9 +65,9 @@ def split(
     output: Path,
     *,
     label_space: str,
-    val_ratio: float,
-    test_ratio: float,
-    seed: int,
+    val_ratio: float = 0,
+    test_ratio: float = 0,
+    seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> SplitReport:
     """Write annotations in which labeled images are in train, val or test.

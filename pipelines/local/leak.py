@@ -83,7 +83,7 @@ def leak_experiment(
         draw(config.source, Path(source), persons)
     images, annotations = folder / "images", folder / "annotations.json"
     report = ingest(source, images, annotations, format=config.format, options=config.ingest_options)
-    if not report.persons:
+    if not report.counts.persons:
         raise InputError(
             f"{config.source}: the data do not say which images show one person, so there is nothing to compare"
         )

@@ -7,7 +7,7 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ CONNECTIONS = 32
 PART_BYTES = 32 * 2**20
 
 _REFUSED_CREDENTIALS = re.compile("403|Access|Token|Signature")
-_EXISTS_CODES = {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}
 
 _client_lock = threading.Lock()
 
@@ -76,20 +75,14 @@ def make_bucket(name: str) -> None:
     Raises:
         StorageError: the bucket cannot be created.
     """
-    from botocore.exceptions import ClientError
-
-    with _client(_uri(name, "")) as client:
-        try:
-            if client.meta.region_name == "us-east-1":
-                client.create_bucket(Bucket=name)
-            else:  # S3 refuses the name of its first region here, and wants every other one
-                client.create_bucket(
-                    Bucket=name,
-                    CreateBucketConfiguration={"LocationConstraint": client.meta.region_name},  # type: ignore[typeddict-item]
-                )
-        except ClientError as error:
-            if _error_code(error) not in _EXISTS_CODES:
-                raise
+    with _client(_uri(name, ""), accepted=("BucketAlreadyExists", "BucketAlreadyOwnedByYou")) as client:
+        if client.meta.region_name == "us-east-1":
+            client.create_bucket(Bucket=name)
+        else:  # S3 refuses the name of its first region here, and wants every other one
+            client.create_bucket(
+                Bucket=name,
+                CreateBucketConfiguration={"LocationConstraint": client.meta.region_name},  # type: ignore[typeddict-item]
+            )
 
 
 def list_objects(bucket: str, key: str) -> list[tuple[str, int, str]] | None:
@@ -98,8 +91,6 @@ def list_objects(bucket: str, key: str) -> list[tuple[str, int, str]] | None:
     Raises:
         StorageError: the bucket is missing or cannot be reached.
     """
-    from botocore.exceptions import ClientError
-
     prefix = f"{key}/" if key else ""
     listed: list[tuple[str, int, str]] = []
     exists = not key
@@ -109,15 +100,12 @@ def list_objects(bucket: str, key: str) -> list[tuple[str, int, str]] | None:
                 exists = True
                 if not item["Key"].endswith("/"):  # a marker that some tools write for a folder
                     listed.append((item["Key"].removeprefix(prefix), item["Size"], item.get("ETag", "").strip('"')))
-        if exists:
-            return listed
-        try:
-            head = client.head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if _error_code(error) == "404":
-                return None
-            raise
+    if exists:
+        return listed
+    with _client(_uri(bucket, key), accepted=("404",)) as client:
+        head = client.head_object(Bucket=bucket, Key=key)
         return [("", head["ContentLength"], head.get("ETag", "").strip('"'))]
+    return None
 
 
 def exists(bucket: str, key: str) -> bool:
@@ -126,47 +114,31 @@ def exists(bucket: str, key: str) -> bool:
     Raises:
         StorageError: the bucket cannot be reached or may not be read.
     """
-    from botocore.exceptions import ClientError
-
-    with _client(_uri(bucket, key)) as client:
-        try:
-            below = client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1)
-            if key and not below.get("Contents"):
-                client.head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if _error_code(error) in ("NoSuchBucket", "404"):
-                return False
-            raise
-    return True
+    with _client(_uri(bucket, key), accepted=("NoSuchBucket", "404")) as client:
+        below = client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1)
+        if key and not below.get("Contents"):
+            client.head_object(Bucket=bucket, Key=key)
+        return True
+    return False
 
 
-def read_object(bucket: str, key: str) -> bytes:
-    """Read one object.
+def read_object(bucket: str, key: str, offset: int = 0, length: int | None = None) -> bytes:
+    """Read an object, or `length` (at least 1) bytes of it from `offset` on; fewer when it ends before.
 
-    Raises:
-        StorageError: there is no such object or it cannot be reached.
-    """
-    return _read(bucket, key, "")
-
-
-def read_object_range(bucket: str, key: str, offset: int, length: int) -> bytes:
-    """Read `length` (at least 1) bytes of an object from `offset` on; fewer when it ends before.
+    botocore's retries end where the body begins, so the body has its own.
 
     Raises:
         StorageError: there is no such object, it has no byte at `offset`, or it cannot be reached.
     """
-    return _read(bucket, key, f"bytes={offset}-{offset + length - 1}")
-
-
-def _read(bucket: str, key: str, byte_range: str) -> bytes:
-    """Read an object or a range of it. botocore's retries end where the body begins, so the body has its own."""
     from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
-    request: dict[str, Any] = {"Bucket": bucket, "Key": key} | ({"Range": byte_range} if byte_range else {})
+    request: dict[str, Any] = {"Bucket": bucket, "Key": key}
+    if length is not None:
+        request["Range"] = f"bytes={offset}-{offset + length - 1}"
     with _client(_uri(bucket, key)) as client:
         for attempts_left in reversed(range(ATTEMPTS)):
             answer = client.get_object(**request)
-            if byte_range and "ContentRange" not in answer:
+            if length is not None and "ContentRange" not in answer:
                 raise StorageError(f"{_uri(bucket, key)}: {_endpoint()} does not read parts of objects")
             try:
                 return answer["Body"].read()
@@ -228,65 +200,57 @@ def _await(bucket: str, futures: Sequence[tuple[str, "TransferFuture"]]) -> None
 
 
 @contextmanager
-def _client(uri: str) -> Iterator["S3Client"]:
-    """Give the client, and turn every boto3 failure in the block into a StorageError that names `uri`."""
+def _client(uri: str, *, accepted: Collection[str] = ()) -> Iterator["S3Client"]:
+    """Give the client, and turn every boto3 failure in the block into a StorageError that names `uri`.
+
+    An answer with one of the `accepted` S3 error codes, such as `NoSuchKey` or `404`, ends the block and is no error.
+    """
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield s3_client()
     except ClientError as error:
-        raise StorageError(_refusal(uri, error)) from error
+        code = error.response.get("Error", {}).get("Code", "")
+        if code not in accepted:
+            raise StorageError(f"{uri}: {_refusal(code, error)}") from error
     except BotoCoreError as error:
-        raise StorageError(_failure(uri, error)) from error
+        raise StorageError(f"{uri}: {_failure(error)}") from error
     except (Boto3Error, ConnectionError, TimeoutError) as error:
         raise StorageError(f"{uri}: the transfer failed: {error}") from error
-
-
-def _error_code(error: Exception) -> str:
-    """Return the S3 error code of a botocore ClientError, such as `NoSuchKey` or `404`."""
-    response: dict[str, dict[str, str]] = getattr(error, "response", {})
-    return str(response.get("Error", {}).get("Code", ""))
 
 
 def _uri(bucket: str, key: str) -> str:
     return f"s3://{bucket}/{key}"
 
 
-def _refusal(uri: str, error: Exception) -> str:
-    code = _error_code(error)
+def _refusal(code: str, error: Exception) -> str:
     endpoint = _endpoint()
     if code == "NoSuchBucket":
-        return f"{uri}: there is no such bucket at {endpoint}; create it or correct the name"
+        return f"there is no such bucket at {endpoint}; create it or correct the name"
     if code in ("NoSuchKey", "404"):
-        return f"{uri}: there is no such object at {endpoint}"
+        return f"there is no such object at {endpoint}"
     if _REFUSED_CREDENTIALS.search(code):
         return (
-            f"{uri}: {endpoint} refuses the credentials ({code}); "
+            f"{endpoint} refuses the credentials ({code}); "
             "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may read"
         )
-    return f"{uri}: {endpoint} answered with an error: {error}"
+    return f"{endpoint} answered with an error: {error}"
 
 
-def _failure(uri: str, error: Exception) -> str:
+def _failure(error: Exception) -> str:
     from botocore import exceptions as botocore
 
-    endpoint = _endpoint()
-    if isinstance(
-        error,
-        botocore.NoCredentialsError
-        | botocore.PartialCredentialsError
-        | botocore.CredentialRetrievalError
-        | botocore.ProfileNotFound,
-    ):
-        return f"{uri}: no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    credentials = (botocore.NoCredentialsError, botocore.PartialCredentialsError)
+    if isinstance(error, (*credentials, botocore.CredentialRetrievalError, botocore.ProfileNotFound)):
+        return f"no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if isinstance(error, botocore.ReadTimeoutError | botocore.ConnectTimeoutError):
-        return f"{uri}: {endpoint} does not answer in time ({error}); check AWS_ENDPOINT_URL"
+        return f"{_endpoint()} does not answer in time ({error}); check AWS_ENDPOINT_URL"
     if isinstance(error, botocore.HTTPClientError | botocore.ConnectionError):
-        return f"{uri}: {endpoint} cannot be reached ({error}); check AWS_ENDPOINT_URL"
+        return f"{_endpoint()} cannot be reached ({error}); check AWS_ENDPOINT_URL"
     if isinstance(error, botocore.ParamValidationError):
-        return f"{uri}: not a valid bucket or key: {error}"
-    return f"{uri}: {error}"
+        return f"not a valid bucket or key: {error}"
+    return str(error)
 
 
 def _endpoint() -> str:

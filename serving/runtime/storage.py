@@ -4,18 +4,17 @@ import hashlib
 import os
 import re
 import shutil
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.runtime import s3
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.ordered_map import ordered_map
+from serving.runtime.output import whole_file
 from serving.runtime.s3 import make_bucket
 
-__all__ = ["Entry", "Location", "digest", "download", "is_s3", "make_bucket", "read_many", "upload"]
+__all__ = ["Entry", "Location", "digest", "download", "is_s3", "make_bucket", "upload"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
@@ -107,7 +106,7 @@ class Location:
         if length == 0:
             return b""
         if self.bucket:
-            data = s3.read_object_range(self.bucket, _below(self.key, path), offset, length)
+            data = s3.read_object(self.bucket, _below(self.key, path), offset, length)
         else:
             file = _inside(self.folder, path)
             with _disk_errors(file, "read"), file.open("rb") as stream:
@@ -171,7 +170,8 @@ def download(uri: str, folder: Path, *, workers: int = 16) -> list[Path]:
             s3.download_objects(source.bucket, list(zip(keys, files, strict=True)), workers)
         else:
             for entry, file in zip(entries, files, strict=True):
-                _copy(_inside(source.folder, entry.path), file)
+                with whole_file(file) as partial:
+                    shutil.copyfile(_inside(source.folder, entry.path), partial)
     return files
 
 
@@ -201,21 +201,9 @@ def upload(path_or_folder: Path, uri: str, *, workers: int = 16) -> int:
     else:
         with _disk_errors(target.folder, "written"):
             for file, path in files:
-                copy = _inside(target.folder, path)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                _copy(file, copy)
+                with whole_file(_inside(target.folder, path)) as partial:
+                    shutil.copyfile(file, partial)
     return len(files)
-
-
-def read_many(location: Location, paths: Iterable[str], *, workers: int = 16) -> Iterator[tuple[str, bytes]]:
-    """Read files below a location in parallel, and yield (path, content) in the order of `paths`.
-
-    At most twice `workers` files are held in memory.
-
-    Raises:
-        StorageError: a file is missing or cannot be reached; raised when its turn comes.
-    """
-    yield from ordered_map(location.read, paths, workers=workers, ahead=2 * workers - 1)
 
 
 def digest(location: Location) -> str:
@@ -271,15 +259,6 @@ def _below(key: str, path: str) -> str:
 def _refuse_same(source: Location, target: Location) -> None:
     if not source.bucket and not target.bucket and source.folder.resolve() == target.folder.resolve():
         raise InputError(f"{target.uri}: source and destination are the same; choose another destination")
-
-
-def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        shutil.copyfile(source, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

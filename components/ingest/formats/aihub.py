@@ -27,11 +27,11 @@ from components.ingest.formats.aihub_names import (
     parse_name,
     repaired,
 )
-from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
-from components.ingest.formats.options import Options
-from components.ingest.sources.names import is_hidden
+from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import is_hidden
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,11 @@ def read_aihub(source: Source, options: AihubOptions) -> Listing:
         for entry in entries:
             if not entry.used:
                 listing.notes.add("record_without_an_image", name)
-    _note_missing_emotions([folder for _, folder in images], source.uri, listing.notes)
+    missing = list(_missing_emotions(folder for _, folder in images))
+    for name in missing:
+        listing.notes.add("missing_emotion", name)
+    if missing:
+        _log.warning("%s: no image of %s", source.uri, ", ".join(missing))
     return listing
 
 
@@ -121,10 +125,11 @@ def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, li
         if content is None:
             listing.skipped.add("json_without_label_records", file)
             continue
-        if content.others:
-            listing.notes.add("record_without_a_file_name", file, content.others)
+        named, others = content
+        if others:
+            listing.notes.add("record_without_a_file_name", file, others)
         folder = folder_labels(file[: -len(".json")])
-        for name, label in content.labels:
+        for name, label in named:
             labels.setdefault(join_key(name), []).append(_Entry(label, folder))
     return labels
 
@@ -201,7 +206,7 @@ def _record(path: str, folder: FolderLabels, entry: _Entry, options: AihubOption
     }
     attributes = {key: value for key, value in values.items() if value is not None}
     return Record(
-        path, (SourceFace(label.box, attributes),), name.person if name else None, folder.split or entry.folder.split
+        path, (Face(0, label.box, attributes),), name.person if name else None, folder.split or entry.folder.split
     )
 
 
@@ -216,23 +221,16 @@ def _emotion(label: Label, options: AihubOptions) -> tuple[str | None, str]:
     return (None, "no_majority") if not votes or tie or votes[0][1] < options.min_votes else (votes[0][0], "")
 
 
-def _note_missing_emotions(folders: Iterable[FolderLabels], uri: str, notes: Tally) -> None:
-    """Note the emotions without images, in total or in one of the existing splits."""
-    seen = {(folder.split, folder.emotion) for folder in folders}
-    missing = list(_missing(seen))
-    for name in missing:
-        notes.add("missing_emotion", name)
-    if missing:
-        _log.warning("%s: no image of %s", uri, ", ".join(missing))
-
-
-def _missing(seen: set[tuple[str | None, str | None]]) -> Iterator[str]:
-    if not any(emotion for _, emotion in seen):
-        return
-    for emotion in EMOTIONS:
-        splits = {split for split, other in seen if other == emotion}
-        if not splits:
+def _missing_emotions(folders: Iterable[FolderLabels]) -> Iterator[str]:
+    """Yield the emotions without images, in total or in one of the existing splits."""
+    splits_of: dict[str, set[str | None]] = {}
+    for folder in folders:
+        if folder.emotion is not None:
+            splits_of.setdefault(folder.emotion, set()).add(folder.split)
+    every_split = set().union(*splits_of.values())
+    for emotion in EMOTIONS if splits_of else ():
+        if emotion not in splits_of:
             yield emotion
             continue
-        for split in sorted({split for split, other in seen if other} - splits, key=str):
+        for split in sorted(every_split - splits_of[emotion], key=str):
             yield f"{emotion} in {split}" if split else f"{emotion} outside of the splits"

@@ -23,7 +23,6 @@ from statistics import median
 from typing import Any, Literal
 
 from components.ingest.formats.aihub_names import emotion_of, repaired
-from components.ingest.formats.text import read_text
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.label_spaces import canonical_value
@@ -60,21 +59,14 @@ class Label:
     flaws: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelFile:
-    """The labels of one file with the names of their images, and the number of items that are no label records."""
-
-    labels: tuple[tuple[str, Label], ...]
-    others: int
-
-
-def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> LabelFile | None:
+def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> tuple[list[tuple[str, Label]], int] | None:
     """Read a label file in UTF-8, with or without a byte order mark, or in CP949.
 
-    Records shrink to their labels while the file is parsed, so that a large one fits into memory. Returns None when
-    the file is valid JSON but neither a list nor a record. Raises InputError naming the file when it is not JSON.
+    Records shrink to their labels while the file is parsed, so that a large one fits into memory. Returns the labels
+    with the names of their images, and the number of items that are no label records; None when the file is valid
+    JSON but neither a list nor a record. Raises InputError naming the file when it is not JSON.
     """
-    text = read_text(source, path)
+    text = source.read_text(path)
 
     def shrink(values: dict[str, Any]) -> Any:
         file_name = values.get("filename")
@@ -89,8 +81,8 @@ def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> LabelFi
     items = [document] if isinstance(document, tuple) else document
     if not isinstance(items, list):
         return None
-    labels = tuple(item for item in items if isinstance(item, tuple))
-    return LabelFile(labels, len(items) - len(labels))
+    labels = [item for item in items if isinstance(item, tuple)]
+    return labels, len(items) - len(labels)
 
 
 def _label(record: dict[str, Any], box_policy: BoxPolicy) -> Label:

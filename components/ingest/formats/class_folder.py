@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 
 from pydantic import Field, field_validator
 
-from components.ingest.formats.listing import SPLITS, Listing, Record, SourceFace, image_paths
-from components.ingest.formats.options import Options
+from components.ingest.formats.listing import SPLITS, Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import canonical_value
 from serving.runtime.errors import InputError
 
@@ -66,7 +66,7 @@ def read_class_folders(source: Source, options: ClassFolderOptions) -> Listing:
         if parts[0] not in values:
             values[parts[0]] = _class_value(source, options.attribute, parts[0])
         match = re.search(options.person, PurePosixPath(path).stem) if options.person else None
-        face = SourceFace(None, {options.attribute: values[parts[0]]})
+        face = Face(0, None, {options.attribute: values[parts[0]]})
         listing.records.append(Record(path, (face,), match[1] if match else None, split))
     return listing
 

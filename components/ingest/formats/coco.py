@@ -3,17 +3,16 @@
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
 
 from components.ingest.formats.class_names import ClassNames, class_names
 from components.ingest.formats.coco_files import CocoFile, coco_files, image_root
-from components.ingest.formats.listing import SPLITS, Listing, Record, SourceFace, image_paths
-from components.ingest.formats.options import Options
+from components.ingest.formats.listing import SPLITS, Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Box, Keypoint
+from components.shared.dataset.annotations import Box, Face, Keypoint
 from components.shared.dataset.label_spaces import canonical_value
 from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
@@ -39,17 +38,6 @@ class CocoOptions(Options):
     attribute: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*$")
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One entry of a file about a picture."""
-
-    faces: tuple[SourceFace, ...]
-    person: str | None
-    size: tuple[int, int] | None
-    split: str | None
-    source: str | None
-
-
 def read_coco(source: Source, options: CocoOptions) -> Listing:
     """Find the pictures that COCO files describe.
 
@@ -64,15 +52,15 @@ def read_coco(source: Source, options: CocoOptions) -> Listing:
     available = {
         composed(path): path for path in image_paths((p for p in source.paths if not p.endswith(".json")), listing)
     }
-    pictures: dict[str, list[_Entry]] = defaultdict(list)
+    pictures: dict[str, list[Record]] = defaultdict(list)
     keypoint_names: set[tuple[str, ...]] = set()
     searched: list[str] = []
     for file in coco_files(source, options.annotations, listing):
         root, roots = image_root(file, options.images, available)
         searched += roots
         keypoint_names |= _keypoint_names(file)
-        for path, entry in _entries(file, root, available, options.attribute, listing):
-            pictures[path].append(entry)
+        for record in _records(file, root, available, options.attribute, listing):
+            pictures[record.path].append(record)
     if not pictures and listing.dropped.total:
         raise InputError(
             f"{source.uri}: the images that the COCO files name are missing; searched "
@@ -83,22 +71,21 @@ def read_coco(source: Source, options: CocoOptions) -> Listing:
         (listing.keypoint_names,) = keypoint_names
     elif keypoint_names:
         listing.notes.add("keypoint_names_differ", source.uri)
-    for path, entries in sorted(pictures.items()):
-        _collect(path, entries, listing)
+    for _, entries in sorted(pictures.items()):
+        _collect(entries, listing)
     for path in sorted(set(available.values()) - pictures.keys()):
         listing.skipped.add("not_in_the_annotations", path)
     return listing
 
 
-def _entries(
+def _records(
     file: CocoFile, root: str, available: dict[str, str], attribute: str | None, listing: Listing
-) -> Iterator[tuple[str, _Entry]]:
-    """Yield (path, entry) of the images of a file that have a usable id and are there."""
+) -> Iterator[Record]:
+    """Yield the images of a file that have a usable id and are there."""
     images: dict[Any, tuple[str, dict[str, Any]]] = {}
     twice: set[Any] = set()
     for index, record in enumerate(file.images):
-        name = record.get("file_name") if isinstance(record, dict) else None
-        image_id = record.get("id") if isinstance(record, dict) else None
+        name, image_id = record.get("file_name"), record.get("id")
         if not isinstance(name, str) or not name or not isinstance(image_id, int | str):
             listing.dropped.add("bad_image_entry", f"{file.path}: images[{index}]")
         elif image_id in images:
@@ -115,31 +102,28 @@ def _entries(
         if path is None:
             listing.dropped.add("missing_file", where)
         else:
-            yield path, _Entry(_kept(faces[image_id], where, listing), *_properties(record, file.split, where, listing))
+            yield Record(path, _kept(faces[image_id], where, listing), *_properties(record, file.split, where, listing))
 
 
 def _classes(file: CocoFile, attribute: str | None) -> ClassNames:
     if attribute is None and "category_attribute" in file.info:
-        told = file.info["category_attribute"]
-        if not isinstance(told, str):
+        attribute = file.info["category_attribute"]
+        if not isinstance(attribute, str):
             return ClassNames(None, {})
-        attribute = told
     names = {
         record["id"]: str(record["name"])
         for record in file.categories
-        if isinstance(record, dict) and isinstance(record.get("id"), int | str) and record.get("name") is not None
+        if isinstance(record.get("id"), int | str) and record.get("name") is not None
     }
     return class_names(names, attribute)
 
 
-def _faces(
-    file: CocoFile, classes: ClassNames, images: Any, listing: Listing
-) -> dict[Any, list[tuple[SourceFace, bool]]]:
+def _faces(file: CocoFile, classes: ClassNames, images: Any, listing: Listing) -> dict[Any, list[tuple[Face, bool]]]:
     """Return the faces of each image id; the mark tells whether a missing box is meant."""
-    faces: dict[Any, list[tuple[SourceFace, bool]]] = defaultdict(list)
+    faces: dict[Any, list[tuple[Face, bool]]] = defaultdict(list)
     for index, record in enumerate(file.annotations):
         where = f"{file.path}: annotations[{index}]"
-        image_id = record.get("image_id") if isinstance(record, dict) else None
+        image_id = record.get("image_id")
         if not isinstance(image_id, int | str) or image_id not in images:
             listing.notes.add("annotation_without_image", where)
         elif record.get("iscrowd"):
@@ -147,8 +131,9 @@ def _faces(
         else:
             whole = record.get("whole_image") is True
             box = None if whole else _box(record.get("bbox"), where, listing)
-            score = record.get("score")
-            face = SourceFace(
+            score: Any = record.get("score")
+            face = Face(
+                0,
                 box,
                 _attributes(record, classes, where, listing),
                 keypoints=_keypoints(record.get("keypoints"), where, listing),
@@ -173,7 +158,7 @@ def _box(value: Any, where: str, listing: Listing) -> Box | None:
 
 def _keypoint_names(file: CocoFile) -> set[tuple[str, ...]]:
     """Return the keypoint names of the categories that have any."""
-    lists = [record.get("keypoints") for record in file.categories if isinstance(record, dict)]
+    lists = [record.get("keypoints") for record in file.categories]
     return {tuple(map(str, names)) for names in lists if isinstance(names, list) and names}
 
 
@@ -211,7 +196,7 @@ def _attributes(record: dict[str, Any], classes: ClassNames, where: str, listing
     return attributes | {classes.attribute: value}
 
 
-def _kept(faces: list[tuple[SourceFace, bool]], where: str, listing: Listing) -> tuple[SourceFace, ...]:
+def _kept(faces: list[tuple[Face, bool]], where: str, listing: Listing) -> tuple[Face, ...]:
     if not faces:
         listing.notes.add("no_annotation", where)
     if len(faces) == 1:
@@ -221,8 +206,8 @@ def _kept(faces: list[tuple[SourceFace, bool]], where: str, listing: Listing) ->
 
 def _properties(
     record: dict[str, Any], split: str | None, where: str, listing: Listing
-) -> tuple[str | None, tuple[int, int] | None, str | None, str | None]:
-    """Return the person, the (height, width), the split and the original name of an image."""
+) -> tuple[str | None, str | None, tuple[int, int] | None, str | None]:
+    """Return the person, the split, the (height, width) and the original name of an image."""
     person = record.get("person")
     height, width = record.get("height"), record.get("width")
     size = (height, width) if type(height) is int and type(width) is int and height > 0 and width > 0 else None
@@ -236,17 +221,17 @@ def _properties(
             listing.notes.add(f"ignored_split_{named}", where)
     person = str(person) if isinstance(person, str | int) and person != "" else None
     source = record.get("source")
-    return person, size, split, source if isinstance(source, str) else None
+    return person, split, size, source if isinstance(source, str) else None
 
 
-def _collect(path: str, entries: list[_Entry], listing: Listing) -> None:
-    """Turn the entries of one picture into a record, or count why they cannot be one."""
+def _collect(entries: list[Record], listing: Listing) -> None:
+    """List the entries of one picture as one record, or count why they cannot be one."""
     first = entries[0]
     splits = {entry.split for entry in entries} - {None}
     alike = all((entry.faces, entry.person, entry.size) == (first.faces, first.person, first.size) for entry in entries)
     if not alike or len(splits) > 1:
-        listing.dropped.add("conflicting_entries", path)
+        listing.dropped.add("conflicting_entries", first.path)
         return
     if len(entries) > 1:
-        listing.notes.add("duplicate_file_name", path, len(entries) - 1)
-    listing.records.append(Record(path, first.faces, first.person, next(iter(splits), None), first.size, first.source))
+        listing.notes.add("duplicate_file_name", first.path, len(entries) - 1)
+    listing.records.append(replace(first, split=next(iter(splits), None)))

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.ingest.formats.listing import SPLITS, Listing
-from components.ingest.formats.text import read_text
-from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
-from components.shared.dataset.text import composed
+from components.shared.dataset.text import composed, is_hidden
 from serving.runtime.errors import InputError
 
 _DIGITS = "0123456789"
@@ -27,9 +25,9 @@ class CocoFile:
     path: str
     split: str | None
     folders: tuple[str, ...]
-    images: list[Any]
-    annotations: list[Any]
-    categories: list[Any]
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
     info: dict[str, Any]
 
 
@@ -42,9 +40,8 @@ def coco_files(
     """
     splits = {path: split for split, path in named.items()} if isinstance(named, Mapping) else {}
     paths = [named] if isinstance(named, str) else list(splits or named)
-    missing = sorted(set(paths) - set(source.paths))
-    if missing:
-        raise InputError(f"{source.uri}: no annotation file '{missing[0]}'; see the option 'annotations'")
+    for path in paths:
+        source.require(path, "annotation file", "annotations")
     candidates = [path for path in source.paths if path.endswith(".json")]
     count = 0
     for path in paths or candidates:
@@ -67,7 +64,7 @@ def coco_files(
 
 
 def _parse(source: Source, path: str, split: str | None) -> CocoFile | None:
-    text = read_text(source, path)
+    text = source.read_text(path)
     try:
         document = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
         if _SURROGATE.search(text):
@@ -79,7 +76,7 @@ def _parse(source: Source, path: str, split: str | None) -> CocoFile | None:
         ) from error
     if not isinstance(document, dict) or not all(isinstance(document.get(k), list) for k in ("images", "annotations")):
         return None
-    categories, info = document.get("categories"), document.get("info")
+    info = document.get("info")
     word = _split_word(path)
     names = [] if word is None else [word, word.rstrip(_DIGITS), SPLITS[word.rstrip(_DIGITS).lower()]]
     split = split or (names[-1] if names else None)
@@ -87,11 +84,16 @@ def _parse(source: Source, path: str, split: str | None) -> CocoFile | None:
         path,
         split,
         tuple(dict.fromkeys([*names, split] if split else names)),
-        document["images"],
-        document["annotations"],
-        categories if isinstance(categories, list) else [],
+        _objects(document["images"]),
+        _objects(document["annotations"]),
+        _objects(document.get("categories")),
         info if isinstance(info, dict) else {},
     )
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """Return a list of objects; an entry that is something else is an empty one, and no list has no entries."""
+    return [entry if isinstance(entry, dict) else {} for entry in value] if isinstance(value, list) else []
 
 
 def _finite(text: str) -> float | None:
@@ -125,7 +127,7 @@ def image_root(file: CocoFile, folder: str | None, available: Collection[str]) -
     names = [
         composed(record["file_name"].replace("\\", "/"))
         for record in file.images
-        if isinstance(record, dict) and isinstance(record.get("file_name"), str)
+        if isinstance(record.get("file_name"), str)
     ]
     if folder is not None:
         bases = [posixpath.normpath(folder).strip("/")]

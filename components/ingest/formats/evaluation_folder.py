@@ -1,14 +1,14 @@
 """Evaluation data: a table `info.csv` that names the pictures in `images/`, without persons and mostly unlabeled."""
 
+import itertools
 import posixpath
 from typing import Any
 
 from pydantic import Field
 
-from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
-from components.ingest.formats.options import Options
-from components.ingest.formats.text import read_table
+from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from serving.runtime.errors import InputError
 
@@ -38,18 +38,17 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
     attribute but age.
     """
     listing = Listing()
-    if options.table not in source.paths:
-        raise InputError(f"{source.uri}: no table '{options.table}'; name it with the option 'table'")
+    source.require(options.table, "table", "table")
     space = label_space(options.ans) if options.ans is not None else None
     if space is not None and space.attributes == ("age",):
         raise InputError(
             "option 'ans': an age band is not an age, so such a column has no labels; leave the option out"
         )
-    attributes_of = {str(index): _attributes(space, index) for index in range(len(space.class_labels))} if space else {}
+    attributes_of = _attributes(space) if space else {}
     bands = space is not None and "age" in space.attributes
     folder = posixpath.join(posixpath.dirname(options.table), "images")
     images = image_paths((path for path in source.paths if path != options.table), listing)
-    table = read_table(source, options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
+    table = source.read_table(options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
     for complaint in table.complaints:
         listing.dropped.add("bad_row", f"{options.table}: {complaint}")
     answers: dict[str, list[str]] = {path: [] for path in images}
@@ -71,19 +70,16 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
                 listing.notes.add("duplicate_row", path, len(classes) - 1)
             if classes[0] and bands:
                 listing.notes.add("age_band_left_out", path)
-            face = SourceFace(None, dict(attributes_of.get(classes[0], {})))
+            face = Face(0, None, dict(attributes_of.get(classes[0], {})))
             listing.records.append(Record(path, (face,), split="test"))
     return listing
 
 
-def _attributes(space: LabelSpace, index: int) -> dict[str, Any]:
-    """Return the attributes of a class number, without its age band."""
-    if len(space.attributes) == 1:
-        return {space.attributes[0]: space.class_labels[index]}
-    values = {}
-    for attribute in reversed(space.attributes):
-        labels = label_space(attribute).class_labels
-        index, label_index = divmod(index, len(labels))
-        if attribute != "age":
-            values[attribute] = labels[label_index]
-    return values
+def _attributes(space: LabelSpace) -> dict[str, dict[str, Any]]:
+    """Return the attributes of every class number, without its age band."""
+    names = space.attributes
+    labels = [space.class_labels] if len(names) == 1 else [label_space(name).class_labels for name in names]
+    return {
+        str(number): {name: value for name, value in zip(names, values, strict=True) if name != "age"}
+        for number, values in enumerate(itertools.product(*labels))
+    }

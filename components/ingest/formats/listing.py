@@ -1,30 +1,32 @@
-"""What a format's reader lists: the images of a source with their labels, before any image is opened."""
+"""What a reader of a format takes and returns: options, and a source's images with their labels, none opened yet."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-from components.ingest.sources.names import is_hidden, is_image_name
-from components.shared.dataset.annotations import Box, Keypoint
+from pydantic import Field
+
+from components.ingest.sources.names import is_image_name
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import is_hidden
+from serving.runtime.validation import Frozen
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """The names of splits that sources use, and ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFace:
-    """A face as the source describes it.
+class Options(Frozen):
+    """Options of every format.
 
-    Its box, not yet clipped to the image, and its keypoints are in pixels, or in shares of the image's width and
-    height when it is `normalized`. `score` is a detector's confidence.
+    Attributes:
+        max_dropped: the share of images that may be unusable before the step fails.
+        box_frame: which pixels the boxes of a photo with an EXIF orientation count in: the `stored` ones, the
+            `upright` ones, or (`auto`) those whose size the source states, upright where it states none.
     """
 
-    box: Box | None
-    attributes: dict[str, Any]
-    normalized: bool = False
-    keypoints: tuple[Keypoint, ...] | None = None
-    score: float | None = None
+    max_dropped: float = Field(default=0.05, ge=0, le=1)
+    box_frame: Literal["auto", "stored", "upright"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +35,22 @@ class Record:
 
     Attributes:
         path: its name in the source.
-        faces: its faces.
+        faces: its faces, not yet numbered (`id` 0); their boxes are not yet clipped to the image.
         person: whom it shows, if that is known.
         split: train, val, test or None.
         size: the (height, width) that the source states. It tells whether the boxes of a turned photo are in stored or
             upright pixels.
         source: the original name, if the source states one.
+        normalized: whether boxes and keypoints are in shares of the image's width and height instead of pixels.
     """
 
     path: str
-    faces: tuple[SourceFace, ...]
+    faces: tuple[Face, ...]
     person: str | None = None
     split: str | None = None
     size: tuple[int, int] | None = None
     source: str | None = None
+    normalized: bool = False
 
 
 @dataclass

@@ -3,19 +3,17 @@
 import math
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from components.ingest.formats.listing import SPLITS, Listing, Record, SourceFace
-from components.ingest.formats.options import Options
-from components.ingest.formats.text import read_table
-from components.ingest.sources.names import is_hidden, is_image_name
+from components.ingest.formats.listing import SPLITS, Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Box
+from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.label_spaces import canonical_value
 from serving.runtime.errors import InputError
+from serving.runtime.validation import Frozen
 
 _PATH_COLUMNS = ("path", "file_name", "filename", "image")
 _PERSON_COLUMNS = ("group", "person", "subject")
@@ -28,10 +26,8 @@ _BOX_COLUMNS: tuple[tuple[tuple[str, str, str, str], Literal["xyxy", "xywh"]], .
 )
 
 
-class Columns(BaseModel):
+class Columns(Frozen):
     """The columns by role; a missing one is looked up under its usual names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str | None = None
     person: str | None = None
@@ -69,13 +65,6 @@ class _Layout:
     labels: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    face: SourceFace
-    person: str | None
-    split: str | None
-
-
 def read_manifest(source: Source, options: ManifestOptions) -> Listing:
     """Find the pictures that a table names, paths being relative to the source.
 
@@ -84,17 +73,16 @@ def read_manifest(source: Source, options: ManifestOptions) -> Listing:
     Raises InputError when the table or a column is missing.
     """
     listing = Listing()
-    if options.manifest not in source.paths:
-        raise InputError(f"{source.uri}: no table '{options.manifest}'; name it with the option 'manifest'")
+    source.require(options.manifest, "table", "manifest")
     name = f"{source.uri}/{options.manifest}"
-    table = read_table(source, options.manifest, ())
+    table = source.read_table(options.manifest, ())
     if not table.rows and not table.complaints:
         raise InputError(f"{name}: the table has no rows; expected a header and one row per face")
     layout = _layout(table.header, options, name)
     for complaint in table.complaints:
         listing.dropped.add("bad_row", complaint)
     available = set(source.paths)
-    pictures: dict[str, list[_Entry]] = {}
+    pictures: dict[str, list[Record]] = {}
     for row in table.rows:
         path = posixpath.normpath(row.cells[layout.path])
         if path not in available:
@@ -107,7 +95,8 @@ def read_manifest(source: Source, options: ManifestOptions) -> Listing:
         elif entry is not None:
             entries.append(entry)
     _collect(pictures, listing)
-    _count_others(available - pictures.keys() - {options.manifest}, listing)
+    for path in image_paths(available - pictures.keys() - {options.manifest}, listing):
+        listing.skipped.add("no_row", path)
     return listing
 
 
@@ -136,8 +125,8 @@ def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
     return _Layout(path, person, split, box, box_format == "xyxy", attributes)
 
 
-def _entry(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> _Entry | None:
-    """Read one face; None, counted, when a label is invalid."""
+def _entry(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> Record | None:
+    """Read one face of an image; None, counted, when a label is invalid."""
     attributes = {}
     for column, attribute in layout.labels.items():
         if cells[column]:
@@ -150,7 +139,7 @@ def _entry(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) 
     split = SPLITS.get(cells[layout.split].lower()) if layout.split else None
     if layout.split and cells[layout.split] and split is None:
         listing.notes.add(f"ignored_split_{cells[layout.split]}", path)
-    return _Entry(SourceFace(_box(cells, layout, path, listing), attributes), person, split)
+    return Record(path, (Face(0, _box(cells, layout, path, listing), attributes),), person, split)
 
 
 def _box(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> Box | None:
@@ -167,25 +156,15 @@ def _box(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) ->
     return (left, top, third - left, fourth - top) if layout.corners else (left, top, third, fourth)
 
 
-def _collect(pictures: dict[str, list[_Entry]], listing: Listing) -> None:
-    """Turn the entries of each picture into a record, in the order of the paths."""
+def _collect(pictures: dict[str, list[Record]], listing: Listing) -> None:
+    """List the entries of each picture as one record, in the order of the paths."""
     for path, entries in sorted(pictures.items()):
         if not entries:
             continue
-        boxes = [entry.face.box for entry in entries]
+        faces = tuple(face for entry in entries for face in entry.faces)
+        boxes = [face.box for face in faces]
         alike = len({(entry.person, entry.split) for entry in entries}) == 1
         if not alike or (len(entries) > 1 and (None in boxes or len(set(boxes)) < len(boxes))):
             listing.dropped.add("conflicting_rows", path)
             continue
-        listing.records.append(
-            Record(path, tuple(entry.face for entry in entries), entries[0].person, entries[0].split)
-        )
-
-
-def _count_others(paths: set[str], listing: Listing) -> None:
-    """Count the files that no row names."""
-    for path in sorted(paths):
-        if is_hidden(path):
-            listing.skipped.add("hidden", path)
-        else:
-            listing.skipped.add("no_row" if is_image_name(path) else "not_an_image_name", path)
+        listing.records.append(replace(entries[0], faces=faces))

@@ -3,10 +3,10 @@
 from pathlib import PurePosixPath
 from typing import Literal
 
-from components.ingest.formats.listing import Listing, Record, SourceFace, image_paths
-from components.ingest.formats.options import Options
+from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.formats.profile_table import Person, compare, parse_folder, read_lists, read_person_table
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from serving.runtime.errors import InputError
 
 MASK_OF_STEM = {
@@ -49,8 +49,8 @@ def read_profiles(source: Source, options: ProfileOptions) -> Listing:
     listing = Listing()
     lists = {split: path for split, path in {"train": options.train_list, "val": options.val_list}.items() if path}
     table_path = options.table or (_TABLE if _TABLE in source.paths else None)
-    if table_path is not None and table_path not in source.paths:
-        raise InputError(f"{source.uri}: no table '{table_path}'; see the option 'table'")
+    if table_path is not None:
+        source.require(table_path, "table", "table")
     beside = {table_path, *lists.values()}
     folders = _folders(image_paths((path for path in source.paths if path not in beside), listing), listing)
     persons, complaints = _named_persons(folders)
@@ -70,7 +70,7 @@ def read_profiles(source: Source, options: ProfileOptions) -> Listing:
             if stem not in files:
                 listing.notes.add(f"missing_{stem}", folder)
         for stem, path in files.items():
-            face = SourceFace(None, {"mask": MASK_OF_STEM[stem], "gender": person.gender, "age": person.age})
+            face = Face(0, None, {"mask": MASK_OF_STEM[stem], "gender": person.gender, "age": person.age})
             listing.records.append(Record(path, (face,), person.id, splits.get(folder)))
     listing.records.sort(key=lambda record: record.path)
     return listing

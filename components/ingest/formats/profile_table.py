@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from components.ingest.formats.listing import Listing
-from components.ingest.formats.text import read_table, read_text
 from components.ingest.sources.source import Source
 from components.shared.dataset.label_spaces import canonical_value
 from components.shared.dataset.persons import refuse_overlap
@@ -37,7 +36,7 @@ def read_person_table(source: Source, path: str, listing: Listing) -> dict[str, 
     """
     table: dict[str, Person] = {}
     conflicts = set()
-    file = read_table(source, path, COLUMNS)
+    file = source.read_table(path, COLUMNS)
     for complaint in file.complaints:
         listing.notes.add("bad_table_row", f"{path}: {complaint}")
     for row in file.rows:
@@ -93,9 +92,8 @@ def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], l
     splits: dict[str, str] = {}
     sides: dict[str, set[str]] = {split: set() for split in lists}
     for split, path in lists.items():
-        if path not in source.paths:
-            raise InputError(f"{source.uri}: no list '{path}'; see the option '{split}_list'")
-        for name in listed_names(read_text(source, path)):
+        source.require(path, "list", f"{split}_list")
+        for name in listed_names(source.read_text(path)):
             members = [name] if name in persons else folders_of.get(name, [])
             if not members:
                 listing.notes.add("unknown_name_in_list", f"{path}: {name}")

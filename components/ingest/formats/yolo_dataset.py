@@ -9,9 +9,8 @@ from typing import Any
 import yaml
 
 from components.ingest.formats.listing import SPLITS, Listing
-from components.ingest.formats.text import read_text
-from components.ingest.sources.names import is_hidden
 from components.ingest.sources.source import Source
+from components.shared.dataset.text import is_hidden
 from serving.runtime.errors import InputError
 
 # Raised by PyYAML for a scalar that looks like a date, number or boolean but is invalid, such as 2024-13-45.
@@ -35,8 +34,7 @@ def find_yaml(source: Source, named: str | None) -> DatasetYaml | None:
     Raises InputError when the named one is missing or describes none, and when there are several.
     """
     if named is not None:
-        if named not in source.paths:
-            raise InputError(f"{source.uri}: no file '{named}'; see the option 'data'")
+        source.require(named, "file", "data")
         file = _parse(source, named)
         if file is None:
             raise InputError(f"{source.uri}/{named}: no data set; expected a mapping with 'names' and 'train' or 'val'")
@@ -51,7 +49,7 @@ def find_yaml(source: Source, named: str | None) -> DatasetYaml | None:
 
 def _parse(source: Source, path: str) -> DatasetYaml | None:
     try:
-        document = yaml.safe_load(read_text(source, path))
+        document = yaml.safe_load(source.read_text(path))
     except (yaml.YAMLError, RecursionError, *_BAD_SCALARS):
         return None
     if not isinstance(document, dict) or not document.keys() & {"names", "nc"} or not document.keys() & SPLITS.keys():
@@ -127,7 +125,7 @@ def _listed(source: Source, path: str, images: Collection[str], listing: Listing
     """Return the images that a list names, one a line, relative to the list or from another machine."""
     here = DatasetYaml(path, "", ())
     members = []
-    for line in read_text(source, path).splitlines():
+    for line in source.read_text(path).splitlines():
         if line.strip():
             image = _resolve(here, line.strip(), images.__contains__)
             if image is None:

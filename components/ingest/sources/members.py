@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from components.ingest.sources.names import is_image_name
-from serving.runtime.storage import Entry, Location, read_many
+from serving.runtime.ordered_map import ordered_map
+from serving.runtime.storage import Entry, Location
 
 MAX_FILE_BYTES = 512 * 2**20
 """A larger image, or a larger file of any kind in an archive, is left out: it is not a photo."""
@@ -60,9 +61,7 @@ class LooseFiles:
 
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield files in the order of their names; some are read ahead in parallel."""
-        contents = read_many(self._location, (self._paths[index] for index in sorted(indices)), workers=DOWNLOADS)
-        for index, (_, content) in zip(sorted(indices), contents, strict=True):
-            yield index, content
+        yield from ordered_map(self.read, sorted(indices), workers=DOWNLOADS, ahead=2 * DOWNLOADS - 1)
 
 
 def _fault(entry: Entry) -> str | None:

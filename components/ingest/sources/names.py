@@ -74,11 +74,6 @@ def printable_name(raw: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def is_hidden(path: str) -> bool:
-    """Tell whether any part of the path is a dot-file, a macOS twin or an archiver's side folder."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
-
-
 def is_image_name(path: str) -> bool:
     """Tell whether the name ends like an image, in any case."""
     return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES

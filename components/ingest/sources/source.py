@@ -2,13 +2,15 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from components.ingest.sources.members import Container, LooseFiles, Member
-from components.ingest.sources.names import decode_names, is_hidden, is_image_name, logical_name, printable_name
+from components.ingest.sources.names import decode_names, is_image_name, logical_name, printable_name
 from components.ingest.sources.tar_members import GzipTarMembers, TarMembers
 from components.ingest.sources.zip_members import ZipMembers
+from components.shared.dataset.table import Table, parse_table
 from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import decode_text, is_hidden
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Entry, Location
 
@@ -143,6 +145,19 @@ class Source:
         if content is None:
             raise InputError(f"{self.uri}: '{path}' in {self._labels[container]} is damaged; copy the archive again")
         return content
+
+    def require(self, path: str, what: str, option: str) -> None:
+        """Raise InputError when there is no file at a path that an option names."""
+        if path not in self.paths:
+            raise InputError(f"{self.uri}: no {what} '{path}'; see the option '{option}'")
+
+    def read_text(self, path: str) -> str:
+        """Read a text in UTF-8 or CP949. Raises InputError when it is neither, and as `read` does."""
+        return decode_text(self.read(path), f"{self.uri}/{path}")
+
+    def read_table(self, path: str, columns: Sequence[str]) -> Table:
+        """Read a CSV table with these columns; see `parse_table`. Raises InputError as it and `read_text` do."""
+        return parse_table(self.read_text(path), f"{self.uri}/{path}", columns)
 
     def stream(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (path, content) of files, each once, whatever the order of `paths`.

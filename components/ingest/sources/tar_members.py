@@ -57,18 +57,16 @@ class GzipTarMembers:
         self._location = location
         self._size = size
         self._kept: dict[int, bytes] = {}
-        self._starts: list[int] = []
-        self.members: list[Member] = []
+        self._headers: list[Header] = []
         budget = MAX_KEPT_BYTES
         with self._pass() as (file, headers):
             for index, header in enumerate(headers):
-                member = _member(header)
-                self.members.append(member)
-                self._starts.append(header.start)
+                self._headers.append(header)
                 is_text = PurePosixPath(header.raw.decode(errors="replace")).suffix.lower() in KEPT_SUFFIXES
-                if is_text and member.fault is None and member.size <= budget:
-                    self._kept[index] = file.read(member.size)
-                    budget -= member.size
+                if is_text and header.fault is None and header.size <= budget:
+                    self._kept[index] = file.read(header.size)
+                    budget -= header.size
+        self.members = [_member(header) for header in self._headers]
 
     @contextmanager
     def _pass(self) -> Iterator[tuple[BinaryIO, Iterator[Header]]]:
@@ -108,7 +106,7 @@ class GzipTarMembers:
                 if index != left[-1]:
                     continue
                 content = self._kept[index] if index in self._kept else file.read(header.size)
-                if header.start != self._starts[index] or len(content) != self.members[index].size:
+                if header != self._headers[index] or len(content) != header.size:
                     raise StorageError(f"{self._location.uri}: the archive changed while it was read")
                 yield left.pop(), content
                 if not left:

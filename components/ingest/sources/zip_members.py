@@ -54,26 +54,21 @@ class ZipMembers:
             entries.names, entries.extras, entries.extents.tolist(), *columns, strict=True
         ):
             mode = attributes >> 16
-            if not raw.endswith((b"/", b"\\")) and not stat.S_ISDIR(mode):
-                fault = _fault(flags, method, mode)
-                self._add(raw, extra, extent, bool(flags & _UTF8), fault, method, crc)
+            if raw.endswith((b"/", b"\\")) or stat.S_ISDIR(mode):
+                continue
+            size, stored, start = extent if min(extent) >= 0 else (0, 0, 0)
+            path = _unicode_path(raw, extra)
+            data_start = start + LOCAL_HEADER + len(raw)
+            is_whole = min(extent) >= 0 and data_start + stored <= entries.start
+            fault = _fault(flags, method, mode) or ("too_large" if size > MAX_FILE_BYTES else None)
+            if fault is None and not (is_whole and (method == _DEFLATED or size == stored)):
+                fault = "damaged_member"
+            # Old Windows tools write backslashes. In CP949, too, this byte is never half of a letter.
+            name = (path or raw).replace(b"\\", b"/")
+            self.members.append(Member(name, size, fault, bool(flags & _UTF8) or path is not None))
+            end = min(data_start + len(extra) + _SLACK + stored, entries.start)
+            self._extents.append(_Extent(start, end, stored, method, crc))
         self._refuse_overlaps()
-
-    def _add(
-        self, raw: bytes, extra: bytes, extent: list[int], is_utf8: bool, fault: str | None, method: int, crc: int
-    ) -> None:
-        size, stored, start = extent if min(extent) >= 0 else (0, 0, 0)
-        path = _unicode_path(raw, extra)
-        data_start = start + LOCAL_HEADER + len(raw)
-        is_whole = min(extent) >= 0 and data_start + stored <= self._directory_start
-        if fault is None and size > MAX_FILE_BYTES:
-            fault = "too_large"
-        if fault is None and not (is_whole and (method == _DEFLATED or size == stored)):
-            fault = "damaged_member"
-        # Old Windows tools write backslashes. In CP949, too, this byte is never half of a letter.
-        self.members.append(Member((path or raw).replace(b"\\", b"/"), size, fault, is_utf8 or path is not None))
-        end = min(data_start + len(extra) + _SLACK + stored, self._directory_start)
-        self._extents.append(_Extent(start, end, stored, method, crc))
 
     def _refuse_overlaps(self) -> None:
         """Mark a member that lies within another one: ZIP bombs are made of these."""

@@ -66,7 +66,7 @@ class Image:
         source: its name in the raw data, where that is another one.
         trainable: False keeps it out of the train split.
         sha256: of the file, in hex.
-        dhash: the perceptual hash of the picture (see `components.ingest.fingerprint`).
+        dhash: the perceptual hash of the picture (see `components.ingest.image_checks`).
     """
 
     id: _Positive
@@ -99,8 +99,8 @@ def write_annotations(annotations: Annotations, path: Path) -> None:
 
 def _document(annotations: Annotations) -> Iterator[str]:
     """Yield the JSON text in parts, its keys sorted: the whole text would take as much memory as the annotations."""
-    faces = (_face_record(face, image.id) for image in annotations.images for face in image.faces)
-    images = (_image_record(image) for image in annotations.images)
+    faces = (face_record(face, image.id) for image in annotations.images for face in image.faces)
+    images = (image_record(image) for image in annotations.images)
     category: dict[str, Any] = {"id": 1, "name": "face"}
     if annotations.keypoint_names:
         category["keypoints"] = annotations.keypoint_names
@@ -124,7 +124,8 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _image_record(image: Image) -> dict[str, Any]:
+def image_record(image: Image) -> dict[str, Any]:
+    """Return the entry of an image in a COCO file: what is known of it."""
     record: dict[str, Any] = {
         "id": image.id,
         "file_name": image.file_name,
@@ -140,24 +141,18 @@ def _image_record(image: Image) -> dict[str, Any]:
     return record
 
 
-def _face_record(face: Face, image_id: int) -> dict[str, Any]:
+def face_record(face: Face, image_id: int) -> dict[str, Any]:
+    """Return the COCO annotation of a face; without a `bbox` it is the whole image."""
     record = {"id": face.id, "image_id": image_id, "category_id": 1, "iscrowd": 0, "attributes": face.attributes}
     if face.box is not None:
         record["bbox"] = [float(value) for value in face.box]
         record["area"] = float(face.box[2] * face.box[3])
     if face.keypoints is not None:
-        record |= coco_keypoints(face.keypoints)
+        record["keypoints"] = [value for point in face.keypoints for value in point]
+        record["num_keypoints"] = sum(point.visibility > 0 for point in face.keypoints)
     if face.score is not None:
         record["score"] = face.score
     return record
-
-
-def coco_keypoints(keypoints: tuple[Keypoint, ...]) -> dict[str, Any]:
-    """Return the entries of a COCO annotation: `keypoints` as x1, y1, v1, x2, ... and how many are labeled."""
-    return {
-        "keypoints": [value for point in keypoints for value in point],
-        "num_keypoints": sum(point.visibility > 0 for point in keypoints),
-    }
 
 
 class _FaceRecord(msgspec.Struct, gc=False):

@@ -12,26 +12,15 @@ class FaceClasses:
 
     def __init__(self, space: LabelSpace) -> None:
         self._space = space
-        self._cache: dict[tuple[str | None, ...], int | str | None] = {}
+        self._classes: dict[tuple[str | None, ...], int | None] = {}
 
     def __call__(self, face: Face) -> int | None:
         """Return the class, or None when an attribute is missing. Raises InputError on an invalid one."""
         values = map(face.attributes.get, self._space.attributes)
         key = tuple(None if value is None else str(value) for value in values)
-        if key not in self._cache:
-            self._cache[key] = self._look_up(face)
-        result = self._cache[key]
-        if isinstance(result, str):
-            raise InputError(result)
-        return result
-
-    def _look_up(self, face: Face) -> int | str | None:
-        """Return the class, None, or the error of an attribute."""
-        try:
-            indices = self._space.encode(face.attributes)
-        except InputError as error:
-            return str(error)
-        return None if indices is None else self._space.class_index(indices)
+        if key not in self._classes:
+            self._classes[key] = self._space.class_of(face.attributes)
+        return self._classes[key]
 
     def of_image(self, image: Image) -> Iterator[int]:
         """Yield the class of every face that has one. Raises InputError naming the image, as for a face."""

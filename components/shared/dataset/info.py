@@ -91,7 +91,7 @@ class DatasetInfo(_Part):
     source_digest: str | None = None
     leaks: bool = False
     persons_known: bool = False
-    counts: Counts | None = None
+    counts: Counts = Counts()
     dropped: Tallies = {}
     dropped_examples: Examples = {}
     skipped: Tallies = {}

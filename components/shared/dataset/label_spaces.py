@@ -4,6 +4,7 @@ mask: 0 worn, 1 incorrect, 2 absent. gender: 0 male, 1 female. age: 0 below 30, 
 gender_age = 3*gender + age. mask_gender_age = 6*mask + 3*gender + age.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -32,9 +33,10 @@ _MASK_ALIASES = {
     "incorrect": ("incorrect", "incorrect_mask", "mask_incorrect", "mask_weared_incorrect", "mask_worn_incorrect"),
     "absent": ("absent", "without_mask", "no_mask", "unmasked", "normal", "none", "not_worn"),
 }
-_MASK_VALUES = {alias: value for value, aliases in _MASK_ALIASES.items() for alias in aliases}
-
-_GENDER_VALUES = {"male": "male", "female": "female", "남": "male", "여": "female"}
+_VALUES = {
+    "mask": {alias: value for value, aliases in _MASK_ALIASES.items() for alias in aliases},
+    "gender": {"male": "male", "female": "female", "남": "male", "여": "female"},
+}
 
 # Names of other taxonomies (neutral, angry, fear, ...) are classes of their own and must not be listed here.
 _EMOTION_ALIASES = {
@@ -81,7 +83,7 @@ class LabelSpace:
         if len(self.heads) == len(indices):
             return tuple(indices)
         sizes = [len(_LABELS[attribute]) for attribute in self.attributes]
-        return (_ravel(indices, sizes),)
+        return (int(np.ravel_multi_index(indices, sizes)),)
 
     def _index(self, attribute: str, value: Any) -> int:
         canonical = canonical_value(attribute, value)
@@ -94,18 +96,14 @@ class LabelSpace:
             )
         return labels.index(str(canonical))
 
+    def class_of(self, attributes: Mapping[str, Any]) -> int | None:
+        """Return the class, None when an attribute that is needed is absent. Raises InputError on an invalid value."""
+        indices = self.encode(attributes)
+        return None if indices is None else self.class_index(indices)
+
     def class_index(self, head_indices: Sequence[int]) -> int:
         """Return the class of one index per head."""
-        return _ravel(head_indices, [len(head.labels) for head in self.heads])
-
-    def head_indices(self, class_index: int) -> tuple[int, ...]:
-        """Return one index per head: the inverse of `class_index`."""
-        assert 0 <= class_index < len(self.class_labels), class_index
-        indices: list[int] = []
-        for head in reversed(self.heads):
-            class_index, index = divmod(class_index, len(head.labels))
-            indices.append(index)
-        return tuple(reversed(indices))
+        return int(np.ravel_multi_index(tuple(head_indices), [len(head.labels) for head in self.heads]))
 
     def class_probabilities(self, heads: Mapping[str, npt.NDArray[np.floating]]) -> npt.NDArray[np.floating]:
         """Return (N, len(class_labels)) class probabilities from one (N, K) array per head.
@@ -119,16 +117,6 @@ class LabelSpace:
         return joint
 
 
-def _ravel(indices: Sequence[int], sizes: Sequence[int]) -> int:
-    """Number a cell of a table of the given sizes, last axis fastest."""
-    assert len(indices) == len(sizes), (indices, sizes)
-    number = 0
-    for index, size in zip(indices, sizes, strict=True):
-        assert 0 <= index < size, (indices, sizes)
-        number = number * size + index
-    return number
-
-
 def canonical_value(attribute: str, value: Any) -> str | int:
     """Return the value as it is stored: the one spelling of a mask state, gender or emotion, an age as an integer.
 
@@ -139,15 +127,12 @@ def canonical_value(attribute: str, value: Any) -> str | int:
     text = composed(str(value).strip())
     if attribute == "age":
         return _age(value, text)
-    if attribute == "mask":
+    if attribute in _VALUES:
         key = re.sub(r"[\s-]+", "_", text.lower())
-        if key not in _MASK_VALUES:
-            raise InputError(f"attribute 'mask': {value!r} is not known; known: {', '.join(sorted(_MASK_VALUES))}")
-        return _MASK_VALUES[key]
-    if attribute == "gender":
-        if text.lower() not in _GENDER_VALUES:
-            raise InputError(f"attribute 'gender': {value!r} is not known; known: {', '.join(_GENDER_VALUES)}")
-        return _GENDER_VALUES[text.lower()]
+        if key not in _VALUES[attribute]:
+            listed = ", ".join(sorted(_VALUES[attribute]))
+            raise InputError(f"attribute '{attribute}': {value!r} is not known; known: {listed}")
+        return _VALUES[attribute][key]
     if attribute == "emotion":
         return _EMOTION_VALUES.get(text.lower(), text.lower())
     return text
@@ -164,10 +149,7 @@ def _age(value: Any, text: str) -> int:
 
 
 def _joint_labels(attributes: Sequence[str]) -> tuple[str, ...]:
-    labels: list[str] = [""]
-    for attribute in attributes:
-        labels = [f"{left}/{right}" if left else right for left in labels for right in _LABELS[attribute]]
-    return tuple(labels)
+    return tuple(map("/".join, itertools.product(*(_LABELS[attribute] for attribute in attributes))))
 
 
 _COMBINATIONS = {

@@ -18,6 +18,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_hidden(path: str) -> bool:
+    """Tell whether any part of the path is a dot-file, a macOS twin or an archiver's side folder."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
 def decode_text(data: bytes, name: str) -> str:
     """Decode UTF-8, with or without a byte order mark, or else CP949, as older Korean tools write it.
 

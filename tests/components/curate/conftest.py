@@ -29,15 +29,15 @@ def emotion_images(counts, split=None, per_person=1, start=1):
     labels = [label for label, count in counts.items() for _ in range(count)]
     return tuple(
         Image(
-            at,
-            f"{label}/{at}.jpg",
+            index,
+            f"{label}/{index}.jpg",
             100,
             100,
-            (Face(at, None, {"emotion": label}),),
-            person=f"p{(at - 1) // per_person}",
+            (Face(index, None, {"emotion": label}),),
+            person=f"p{(index - 1) // per_person}",
             split=split,
         )
-        for at, label in enumerate(labels, start=start)
+        for index, label in enumerate(labels, start=start)
     )
 
 

@@ -23,9 +23,9 @@ def test_operations_are_applied_in_order_and_each_is_told(run, emotion_images):
     assert (first.before.images, first.after.images, second.after.images) == (12, 6, 3)
     assert first.after == second.before
     assert first.before.class_counts["emotion"]["anger"] == 8
-    assert report.class_counts_before["emotion"]["sad"] == 4
-    assert report.class_counts_after["emotion"] == second.after.class_counts["emotion"]
-    assert report.class_counts_after["emotion"]["anger"] == 2
+    assert report.operations[0].before.class_counts["emotion"]["sad"] == 4
+    assert report.operations[-1].after.class_counts["emotion"] == second.after.class_counts["emotion"]
+    assert report.operations[-1].after.class_counts["emotion"]["anger"] == 2
     assert data.info.dropped == {"truncated": 2, "not_sampled": 9}
     assert data.info.dropped_examples["truncated"] == ["x"]
     assert len(data.info.dropped_examples["not_sampled"]) == 9
@@ -44,7 +44,7 @@ def test_nothing_to_do_changes_nothing(run, emotion_images):
 
 
 def test_same_input_same_bytes(run, tmp_path, person_images):
-    persons = [(f"{at}", ["male", "female"][at % 2], 20 + at) for at in range(40)]
+    persons = [(f"{index}", ["male", "female"][index % 2], 20 + index) for index in range(40)]
     chain = [
         {"corrections": {"table": "gender_and_mask"}},
         {"drop_ages": {"ranges": [[30, 34]]}},
@@ -123,14 +123,14 @@ def test_a_killed_curate_leaves_no_output(tmp_path, emotion_images, kill_when_re
 
 
 def test_a_label_space_that_an_operation_names_is_counted_too(run):
-    images = [Image(at, f"{at}", 9, 9, (Face(at, None, {"label": "ab"[at % 2]}),)) for at in range(1, 9)]
+    images = [Image(index, f"{index}", 9, 9, (Face(index, None, {"label": "ab"[index % 2]}),)) for index in range(1, 9)]
     report, _ = run(images, {"sample": {"ratio": 0.5, "label_space": "label:a,b"}})
-    assert report.class_counts_before == {"label:a,b": {"a": 4, "b": 4}}
-    assert report.class_counts_after == {"label:a,b": {"a": 2, "b": 2}}
+    assert report.operations[0].before.class_counts == {"label:a,b": {"a": 4, "b": 4}}
+    assert report.operations[-1].after.class_counts == {"label:a,b": {"a": 2, "b": 2}}
 
 
 def test_200_000_images_in_seconds(run, person_images):
-    persons = [(f"{at:06}", ["male", "female"][at % 2], 18 + at % 43) for at in range(28_572)]
+    persons = [(f"{index:06}", ["male", "female"][index % 2], 18 + index % 43) for index in range(28_572)]
     images = person_images(persons)
     assert len(images) == 200_004
     for operation in (

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from components.curate.correction_table import TABLES, read_corrections
+from components.curate.corrections import TABLES, read_corrections
 from components.shared.dataset.annotations import Face, Image
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import make_bucket, upload
@@ -31,7 +31,7 @@ def cells(images):
 
 
 def persons_by_cell(images):
-    return Counter((gender, at) for _, gender, at in cells(images))
+    return Counter((gender, age_class) for _, gender, age_class in cells(images))
 
 
 def rows(name):
@@ -53,14 +53,14 @@ def field():
         else:
             persons.append((row["error_id"], "female", 22))
     listed = {who for who, _, _ in persons}
-    for at, row in enumerate(rows("age_60")):
+    for index, row in enumerate(rows("age_60")):
         assert row["error_id"] not in listed
-        persons.append((row["error_id"], ["male", "female"][at % 2], 51 + at % 9))
+        persons.append((row["error_id"], ["male", "female"][index % 2], 51 + index % 9))
     used.update((gender, band(age)) for _, gender, age in persons)
     numbers = itertools.count(10_000)
-    for (gender, at), total in RAW.items():
-        choice = itertools.cycle(BAND_AGES[at])
-        persons += [(f"{next(numbers):06}", gender, next(choice)) for _ in range(total - used[gender, at])]
+    for (gender, age_class), total in RAW.items():
+        choice = itertools.cycle(BAND_AGES[age_class])
+        persons += [(f"{next(numbers):06}", gender, next(choice)) for _ in range(total - used[gender, age_class])]
     return persons
 
 
@@ -96,16 +96,16 @@ def test_the_23_rows_on_2700_persons(run, person_images):
     }
     assert report.operations[0].counts == {"applied": 23, "images_changed": 20 * 7 + 3 * 2}
     assert (
-        report.class_counts_before["mask"]
-        == report.class_counts_after["mask"]
+        report.operations[0].before.class_counts["mask"]
+        == report.operations[-1].after.class_counts["mask"]
         == {
             "worn": 13_500,
             "incorrect": 2_700,
             "absent": 2_700,
         }
     )
-    assert report.class_counts_before["mask_gender_age"]["worn/male/<30"] == 2745
-    assert report.class_counts_after["mask_gender_age"]["worn/male/<30"] == 556 * 5
+    assert report.operations[0].before.class_counts["mask_gender_age"]["worn/male/<30"] == 2745
+    assert report.operations[-1].after.class_counts["mask_gender_age"]["worn/male/<30"] == 556 * 5
     before = {image.id: (image.file_name, image.person, image.source) for image in images}
     assert {image.id: (image.file_name, image.person, image.source) for image in data.images} == before
     again, same = run(data.images, {"corrections": {"table": "gender_and_mask"}})
@@ -121,7 +121,7 @@ def test_the_14_and_8_rows(run, person_images):
         {"applied": 14, "images_changed": 98},
         {"applied": 8, "images_changed": 56},
     ]
-    assert sum(number for (_, at), number in persons_by_cell(data.images).items() if at == 2) == 192 + 14
+    assert sum(number for (_, age_class), number in persons_by_cell(data.images).items() if age_class == 2) == 192 + 14
     report, _ = run(images, {"corrections": {"table": "gender_and_mask"}}, {"corrections": {"table": "gender_flips"}})
     assert report.operations[1].counts == {"already_so": 8}
 
@@ -178,7 +178,7 @@ def test_a_mask_swap_exchanges_labels_not_files(run, person_images, table, exten
     after = labels(data, "mask")
     assert after["incorrect_mask.jpg"] == "absent"
     assert after[f"normal{extension}"] == "incorrect"
-    assert [after[f"mask{at}.jpg"] for at in range(1, 6)] == ["worn"] * 5
+    assert [after[f"mask{index}.jpg"] for index in range(1, 6)] == ["worn"] * 5
     assert report.operations[0].counts == {"applied": 1, "images_changed": 2}
     report, again = run(data.images, operation)
     assert report.operations[0].counts == {"already_so": 1}
@@ -188,15 +188,15 @@ def test_a_mask_swap_exchanges_labels_not_files(run, person_images, table, exten
 def test_a_swap_finds_pictures_by_their_original_names(run, table):
     images = [
         Image(
-            at,
-            f"{at}.jpg",
+            index,
+            f"{index}.jpg",
             9,
             9,
-            (Face(at, None, {"mask": mask}),),
+            (Face(index, None, {"mask": mask}),),
             "000020",
             source=f"000020_male_Asian_50/{stem}.jpg",
         )
-        for at, (stem, mask) in enumerate([("normal", "absent"), ("incorrect_mask", "incorrect")], start=1)
+        for index, (stem, mask) in enumerate([("normal", "absent"), ("incorrect_mask", "incorrect")], start=1)
     ]
     _, data = run(images, table("000020,,mask,normal,incorrect_mask,file\n"))
     assert [image.faces[0].attributes["mask"] for image in data.images] == ["incorrect", "absent"]

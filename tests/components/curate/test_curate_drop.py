@@ -6,8 +6,8 @@ from serving.runtime.errors import InputError
 BOX = (0.0, 0.0, 50.0, 40.0)
 
 
-def image(at, *faces, **facts):
-    return Image(at, f"{at}.jpg", 100, 100, faces, **facts)
+def image(index, *faces, **fields):
+    return Image(index, f"{index}.jpg", 100, 100, faces, **fields)
 
 
 def left(data):
@@ -44,7 +44,10 @@ def test_images_without_a_label(run):
 @pytest.mark.parametrize(("min_agree", "expected"), [(1, [1, 2, 3, 5]), (2, [1, 2, 5]), (3, [1, 5])])
 def test_annotators_who_disagree(run, min_agree, expected):
     votes = [["sad"] * 3, ["sad", "pain", "sad"], ["unknown", "sad", "happy"], ["happy", "happy", "happy"]]
-    images = [image(at, Face(at, None, {"emotion": "sad", "votes": given})) for at, given in enumerate(votes, 1)]
+    images = [
+        image(index, Face(index, None, {"emotion": "sad", "votes": face_votes}))
+        for index, face_votes in enumerate(votes, 1)
+    ]
     images.append(image(5, Face(5, None, {"emotion": "sad"})))
     _, data = run(images, {"drop": {"reasons": ["disagreement"], "min_agree": float(min_agree)}})
     assert left(data) == expected
@@ -116,6 +119,8 @@ def test_options_that_do_not_fit(run, options, message):
 
 
 def test_votes_that_are_no_list_are_none(run):
-    images = [image(at, Face(at, None, {"emotion": "sad", "votes": votes})) for at, votes in enumerate([3, "sad"], 1)]
+    images = [
+        image(index, Face(index, None, {"emotion": "sad", "votes": votes})) for index, votes in enumerate([3, "sad"], 1)
+    ]
     _, data = run(images, {"drop": {"reasons": ["disagreement"]}})
     assert left(data) == [1, 2]

@@ -8,7 +8,8 @@ from serving.runtime.errors import InputError
 
 def people(*ages, split=None):
     return [
-        Image(at, f"{at}.jpg", 9, 9, (Face(at, None, {"age": age}),), f"p{at}", split) for at, age in enumerate(ages, 1)
+        Image(index, f"{index}.jpg", 9, 9, (Face(index, None, {"age": age}),), f"p{index}", split)
+        for index, age in enumerate(ages, 1)
     ]
 
 
@@ -31,8 +32,8 @@ def test_the_ages_of_the_field(run):
     """Of 2,430 training persons, the 40 aged 30 to 34 and the 350 aged 56 to 58 go, 2,040 stay."""
     train = people(*[20] * 1200, *[32] * 40, *[50] * 740, *[57] * 350, *[60] * 100, split="train")
     val = [
-        Image(9000 + at, f"v{at}.jpg", 9, 9, (Face(9000 + at, None, {"age": 57}),), f"v{at}", "val")
-        for at in range(270)
+        Image(9000 + index, f"v{index}.jpg", 9, 9, (Face(9000 + index, None, {"age": 57}),), f"v{index}", "val")
+        for index in range(270)
     ]
     _, data = run([*train, *val], {"drop_ages": {"ranges": [[30, 34], [56, 58]]}})
     assert Counter((image.split, image.trainable) for image in data.images) == {

@@ -18,8 +18,8 @@ def other(tmp_path):
     return write
 
 
-def image(at, name, *faces, **facts):
-    return Image(at, name, 100, 80, faces, **facts)
+def image(index, name, *faces, **fields):
+    return Image(index, name, 100, 80, faces, **fields)
 
 
 def test_images_are_matched_by_name_and_ids_stay_unique(run, other):

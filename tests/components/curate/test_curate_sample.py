@@ -20,8 +20,8 @@ def classes(images, split=None):
 def emotions(counts, split=None, start=1):
     labels = [label for label, count in counts.items() for _ in range(count)]
     return [
-        Image(at, f"{label}/{at}.jpg", 9, 9, (Face(at, None, {"emotion": label}),), split=split)
-        for at, label in enumerate(labels, start=start)
+        Image(index, f"{label}/{index}.jpg", 9, 9, (Face(index, None, {"emotion": label}),), split=split)
+        for index, label in enumerate(labels, start=start)
     ]
 
 
@@ -47,12 +47,12 @@ def test_a_ratio_is_taken_as_it_is_written():
 def test_same_seed_same_bytes_another_seed_another_sample(run, tmp_path, emotion_images):
     images = emotion_images({"anger": 40, "happy": 31, "sad": 9})
     mixed = random.Random(1).sample(images, len(images))
-    for at, (given_images, seed) in enumerate([(images, 3), (images, 3), (mixed, 3), (images, 4)]):
+    for index, (given_images, seed) in enumerate([(images, 3), (images, 3), (mixed, 3), (images, 4)]):
         run(given_images, {"sample": {"ratio": 0.5, "label_space": "emotion", "seed": seed}})
-        assert (tmp_path / f"out{at}.json").exists()
-    first, second, mixed_up, other = ((tmp_path / f"out{at}.json").read_bytes() for at in range(4))
+        assert (tmp_path / f"out{index}.json").exists()
+    first, second, mixed_up, other = ((tmp_path / f"out{index}.json").read_bytes() for index in range(4))
     assert first == second == mixed_up
-    chosen = [{image.id for image in read_annotations(tmp_path / f"out{at}.json").images} for at in (0, 3)]
+    chosen = [{image.id for image in read_annotations(tmp_path / f"out{index}.json").images} for index in (0, 3)]
     assert chosen[0] != chosen[1]
     assert len(chosen[0]) == len(chosen[1])
     assert first != other
@@ -97,8 +97,8 @@ def test_the_splits_are_drawn_independently(emotion_images):
     options = SampleOptions(ratio=0.5, label_space="emotion", splits=("train", "val"))
     both = {image.id for image in sample([*train, *val], options).images}
     alone = {image.id for image in sample(val, options).images}
-    assert {at for at in both if at > 100} == alone
-    assert {at - 100 for at in alone} != {at for at in both if at < 100}
+    assert {index for index in both if index > 100} == alone
+    assert {index - 100 for index in alone} != {index for index in both if index < 100}
 
 
 def test_a_smaller_sample_is_part_of_a_larger_one():
@@ -114,9 +114,9 @@ def test_a_smaller_sample_is_part_of_a_larger_one():
 def test_persons_are_drawn_whole(run, person_images):
     cells = {("male", 20): 11, ("female", 45): 8, ("male", 60): 3}
     persons = [
-        (f"{at}", *cell)
+        (f"{index}", *cell)
         for cell, number in cells.items()
-        for at in range(100 * len(cell[0]) + cell[1], 100 * len(cell[0]) + cell[1] + number)
+        for index in range(100 * len(cell[0]) + cell[1], 100 * len(cell[0]) + cell[1] + number)
     ]
     report, data = run(
         person_images(persons), {"sample": {"ratio": 0.5, "per": "person", "label_space": "mask_gender_age"}}
@@ -134,7 +134,7 @@ def test_persons_are_drawn_whole(run, person_images):
 
 
 def test_images_without_a_label_are_a_class_of_their_own():
-    images = [*emotions({"sad": 4}), *(Image(at, f"{at}", 9, 9) for at in range(10, 16))]
+    images = [*emotions({"sad": 4}), *(Image(index, f"{index}", 9, 9) for index in range(10, 16))]
     outcome = sample(images, SampleOptions(ratio=0.5, label_space="emotion"))
     assert Counter(bool(image.faces) for image in outcome.images) == {True: 2, False: 3}
 

@@ -13,8 +13,15 @@ from serving.runtime.storage import make_bucket, upload
 
 def images(*names, sources=None):
     return [
-        Image(at, name, 9, 9, (Face(at, None, {"emotion": name.split("/")[0]}),), source=sources and sources[at - 1])
-        for at, name in enumerate(names, 1)
+        Image(
+            index,
+            name,
+            9,
+            9,
+            (Face(index, None, {"emotion": name.split("/")[0]}),),
+            source=sources and sources[index - 1],
+        )
+        for index, name in enumerate(names, 1)
     ]
 
 
@@ -46,8 +53,8 @@ def test_a_plain_tree_that_was_cleaned_by_hand(run, tmp_path):
 def test_names_are_compared_in_composed_form_and_by_their_original_name(run, tmp_path):
     tree = tmp_path / "tree"
     touch(tree, unicodedata.normalize("NFD", "분노/남.jpg"), "raw/7.jpg")
-    given = images("분노/남.jpg", "분노/여.jpg", "x/3.jpg", sources=[None, None, "raw/7.jpg"])
-    _, data = run(given, {"sync": {"folder": str(tree)}})
+    originals = images("분노/남.jpg", "분노/여.jpg", "x/3.jpg", sources=[None, None, "raw/7.jpg"])
+    _, data = run(originals, {"sync": {"folder": str(tree)}})
     assert names(data) == ["분노/남.jpg", "x/3.jpg"]
 
 
@@ -124,7 +131,7 @@ def test_a_list_of_removed_names(run, tmp_path, file, content):
     assert report.operations[0].examples["unknown"] == ["no/such.jpg"]
 
 
-def test_a_foreign_folder_empties_nothing(run, tmp_path):
+def test_a_folder_without_any_of_the_images_drops_nothing(run, tmp_path):
     tree = tmp_path / "tree"
     touch(tree, "deep/sad/1.jpg")
     with pytest.raises(InputError, match="no file in there is one of the images: it has deep/sad/1.jpg"):
@@ -135,7 +142,7 @@ def test_a_foreign_folder_empties_nothing(run, tmp_path):
 
 
 @pytest.mark.parametrize("mapper", ['{"images": 3}', '{"images": [{"name": "a"}]}', "[1]", "{"])
-def test_a_mapper_that_is_none(run, tmp_path, mapper):
+def test_a_damaged_mapper_is_refused(run, tmp_path, mapper):
     tree = tmp_path / "tree"
     touch(tree, "a.jpg")
     (tree / "filename_mapper.json").write_text(mapper)
@@ -143,7 +150,7 @@ def test_a_mapper_that_is_none(run, tmp_path, mapper):
         run(images("a.jpg"), {"sync": {"folder": str(tree)}})
 
 
-def test_a_list_that_is_none(run, tmp_path):
+def test_a_missing_or_damaged_list_is_refused(run, tmp_path):
     with pytest.raises(NotFoundError, match="there is no such file"):
         run(images("a.jpg"), {"sync": {"removed": str(tmp_path / "none.txt")}})
     (tmp_path / "odd.json").write_text('{"a": 1}')
@@ -156,25 +163,25 @@ def test_a_list_that_is_none(run, tmp_path):
 
 def test_an_export_that_was_cleaned_by_hand_comes_back(run, tmp_path):
     """Export, delete files, sync, with Korean names and equal pictures."""
-    given = [
-        replace(image, split="train" if at % 3 else "val")
-        for at, image in enumerate(images("anger/남_1.jpg", "anger/2.JPG", "sad/남_1.jpg", "sad/4.png", "sad/5.jpg"))
+    originals = [
+        replace(image, split="train" if index % 3 else "val")
+        for index, image in enumerate(images("anger/남_1.jpg", "anger/2.JPG", "sad/남_1.jpg", "sad/4.png", "sad/5.jpg"))
     ]
     with ArchiveWriter(tmp_path / "images") as writer:
-        for at, image in enumerate(given):
-            writer.add(image.file_name, bytes([at % 4]))
-    write_annotations(Annotations(tuple(given)), tmp_path / "all.json")
+        for index, image in enumerate(originals):
+            writer.add(image.file_name, bytes([index % 4]))
+    write_annotations(Annotations(tuple(originals)), tmp_path / "all.json")
     tree = tmp_path / "tree"
     export_dataset(tmp_path / "images", tmp_path / "all.json", tree, layout="coco", label_space="emotion")
-    report, data = run(given, {"sync": {"folder": str(tree)}})
-    assert list(data.images) == given
+    report, data = run(originals, {"sync": {"folder": str(tree)}})
+    assert list(data.images) == originals
     assert report.operations[0].counts == {}
     exported = json.loads((tree / "filename_mapper.json").read_text(encoding="utf-8"))["images"]
     gone = exported[0]["original"], exported[3]["original"]
     for entry in (exported[0], exported[3]):
         (tree / entry["name"]).unlink()
-    report, data = run(given, {"sync": {"folder": str(tree)}})
-    assert set(names(data)) == {image.file_name for image in given} - set(gone)
+    report, data = run(originals, {"sync": {"folder": str(tree)}})
+    assert set(names(data)) == {image.file_name for image in originals} - set(gone)
     assert report.operations[0].counts == {"removed": 2}
 
 

@@ -131,8 +131,7 @@ def test_an_image_that_is_not_in_the_archive_leaves_no_tree(data, tmp_path):
 
 def test_a_killed_export_leaves_no_tree(data, tmp_path, kill_when_ready):
     program = (
-        "import sys, time; from pathlib import Path; from components.shared.dataset.export import class_tree as module"
-        "\n"
+        "import sys, time; from pathlib import Path; from components.shared.dataset.export import files as module\n"
         "from components.export_dataset.export_dataset import export_dataset\n"
         "write = module.write_images\n"
         "def slow(*arguments):\n"

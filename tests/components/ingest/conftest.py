@@ -1,22 +1,22 @@
 import uuid
-from dataclasses import dataclass, field
 
 import pytest
 from aihub_records import text
 from source_trees import KINDS, pack, tree, write_folder
 
 from components.ingest.formats.aihub import AihubOptions, read_aihub
+from components.ingest.sources.source import Source
 from components.shared.options import parse_options
 from serving.runtime.storage import make_bucket
 
 
-@dataclass
-class Listing:
+class ListedSource(Source):
     """A source of which only the listed names and the given contents exist: readers open no image."""
 
-    paths: tuple[str, ...]
-    contents: dict[str, bytes] = field(default_factory=dict)
-    uri: str = "/data/faces"
+    def __init__(self, paths, contents):
+        self.uri = "/data/faces"
+        self.paths = paths
+        self.contents = contents
 
     def read(self, path):
         return self.contents[path]
@@ -28,7 +28,7 @@ def listing():
 
     def make(files):
         contents = {name: data for name, data in files.items() if data is not None} if isinstance(files, dict) else {}
-        return Listing(tuple(sorted(files)), contents)
+        return ListedSource(tuple(sorted(files)), contents)
 
     return make
 

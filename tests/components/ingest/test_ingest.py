@@ -67,7 +67,7 @@ def test_bytes_names_order_ids_and_facts(profiles, tmp_path):
     assert [face.id for image in data.images for face in image.faces] == list(range(1, 22))
     assert {(image.width, image.height) for image in data.images} == {(40, 48)}
     assert {image.person for image in data.images} == {"000001", "000002", "000002-1"}
-    assert (report.images, report.faces, report.persons) == (21, 21, 3)
+    assert (report.counts.images, report.counts.faces, report.counts.persons) == (21, 21, 3)
     assert data.info.leaks is False
     assert data.info.persons_known is True
     assert data.info.source == "raw"
@@ -108,7 +108,7 @@ def test_bad_images_are_dropped_and_counted_with_names(profiles, tmp_path):
     assert data.info.dropped_examples == {
         reason: [f"happy/{name}" for name in sorted(bad) if bad[name][1] == reason] for reason in expected
     }
-    assert len(images) == len(data.images) == report.images == 114
+    assert len(images) == len(data.images) == report.counts.images == 114
     assert not any("empty.jpg" in name or "cut" in name for name in images.names)
     assert [image.id for image in data.images] == list(range(1, 115))
 
@@ -120,7 +120,7 @@ def test_too_many_bad_images_fail_with_their_names_and_leave_nothing(profiles, t
         run(profiles, tmp_path / "out")
     assert not any((tmp_path / "out").iterdir())
     report, _, _ = run(profiles, tmp_path / "out", options={"max_dropped": 0.1})
-    assert report.images == 19
+    assert report.counts.images == 19
 
 
 def test_dropped_folders_count_too(profiles, tmp_path):
@@ -229,7 +229,7 @@ def test_a_killed_run_leaves_nothing_that_is_accepted(profiles, tmp_path, kill_w
     with pytest.raises(InputError):
         ImageArchive(left)
     report, _, _ = run(profiles, tmp_path / "out")
-    assert report.images == 21
+    assert report.counts.images == 21
 
 
 def test_images_are_not_all_held_in_memory(tmp_path, monkeypatch):
@@ -296,14 +296,15 @@ def test_real_photos(tmp_path):
         pytest.skip("FACET_PHOTOS is not set")
     photos = Path(os.environ["FACET_PHOTOS"], "mask3")
     report, data, images = run(photos, tmp_path / "out", format="manifest", options={"rename": {"label": "mask"}})
-    assert report.images == len(data.images) == len(images)
+    assert report.counts.images == len(data.images) == len(images)
     assert not report.dropped
     assert {face.attributes["mask"] for image in data.images for face in image.faces} == {"worn", "incorrect", "absent"}
     assert all(image.person and image.faces[0].box for image in data.images)
     name = random.Random(0).choice(images.names)
     assert hashlib.sha256(images.read(name)).digest() == hashlib.sha256(Path(photos, name).read_bytes()).digest()
     assert (
-        json.loads((tmp_path / "out" / "annotations.json").read_text())["info"]["counts"]["persons"] == report.persons
+        json.loads((tmp_path / "out" / "annotations.json").read_text())["info"]["counts"]["persons"]
+        == report.counts.persons
     )
 
 

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from components.ingest.fingerprint import dhash
+from components.ingest.image_checks import dhash
 
 
 def smooth(seed, size=96):

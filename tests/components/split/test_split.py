@@ -12,8 +12,8 @@ from components.shared.dataset.annotations import Annotations, Face, Image, read
 from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.persons import by_person, crossing_persons
-from components.split.assign import assign_groups
 from components.split.component import split as split_component
+from components.split.persons import assign_groups
 from components.split.split import split
 from serving.runtime.errors import InputError
 

@@ -198,8 +198,8 @@ def ingested(drawn, read):
 
 def test_ingest_counts_the_defects(ingested):
     report, out = ingested
-    assert report.persons == PERSONS
-    assert report.images == report.faces == PERSONS * 7 - 2
+    assert report.counts.persons == PERSONS
+    assert report.counts.images == report.counts.faces == PERSONS * 7 - 2
     assert report.dropped == {"no_valid_box": 1, "no_label_record": 1}
     assert report.notes["inverted_box"] > 5
     assert report.notes["folder_disagrees"] >= 1

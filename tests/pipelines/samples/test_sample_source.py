@@ -21,5 +21,5 @@ def test_uploaded_once_and_readable_with_its_config(s3, tmp_path, source, config
     assert resolved.source == source
     options = {**resolved.ingest_options, "max_dropped": 0.2}
     report = ingest(source, tmp_path / "images", tmp_path / "faces.json", format=resolved.format, options=options)
-    assert report.persons == 6
-    assert report.images + sum(report.dropped.values()) >= 42
+    assert report.counts.persons == 6
+    assert report.counts.images + sum(report.dropped.values()) >= 42

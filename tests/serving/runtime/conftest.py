@@ -26,7 +26,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["local", "s3"])
-def place(request: pytest.FixtureRequest, tree: Path) -> Location:
+def location(request: pytest.FixtureRequest, tree: Path) -> Location:
     """The same files, once on the disk and once in S3."""
     if request.param == "local":
         return Location(str(tree))

@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +10,35 @@ from stored_files import NAMES
 
 from serving.runtime import s3 as s3_module
 from serving.runtime.errors import StorageError
+from serving.runtime.ordered_map import ordered_map
 from serving.runtime.s3 import s3_client
-from serving.runtime.storage import Location, digest, download, is_s3, make_bucket, read_many, upload
+from serving.runtime.storage import Location, digest, download, is_s3, make_bucket, upload
 
 
-def test_list_read_and_download_agree(place: Location, tmp_path: Path) -> None:
-    entries = place.list()
+def test_list_read_and_download_agree(location: Location, tmp_path: Path) -> None:
+    entries = location.list()
     assert [(entry.path, entry.size) for entry in entries] == sorted((n, len(c)) for n, c in NAMES.items())
-    assert all(bool(entry.etag) == is_s3(place.uri) for entry in entries)
-    assert {entry.path: place.read(entry.path) for entry in entries} == NAMES
-    files = download(place.uri, tmp_path / "out" / "deep")
+    assert all(bool(entry.etag) == is_s3(location.uri) for entry in entries)
+    assert {entry.path: location.read(entry.path) for entry in entries} == NAMES
+    files = download(location.uri, tmp_path / "out" / "deep")
     assert {file.relative_to(tmp_path / "out" / "deep").as_posix(): file.read_bytes() for file in files} == NAMES
     assert [file.relative_to(tmp_path / "out" / "deep").as_posix() for file in files] == sorted(NAMES)
     found = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
     assert len(found) == len(NAMES), "no temporary file is left"
 
 
-def test_a_prefix_ends_at_a_slash(place: Location, tmp_path: Path) -> None:
-    for faces in (place.join("faces"), place.join("faces/"), Location(f"{place.uri}/faces")):
+def test_a_prefix_ends_at_a_slash(location: Location, tmp_path: Path) -> None:
+    for faces in (location.join("faces"), location.join("faces/"), Location(f"{location.uri}/faces")):
         assert [entry.path for entry in faces.list()] == ["1.jpg", "10.jpg", "2.jpg"]
-    assert len(download(place.join("faces").uri, tmp_path / "faces")) == 3
-    assert place.join("faces").exists()
-    assert not place.join("face").exists()
+    assert len(download(location.join("faces").uri, tmp_path / "faces")) == 3
+    assert location.join("faces").exists()
+    assert not location.join("face").exists()
     with pytest.raises(StorageError, match="face"):
-        place.join("face").list()
+        location.join("face").list()
 
 
-def test_a_single_file(place: Location, tmp_path: Path) -> None:
-    one = place.join("faces/10.jpg")
+def test_a_single_file(location: Location, tmp_path: Path) -> None:
+    one = location.join("faces/10.jpg")
     assert [(entry.path, entry.size) for entry in one.list()] == [("", 5)]
     assert one.read() == b"tenth" and one.exists() and one.name == "10.jpg"
     assert download(one.uri, tmp_path / "one") == [tmp_path / "one" / "10.jpg"]
@@ -86,47 +86,31 @@ def test_more_than_one_page(s3: Any, bucket: str) -> None:
     assert [entry.path for entry in Location(f"s3://{bucket}/many").list()] == [f"{n:04}" for n in range(1203)]
 
 
-def test_read_many_keeps_the_order(place: Location) -> None:
+def test_files_read_on_several_threads_come_in_order(location: Location) -> None:
     paths = [*sorted(NAMES), *sorted(NAMES, reverse=True)] * 3
-    assert list(read_many(place, iter(paths), workers=3)) == [(path, NAMES[path]) for path in paths]
-    reading = read_many(place, ["a.jpg", "missing", "a.jpg"], workers=2)
+    assert list(ordered_map(location.read, iter(paths), workers=3, ahead=5)) == [(path, NAMES[path]) for path in paths]
+    reading = ordered_map(location.read, ["a.jpg", "missing", "a.jpg"], workers=2, ahead=3)
     assert next(reading) == ("a.jpg", b"one")
     with pytest.raises(StorageError, match="missing"):
         next(reading)
 
 
-def test_read_many_holds_few_files(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"x")
-    asked = 0
-
-    def paths() -> Iterator[str]:
-        nonlocal asked
-        for _ in range(1000):
-            asked += 1
-            yield "f"
-
-    reading = read_many(Location(str(tmp_path)), paths(), workers=4)
-    next(reading)
-    assert asked <= 8
-    reading.close()
-
-
-def test_a_deleted_file_is_gone_and_deleting_again_is_no_error(place: Location) -> None:
+def test_a_deleted_file_is_gone_and_deleting_again_is_no_error(location: Location) -> None:
     for _ in range(2):
-        place.delete("a.jpg")
-        assert "a.jpg" not in [entry.path for entry in place.list()]
+        location.delete("a.jpg")
+        assert "a.jpg" not in [entry.path for entry in location.list()]
 
 
-def test_digest_follows_the_listing(place: Location, tmp_path: Path) -> None:
-    before = digest(place)
-    assert digest(place) == before and len(before) == 64
+def test_digest_follows_the_listing(location: Location, tmp_path: Path) -> None:
+    before = digest(location)
+    assert digest(location) == before and len(before) == 64
     changed = tmp_path / "changed"
     changed.write_bytes(b"longer than before")
-    upload(changed, place.join("faces/1.jpg").uri)
-    after = digest(place)
+    upload(changed, location.join("faces/1.jpg").uri)
+    after = digest(location)
     assert after != before
-    upload(changed, place.join("faces/3.jpg").uri)
-    assert digest(place) not in (before, after)
+    upload(changed, location.join("faces/3.jpg").uri)
+    assert digest(location) not in (before, after)
 
 
 def test_digest_sees_a_change_of_the_same_size(bucket: str, tmp_path: Path) -> None:

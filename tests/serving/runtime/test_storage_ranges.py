@@ -16,7 +16,7 @@ CONTENT = bytes(range(256)) * 4
 
 
 @pytest.fixture(params=["local", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     (tmp_path / "top").mkdir()
     (tmp_path / "top" / "사진.bin").write_bytes(CONTENT)
     if request.param == "local":
@@ -29,21 +29,21 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 1), (0, 1024), (5, 300), (1023, 1), (1024, 0), (7, 0)])
-def test_a_part_is_the_part(place: Location, offset: int, length: int) -> None:
+def test_a_part_is_the_part(location: Location, offset: int, length: int) -> None:
     expected = CONTENT[offset : offset + length]
-    assert place.read_range(offset, length, "사진.bin") == expected
-    assert place.join("사진.bin").read_range(offset, length) == expected
+    assert location.read_range(offset, length, "사진.bin") == expected
+    assert location.join("사진.bin").read_range(offset, length) == expected
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 1025), (1000, 100), (1024, 1), (5000, 10)])
-def test_what_is_not_there_is_an_error(place: Location, offset: int, length: int) -> None:
+def test_what_is_not_there_is_an_error(location: Location, offset: int, length: int) -> None:
     with pytest.raises(StorageError, match=r"top/사진\.bin: "):
-        place.read_range(offset, length, "사진.bin")
+        location.read_range(offset, length, "사진.bin")
 
 
-def test_a_file_that_is_not_there(place: Location) -> None:
+def test_a_file_that_is_not_there(location: Location) -> None:
     with pytest.raises(StorageError, match="top/none"):
-        place.read_range(0, 1, "none")
+        location.read_range(0, 1, "none")
 
 
 def test_a_part_stays_inside(tmp_path: Path) -> None:

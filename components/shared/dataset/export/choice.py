@@ -3,25 +3,22 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from components.shared.dataset.annotations import Annotations, Face, Image
 from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.tally import Tally
 from serving.runtime.errors import InputError
+from serving.runtime.validation import Frozen
 
 SPLITS = ("train", "val", "test")
 
 
-class ExportOptions(BaseModel):
+class ExportOptions(Frozen):
     """Options of an export.
 
     Attributes:
         unsplit: `train` puts images without a split there, `skip` leaves them out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     unsplit: Literal["train", "skip"] = "train"
 

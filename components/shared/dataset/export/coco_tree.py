@@ -1,13 +1,13 @@
 """The COCO tree: `images/<split>/<class>/<name>` and `labels/<split>/annotation.json`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.shared.dataset.annotations import Face, Image, coco_keypoints
+from components.shared.dataset.annotations import Face, Image, face_record, image_record
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.export.choice import Choice, Remarks, labeled
-from components.shared.dataset.export.class_tree import write_class_tree
-from components.shared.dataset.export.files import by_split, write_json
+from components.shared.dataset.export.files import by_split, write_class_tree, write_json
 from components.shared.dataset.label_spaces import LabelSpace
 
 # The day the photo was taken is not known; the day of the export would change the bytes.
@@ -62,40 +62,18 @@ def _attribute(space: LabelSpace) -> str | None:
 
 def _image(choice: Choice, path: str) -> dict[str, Any]:
     image = choice.image
-    record: dict[str, Any] = {
-        "id": image.id,
+    return image_record(replace(image, sha256=None, dhash=None)) | {
         "file_name": path.removeprefix(f"images/{choice.split}/"),
-        "width": image.width,
-        "height": image.height,
         "date_captured": _NO_DATE,
         "license": 0,
         "split": image.split,
         "source": image.source or image.file_name,
     }
-    if image.person is not None:
-        record["person"] = image.person
-    if image.fold is not None:
-        record["fold"] = image.fold
-    if not image.trainable:
-        record["trainable"] = False
-    return record
 
 
 def _annotation(face: Face, index: int, image: Image) -> dict[str, Any]:
-    x, y, width, height = face.box or (0.0, 0.0, float(image.width), float(image.height))
-    record: dict[str, Any] = {
-        "id": face.id,
-        "image_id": image.id,
-        "category_id": index + 1,
-        "bbox": [x, y, width, height],
-        "area": width * height,
-        "iscrowd": 0,
-        "attributes": face.attributes,
-    }
+    record = face_record(face, image.id) | {"category_id": index + 1}
     if face.box is None:
-        record["whole_image"] = True
-    if face.keypoints is not None:
-        record |= coco_keypoints(face.keypoints)
-    if face.score is not None:
-        record["score"] = face.score
+        box = (0.0, 0.0, float(image.width), float(image.height))
+        record |= {"bbox": box, "area": float(image.width * image.height), "whole_image": True}
     return record

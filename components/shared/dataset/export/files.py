@@ -1,11 +1,15 @@
-"""Writing the files of an export: images under new names, JSON, and the table of names."""
+"""Writing the files of an export: images under ASCII names, folders of classes, JSON, and the table of names."""
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from components.shared.dataset.annotations import Image
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.export.choice import SPLITS, Choice, Remarks
 from components.shared.dataset.label_spaces import LabelSpace
@@ -14,6 +18,66 @@ from components.shared.progress import progress
 MAPPER = "filename_mapper.json"
 _WRITERS = 8
 _BATCH = 64
+_DIGITS = 16
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def ascii_names(images: Iterable[Image], archive: ImageArchive) -> dict[int, str]:
+    """Return a file name for the id of every image: the first 16 digits of the content's SHA-256, and the extension.
+
+    Equal contents, and digests that begin alike, are told apart by a number in the order of the original names, so
+    that no two names are equal without their extensions. The extension is in lower case.
+    """
+    names: dict[int, str] = {}
+    used: dict[str, int] = {}
+    for image in sorted(images, key=lambda image: image.file_name):
+        digest = image.sha256 or hashlib.sha256(archive.read(image.file_name)).hexdigest()
+        stem = digest[:_DIGITS]
+        count = used[stem] = used.get(stem, 0) + 1
+        suffix = PurePosixPath(image.file_name).suffix.lower()
+        number = f"-{count}" if count > 1 else ""
+        names[image.id] = f"{stem}{number}{suffix if re.fullmatch(r'[.][a-z0-9]+', suffix) else ''}"
+    return names
+
+
+def class_folders(labels: Sequence[str]) -> list[str]:
+    """Return a folder name for each class label: the label where it is a plain name, else spelled out or numbered.
+
+    `worn/male/<30` becomes `worn_male_below_30`; a label in another script, or one that another label equals but for
+    upper and lower case, becomes `class_00`, `class_01`, ... No two names are equal.
+    """
+    spelled = [label.replace("/", "_").replace(">=", "from_").replace("<", "below_") for label in labels]
+    counts = Counter(name.lower() for name in spelled)
+    plain = [counts[name.lower()] == 1 and _PLAIN.fullmatch(name) is not None for name in spelled]
+    prefix = "class_"
+    while any(f"{prefix}{index:02d}" in counts for index, is_plain in enumerate(plain) if not is_plain):
+        prefix += "_"
+    return [name if plain[index] else f"{prefix}{index:02d}" for index, name in enumerate(spelled)]
+
+
+def write_class_tree(
+    folder: Path, chosen: Iterable[Choice], archive: ImageArchive, space: LabelSpace, remarks: Remarks
+) -> dict[str, str]:
+    """Write the images and return their paths below the folder by their names in the archive.
+
+    A split with images has a folder for every class, with or without images: loaders number the folders.
+    """
+    chosen = list(chosen)
+    folders = class_folders(space.class_labels)
+    names = ascii_names((choice.image for choice in chosen), archive)
+    paths = {}
+    for choice in chosen:
+        assert choice.category is not None
+        path = f"images/{choice.split}/{folders[choice.category]}/{names[choice.image.id]}"
+        paths[choice.image.file_name] = path
+    for split, members in by_split(chosen).items():
+        used = {choice.category for choice in members}
+        for index, name in enumerate(folders):
+            (folder / "images" / split / name).mkdir(parents=True)
+            if index not in used:
+                remarks.notes.add("class_without_images", f"{split}/{space.class_labels[index]}")
+    write_images(folder, archive, paths)
+    return paths
 
 
 def write_images(folder: Path, archive: ImageArchive, paths: Mapping[str, str]) -> None:

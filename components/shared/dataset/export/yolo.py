@@ -5,9 +5,7 @@ from pathlib import Path
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.export.choice import SPLITS, Choice, Remarks, labeled
-from components.shared.dataset.export.class_tree import write_class_tree
-from components.shared.dataset.export.files import write_images
-from components.shared.dataset.export.names import ascii_names
+from components.shared.dataset.export.files import ascii_names, write_class_tree, write_images
 from components.shared.dataset.label_spaces import LabelSpace
 
 YAML = "yolo-dataset.yaml"

@@ -22,6 +22,7 @@ from PIL import Image
 
 from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.ingest import ingest
+from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import read_annotations
 from serving.runtime.errors import InputError
 
@@ -108,7 +109,7 @@ def test_boxes_beyond_the_photo_are_clipped_and_counted(tmp_path):
     records = [record(name, "sad", boxes=(box, None, None)) for name, box in boxes.items()]
     (tmp_path / "raw" / "sad.json").write_bytes(text(records))
     report = ingest(str(tmp_path / "raw"), tmp_path / "images", tmp_path / "annotations", format="aihub")
-    assert report.images == 3
+    assert report.counts.images == 3
     assert (report.notes["box_clipped"], report.notes["box_outside"]) == (1, 1)
     images = {image.file_name: image.faces[0].box for image in read_annotations(tmp_path / "annotations").images}
     assert images == {"sad/in.jpg": (10, 20, 40, 50), "sad/over.jpg": (0, 10, 60, 40), "sad/off.jpg": None}
@@ -213,16 +214,17 @@ json_values = st.recursive(
     st.sampled_from(["first_valid", "median", "union"]),
 )
 def test_a_record_of_anything_is_a_record_or_counted(values, box_policy):
-    class Source:
-        uri = "/data"
-        paths = ("sad.json", "sad/a.jpg")
+    class OneRecord(Source):
+        def __init__(self):
+            self.uri = "/data"
+            self.paths = ("sad.json", "sad/a.jpg")
 
         def read(self, path):
             return json.dumps([{"filename": "a.jpg", **values}]).encode()
 
-    result = read_aihub(Source(), AihubOptions(box_policy=box_policy))
+    result = read_aihub(OneRecord(), AihubOptions(box_policy=box_policy))
     assert len(result.records) + result.dropped.total == 1
-    for found_record in result.records:
-        _, _, width, height = found_record.faces[0].box
+    for listed in result.records:
+        _, _, width, height = listed.faces[0].box
         assert width > 0 and height > 0
-        json.dumps(found_record.faces[0].attributes, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(listed.faces[0].attributes, ensure_ascii=False, allow_nan=False).encode()

@@ -4,7 +4,8 @@ import math
 import pytest
 
 from components.ingest.formats.coco import CocoOptions, read_coco
-from components.ingest.formats.listing import Record, SourceFace
+from components.ingest.formats.listing import Record
+from components.shared.dataset.annotations import Face
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
@@ -35,7 +36,7 @@ def found(listing):
     return read
 
 
-HAPPY = SourceFace((1.0, 2.0, 3.5, 4.0), {"emotion": "happy"})
+HAPPY = Face(0, (1.0, 2.0, 3.5, 4.0), {"emotion": "happy"})
 
 
 @pytest.mark.parametrize(
@@ -179,8 +180,8 @@ def test_our_own_fields_are_read(found):
     )
     facts = {"age": 33, "gender": "male", "votes": ["sad", "unknown"], "emotion": "happy"}
     assert [(r.person, r.split) for r in result.records] == [("p1", "val"), ("3", None), (None, "train")]
-    assert result.records[0].faces == (SourceFace(HAPPY.box, facts),)
-    assert result.records[1].faces == (SourceFace(None, {"emotion": "sad"}),)
+    assert result.records[0].faces == (Face(0, HAPPY.box, facts),)
+    assert result.records[1].faces == (Face(0, None, {"emotion": "sad"}),)
     assert result.notes.counts == {"ignored_split_new": 1}
 
 
@@ -214,8 +215,8 @@ def test_flaws_are_counted_by_reason_and_nothing_is_guessed(found):
     result = found({"a.json": coco(images, annotations), **dict.fromkeys(f"{name}.jpg" for name in names)})
     assert result.records == [
         Record("empty.jpg", (), size=(30, 40)),
-        Record("fine.jpg", (HAPPY, SourceFace(HAPPY.box, {})), size=(30, 40)),
-        Record("no_size.jpg", (SourceFace(None, {"emotion": "happy"}),)),
+        Record("fine.jpg", (HAPPY, Face(0, HAPPY.box, {})), size=(30, 40)),
+        Record("no_size.jpg", (Face(0, None, {"emotion": "happy"}),)),
     ]
     assert result.dropped.counts == {"bad_image_entry": 3, "image_id_twice": 2, "missing_file": 2}
     assert result.notes.counts == {

@@ -1,7 +1,8 @@
 import pytest
 
 from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
-from components.ingest.formats.listing import Record, SourceFace
+from components.ingest.formats.listing import Record
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import label_space
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError
@@ -19,8 +20,8 @@ def found(listing):
 def test_pictures_of_nobody_known_in_the_test_split(found):
     result = found("ImageID,ans\nb.jpg,0\na.jpg,0\n")
     assert result.records == [
-        Record("images/a.jpg", (SourceFace(None, {}),), split="test"),
-        Record("images/b.jpg", (SourceFace(None, {}),), split="test"),
+        Record("images/a.jpg", (Face(0, None, {}),), split="test"),
+        Record("images/b.jpg", (Face(0, None, {}),), split="test"),
     ]
     assert not (result.dropped.total or result.skipped.total or result.notes.total)
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.ingest.formats.text import read_table, read_text
 from serving.runtime.errors import InputError
 
 HANGUL = st.text(alphabet=[chr(code) for code in range(0xAC00, 0xD7A4)], max_size=8)
@@ -21,16 +20,16 @@ def test_a_label_file_says_the_same_in_every_encoding(listing, words, escaped):
     text = json.dumps(["기쁨", *words], ensure_ascii=escaped)
     for encoding in ("utf-8", "utf-8-sig", "cp949"):
         source = listing({"a.json": text.encode(encoding)})
-        assert json.loads(read_text(source, "a.json")) == ["기쁨", *words]
+        assert json.loads(source.read_text("a.json")) == ["기쁨", *words]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=FUNCTION_FIXTURE)
 @given(words=WORDS.filter(bool))
 def test_a_table_says_the_same_in_every_encoding(listing, words):
     cells = [word.strip().replace(chr(34), "") for word in words]
-    lines = "\r\n".join(["이름,label", *(f"{at},{chr(34)}{cell}{chr(34)}" for at, cell in enumerate(cells))])
+    lines = "\r\n".join(["이름,label", *(f"{row},{chr(34)}{cell}{chr(34)}" for row, cell in enumerate(cells))])
     for encoding in ("utf-8", "utf-8-sig", "cp949"):
-        table = read_table(listing({"a.csv": lines.encode(encoding)}), "a.csv", ("이름", "label"))
+        table = listing({"a.csv": lines.encode(encoding)}).read_table("a.csv", ("이름", "label"))
         assert [row.cells["label"] for row in table.rows] == [cell.strip() for cell in cells]
         assert not table.complaints
 
@@ -39,11 +38,11 @@ def test_a_table_says_the_same_in_every_encoding(listing, words):
 @given(data=st.binary(max_size=40))
 def test_any_bytes_are_a_text_or_one_error(listing, data):
     try:
-        read_text(listing({"a.txt": data}), "a.txt").encode()
+        listing({"a.txt": data}).read_text("a.txt").encode()
     except InputError as error:
         assert "a.txt: not a text in UTF-8 or CP949" in str(error)
 
 
 def test_other_encodings_are_refused(listing):
     with pytest.raises(InputError, match=r"/data/faces/a\.txt: not a text in UTF-8 or CP949; save it as UTF-8"):
-        read_text(listing({"a.txt": "기쁨".encode("utf-16")}), "a.txt")
+        listing({"a.txt": "기쁨".encode("utf-16")}).read_text("a.txt")

@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ingest.formats.listing import SourceFace
-from components.ingest.formats.yolo import YoloOptions, read_yolo
-from components.ingest.formats.yolo_rows import parse_row
+from components.ingest.formats.yolo import YoloOptions, parse_row, read_yolo
 from components.ingest.sources.source import Source
+from components.shared.dataset.annotations import Face
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
@@ -48,7 +47,8 @@ def test_layouts_without_a_yaml(found, picture, label, split):
     result = found({picture: "", label: ROW})
     (record,) = result.records
     assert (record.path, record.split, record.person, record.size) == (picture, split, None, None)
-    assert record.faces == (SourceFace(BOX, {}, normalized=True),)
+    assert record.faces == (Face(0, BOX, {}),)
+    assert record.normalized
     assert not (result.dropped.total or result.skipped.total or result.notes.total)
 
 

@@ -186,7 +186,7 @@ def test_the_report_counts_what_an_archive_hides(tmp_path):
     report = ingest(
         str(raw), tmp_path / "o" / "images", tmp_path / "o" / "a.json", format="class_folder", options=options
     )
-    assert report.images == 41
+    assert report.counts.images == 41
     assert report.dropped == {"damaged_member": 1, "encrypted": 1, "unsafe_path": 1}
     assert report.skipped == {"hidden": 1, "link": 1, "nested_archive": 1, "not_an_image_name": 1}
     info = read_annotations(tmp_path / "o" / "a.json").info

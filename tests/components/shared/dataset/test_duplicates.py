@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from components.ingest.fingerprint import dhash
+from components.ingest.image_checks import dhash
 from components.shared.dataset import duplicates
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.duplicates import (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.dataset.annotations import Face, Image
-from components.shared.dataset.export.names import class_folders
+from components.shared.dataset.export.files import class_folders
 from components.shared.dataset.label_spaces import label_space
 
 
