@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.shared.models.spec.recipes import RECIPES
+from components.shared.models.spec import RECIPES
 from components.train_classifier.config.augmentation_presets import presets
 from components.train_classifier.config.objective import LOSSES
 from components.train_classifier.config.training import TrainConfig

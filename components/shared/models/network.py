@@ -6,11 +6,10 @@ from typing import Self
 import torch
 from torch import nn
 
-from components.shared.models.backbones import attach_head, build_backbone
-from components.shared.models.freeze import freeze
+from components.shared.models.backbones import attach_head, build_backbone, freeze
 from components.shared.models.heads import make_head, with_margin
 from components.shared.models.pretrained import load_pretrained as load_weights
-from components.shared.models.spec.spec import IMAGENET, HeadSpec, ModelSpec, head_specs, resolve_model
+from components.shared.models.spec import IMAGENET, HeadSpec, ModelSpec, head_specs, resolve_model
 from serving.runtime.card import Head, Normalization
 
 _IMAGENET_CLASSES = 1000

@@ -164,4 +164,5 @@ class VisionTransformer(nn.Module):
         """Float (N,tokens,768) -> (N,768): the class token, gated."""
         embedded = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.pos_embed
         classes: torch.Tensor = self.norm(self.blocks(embedded))[:, 0]
-        return classes * self.se_block(classes)
+        gates: torch.Tensor = self.se_block(classes)
+        return classes * gates
