@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from components.shared.models.spec import RECIPES
-from components.train_classifier.config.augmentation_presets import presets
+from components.train_classifier.config.augmentation import presets
 from components.train_classifier.config.objective import LOSSES
 from components.train_classifier.config.training import TrainConfig
 from pipelines.catalog import PIPELINES
