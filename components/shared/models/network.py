@@ -84,14 +84,13 @@ class Network(nn.Module):
 class HeadProbabilities(nn.Module):
     """The exported module: uint8 (N,h,w,3) RGB -> one softmax (N,K) per head, in head order."""
 
-    def __init__(self, network: Network, sizes: Sequence[int]) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.sizes = tuple(sizes)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """uint8 (N,h,w,3) RGB -> a tuple of float32 (N,K) whose rows sum to 1."""
-        return head_probabilities(self.network(images), self.sizes)
+        return head_probabilities(self.network(images), self.network.sizes)
 
 
 def head_probabilities(logits: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, ...]:
