@@ -1,21 +1,20 @@
 """Build the augmentation that a configuration names: pixels for training and for validation."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from typing import Any, get_type_hints
+from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, create_model
 
 from components.shared.by_name import check_arguments, imported
 from components.shared.options import parse_options
-from components.train_classifier.augmentations import color, erasing, filters, geometry
-from components.train_classifier.augmentations.auto_augment import auto_augment
+from components.train_classifier.augmentations.color import jitter
+from components.train_classifier.augmentations.erasing import mean_color, random_erasing
 from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.augmentations.ranges import Pixels
+from components.train_classifier.augmentations.steps import Compose, RandomApply, Transform, make_steps
 from components.train_classifier.config.augmentation import PHOTO, AugmentationSpec, FaceArguments, StepSpec, frame_of
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
@@ -23,75 +22,9 @@ from serving.runtime.image.crop import Box, Rect, crop_rect, frame_rect
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
 from serving.runtime.image.preprocess import cut_resize
 
-Transform = Callable[[Pixels, np.random.Generator], Pixels]
 Cut = Callable[[bytes, Header, Rect, float, np.random.Generator], Pixels]
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.2), (1 / 3, 3.0)
-
-TRANSFORMS: dict[str, Callable[..., Pixels]] = {
-    "AutoAugment": auto_augment,
-    "Blur": filters.blur,
-    "CLAHE": color.clahe,
-    "CoarseDropout": erasing.coarse_dropout,
-    "ColorJitter": color.color_jitter,
-    "GaussNoise": filters.gauss_noise,
-    "GridDistortion": geometry.grid_distortion,
-    "HorizontalFlip": geometry.horizontal_flip,
-    "HueSaturationValue": color.hue_saturation_value,
-    "MotionBlur": filters.motion_blur,
-    "NormalizedNoise": filters.normalized_noise,
-    "OpticalDistortion": geometry.optical_distortion,
-    "Perspective": geometry.perspective,
-    "RGBShift": color.rgb_shift,
-    "RandomBrightnessContrast": color.random_brightness_contrast,
-    "RandomErasing": erasing.random_erasing,
-    "RandomGamma": color.random_gamma,
-    "Rotate": geometry.rotate,
-    "ShiftScaleRotate": geometry.shift_scale_rotate,
-}
-"""Name -> function of a picture, uint8 (h,w,3) RGB, and a generator; it returns a new picture of the same size.
-
-The keyword arguments are what a configuration may set, except `normalization`, which is that of the training.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class RandomApply:
-    """Applies `transform` with probability `p`."""
-
-    p: float
-    transform: Transform
-
-    def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
-        """Return the picture, transformed or not."""
-        return self.transform(pixels, rng) if rng.random() < self.p else pixels
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """Applies one of `transforms`, chosen with probabilities that are proportional to `weights`."""
-
-    weights: tuple[float, ...]
-    transforms: tuple[Transform, ...]
-
-    def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
-        """Return the transformed picture."""
-        sums = np.cumsum(self.weights)
-        chosen = int(np.searchsorted(sums, rng.random() * sums[-1], side="right"))
-        return self.transforms[chosen](pixels, rng)
-
-
-@dataclass(frozen=True, slots=True)
-class Compose:
-    """Applies all transforms, one after the other."""
-
-    transforms: tuple[Transform, ...]
-
-    def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
-        """Return the transformed picture."""
-        for transform in self.transforms:
-            pixels = transform(pixels, rng)
-        return pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +136,11 @@ def _names(steps: tuple[StepSpec, ...]) -> list[str]:
 def _face(arguments: FaceArguments, input_size: InputSize, normalization: Normalization) -> Augmentation:
     """Build a random cut, then random colors, then a random rectangle in the mean color."""
     strengths = arguments.model_dump(include={"brightness", "contrast", "saturation", "hue"})
-    erase = partial(erasing.random_erasing, normalization=normalization, area=_ERASED_AREA, aspect=_ERASED_ASPECT)
+    erase = partial(random_erasing, normalization=normalization, area=_ERASED_AREA, aspect=_ERASED_ASPECT)
     return Augmentation(
         input_size,
-        Compose((partial(color.jitter, **strengths), RandomApply(arguments.erasing, erase))),
-        cut=partial(cut_face, input_size=input_size, arguments=arguments, fill=erasing.mean_color(normalization)),
+        Compose((partial(jitter, **strengths), RandomApply(arguments.erasing, erase))),
+        cut=partial(cut_face, input_size=input_size, arguments=arguments, fill=mean_color(normalization)),
     )
 
 
@@ -215,32 +148,3 @@ def _cut_frame(photo: Pixels, frame: Frame, input_size: InputSize) -> Pixels:
     box = frame_rect(photo.shape[:2], frame)
     resized = Image.fromarray(photo).resize((input_size.width, input_size.height), Image.Resampling.BILINEAR, box=box)
     return np.array(resized)
-
-
-def make_steps(steps: Sequence[StepSpec], normalization: Normalization) -> Compose:
-    """Return the transform that applies `steps` in order. Raises InputError naming a step's wrong argument."""
-    return Compose(tuple(RandomApply(step.p, _transform(step, normalization)) for step in steps))
-
-
-def _transform(step: StepSpec, normalization: Normalization) -> Transform:
-    if step.steps:
-        weights = tuple(part.p for part in step.steps)
-        return OneOf(weights, tuple(_transform(part, normalization) for part in step.steps))
-    function = TRANSFORMS[step.name]
-    arguments = dict(parse_options(_schema(step.name), step.arguments, f"augmentation step '{step.name}'"))
-    if "normalization" in inspect.signature(function).parameters:
-        arguments["normalization"] = normalization
-    return partial(function, **arguments)
-
-
-@cache
-def _schema(name: str) -> type[BaseModel]:
-    """The arguments of a transform as a pydantic model, made from the types of its keyword parameters."""
-    function = TRANSFORMS[name]
-    hints = get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {
-        parameter.name: (hints[parameter.name], parameter.default)
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "normalization"
-    }
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.train_classifier.augmentations.build import TRANSFORMS
+from components.train_classifier.augmentations.steps import TRANSFORMS
 from components.train_classifier.config.augmentation import StepSpec, presets
 
 

@@ -9,7 +9,7 @@ from augmentation_pictures import NORMALIZATION, apply, noise, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.train_classifier.augmentations.build import TRANSFORMS, make_steps
+from components.train_classifier.augmentations.steps import TRANSFORMS, make_steps
 from components.train_classifier.config.augmentation import STEP_NAMES, StepSpec
 from serving.runtime.errors import InputError
 
