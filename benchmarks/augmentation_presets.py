@@ -17,8 +17,7 @@ from benchmarks.photos import HEIGHT, WIDTH, draw_photo
 from components.train_classifier.augmentations.build import make_augmentation
 from components.train_classifier.augmentations.ranges import Pixels
 from components.train_classifier.augmentations.steps import Compose
-from components.train_classifier.config.augmentation import AugmentationSpec
-from components.train_classifier.config.augmentation_presets import presets
+from components.train_classifier.config.augmentation import AugmentationSpec, presets
 from components.train_classifier.config.training import IMAGENET
 from serving.runtime.card import InputSize
 

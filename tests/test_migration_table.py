@@ -10,8 +10,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from components.shared.models.spec.recipes import RECIPES
-from components.train_classifier.config.augmentation_presets import presets
+from components.shared.models.spec import RECIPES
+from components.train_classifier.config.augmentation import presets
 from components.train_classifier.config.objective import LOSSES
 from components.train_classifier.config.training import TrainConfig
 from pipelines.catalog import PIPELINES

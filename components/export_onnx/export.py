@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -49,7 +47,7 @@ def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: s
         raise InputError("name: must not be empty, the model is registered and served under it")
     source = load_checkpoint(find_checkpoint(checkpoints, checkpoint))
     with whole_folder(output) as folder:
-        module = HeadProbabilities(source.network(), [len(head.labels) for head in source.heads]).eval()
+        module = HeadProbabilities(source.network()).eval()
         model = to_onnx(module, source)
         card = make_card(source, name)
         for key, value in card.to_metadata().items():
@@ -69,7 +67,8 @@ def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: s
 def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
     """Trace `module` into a graph with a free batch size, without names of source files or Python objects."""
     example = torch.zeros((2, source.input.height, source.input.width, 3), dtype=torch.uint8)
-    with _quiet("onnx_ir", "onnxscript", "torch.onnx"):
+    logging.disable(logging.WARNING)  # the exporter reports each of its passes
+    try:
         program = torch.onnx.export(
             module,
             (example,),
@@ -80,6 +79,8 @@ def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
             output_names=[head.name for head in source.heads],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         )
+    finally:
+        logging.disable(logging.NOTSET)
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     # The exporter writes absolute source paths and stack traces into these fields.
@@ -89,19 +90,6 @@ def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
         item.doc_string = ""
     assert not model.functions
     return model
-
-
-@contextmanager
-def _quiet(*loggers: str) -> Iterator[None]:
-    """Suppress messages below errors: the exporter reports each of its passes."""
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    try:
-        for name in loggers:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def make_card(source: Checkpoint, name: str) -> ClassificationCard:

@@ -32,6 +32,11 @@ def parse_options(model: type[ModelT], values: Mapping[str, Any], subject: str) 
         raise InputError(f"{subject}: {problems}") from error
 
 
+def name_alone(value: Any) -> Any:
+    """Turn a plain name into the mapping that it is short for."""
+    return {"name": value} if isinstance(value, str) else value
+
+
 def whole_numbers(value: Any) -> Any:
     """Turn floats without a fraction into integers, at any depth: KFP passes every number as a float."""
     if isinstance(value, Mapping):

@@ -57,18 +57,13 @@ class Scalars:
         self._board.close()
 
 
-def rank(row: Mapping[str, float], criterion: str) -> tuple[float, ...]:
-    """Return a key that is largest for the best epoch by `criterion`; the lower loss breaks ties."""
-    name, higher_is_better = METRICS[criterion]
-    value = row[f"val_{name}"]
-    return (value if higher_is_better else -value), -row["val_loss"]
-
-
 def best_row(history: Sequence[Row], criterion: str) -> Row:
-    """Return the best epoch so far, the first one of equals; the last one where nothing was validated."""
+    """Return the best epoch so far; the lower loss breaks ties, then the first; the last one without validation."""
     if "val_loss" not in history[-1]:
         return history[-1]
-    return max(history, key=lambda row: rank(row, criterion))
+    name, higher_is_better = METRICS[criterion]
+    sign = 1 if higher_is_better else -1
+    return max(history, key=lambda row: (sign * row[f"val_{name}"], -row["val_loss"]))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The training of a classifier: from two dataset artifacts to a folder of checkpoints."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from components.shared.training.processes import Processes, join_processes
 from components.shared.training.resumable_folder import LAST, ResumableFolder, resumable_folder
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import Data, read_data
-from components.train_classifier.data.loader import FaceDataset, FixedOrder, TrainOrder, make_loader
+from components.train_classifier.data.loader import FaceDataset, TrainOrder, fixed_order, make_loader
 from components.train_classifier.data.normalization import compute_normalization
 from components.train_classifier.learner import new_learner
 from components.train_classifier.loop import Row, Training, train_epoch, validate
@@ -106,7 +106,7 @@ def set_up(
     order = TrainOrder(config, data.classes, len(data.train.unlabeled), start=len(history), rank=rank, world=world)
     batches = iter(make_loader(train_set, order, workers))  # the workers read while the network is built
     val_set = FaceDataset(images, data.val.labeled, config, augmented=False)
-    val_order = FixedOrder(len(data.val.labeled), config.batch_size, rank=rank, world=world)
+    val_order = fixed_order(len(data.val.labeled), config.batch_size, rank=rank, world=world)
     counts = [target.sum(axis=0) for target in data.train.targets]
     learner = new_learner(
         config,
@@ -140,7 +140,9 @@ def run_epochs(training: Training, recorder: Recorder | None) -> None:
     for epoch in range(len(history), config.epochs):
         if stopped(history, config):
             break
-        loss, accuracy = train_epoch(training, epoch, recorder.scalars if recorder is not None else _log_nothing)
+        loss, accuracy = train_epoch(
+            training, epoch, recorder.scalars if recorder is not None else lambda values, step: None
+        )
         row = {"epoch": epoch + 1, "train_loss": loss, "train_accuracy": accuracy}
         validation = None
         if data.val.labeled:
@@ -215,7 +217,3 @@ def _check_continues(start: Checkpoint, config: TrainConfig, dataset_digest: str
         raise InputError(f"resume: {config.resume} was trained on other annotations")
     if start.epoch >= config.epochs:
         raise InputError(f"resume: {config.resume} has had {start.epoch} epochs already; raise epochs to continue")
-
-
-def _log_nothing(values: Mapping[str, float], step: int) -> None:
-    """Discard the scalars of a process that does not write."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from components.shared.models import format_2
 from components.shared.models.network import Network, build_network
-from components.shared.models.spec.spec import ModelSpec
+from components.shared.models.spec import ModelSpec
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.output import whole_file

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from components.shared.models.spec.spec import HeadSpec
+from components.shared.models.spec import HeadSpec
 
 _SMALLEST = 1e-12
 

@@ -6,11 +6,10 @@ from typing import Self
 import torch
 from torch import nn
 
-from components.shared.models.backbones import attach_head, build_backbone
-from components.shared.models.freeze import freeze
+from components.shared.models.backbones import attach_head, build_backbone, freeze
 from components.shared.models.heads import make_head, with_margin
 from components.shared.models.pretrained import load_pretrained as load_weights
-from components.shared.models.spec.spec import IMAGENET, HeadSpec, ModelSpec, head_specs, resolve_model
+from components.shared.models.spec import IMAGENET, HeadSpec, ModelSpec, head_specs, resolve_model
 from serving.runtime.card import Head, Normalization
 
 _IMAGENET_CLASSES = 1000
@@ -85,14 +84,13 @@ class Network(nn.Module):
 class HeadProbabilities(nn.Module):
     """The exported module: uint8 (N,h,w,3) RGB -> one softmax (N,K) per head, in head order."""
 
-    def __init__(self, network: Network, sizes: Sequence[int]) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.sizes = tuple(sizes)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """uint8 (N,h,w,3) RGB -> a tuple of float32 (N,K) whose rows sum to 1."""
-        return head_probabilities(self.network(images), self.sizes)
+        return head_probabilities(self.network(images), self.network.sizes)
 
 
 def head_probabilities(logits: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from components.shared.models.weights_file import State, check_fit, some, state_dict
-from components.shared.models.zoo.poster_v2.layers import reset_linear
+from components.shared.models.zoo.poster_v2.attention import reset_linear
 from components.shared.models.zoo.poster_v2.model import PosterV2
 from serving.runtime.errors import InputError
 

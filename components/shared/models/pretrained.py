@@ -1,28 +1,32 @@
 """Pretrained weights: ImageNet's from torchvision, published state dicts, or checkpoints of ours."""
 
+import hashlib
 import logging
 import re
+import shutil
+import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from torch import nn
-from torchvision.models import VisionTransformer
+from torchvision.models import VisionTransformer, get_model_weights
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from components.shared.models import format_2, poster_v2_weights
 from components.shared.models.backbones import HeadLocation
-from components.shared.models.imagenet import imagenet_file
-from components.shared.models.spec.backbone_names import TORCHVISION
-from components.shared.models.spec.spec import IMAGENET, NONE, ModelSpec
+from components.shared.models.spec import IMAGENET, NONE, TORCHVISION, ModelSpec
 from components.shared.models.weights_file import State, check_fit, read_weights, some, state_dict
 from components.shared.models.zoo.poster_v2.model import PosterV2
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.output import whole_file
 from serving.runtime.storage import download, is_s3
 
 log = logging.getLogger(__name__)
@@ -34,6 +38,8 @@ _RENAMED = (
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
+_TIMEOUT = 20.0  # seconds without data
+_HASH = re.compile(r"-([0-9a-f]{8,})\.")
 _COUNTER = "num_batches_tracked"  # absent in old files, and without effect
 
 
@@ -54,7 +60,7 @@ def load_pretrained(backbone: nn.Module, spec: ModelSpec, location: HeadLocation
                 f"pretrained: there are no ImageNet weights of backbone '{spec.backbone}'; known: {NONE}, a path or "
                 "an s3:// address, and imagenet for torchvision's models"
             )
-        file = imagenet_file(spec.backbone)
+        file = _imagenet_file(spec.backbone)
         _load(backbone, read_weights(file, str(file)), str(file), spec, location, heads)
     elif spec.pretrained != NONE:
         _load(backbone, _content(spec.pretrained), spec.pretrained, spec, location, heads)
@@ -67,6 +73,41 @@ def load_pretrained(backbone: nn.Module, spec: ModelSpec, location: HeadLocation
             )
         assert isinstance(backbone, PosterV2)
         loaders[part](backbone, _content(address), address)
+
+
+def _imagenet_file(backbone: str) -> Path:
+    """Return the file of torchvision's default weights of a model, `TORCH_HOME/hub/checkpoints/<name>`.
+
+    Raises InputError naming this file when it does not exist and cannot be downloaded.
+    """
+    url: str = get_model_weights(backbone).DEFAULT.url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    if not file.is_file():
+        try:
+            _download(url, file)
+        except (OSError, HTTPException) as error:
+            raise InputError(
+                f"pretrained: the ImageNet weights of '{backbone}' could not be downloaded from {url}: {error}. Fetch "
+                f"that file elsewhere and put it at {file} (the folder hub/checkpoints of TORCH_HOME), or keep a copy "
+                "and set 'pretrained' to its path or s3:// address"
+            ) from error
+    return file
+
+
+def _download(url: str, file: Path) -> None:
+    """Download a file and check it against the digest that torchvision puts into its name.
+
+    torch.hub.download_url_to_file has no timeout: where a firewall drops packets it never returns.
+    """
+    opener = urllib.request.build_opener()  # unlike urlopen it reads the proxy variables each time
+    with whole_file(file) as partial:
+        with opener.open(url, timeout=_TIMEOUT) as response, partial.open("wb") as target:
+            shutil.copyfileobj(response, target)
+        with partial.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+        expected = _HASH.search(file.name)
+        if expected and not digest.startswith(expected[1]):
+            raise OSError(f"the download has the sha256 {digest}, not one that begins with {expected[1]}")
 
 
 def _content(address: str) -> Any:

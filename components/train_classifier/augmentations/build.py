@@ -15,8 +15,7 @@ from components.train_classifier.augmentations.erasing import mean_color, random
 from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.augmentations.ranges import Pixels
 from components.train_classifier.augmentations.steps import Compose, RandomApply, Transform, make_steps
-from components.train_classifier.config.augmentation import AugmentationSpec, FaceArguments, frame_of
-from components.train_classifier.config.augmentation_presets import PHOTO, StepSpec
+from components.train_classifier.config.augmentation import PHOTO, AugmentationSpec, FaceArguments, StepSpec, frame_of
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
 from serving.runtime.image.crop import Box, Rect, crop_rect, frame_rect

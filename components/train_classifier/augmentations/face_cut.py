@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from components.train_classifier.augmentations.geometry import mirror
 from components.train_classifier.augmentations.ranges import Color, Pixels
 from components.train_classifier.config.augmentation import FaceArguments
 from serving.runtime.card import InputSize
@@ -61,7 +60,7 @@ def cut_face(
     mirrored = bool(rng.random() < arguments.flip)
     if not arguments.rotation and not arguments.elastic:  # a resize does the same, faster
         pixels = resize_rect(*decode_rect(data, header, rect, input_size, min_decode), input_size)
-        return mirror(pixels) if mirrored else pixels
+        return np.asarray(cv2.flip(pixels, 1), np.uint8) if mirrored else pixels
     x, y = sampling_coordinates(rect, input_size, mirrored, arguments, rng)
     height, width = header.upright
     extent = (max(float(x.min()), 0), max(float(y.min()), 0), min(float(x.max()), width), min(float(y.max()), height))

@@ -19,11 +19,6 @@ _HALF_PIXEL = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
 
 def horizontal_flip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Mirror left and right."""
-    return mirror(pixels)
-
-
-def mirror(pixels: Pixels) -> Pixels:
-    """Return the picture with left and right exchanged."""
     return np.asarray(cv2.flip(pixels, 1), np.uint8)
 
 

@@ -29,24 +29,6 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-def _positive(value: tuple[float, float]) -> tuple[float, float]:
-    if not value[0] > 0:
-        raise ValueError("must be above 0")
-    return value
-
-
-def _zoom(value: tuple[float, float]) -> tuple[float, float]:
-    if not value[0] >= -0.9:
-        raise ValueError("must be at least -0.9, a tenth of the size")
-    return value
-
-
-def _shares(value: tuple[float, float]) -> tuple[float, float]:
-    if not 0 <= value[0] <= value[1] <= 1:
-        raise ValueError("must be between 0 and 1")
-    return value
-
-
 def _odd(value: int) -> int:
     if value % 2 == 0:
         raise ValueError("must be odd")
@@ -54,18 +36,20 @@ def _odd(value: int) -> int:
 
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Pair = Annotated[tuple[_Finite, _Finite], AfterValidator(_ordered)]
+_Above0 = Annotated[_Finite, Field(gt=0.0)]
+_Share = Annotated[_Finite, Field(ge=0.0, le=1.0)]
+_Resize = Annotated[_Finite, Field(ge=-0.9)]
 
-Span = Annotated[_Pair, BeforeValidator(_around_zero)]
+Span = Annotated[tuple[_Finite, _Finite], AfterValidator(_ordered), BeforeValidator(_around_zero)]
 """A range around zero; a number n is short for [-n, n]."""
 
-Zoom = Annotated[_Pair, AfterValidator(_zoom), BeforeValidator(_around_zero)]
-"""A range of changes of size, 0 is none; a number n is short for [-n, n]."""
+Zoom = Annotated[tuple[_Resize, _Resize], AfterValidator(_ordered), BeforeValidator(_around_zero)]
+"""A range of changes of size, 0 is none and -0.9 leaves a tenth; a number n is short for [-n, n]."""
 
-Positive = Annotated[_Pair, AfterValidator(_positive), BeforeValidator(_repeated)]
+Positive = Annotated[tuple[_Above0, _Above0], AfterValidator(_ordered), BeforeValidator(_repeated)]
 """A range of numbers above zero; a number n is short for [n, n]."""
 
-Shares = Annotated[_Pair, AfterValidator(_shares), BeforeValidator(_repeated)]
+Shares = Annotated[tuple[_Share, _Share], AfterValidator(_ordered), BeforeValidator(_repeated)]
 """A range within 0 and 1; a number n is short for [n, n]."""
 
 Kernel = Annotated[int, Field(ge=3, le=31), AfterValidator(_odd)]

@@ -13,7 +13,7 @@ from components.shared.options import parse_options
 from components.train_classifier.augmentations import color, erasing, filters, geometry
 from components.train_classifier.augmentations.auto_augment import auto_augment
 from components.train_classifier.augmentations.ranges import Pixels
-from components.train_classifier.config.augmentation_presets import StepSpec
+from components.train_classifier.config.augmentation import StepSpec
 from serving.runtime.card import Normalization
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.shared.by_name import unknown_name
-from components.shared.options import whole_numbers
+from components.shared.options import name_alone, whole_numbers
 from serving.runtime.validation import Frozen
 
 _LOSSES = "components.train_classifier.objective.losses"
@@ -42,11 +42,6 @@ METRICS: dict[str, tuple[str, bool]] = {"f1": ("f1", True), "acc": ("accuracy", 
 """Name in a configuration -> (name among an epoch's validation scores, is higher better)."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-def name_alone(value: Any) -> Any:
-    """Turn a plain name into the mapping that it is short for."""
-    return {"name": value} if isinstance(value, str) else value
 
 
 def _check_name(name: str, *, kind: str, table: Mapping[str, str], suffix: str = "") -> str:

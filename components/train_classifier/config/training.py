@@ -16,10 +16,8 @@ from pydantic import (
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
 from components.shared.dotted import override
-from components.shared.models.spec.backbone_names import check_input
-from components.shared.models.spec.recipes import check_model
-from components.shared.models.spec.spec import ModelSpec, resolve_model
-from components.shared.options import parse_options
+from components.shared.models.spec import ModelSpec, check_input, check_model, resolve_model
+from components.shared.options import name_alone, parse_options
 from components.shared.training.train_job_config import TrainJobSpec
 from components.train_classifier.config.augmentation import AugmentationSpec, frame_of
 from components.train_classifier.config.objective import (
@@ -33,7 +31,6 @@ from components.train_classifier.config.objective import (
     SamplingSpec,
     ScheduleSpec,
     SoftTargetSpec,
-    name_alone,
 )
 from serving.runtime.card import CropRule, InputSize, Normalization
 from serving.runtime.validation import Frozen

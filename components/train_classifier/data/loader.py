@@ -4,7 +4,7 @@ Every random draw is a function of (seed, epoch) or (seed, epoch, face id), and 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from components.shared.dataset.archive import ImageArchive
 from components.train_classifier.augmentations.build import make_augmentation
@@ -80,7 +80,7 @@ class FaceDataset(Dataset[Item]):
         return self._augmentation.train_pixels(data, sample.box, self.config.crop, rng)
 
 
-def make_loader(dataset: FaceDataset, order: Sampler[list[Key]], workers: int) -> DataLoader[Batch]:
+def make_loader(dataset: FaceDataset, order: Iterable[list[Key]], workers: int) -> DataLoader[Batch]:
     """Return the loader that reads `dataset` in `order` with `workers` processes (0: in this one)."""
     loader: DataLoader[Any] = DataLoader(
         dataset,
@@ -110,7 +110,7 @@ def _collate(items: list[Item]) -> Batch:
     return Batch(torch.from_numpy(np.stack(pixels)), list(indices))
 
 
-class TrainOrder(Sampler[list[Key]]):
+class TrainOrder:
     """The batches of all epochs in sequence, so that workers read ahead across the end of an epoch.
 
     An epoch is cut into batches of nearly equal size: batch-norm statistics of a very small one would be useless.
@@ -145,18 +145,10 @@ class TrainOrder(Sampler[list[Key]]):
                 yield [(epoch, int(index)) for index in batch]
 
 
-class FixedOrder(Sampler[list[Key]]):
-    """All samples once, in order; of `world` processes each takes every `world`-th batch."""
-
-    def __init__(self, count: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
-        self.count = count
-        self.batch_size = batch_size
-        self.rank, self.world = rank, world
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        """Yield lists of (0, index)."""
-        for start in range(self.rank * self.batch_size, self.count, self.world * self.batch_size):
-            yield [(0, index) for index in range(start, min(start + self.batch_size, self.count))]
+def fixed_order(count: int, batch_size: int, *, rank: int = 0, world: int = 1) -> list[list[Key]]:
+    """Return batches of all samples once, in order; of `world` processes each takes every `world`-th batch."""
+    starts = range(rank * batch_size, count, world * batch_size)
+    return [[(0, index) for index in range(start, min(start + batch_size, count))] for start in starts]
 
 
 def epoch_order(sampling: SamplingSpec, classes: Indices, *, seed: int, epoch: int) -> Indices:

@@ -2,9 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +11,15 @@ from components.shared.dataset.annotations import Annotations
 from components.train_classifier.data.faces import Sample
 from serving.runtime.card import Normalization
 from serving.runtime.errors import ImageError, InputError
+from serving.runtime.ordered_map import ordered_map
 
 log = logging.getLogger(__name__)
 
 Counts = NDArray[np.int64]
 
 _DECIMALS = 4
-_SAMPLES_PER_TASK = 64
+_AHEAD = 64  # faces in work
+_LEVELS = np.arange(256) / 255
 _LEAST_STD = 0.004  # one level: noise of a constant channel is not amplified
 
 
@@ -47,25 +46,20 @@ def compute_normalization(
             while the annotations do not declare a leak, or a picture cannot be used.
     """
     _check_train_only(samples, annotations)
-    parts = [samples[start : start + _SAMPLES_PER_TASK] for start in range(0, len(samples), _SAMPLES_PER_TASK)]
-    counts = np.zeros((3, 256), np.int64)
-    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        for part in pool.map(partial(_count_part, pixels_of=pixels_of), parts):
-            counts += part
-    mean, std = statistics(counts)
-    log.info("mean %s, standard deviation %s of %d training faces", mean, std, len(samples))
-    return Normalization(mean=mean, std=std)
 
-
-def _count_part(samples: Sequence[Sample], *, pixels_of: Callable[[Sample], NDArray[np.uint8]]) -> Counts:
-    counts = np.zeros((3, 256), np.int64)
-    for sample in samples:
+    def count(sample: Sample) -> Counts:
         try:
             pixels = pixels_of(sample)
         except ImageError as error:
             raise InputError(f"{sample.file_name} cannot be used for training: {error}") from error
-        counts += np.array(Image.fromarray(pixels).histogram()).reshape(3, 256)
-    return counts
+        return np.array(Image.fromarray(pixels).histogram()).reshape(3, 256)
+
+    counts = np.zeros((3, 256), np.int64)
+    for _, part in ordered_map(count, samples, workers=max(1, workers), ahead=_AHEAD):
+        counts += part
+    mean, std = statistics(counts)
+    log.info("mean %s, standard deviation %s of %d training faces", mean, std, len(samples))
+    return Normalization(mean=mean, std=std)
 
 
 def statistics(counts: Counts) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -81,12 +75,9 @@ def statistics(counts: Counts) -> tuple[tuple[float, float, float], tuple[float,
 
 
 def _mean_and_std(counts: Counts) -> tuple[float, float]:
-    number, total, squares = (
-        sum(int(count) * level**power for level, count in enumerate(counts)) for power in range(3)
-    )
-    mean = Fraction(total, number)
-    deviation = float(Fraction(squares, number) - mean**2) ** 0.5
-    return round(float(mean / 255), _DECIMALS), max(round(deviation / 255, _DECIMALS), _LEAST_STD)
+    mean = np.average(_LEVELS, weights=counts)
+    deviation = np.average((_LEVELS - mean) ** 2, weights=counts) ** 0.5
+    return round(float(mean), _DECIMALS), max(round(float(deviation), _DECIMALS), _LEAST_STD)
 
 
 def _check_train_only(samples: Sequence[Sample], annotations: Annotations) -> None:

@@ -1,7 +1,7 @@
 """Learning-rate schedules: own ones as factors on the learning rate, the others are classes of torch."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch.optim import Optimizer, lr_scheduler
@@ -62,34 +62,6 @@ _EVERY_STEP = (cosine_cycle, cosine_with_warmup, lr_scheduler.CyclicLR, lr_sched
 """What changes the rate after every step by default; the others do so after every epoch."""
 
 
-class _FactorScheduler:
-    """Sets each rate to its initial value times a factor of the position: of the 0-based step or epoch."""
-
-    def __init__(self, optimizer: Optimizer, factor: Callable[..., float], total: int, arguments: Any) -> None:
-        self._optimizer = optimizer
-        self._factor = factor
-        self._total = total
-        self._arguments = arguments
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-        self._move(0)
-
-    def _move(self, position: int) -> None:
-        self._position = position
-        factor = self._factor(min(position, self._total - 1), self._total, **self._arguments)
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-
-    def step(self) -> None:
-        self._move(self._position + 1)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": self._position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._move(state["position"])
-
-
 class Schedule:
     """Sets the learning rates of an optimizer after every step or epoch.
 
@@ -119,8 +91,11 @@ class Schedule:
         return {"scheduler": self._scheduler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state; that of an own schedule in a checkpoint of format 2 has no entry `scheduler`."""
-        self._scheduler.load_state_dict(state.get("scheduler", state))
+        """Continue from a state; version 0.1.0 wrote that of our own schedules as their position alone."""
+        state = state.get("scheduler", state)
+        if state.keys() == {"position"}:
+            state = self._scheduler.state_dict() | {"last_epoch": state["position"]}
+        self._scheduler.load_state_dict(state)
 
 
 def make_schedule(
@@ -136,7 +111,11 @@ def make_schedule(
     total = epochs * steps_per_epoch if every == "step" else epochs
     if not isinstance(entry, type):
         check_arguments(f"scheduler '{spec.name}'", entry, spec.arguments, reserved=("position", "total"))
-        return Schedule(_FactorScheduler(base, entry, total, spec.arguments), every)
+
+        def factor(position: int) -> float:
+            return float(entry(min(position, total - 1), total, **spec.arguments))
+
+        return Schedule(lr_scheduler.LambdaLR(base, factor), every)
     if entry is not lr_scheduler.ReduceLROnPlateau:
         return Schedule(_torch_scheduler(entry, spec, base, total), every)
     if every == "step":

@@ -19,7 +19,7 @@ from components.export_onnx.export import ExportResult, export, make_card
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from components.shared.models.network import build_network, head_probabilities
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 from serving.runtime.card import (
     METADATA_KEY,
     CropRule,

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from components.train_classifier.augmentations.steps import make_steps
-from components.train_classifier.config.augmentation_presets import StepSpec
+from components.train_classifier.config.augmentation import StepSpec
 from serving.runtime.card import Normalization
 
 NORMALIZATION = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

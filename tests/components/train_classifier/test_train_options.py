@@ -21,7 +21,7 @@ from components.shared.training.processes import Processes
 from components.train_classifier.augmentations.build import Augmentation
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import read_data
-from components.train_classifier.data.loader import FaceDataset, FixedOrder, make_loader
+from components.train_classifier.data.loader import FaceDataset, fixed_order, make_loader
 from components.train_classifier.loop import validate
 from components.train_classifier.train import train
 from serving.runtime.errors import InputError
@@ -127,7 +127,7 @@ def judged(dataset: Path, file: Path) -> tuple[dict[str, float], NDArray[np.int6
     labels = labels_of(faces)
     labels["gender_age"] = 3 * labels["gender"] + labels["age"]
     labels["mask_gender_age"] = 6 * labels["mask"] + labels["gender_age"]
-    loader = make_loader(FaceDataset(dataset / "images", faces, settings, augmented=False), FixedOrder(9, 9), 0)
+    loader = make_loader(FaceDataset(dataset / "images", faces, settings, augmented=False), fixed_order(9, 9), 0)
     (batch,) = loader
     with torch.no_grad():
         logits = torch.split(saved.network()(batch.images), [len(head.labels) for head in saved.heads], dim=1)
@@ -288,7 +288,7 @@ def test_the_pictures_of_a_validation_are_those_of_their_faces(dataset: Path) ->
     data = read_data(settings, dataset / "annotations.json")
     faces = FaceDataset(dataset / "images", data.val.labeled, settings, augmented=False)
     truth, shown = labels_of(data.val.labeled)["mask"], (1, 5, 8)
-    loader = make_loader(faces, FixedOrder(9, 4), 0)
+    loader = make_loader(faces, fixed_order(9, 4), 0)
     found = validate(learner, loader, truth, data.space, Processes(), shown).pictures
     for (pixels, true, guess), index in zip(found, shown, strict=True):
         expected = faces[0, index][0]

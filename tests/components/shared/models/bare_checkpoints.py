@@ -4,7 +4,7 @@ from typing import Any
 
 from components.shared.models.checkpoint import Checkpoint
 from components.shared.models.network import Network
-from components.shared.models.spec.spec import ModelSpec
+from components.shared.models.spec import ModelSpec
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 
 

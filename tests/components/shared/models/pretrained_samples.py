@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from components.shared.models.network import Network, build_network
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 from serving.runtime.card import Head, Normalization
 
 GENDER = (Head(name="gender", labels=("male", "female")),)

@@ -7,7 +7,7 @@ import torch
 
 from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from components.shared.models.network import build_network
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
 

@@ -11,7 +11,7 @@ from components.shared.models.checkpoint import load_checkpoint
 from components.shared.models.format_2 import upgraded
 from components.shared.models.network import build_network
 from components.shared.models.poster_v2_weights import NOT_READ
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 
 WRITTEN_BEFORE = Path(__file__).parents[3] / "written_before"
 ENSEMBLE = {"stem": "convolution", "standardize": False, "members": 1, "linear_member": False}

@@ -10,8 +10,7 @@ from torchvision.models import get_model_weights
 
 from components.shared.models.backbones import build_backbone
 from components.shared.models.network import build_network
-from components.shared.models.spec.backbone_names import TORCHVISION
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import TORCHVISION, resolve_model
 from serving.runtime.card import Head, Normalization
 from serving.runtime.errors import InputError
 

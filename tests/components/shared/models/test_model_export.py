@@ -12,7 +12,7 @@ from components.export_onnx.export import export
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.checkpoint import save_checkpoint
 from components.shared.models.network import build_network
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 from serving.runtime.card import Normalization
 
 NORMALIZATION = Normalization(mean=(0.5, 0.45, 0.4), std=(0.25, 0.22, 0.2))

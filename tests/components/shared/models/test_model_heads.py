@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from components.shared.models.heads import ConcatenatedHeads, OneLogit, ScaledCosine, make_head, with_margin
 from components.shared.models.network import build_network, head_probabilities
-from components.shared.models.spec.spec import HeadSpec, resolve_model
+from components.shared.models.spec import HeadSpec, resolve_model
 from serving.runtime.card import Head, Normalization
 
 NORMALIZATION = Normalization(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))

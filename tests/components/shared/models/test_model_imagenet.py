@@ -16,9 +16,9 @@ from pretrained_samples import MASK, NORMALIZATION, State, build, loaded
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from components.shared.models.imagenet import _download
 from components.shared.models.network import build_network
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.pretrained import _download
+from components.shared.models.spec import resolve_model
 from serving.runtime.errors import InputError
 
 

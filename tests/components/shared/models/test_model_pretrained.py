@@ -12,7 +12,7 @@ from pretrained_samples import MASK, base_state, build, loaded
 from torch import nn
 
 from components.shared.models.checkpoint import save_checkpoint
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import make_bucket, upload

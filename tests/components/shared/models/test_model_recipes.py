@@ -11,9 +11,7 @@ from torch.nn import functional
 
 from components.shared.models.backbones import stage_names
 from components.shared.models.network import Network, build_network
-from components.shared.models.spec.backbone_names import check_input
-from components.shared.models.spec.recipes import RECIPES
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import RECIPES, check_input, resolve_model
 from serving.runtime.card import Head, InputSize, Normalization
 from serving.runtime.errors import InputError
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from components.train_classifier.augmentations.steps import TRANSFORMS
-from components.train_classifier.config.augmentation_presets import StepSpec, presets
+from components.train_classifier.config.augmentation import StepSpec, presets
 
 
 def description(step: StepSpec) -> str:

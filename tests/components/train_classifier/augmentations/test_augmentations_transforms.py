@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.train_classifier.augmentations.steps import TRANSFORMS, make_steps
-from components.train_classifier.config.augmentation_presets import STEP_NAMES, StepSpec
+from components.train_classifier.config.augmentation import STEP_NAMES, StepSpec
 from serving.runtime.errors import InputError
 
 SIZES = [(1, 1), (1, 7), (9, 1), (2, 2), (8, 700), (700, 8), (31, 45)]

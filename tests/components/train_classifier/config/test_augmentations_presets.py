@@ -19,8 +19,7 @@ from components.train_classifier.augmentations.build import Augmentation, make_a
 from components.train_classifier.augmentations.color import jitter
 from components.train_classifier.augmentations.erasing import random_erasing
 from components.train_classifier.augmentations.face_cut import cut_face
-from components.train_classifier.config.augmentation import NAMES, AugmentationSpec, FaceArguments, frame_of
-from components.train_classifier.config.augmentation_presets import presets
+from components.train_classifier.config.augmentation import NAMES, AugmentationSpec, FaceArguments, frame_of, presets
 from serving.runtime.card import ClassificationCard, CropRule, InputSize
 from serving.runtime.errors import InputError
 from serving.runtime.image.crop import crop_rect

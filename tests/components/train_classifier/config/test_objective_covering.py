@@ -13,7 +13,7 @@ import torch
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.network import build_network
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 from components.shared.options import parse_options
 from components.train_classifier.config.objective import (
     MixingSpec,

@@ -15,7 +15,7 @@ from components.shared.dataset.archive import ArchiveWriter
 from components.train_classifier.config.objective import SamplingSpec
 from components.train_classifier.config.training import TrainConfig, resolve_config
 from components.train_classifier.data.faces import Sample
-from components.train_classifier.data.loader import Batch, FaceDataset, FixedOrder, TrainOrder, make_loader
+from components.train_classifier.data.loader import Batch, FaceDataset, TrainOrder, fixed_order, make_loader
 from serving.runtime.card import ClassificationCard, Head
 from serving.runtime.errors import InputError
 from serving.runtime.image.preprocess import decode_crop_resize
@@ -130,7 +130,7 @@ def test_validation_sees_the_pixels_that_serving_sees(faces: tuple[Path, list[Sa
         dataset_digest="",
         training_digest="",
     )
-    for batch in make_loader(dataset, FixedOrder(len(samples), 4), 0):
+    for batch in make_loader(dataset, fixed_order(len(samples), 4), 0):
         for pixels, index in zip(batch.images.numpy(), batch.indices, strict=True):
             sample = samples[index]
             served = decode_crop_resize(dataset.archive.read(sample.file_name), sample.box, card)

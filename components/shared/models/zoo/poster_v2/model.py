@@ -11,10 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from components.shared.models.zoo.poster_v2.ir50 import CHANNELS, Ir50
-from components.shared.models.zoo.poster_v2.mobilefacenet import MobileFaceNet
-from components.shared.models.zoo.poster_v2.vision_transformer import DIM, VisionTransformer
-from components.shared.models.zoo.poster_v2.window_attention import FeedForward, NormalizedTokens, WindowAttention
+from components.shared.models.zoo.poster_v2.attention import (
+    DIM,
+    FeedForward,
+    NormalizedTokens,
+    VisionTransformer,
+    WindowAttention,
+)
+from components.shared.models.zoo.poster_v2.streams import CHANNELS, Ir50, MobileFaceNet
 
 FACE_SIZE = 112
 WINDOWS = (28, 14, 7)

@@ -46,7 +46,7 @@ def test_logits_of_three_heads_are_concatenated() -> None:
     torch.testing.assert_close(mask, torch.softmax(logits[:, 0:3], 1))
     torch.testing.assert_close(gender, torch.softmax(logits[:, 3:5], 1))
     torch.testing.assert_close(age, torch.softmax(logits[:, 5:8], 1))
-    module = HeadProbabilities(build_network("base", HEADS, NORMALIZATION), (3, 2, 3)).eval()
+    module = HeadProbabilities(build_network("base", HEADS, NORMALIZATION)).eval()
     assert [tuple(part.shape) for part in module(torch.zeros((1, 16, 16, 3), dtype=torch.uint8))] == [
         (1, 3),
         (1, 2),

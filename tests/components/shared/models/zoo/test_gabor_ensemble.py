@@ -5,7 +5,7 @@ import torch
 
 from components.shared.models.backbones import stage_names
 from components.shared.models.network import build_network
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 from components.shared.models.zoo.gabor_ensemble import GaborEnsemble, LinearMember
 from components.shared.models.zoo.small_resnet import SmallResNet
 from serving.runtime.card import Head, Normalization

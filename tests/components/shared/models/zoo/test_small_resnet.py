@@ -6,7 +6,7 @@ from torch import nn
 
 from components.shared.models.backbones import stage_names
 from components.shared.models.network import build_network
-from components.shared.models.spec.spec import resolve_model
+from components.shared.models.spec import resolve_model
 from components.shared.models.zoo.small_resnet import ResidualBlock, SmallResNet
 from serving.runtime.card import Head, Normalization
 from serving.runtime.errors import InputError

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from components.shared.models.zoo.poster_v2.ir50 import IrUnit
-from components.shared.models.zoo.poster_v2.vision_transformer import VisionTransformer
-from components.shared.models.zoo.poster_v2.window_attention import (
+from components.shared.models.zoo.poster_v2.attention import (
     FeedForward,
     NormalizedTokens,
+    VisionTransformer,
     WindowAttention,
     relative_position_index,
 )
+from components.shared.models.zoo.poster_v2.streams import IrUnit
 
 
 def attention_by_hand(layer: WindowAttention, tokens: np.ndarray, landmarks: np.ndarray, window: int) -> np.ndarray:

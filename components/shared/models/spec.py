@@ -2,21 +2,111 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import yaml
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from components.shared.models.spec.backbone_names import check_backbone
-from components.shared.models.spec.recipes import RECIPES, check_model
+from components.shared.by_name import unknown_name
 from components.shared.options import parse_options, whole_numbers
-from serving.runtime.card import Head
+from serving.runtime.card import Head, InputSize
 from serving.runtime.errors import InputError
+from serving.runtime.validation import Frozen
 
 NONE, IMAGENET, BACKBONE = "none", "imagenet", "backbone"
 
+TORCHVISION: tuple[str, ...] = (
+    "alexnet",
+    *(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
+    *(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    *(f"efficientnet_b{number}" for number in range(8)),
+    *(f"efficientnet_v2_{size}" for size in "sml"),
+    "googlenet",
+    "inception_v3",
+    "maxvit_t",
+    *(f"mnasnet{width}" for width in ("0_5", "0_75", "1_0", "1_3")),
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    *(f"regnet_{kind}_{size}" for kind in "xy" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")),
+    "regnet_y_128gf",
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
+    *(f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")),
+    *("squeezenet1_0", "squeezenet1_1"),
+    *(f"swin{version}_{size}" for version in ("", "_v2") for size in "tsb"),
+    *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
+    *("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14"),
+    *("wide_resnet50_2", "wide_resnet101_2"),
+)
+"""All classifiers of torchvision by its names; a test compares them with the installed torchvision."""
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+OWN_BACKBONES: dict[str, str] = {
+    "base": "components.shared.models.zoo.base_cnn:BaseCnn",
+    "small_resnet": "components.shared.models.zoo.small_resnet:SmallResNet",
+    "gabor_ensemble": "components.shared.models.zoo.gabor_ensemble:GaborEnsemble",
+    "vit_scratch": "components.shared.models.zoo.vit_scratch:vit_scratch",
+    "bam_resnet": "components.shared.models.zoo.attention_resnet:bam_resnet",
+    "cbam_resnet": "components.shared.models.zoo.attention_resnet:cbam_resnet",
+    "poster_v2": "components.shared.models.zoo.poster_v2.model:PosterV2",
+}
+"""Our own backbones: name -> import path of a callable that gets the number of outputs and the arguments."""
+
+RECIPES: Mapping[str, Mapping[str, Any]] = yaml.safe_load(Path(__file__).with_name("recipes.yaml").read_text("utf-8"))
+"""Models under the names of earlier projects: name -> entries of a ModelSpec. They are not listed or suggested."""
+
+# By the beginning of the name: the smallest side, the only side (pixels), and the argument that sets the only side.
+_LEAST_SIDE = {"alexnet": 63, "convnext": 32, "densenet": 29, "googlenet": 15, "squeezenet": 21, "vgg": 32}
+_ONLY_SIDE = {"inception_v3": 299, "poster_v2": 224}
+_SIDE_ARGUMENT = {"vit_scratch": ("image_size", 256), "maxvit": ("input_size", 224), "vit": ("image_size", 224)}
+
+
+def check_backbone(name: str, *, kind: str = "backbone") -> str:
+    """Return `name` if it is a backbone or has the form of an import path, else raise InputError about the `kind`."""
+    if name not in OWN_BACKBONES and name not in TORCHVISION and not is_import_path(name):
+        raise InputError(unknown_name(kind, name, (*OWN_BACKBONES, *TORCHVISION)))
+    return name
+
+
+def is_import_path(name: str) -> bool:
+    """Tell whether a name has the form `package.module:name`."""
+    module, colon, attribute = name.partition(":")
+    parts = [*module.split("."), *attribute.split(".")]
+    return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+def check_model(name: str) -> str:
+    """Return `name` if it is a recipe, a backbone or an import path; InputError lists the backbones otherwise."""
+    return name if name in RECIPES else check_backbone(name, kind="model")
+
+
+def check_input(backbone: str, arguments: Mapping[str, Any], size: InputSize) -> InputSize:
+    """Return `size` if the backbone accepts images of that size; InputError says which sizes it accepts otherwise.
+
+    A backbone by import path is not checked.
+    """
+    if is_import_path(backbone):
+        return size
+    refusal = f"backbone '{backbone}' does not accept images of {size.height}x{size.width} pixels"
+    only = _only_size(backbone, arguments)
+    if only is not None and only != (size.height, size.width):
+        raise InputError(f"{refusal}: set image_height to {only[0]} and image_width to {only[1]}")
+    least = next((side for family, side in _LEAST_SIDE.items() if backbone.startswith(family)), 1)
+    if min(size.height, size.width) < least:
+        raise InputError(f"{refusal}: set image_height and image_width to at least {least}")
+    return size
+
+
+def _only_size(backbone: str, arguments: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The only height and width that a backbone accepts, if there is only one."""
+    if backbone in _ONLY_SIDE:
+        return _ONLY_SIDE[backbone], _ONLY_SIDE[backbone]
+    for family, (argument, default) in _SIDE_ARGUMENT.items():
+        if backbone.startswith(family):
+            side = arguments.get(argument, default)
+            return (side[0], side[1]) if isinstance(side, list | tuple) else (side, side)
+    return None
 
 
 _KINDS_WITH: dict[str, tuple[str, ...]] = {
@@ -31,7 +121,7 @@ _KINDS_WITH: dict[str, tuple[str, ...]] = {
 }
 
 
-class HeadSpec(_Frozen):
+class HeadSpec(Frozen):
     """How one head is built: the layers from features to logits. `serving.runtime.card.Head` is what it predicts.
 
     `kind`:
@@ -70,7 +160,7 @@ class HeadSpec(_Frozen):
         return self
 
 
-class ModelSpec(_Frozen):
+class ModelSpec(Frozen):
     """A network: `backbone` and its `arguments`, the `head`, the freeze policy and the pretrained weights.
 
     `heads` has, by name, the label heads that differ from `head`. With `keep_classes` the backbone keeps its own 1000
@@ -80,19 +170,14 @@ class ModelSpec(_Frozen):
     parts (`ir50` and `mobilefacenet` of `poster_v2`).
     """
 
-    backbone: str
-    arguments: dict[str, Any] = {}
+    backbone: Annotated[str, AfterValidator(check_backbone)]
+    arguments: dict[str, Any] = Field(default_factory=dict)
     keep_classes: bool = False
     head: HeadSpec = HeadSpec()
-    heads: dict[str, HeadSpec] = {}
+    heads: dict[str, HeadSpec] = Field(default_factory=dict)
     freeze: Literal["none", "backbone"] | Annotated[int, Field(ge=1)] | tuple[str, ...] = "none"
     pretrained: str = Field(default=NONE, min_length=1)
-    parts: dict[str, str] = {}
-
-    @field_validator("backbone")
-    @classmethod
-    def _known_backbone(cls, value: str) -> str:
-        return check_backbone(value)
+    parts: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("arguments")
     @classmethod
@@ -101,8 +186,7 @@ class ModelSpec(_Frozen):
         for name in ("weights", "num_classes", "outputs", "progress", "aux_logits"):
             if name in value:
                 raise ValueError(f"'{name}' follows from the label space and from 'pretrained'; leave it out")
-        whole: dict[str, Any] = whole_numbers(value)
-        return whole
+        return dict(whole_numbers(value))
 
     @field_validator("freeze", mode="before")
     @classmethod

@@ -6,9 +6,16 @@ import sys
 
 import pytest
 
-from components.shared.models.spec.backbone_names import OWN_BACKBONES, TORCHVISION, check_input
-from components.shared.models.spec.recipes import RECIPES
-from components.shared.models.spec.spec import HeadSpec, ModelSpec, head_specs, resolve_model
+from components.shared.models.spec import (
+    OWN_BACKBONES,
+    RECIPES,
+    TORCHVISION,
+    HeadSpec,
+    ModelSpec,
+    check_input,
+    head_specs,
+    resolve_model,
+)
 from serving.runtime.card import Head, InputSize
 from serving.runtime.errors import InputError
 
@@ -67,7 +74,7 @@ def test_every_recipe_is_listed_above() -> None:
 
 def test_names_are_checked_without_torch() -> None:
     code = (
-        "import sys; from components.shared.models.spec.spec import resolve_model; resolve_model('Vit'); "
+        "import sys; from components.shared.models.spec import resolve_model; resolve_model('Vit'); "
         "resolve_model('resnet18'); resolve_model('my.own:Model'); "
         "assert not {'torch', 'torchvision'} & set(sys.modules)"
     )
