@@ -49,3 +49,12 @@ def kill_when_ready():
 def data(tmp_path_factory):
     """The data set of the export tests."""
     return store(tmp_path_factory.mktemp("data"), photos())
+
+
+@pytest.fixture
+def tracking(mlflow_url, monkeypatch):
+    """The MLflow server, with this test's environment pointing at it and at no run."""
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    return mlflow_url

@@ -19,6 +19,7 @@ import torch
 from components import container_images
 from pipelines.classification import ClassificationConfig
 from pipelines.local.kfp_docker import LABEL, Containers, StepFailedError, check_images, run_options
+from pipelines.local.kfp_log import STARTED
 from pipelines.local.run import Run
 from pipelines.local.run_folder import LOG, OUTPUTS
 from pipelines.local.stack import Stack
@@ -175,7 +176,7 @@ def test_a_step_that_fails_is_not_tried_again(run_in: Callable[..., Run], small:
     run = run_in("docker", "failing", small.model_copy(update={"source": "s3://raw/nothing"}))
     assert run.failed == "ingest"
     assert "s3://raw/nothing" in run.error
-    assert (run.folder / LOG).read_text().count("Executing task") == 1
+    assert (run.folder / LOG).read_text().count(f"{STARTED} ingest\n") == 1
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])

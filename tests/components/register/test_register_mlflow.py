@@ -40,14 +40,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
-    return mlflow_url
-
-
 def write_model(folder: Path, seed: int = 0) -> Path:
     """A model that looks at the mean color: uint8 (N, 16, 12, 3) to three mask states."""
     space = label_space("mask")

@@ -9,14 +9,6 @@ from components.shared.tracking.runs import PARENT, open_run
 from serving.runtime.errors import NotFoundError
 
 
-@pytest.fixture
-def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
-    return mlflow_url
-
-
 def test_parts_are_children_of_the_run_in_the_environment(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under `mlflow run` the folds' curves do not lie upon each other."""
     client = runs.mlflow_client()
