@@ -40,7 +40,7 @@ def test_macros_escape_their_arguments(name: str, arguments: tuple[object, ...])
 
 
 def test_missing_names_are_errors() -> None:
-    with pytest.raises(UndefinedError, match="settings"):
+    with pytest.raises(UndefinedError, match="label_space"):
         render("search/leaderboard.html.jinja")
 
 

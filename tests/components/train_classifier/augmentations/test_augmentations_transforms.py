@@ -118,7 +118,7 @@ def test_wrong_steps_are_refused(step: dict[str, Any], parts: list[str]) -> None
         ("ShiftScaleRotate", {"scale": [-1.0, 0]}, ["scale", "-0.9"]),
         ("ShiftScaleRotate", {"rotate": "much"}, ["rotate", "much"]),
         ("ShiftScaleRotate", {"shift": float("nan")}, ["shift"]),
-        ("RandomGamma", {"gamma": [0, 100]}, ["gamma", "above 0"]),
+        ("RandomGamma", {"gamma": [0, 100]}, ["gamma", "greater than 0"]),
         ("Blur", {"kernel": 4}, ["kernel", "odd"]),
         ("RandomErasing", {"area": [0.2, 1.2]}, ["area"]),
         ("RandomErasing", {"normalization": 1}, ["normalization"]),
