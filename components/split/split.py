@@ -118,7 +118,7 @@ def split(
     )
     info = data.info.changed(leaks=leaks, split=report.model_dump(exclude={"leaks", "unlisted"}))
     write_annotations(replace(data, images=tuple(images), info=info), output)
-    _log_result(annotations, report, division.leaks, crossing)
+    _log_result(output, report, division.leaks, crossing)
     return report
 
 
