@@ -284,14 +284,14 @@ def _supervise(folder: Path, name: str, port: int, health: str, fingerprint: str
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    server = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
-    processes = {"server": server, "supervisor": psutil.Process()}
-    state = {role: [process.pid, process.create_time()] for role, process in processes.items()}
-    write_text(folder / f"{name}.json", json.dumps({**state, "port": port, "fingerprint": fingerprint}) + "\n")
-    print("started", flush=True)
-    ready = folder / f"{name}.ready"
     with (folder / f"{name}.lock").open("a") as lock:
+        server = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
         try:
+            processes = {"server": server, "supervisor": psutil.Process()}
+            state = {role: [process.pid, process.create_time()] for role, process in processes.items()}
+            write_text(folder / f"{name}.json", json.dumps({**state, "port": port, "fingerprint": fingerprint}) + "\n")
+            print("started", flush=True)
+            ready = folder / f"{name}.ready"
             while server.poll() is None and not asked_to_stop:
                 if not ready.exists() and answers(f"http://127.0.0.1:{port}{health}"):
                     ready.touch()
@@ -301,7 +301,7 @@ def _supervise(folder: Path, name: str, port: int, health: str, fingerprint: str
                         break  # with the lock: whoever wants to start the server waits for the end of this process
                     fcntl.flock(lock, fcntl.LOCK_UN)
                 time.sleep(POLL_SECONDS)
-        finally:  # also when somebody has deleted the folder
+        finally:  # also when somebody has deleted the folder, at any moment
             stop_group(server)
 
 
