@@ -1,7 +1,7 @@
 """Drops images that were removed by hand from an exported tree, or that a list names."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import ClassVar, Self
@@ -46,7 +46,7 @@ def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
     is named by its name in the archive or its original name. Other names are `unknown`.
 
     Raises:
-        InputError: the folder contains none of the images.
+        InputError: the folder contains none of the images, or was exported from others of the same names.
     """
     if options.removed:
         return _without(images, read_names(options.removed))
@@ -85,12 +85,12 @@ def _by_path(images: Sequence[Image], paths: Sequence[str], folder: str) -> Outc
 
 
 def _by_mapper(
-    images: Sequence[Image], paths: Sequence[str], exported: Sequence[tuple[str, str]], folder: str
+    images: Sequence[Image], paths: Sequence[str], exported: Sequence[tuple[str, str, str | None]], folder: str
 ) -> Outcome:
-    """Compare with a tree whose files were renamed; `exported` has the new and the original name of every image."""
+    """Compare with a tree whose files were renamed; `exported` has new name, original name and sha256 of each image."""
     ids = _by_name(images)
     outcome = Outcome([])
-    new_names = {name for name, _ in exported}
+    new_names = {name for name, _, _ in exported}
     suffixes = {PurePosixPath(name).suffix.lower() for name in new_names}
     seen: set[str] = set()
     strays: dict[str, list[str]] = defaultdict(list)
@@ -99,9 +99,10 @@ def _by_mapper(
         seen |= endings
         if not endings and PurePosixPath(path).suffix.lower() in suffixes:
             strays[PurePosixPath(composed(path)).name].append(path)
+    _refuse_other_export(images, ids, exported, folder)
     listed: set[int] = set()
     left: set[int] = set()
-    for name, original in exported:
+    for name, original, _ in exported:
         if original not in ids:
             outcome.notes.add("unknown", original)
             continue
@@ -144,20 +145,34 @@ def _refuse_other_tree(left: set[int], folder: str, paths: Sequence[str], images
         )
 
 
+def _refuse_other_export(
+    images: Sequence[Image], ids: Mapping[str, int], exported: Sequence[tuple[str, str, str | None]], folder: str
+) -> None:
+    digests = {image.id: image.sha256 for image in images}
+    here = {name: digests[number] for name, number in ids.items()}
+    other = [name for _, name, sha256 in exported if sha256 and (here.get(name) or sha256) != sha256]
+    if other:
+        raise InputError(
+            f"{folder}: exported from another data set: {len(other)} of its pictures differ from those of the same "
+            f"name here, such as {', '.join(other[:3])}; name a tree that was exported from these annotations"
+        )
+
+
 class _Export(msgspec.Struct):
     name: str
     original: str
+    sha256: str | None = None
 
 
 class _Mapper(msgspec.Struct):
     images: list[_Export]
 
 
-def _read_mapper(uri: str) -> list[tuple[str, str]]:
-    """Return (new name, original name) of every exported image, in composed form."""
+def _read_mapper(uri: str) -> list[tuple[str, str, str | None]]:
+    """Return (new name, original name, sha256 where known) of every exported image, names in composed form."""
     try:
         mapper = msgspec.convert(read_json(uri), _Mapper | list[_Export])
     except msgspec.ValidationError as error:
         raise InputError(f"{uri}: not a list of exported images: {error}") from error
     exports = mapper.images if isinstance(mapper, _Mapper) else mapper
-    return [(composed(export.name), composed(export.original)) for export in exports]
+    return [(composed(export.name), composed(export.original), export.sha256) for export in exports]

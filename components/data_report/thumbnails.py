@@ -7,7 +7,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 
 from components.shared.dataset.annotations import Box, Image
-from components.shared.dataset.archive import ImageArchive
+from components.shared.dataset.archive import ImageArchive, OtherPictureError
 from serving.runtime.card import CropRule, InputSize
 from serving.runtime.errors import InputError
 from serving.runtime.image.crop import Rect, crop_rect
@@ -30,7 +30,8 @@ _FRAME = "#ffd400"
 class Thumbnails:
     """Makes upright thumbnails of the images of an archive until the page is full.
 
-    `failed` lists the images that could not be shown, with the error.
+    `failed` lists the images that could not be shown, with the error; a picture of another data set raises
+    OtherPictureError.
     """
 
     def __init__(self, archive: ImageArchive, max_bytes: int = BYTES) -> None:
@@ -52,7 +53,10 @@ class Thumbnails:
             width, height = rect[2] - rect[0], rect[3] - rect[1]
             scale = SIDE / max(width, height)
             size = InputSize(height=max(8, round(height * scale)), width=max(8, round(width * scale)))
-            pixels = decode_rect_resize(self._archive.read(image.file_name), rect, upright, size, 1.0)
+            data = self._archive.read(image.file_name, image.sha256)
+            pixels = decode_rect_resize(data, rect, upright, size, 1.0)
+        except OtherPictureError:
+            raise
         except InputError as error:
             self.failed.append((image.file_name, str(error)))
             return None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.evaluate.join import join
 from components.evaluate.report import Evaluated, render_report
+from components.evaluate.same_pictures import check_pictures
 from components.evaluate.scores import score_predictions
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
@@ -63,11 +64,13 @@ def evaluate(
         max_missing: how many faces of the predicted splits may lack a prediction.
 
     Raises:
-        InputError: rows are missing, extra or double; a floor's metric is unknown or its value is not a number.
+        InputError: the predictions are of other pictures; rows are missing, extra or double; a floor's metric is
+            unknown or its value is not a number.
     """
     check_output(report, predictions, annotations)
     table, data = read_predictions(predictions), read_annotations(annotations)
-    scored = SCORERS[table.task](table, data, digest(annotations), max_missing)
+    pictures = check_pictures(table, data, predictions, annotations)
+    scored = SCORERS[table.task](table, data, digest(annotations), pictures, max_missing)
     metrics = scored.metrics
     limits = _checked_floors(floors or {}, scored.floor_names)
     missed = tuple(name for name, floor in limits.items() if metrics[name] < floor)
@@ -101,16 +104,19 @@ class Scored:
     page: Callable[[Mapping[str, float], Sequence[str]], str]
 
 
-def _score_classification(table: Predictions, annotations: Annotations, dataset: str, max_missing: int) -> Scored:
+def _score_classification(
+    table: Predictions, annotations: Annotations, dataset: str, pictures: str, max_missing: int
+) -> Scored:
     joined = join(table, annotations, max_missing=max_missing)
     scores = score_predictions(table, joined)
-    page = partial(render_report, Evaluated(table, joined, scores, dataset, annotations.info.leaks))
+    page = partial(render_report, Evaluated(table, joined, scores, dataset, annotations.info.leaks, pictures))
     confusion = scores.classes.confusion.tolist()
     return Scored(scores.scalars(), metric_names(table.space), joined.splits, table.space.class_labels, confusion, page)
 
 
 SCORERS = {"classification": _score_classification}
-"""Task of the predictions -> function of them, the annotations, the annotations' digest and `max_missing`."""
+"""Task of the predictions -> function of them, the annotations, the annotations' digest, how pictures were compared,
+and `max_missing`."""
 
 
 def _checked_floors(floors: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.evaluate.join import join
 from components.evaluate.report import Evaluated, Fold, render_folds_report
+from components.evaluate.same_pictures import check_pictures
 from components.evaluate.scores import Spread, score_predictions, spread_of
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
@@ -61,15 +62,18 @@ def evaluate_folds(
         run_ids: MLflow runs of the folds' trainings; "" for one that was not tracked.
 
     Raises:
-        InputError: predictions are not those of one fold each, are incomplete, or of different label spaces.
+        InputError: predictions are of other pictures, are not those of one fold each, are incomplete, or of different
+            label spaces.
     """
     check_output(report, *predictions, annotations)
     if not predictions:
         raise InputError(f"{annotations}: no predictions of any fold, so there is nothing to report")
     data = read_annotations(annotations)
     tables: dict[int, Predictions] = {}
+    compared = set()
     for path in predictions:
         table = read_predictions(path)
+        compared.add(check_pictures(table, data, path, annotations))
         fold = _fold_of(table, data, path)
         if fold in tables:
             raise InputError(f"{path}: there are predictions of fold {fold} already; name each fold's once")
@@ -87,7 +91,7 @@ def evaluate_folds(
         confusion=scores.classes.confusion.tolist(),
         run_id="",
     )
-    evaluated = Evaluated(combined, joined, scores, digest(annotations), data.info.leaks)
+    evaluated = Evaluated(combined, joined, scores, digest(annotations), data.info.leaks, "; ".join(sorted(compared)))
     total = len({image.fold for image in data.images} - {None})
     page = render_folds_report(evaluated, folds, total, result.spreads)
     write_text(report, page)

@@ -20,7 +20,8 @@ _MAIN_METRICS = ("macro_f1", "accuracy", "log_loss", "calibration_error")
 class Evaluated:
     """Predictions, their join with the annotations, and their scores.
 
-    `dataset` is the digest of the annotations; with `leaks` their splits do not keep persons apart.
+    `dataset` is the digest of the annotations; with `leaks` their splits do not keep persons apart; `pictures` says how
+    the pictures of both were compared.
     """
 
     table: Predictions
@@ -28,6 +29,7 @@ class Evaluated:
     scores: Scores
     dataset: str
     leaks: bool
+    pictures: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,15 @@ from components.ingest.formats.profile import ProfileOptions, read_profiles
 from components.ingest.formats.yolo import YoloOptions, read_yolo
 from components.ingest.image_checks import check_image, is_other_type
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Annotations, Face, Image, Keypoint, count_images, write_annotations
+from components.shared.dataset.annotations import (
+    Annotations,
+    Face,
+    Image,
+    Keypoint,
+    count_images,
+    images_digest,
+    write_annotations,
+)
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.boxes import clip_box, upright_box, upright_keypoint
 from components.shared.dataset.info import Counts, DatasetInfo
@@ -108,7 +116,7 @@ def ingest(
         kept = _transfer(files, listing, settings, writer, workers or len(os.sched_getaffinity(0)))
         _refuse_too_many(listing.dropped, expected, settings.max_dropped, source)
         counts = count_images(kept)
-        info = _info(source, format, source_digest, counts, listing)
+        info = _info(source, format, source_digest, counts, listing).changed(images_digest=images_digest(kept))
         write_annotations(Annotations(tuple(kept), info, listing.keypoint_names), annotations)
     if not counts.persons:
         _log.warning("%s: nothing tells which images show one person; each counts as a person of its own", source)

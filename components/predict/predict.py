@@ -69,8 +69,8 @@ def predict(
         max_failed: how many faces may fail to decode; more fail the step.
 
     Raises:
-        InputError: the split is unknown or has no face, images are missing from the archive, the model is not a
-            classifier of its label space, or too many faces failed.
+        InputError: the split is unknown or has no face, images are missing from the archive or are others there than
+            the annotations describe, the model is not a classifier of its label space, or too many faces failed.
         StorageError: there is no model.
     """
     if batch_size < 1:
@@ -82,7 +82,8 @@ def predict(
         raise InputError(f"{model}: a model of task '{card.task}'; this step predicts with classifiers")
     space = _label_space(card)
     archive = ImageArchive(images)
-    faces = _faces_of_split(read_annotations(annotations), split)
+    data = read_annotations(annotations)
+    faces = _faces_of_split(data, split)
     _check_present(archive, faces)
 
     predicted: list[PredictedFace] = []
@@ -97,7 +98,8 @@ def predict(
             outputs.append(predictor.infer(np.stack([crop for _, crop in good])))
     reasons = _check_failures(failed, max_failed, len(faces))
     heads = {head.name: np.concatenate([batch[head.name] for batch in outputs]) for head in space.heads}
-    table = Predictions(tuple(predicted), heads, space, predictor.name, predictor.version)
+    digest = data.info.images_digest or ""
+    table = Predictions(tuple(predicted), heads, space, predictor.name, predictor.version, digest)
     write_predictions(table, output)
     return PredictReport(len(predicted), len({face.image_id for face in predicted}), reasons)
 
@@ -120,7 +122,7 @@ def _faces_of_split(annotations: Annotations, split: str) -> list[PredictedFace]
     if not pairs:
         raise InputError(f"no face is in split '{split}'; present: {_present(annotations)}")
     pairs.sort(key=lambda pair: (pair[0].id, pair[1].id))
-    return [PredictedFace(image.id, face.id, image.file_name, face.box) for image, face in pairs]
+    return [PredictedFace(image.id, face.id, image.file_name, face.box, image.sha256) for image, face in pairs]
 
 
 def _present(annotations: Annotations) -> str:
@@ -146,7 +148,7 @@ def _crop_batches(
     """Yield faces with their pixels in batches; threads decode `_AHEAD` batches before the current one."""
 
     def crop(face: PredictedFace) -> _Crop:
-        data = archive.read(face.path)
+        data = archive.read(face.path, face.sha256)
         try:
             return decode_crop_resize(data, face.box, card)
         except InputError as error:

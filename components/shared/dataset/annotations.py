@@ -238,6 +238,12 @@ def count_images(images: Sequence[Image]) -> Counts:
     )
 
 
+def images_digest(images: Iterable[Image]) -> str:
+    """Return the name of a data set, in hex: the sha256 over the names and digests of its pictures, in any order."""
+    lines = sorted(f"{image.file_name}\0{image.sha256}\n" for image in images)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def digest(path: Path) -> str:
     """Return the sha256 of the file, in hex."""
     with path.open("rb") as file:

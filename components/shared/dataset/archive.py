@@ -1,5 +1,6 @@
 """The images artifact: a folder of uncompressed ZIP archives, written in order and read at random."""
 
+import hashlib
 import os
 import zipfile
 import zlib
@@ -14,6 +15,10 @@ import numpy.typing as npt
 from components.shared.dataset.zip_directory import LOCAL_HEADER, read_directory
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.output import whole_folder
+
+
+class OtherPictureError(InputError):
+    """An entry is not the picture that the annotations describe."""
 
 
 def _shard_name(number: int) -> str:
@@ -78,8 +83,8 @@ class ImageArchive:
     """Random access to the entries of all `images-*.zip` of a folder.
 
     The directories are read once. A read is one positioned read, so an archive may be shared by threads and by
-    forked workers; pickled, it is only its path and opens again where it is unpickled. The checksum of an entry is
-    checked when it is first read.
+    forked workers; pickled, it is only its path and opens again where it is unpickled. The checksum of an entry, and
+    its digest where one is given, is checked when it is first read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,6 +101,7 @@ class ImageArchive:
         table = np.concatenate(tables)
         self._shard, self._offset, self._size, self._crc = (np.ascontiguousarray(column) for column in table.T)
         self._unchecked = np.ones(len(table), dtype=bool)
+        self._unverified = np.ones(len(table), dtype=bool)
         self.names: tuple[str, ...] = tuple(self._index)
 
     def _open(self, number: int, path: Path) -> npt.NDArray[np.int64]:
@@ -119,8 +125,12 @@ class ImageArchive:
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.folder,)
 
-    def read(self, name: str) -> bytes:
-        """Return the bytes of an entry. Raises NotFoundError on an unknown name, InputError on damaged bytes."""
+    def read(self, name: str, sha256: str | None = None) -> bytes:
+        """Return the bytes of an entry.
+
+        Raises NotFoundError on an unknown name, InputError on damaged bytes, OtherPictureError when `sha256`, in hex,
+        is not that of the bytes.
+        """
         index = self._index.get(name)
         if index is None:
             raise NotFoundError(f"{self.folder}: no image '{name}' in the archive ({len(self)} images)")
@@ -136,6 +146,13 @@ class ImageArchive:
         if len(data) != size or (self._unchecked[index] and zlib.crc32(data) != self._crc[index]):
             raise InputError(f"{self.folder}: '{name}' does not match its checksum; the archive is damaged")
         self._unchecked[index] = False
+        if sha256 and self._unverified[index]:
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise OtherPictureError(
+                    f"{self.folder}: '{name}' is another picture than the one of this name in the annotations (its "
+                    "sha256 differs): use the images and the annotations of one data set"
+                )
+            self._unverified[index] = False
         return data
 
     def __del__(self) -> None:

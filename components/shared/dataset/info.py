@@ -77,6 +77,7 @@ class DatasetInfo(_Part):
         format: the layout that `ingest` read.
         source: the address of the raw data; of a local folder only its name.
         source_digest: the digest of the source's listing.
+        images_digest: names the data set: the sha256 over the names and digests of all pictures that `ingest` wrote.
         leaks: whether one person or picture is known to be in several splits.
         persons_known: whether any image has a person.
         counts: sizes of the data set.
@@ -89,6 +90,7 @@ class DatasetInfo(_Part):
     format: str | None = None
     source: str | None = None
     source_digest: str | None = None
+    images_digest: str | None = None
     leaks: bool = False
     persons_known: bool = False
     counts: Counts = Counts()

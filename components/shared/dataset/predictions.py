@@ -17,21 +17,31 @@ from serving.runtime.validation import known
 
 _FACE = ("image_id", "face_id", "path", "x", "y", "width", "height", "detector_score", "label", "score")
 _MODEL = ("model", "version", "label_space")
+_ADDED = ("task", "class_id", "sha256", "images_digest")
+"""Columns that tables of earlier versions lack."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictedFace:
-    """The face of a row; `box` is x, y, width, height in upright pixels, None for the whole image."""
+    """The face of a row.
+
+    `box` is x, y, width, height in upright pixels, None for the whole image; `sha256` that of the picture, None where
+    it is not known.
+    """
 
     image_id: int
     face_id: int
     path: str
     box: Box | None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of a classifier: faces, and per head float32 (N, K) probabilities in the same order."""
+    """Predictions of a classifier: faces, and per head float32 (N, K) probabilities in the same order.
+
+    `images_digest` names the data set, as `info.images_digest` of its annotations; "" where it is not known.
+    """
 
     task: ClassVar[str] = "classification"
 
@@ -40,6 +50,7 @@ class Predictions:
     space: LabelSpace
     model: str
     version: str
+    images_digest: str = ""
 
     def class_probabilities(self) -> NDArray[np.floating]:
         """Return the probabilities of the classes that metrics count, (N, len(space.class_labels))."""
@@ -47,13 +58,13 @@ class Predictions:
 
 
 def _columns(space: LabelSpace) -> list[str]:
-    return [*_FACE, *(f"{head.name}/{label}" for head in space.heads for label in head.labels), *_MODEL, "task"]
+    return [*_FACE, *(f"{head.name}/{label}" for head in space.heads for label in head.labels), *_MODEL, *_ADDED]
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
     """Write the CSV as a `whole_file`.
 
-    `label` and `score` are the most probable class and its probability. Probabilities have the
+    `label`, `class_id` and `score` are the most probable class, its index and its probability. Probabilities have the
     shortest text that reads back as the same float32. Equal predictions give equal bytes.
     """
     space = predictions.space
@@ -67,11 +78,14 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         for row, face in enumerate(predictions.faces):
             box = [repr(float(value)) for value in face.box] if face.box else [""] * 4
             label = [space.class_labels[best[row]], str(np.float32(joint[row, best[row]]))]
-            writer.writerow([face.image_id, face.face_id, face.path, *box, "", *label, *map(str, table[row]), *ending])
+            added = [best[row], face.sha256 or "", predictions.images_digest]
+            writer.writerow(
+                [face.image_id, face.face_id, face.path, *box, "", *label, *map(str, table[row]), *ending, *added]
+            )
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read the CSV; one without a column `task` is of a classifier.
+    """Read the CSV. One of an earlier version, without a column `task`, is of a classifier.
 
     Raises NotFoundError when there is no such file; InputError naming the file when a column is missing,
     a value cannot be read, the task is unknown, or rows differ in task, model, version or label space.
@@ -89,7 +103,7 @@ def read_predictions(path: Path) -> Predictions:
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise InputError(f"{path}: line {number} has {len(row)} values, the header has {len(header)}")
-    task = _one_value(rows, header.index("task"), "task", path) if "task" in header else "classification"
+    task = _one_value(rows, header, "task", path) or "classification"
     if task not in _READERS:
         raise InputError(f"{path}: unknown task '{task}'{known(task, _READERS)}")
     return _READERS[task](header, rows, path)
@@ -99,14 +113,15 @@ def _read_classification(header: list[str], rows: list[list[str]], path: Path) -
     missing = [name for name in (*_FACE, *_MODEL) if name not in header]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; the predict step writes {', '.join(_FACE + _MODEL)}")
-    model, version, space_name = (_one_value(rows, header.index(name), name, path) for name in _MODEL)
+    model, version, space_name = (_one_value(rows, header, name, path) for name in _MODEL)
     space = label_space(space_name)
     columns = _columns(space)
-    if header not in (columns, columns[:-1]):
+    if header != [name for name in columns if name in header or name not in _ADDED]:
         raise InputError(f"{path}: its columns are not those of label space '{space.name}': {', '.join(columns)}")
     start, end = len(_FACE), columns.index(_MODEL[0])
     try:
-        faces = tuple(_face(row) for row in rows)
+        pictures = _column(header, rows, "sha256")
+        faces = tuple(_face(row, sha256 or None) for row, sha256 in zip(rows, pictures, strict=True))
         table = np.array([row[start:end] for row in rows]).astype(np.float32)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
@@ -114,20 +129,27 @@ def _read_classification(header: list[str], rows: list[list[str]], path: Path) -
     for head in space.heads:
         heads[head.name] = table[:, column : column + len(head.labels)]
         column += len(head.labels)
-    return Predictions(faces, heads, space, model, version)
+    images_digest = _one_value(rows, header, "images_digest", path)
+    return Predictions(faces, heads, space, model, version, images_digest)
+
+
+def _column(header: Sequence[str], rows: Sequence[list[str]], name: str) -> list[str]:
+    """Return the values of a column, "" where the table lacks it."""
+    return [row[header.index(name)] for row in rows] if name in header else [""] * len(rows)
 
 
 _READERS = {"classification": _read_classification}
 
 
-def _one_value(rows: Sequence[list[str]], column: int, name: str, path: Path) -> str:
-    values = sorted({row[column] for row in rows})
+def _one_value(rows: Sequence[list[str]], header: Sequence[str], name: str, path: Path) -> str:
+    values = sorted(set(_column(header, rows, name)))
     if len(values) > 1:
-        raise InputError(f"{path}: column '{name}' has several values ({', '.join(values[:5])}): one model per file")
+        several = ", ".join(values[:5])
+        raise InputError(f"{path}: column '{name}' has several values ({several}): one model and data set per file")
     return values[0]
 
 
-def _face(row: list[str]) -> PredictedFace:
+def _face(row: list[str], sha256: str | None) -> PredictedFace:
     x, y, width, height = row[3:7]
     box = (float(x), float(y), float(width), float(height)) if x else None
-    return PredictedFace(int(row[0]), int(row[1]), row[2], box)
+    return PredictedFace(int(row[0]), int(row[1]), row[2], box, sha256)

@@ -24,12 +24,13 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One face: its id, the picture's name in the archive, its box (None: whole image) and its attributes."""
+    """One face: its id, its picture's name in the archive, box (None: whole image), attributes, picture's sha256."""
 
     face_id: int
     file_name: str
     box: Box | None
     attributes: Mapping[str, Any]
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def select_faces(annotations: Annotations, space: LabelSpace, split: str, soft: 
         if image.split != split:
             continue
         for face in image.faces:
-            sample = Sample(face.id, image.file_name, face.box, face.attributes)
+            sample = Sample(face.id, image.file_name, face.box, face.attributes, image.sha256)
             try:
                 if soft is not None:
                     row = soft(face.attributes, image.person)

@@ -73,7 +73,7 @@ class FaceDataset(Dataset[Item]):
 
     def pixels(self, sample: Sample, epoch: int = 0) -> NDArray[np.uint8]:
         """Return uint8 (h,w,3) RGB pixels of a face. Raises ImageError when its picture cannot be used."""
-        data = self.archive.read(sample.file_name)
+        data = self.archive.read(sample.file_name, sample.sha256)
         if not self.augmented:
             return self._augmentation.eval_pixels(data, sample.box, self.config.crop)
         rng = np.random.default_rng((_AUGMENT_STREAM, self.config.seed, epoch, sample.face_id))

@@ -190,3 +190,18 @@ def test_strange_files_of_one_name_are_all_counted(run, exported):
     left = ["images/train/sad/aa.jpg", "images/train/sad/zz.jpg", "images/train/pain/zz.jpg"]
     report, _ = run(images("sad/1.jpg"), exported(pairs, left))
     assert report.operations[0].counts == {"unknown": 2}
+
+
+@pytest.mark.parametrize("here", [None, "a" * 64, "b" * 64])
+def test_a_tree_exported_from_other_pictures_of_the_same_names_is_refused(run, tmp_path, here):
+    tree = tmp_path / "tree"
+    touch(tree, "images/train/sad/aa.jpg")
+    entries = [{"name": "images/train/sad/aa.jpg", "original": "sad/1.jpg", "sha256": "a" * 64}]
+    (tree / "filename_mapper.json").write_text(json.dumps({"images": entries}), encoding="utf-8")
+    mine = [replace(image, sha256=here) for image in images("sad/1.jpg")]
+    if here == "b" * 64:
+        with pytest.raises(InputError, match=r"tree: exported from another data set: 1 of its pictures .* sad/1\.jpg"):
+            run(mine, {"sync": {"folder": str(tree)}})
+    else:
+        _, data = run(mine, {"sync": {"folder": str(tree)}})
+        assert names(data) == ["sad/1.jpg"]

@@ -1,5 +1,6 @@
 """Data sets to report on, and what a page shows."""
 
+import hashlib
 import io
 import re
 from collections import Counter
@@ -68,6 +69,18 @@ def jpeg(height: int = 40, width: int = 30, seed: int = 0, exif: bytes = b"") ->
     return buffer.getvalue()
 
 
+_PLAIN = jpeg()
+_CONTENTS: dict[str, bytes] = {}
+
+
+def content(number: int, picture: bytes = _PLAIN) -> str:
+    """The sha256 of a file that `write` stores: the picture, and the number behind its end."""
+    data = picture + number.to_bytes(8)
+    digest = hashlib.sha256(data).hexdigest()
+    _CONTENTS[digest] = data
+    return digest
+
+
 def image(number: int, split: str | None = "train", **fields: Any) -> Image:
     """An image of its own person with one face that wears a mask, unlike every other image."""
     attributes = fields.pop("attributes", {"mask": "worn"})
@@ -78,7 +91,7 @@ def image(number: int, split: str | None = "train", **fields: Any) -> Image:
         "height": 40,
         "faces": (Face(number, fields.pop("box", (5.0, 10.0, 15.0, 20.0)), attributes),),
         "person": f"p{number}",
-        "sha256": f"{number:064x}",
+        "sha256": content(number),
         "dhash": print_,
     }
     return Image(id=number, split=split, **(defaults | fields))
@@ -87,11 +100,10 @@ def image(number: int, split: str | None = "train", **fields: Any) -> Image:
 def write(
     folder: Path, images: Sequence[Image], info: Mapping[str, Any] | None = None, contents: Mapping[str, bytes] = {}
 ) -> None:
-    plain = jpeg()
     with ArchiveWriter(folder / "images") as writer:
         for one in images:
-            if contents.get(one.file_name, plain):
-                writer.add(one.file_name, contents.get(one.file_name, plain))
+            if data := contents.get(one.file_name, _CONTENTS.get(one.sha256 or "", _PLAIN)):
+                writer.add(one.file_name, data)
     recorded = DatasetInfo.model_validate({"leaks": False, **(info or {})})
     write_annotations(Annotations(tuple(images), recorded), folder / "a.json")
 
@@ -118,7 +130,7 @@ def hand_made() -> list[Image]:
         image(1, attributes={"mask": "worn", "age": 20, "gender": "male", "place": "here"}),
         image(2, "val", person="p1", attributes={"mask": "worn", "age": 60}),
         image(3, "val", dhash=flipped, attributes={"mask": "incorrect", "age": 29, "place": "there"}),
-        image(4, "train", sha256=f"{2:064x}", attributes={"mask": "with_mask"}),
+        image(4, "train", sha256=content(2), attributes={"mask": "with_mask"}),
         image(5, "train", file_name="deep.er/005.PNG", person=None, box=None, attributes={"mask": "incorrect"}),
         image(6, None, file_name="bare", faces=(), trainable=False, fold=1),
         image(7, "train", box=(0.0, 0.0, 30.0, 40.0), attributes={"age": 31}),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from kfp import dsl
-from report_pages import cells, hand_made, image, report, write
+from report_pages import cells, content, hand_made, image, report, write
 
 from components.data_report.component import data_report as component
 from components.data_report.data_report import data_report
@@ -76,15 +76,15 @@ def test_counts_are_those_of_a_hand_made_set(tmp_path: Path) -> None:
 
 NOTICES = {
     "clean": ([image(1), image(2, "val")], {}, []),
-    "no split yet": ([image(1, None, person="p"), image(2, None, person="p", sha256=f"{1:064x}")], {}, []),
-    "one split": ([image(1, person="p"), image(2, person="p", sha256=f"{1:064x}")], {}, []),
+    "no split yet": ([image(1, None, person="p"), image(2, None, person="p", sha256=content(1))], {}, []),
+    "one split": ([image(1, person="p"), image(2, person="p", sha256=content(1))], {}, []),
     "person": ([image(1, person="p"), image(2, "val", person="p")], {}, ["Persons cross splits."]),
-    "equal": ([image(1), image(2, "test", sha256=f"{1:064x}")], {}, ["Duplicates cross splits."]),
+    "equal": ([image(1), image(2, "test", sha256=content(1))], {}, ["Duplicates cross splits."]),
     "alike": ([image(1), image(2, "test", dhash=image(1).dhash)], {}, ["Duplicates cross splits."]),
     "plain": ([image(1, dhash="0" * 32), image(2, "test", dhash="0" * 32)], {}, []),
     "leaks": ([image(1), image(2, "val")], {"leaks": True}, ["This data leaks."]),
     "both": (
-        [image(1, person="p"), image(2, "val", person="p", sha256=f"{1:064x}")],
+        [image(1, person="p"), image(2, "val", person="p", sha256=content(1))],
         {"leaks": True},
         ["Persons cross splits.", "Duplicates cross splits.", "This data leaks."],
     ),
@@ -99,7 +99,7 @@ def test_notices_are_shown_exactly_for_their_problems(case: str, tmp_path: Path)
 
 
 def test_missing_and_broken_images_are_reported(tmp_path: Path) -> None:
-    images = [image(1), image(2), image(3, width=31)]
+    images = [image(1), image(2, sha256=None), image(3, width=31)]
     write(tmp_path, images, contents={"001.jpg": b"", "002.jpg": b"no picture"})
     figures, page = report(tmp_path)
     assert figures["missing"] == 1 and page.notices == ["Images are missing."]
@@ -164,7 +164,7 @@ def test_missing_classes_and_invalid_values_are_reported(tmp_path: Path) -> None
 
 
 def test_equal_files_of_different_classes_are_reported(tmp_path: Path) -> None:
-    images = [image(1), image(2, sha256=f"{1:064x}", attributes={"mask": "absent"}), image(3), image(4, sha256="3")]
+    images = [image(1), image(2, sha256=content(1), attributes={"mask": "absent"}), image(3), image(4)]
     write(tmp_path, images)
     assert "1 group of equal files has different classes, such as 001.jpg" in cells(report(tmp_path)[1])
 

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_pages import MASKS, image, jpeg, report, write
+from report_pages import MASKS, content, image, jpeg, report, write
 
-from components.shared.dataset.annotations import Annotations, write_annotations
-from components.shared.dataset.archive import ArchiveWriter
-from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 
 HOSTILE = (
@@ -30,7 +27,7 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
         attributes = {"label": bad, bad[:50]: bad, "mask": "worn", "votes": [bad, "sad"], "emotion": bad}
         name = f"{bad[:150].replace(chr(0), '').encode('utf-8', 'replace').decode()}.jpg".replace("..", "")
         images.append(image(number, person=bad, file_name=name, attributes=attributes))
-        images.append(image(50 + number, "val", person=bad, sha256=f"{number:064x}"))
+        images.append(image(50 + number, "val", person=bad, sha256=content(number)))
     info = {
         "source": HOSTILE[0],
         "format": HOSTILE[1],
@@ -38,11 +35,7 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
         "dropped_examples": {bad: list(HOSTILE) for bad in HOSTILE},
         "curation": [{"operation": HOSTILE[0], "options": {HOSTILE[1]: HOSTILE[2]}, "counts": {HOSTILE[0]: 1}}],
     }
-    plain = jpeg()
-    with ArchiveWriter(tmp_path / "images") as writer:
-        for one in images:
-            writer.add(one.file_name, plain)
-    write_annotations(Annotations(tuple(images), DatasetInfo.model_validate(info)), tmp_path / "a.json")
+    write(tmp_path, images, info)
     _, page = report(tmp_path)
     source = (tmp_path / "report").read_text(encoding="utf-8")
     assert "<script" not in source and "<img src=x" not in source and source.count("</style>") == 1
@@ -56,11 +49,11 @@ def test_the_page_stays_small(space: str, tmp_path: Path) -> None:
     """5,000 images with long names, every one another size and class, all in duplicate groups across splits."""
     labels = label_space(space).class_labels
     rng = np.random.default_rng(0)
-    content = jpeg(400, 300)
+    picture = jpeg(400, 300)
     images = []
     for number in range(1, 5001):
         name = f"{'folder-' * 25}{number % 50}/{'name with words ' * 8}{number}.jpg"
-        fields = {"person": f"{'person ' * 20}{number % 700}", "sha256": f"{number // 4:064x}"}
+        fields = {"person": f"{'person ' * 20}{number % 700}", "sha256": content(number // 4, picture)}
         attributes = {
             "mask": MASKS[number % 3],
             "label": labels[number % len(labels)],
@@ -78,6 +71,6 @@ def test_the_page_stays_small(space: str, tmp_path: Path) -> None:
         "dropped_examples": {f"{'reason ' * 30}{i}": ["n" * 500] * 20 for i in range(500)},
         "curation": [{"operation": "drop", "counts": {"c" * 300: 3}, "options": {"o" * 4000: 1}}] * 200,
     }
-    write(tmp_path, images, info, {one.file_name: content for one in images})
+    write(tmp_path, images, info)
     figures, page = report(tmp_path, space)
     assert figures["duplicates_across_splits"] > 1000 and len(page.sources) >= 64

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from report_pages import MASKS, image, write
+from report_pages import MASKS, image, jpeg, report, write
 
 from components.data_report.examples import FACES, PER_CLASS, choose_examples
 from components.data_report.statistics import statistics_of
 from components.data_report.thumbnails import SIDE, Thumbnails
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import label_space
+from serving.runtime.errors import InputError
 
 
 def test_thumbnails_stop_when_the_page_is_full(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_thumbnails_are_upright(orientation: int, tmp_path: Path) -> None:
     exif[0x0112] = orientation
     buffer = io.BytesIO()
     stored.save(buffer, "JPEG", quality=95, exif=exif)
-    one = image(1, width=300, height=200, box=(200.0, 100.0, 60.0, 60.0))
+    one = image(1, sha256=None, width=300, height=200, box=(200.0, 100.0, 60.0, 60.0))
     write(tmp_path, [one], contents={one.file_name: buffer.getvalue()})
     thumbnails = Thumbnails(ImageArchive(tmp_path / "images"))
     shown = pixels(thumbnails.whole(one))
@@ -56,7 +57,7 @@ def test_a_face_is_cut_out_with_its_box_drawn(tmp_path: Path) -> None:
     gray = io.BytesIO()
     Picture.new("RGB", (1000, 800), (128, 128, 128)).save(gray, "JPEG")
     box = (400.0, 300.0, 200.0, 100.0)
-    one = image(1, width=1000, height=800, box=box)
+    one = image(1, sha256=None, width=1000, height=800, box=box)
     write(tmp_path, [one], contents={one.file_name: gray.getvalue()})
     shown = pixels(Thumbnails(ImageArchive(tmp_path / "images")).face(one, box))
     assert shown.shape == (SIDE, SIDE, 3)
@@ -88,3 +89,10 @@ def test_the_number_of_examples_is_bounded() -> None:
         chosen = choose_examples(images, {i: i % classes for i in range(1, 1001)}, [str(i) for i in range(classes)])
         assert sum(len(faces) for _, faces in chosen) <= FACES
         assert len(chosen) == min(classes, FACES) and all(faces for _, faces in chosen)
+
+
+def test_images_of_another_data_set_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, [image(1)], contents={"001.jpg": jpeg(seed=9)})
+    with pytest.raises(InputError, match=r"images: '001\.jpg' is another picture"):
+        report(tmp_path)
+    assert not (tmp_path / "report").exists()

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import io
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from PIL import Image as Picture
 
 from components.predict.component import predict as door
 from components.predict.predict import predict
-from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.annotations import Annotations, Face, Image, images_digest, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
+from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import read_predictions
 from serving.runtime.card import METADATA_KEY, ClassificationCard, Head, InputSize, Normalization
@@ -81,11 +83,12 @@ class Data:
             faces = [Face(2 * i + 1, None if i % 4 == 0 else (10.0, 12.5, 40.0, 50.0), {})]
             faces += [Face(2 * i, (30.0, 40.0, 50.0, 60.0), {})] if i % 5 == 0 else []
             split = {0: "train", 1: "val"}.get(i % 6, "test") if i != 2 else None
-            images.append(Image(i, name, 90, 120, tuple(faces) if i != 3 else (), split=split))
+            digest = hashlib.sha256(self.bytes[name]).hexdigest()
+            images.append(Image(i, name, 90, 120, tuple(faces) if i != 3 else (), split=split, sha256=digest))
         with ArchiveWriter(folder / "images", shard_bytes=20_000) as archive:
             for name in sorted(self.bytes):
                 archive.add(name, self.bytes[name])
-        self.annotations = Annotations(tuple(images))
+        self.annotations = Annotations(tuple(images), DatasetInfo(images_digest=images_digest(images)))
         write_annotations(self.annotations, folder / "a.json")
 
     def run(self, model: Path, output: str = "p.csv", **options: object):
@@ -205,6 +208,29 @@ def test_inputs_that_do_not_fit_are_refused(model: Path, tmp_path: Path) -> None
     write_annotations(Annotations((*data.annotations.images, stranger)), tmp_path / "a.json")
     with pytest.raises(InputError, match=r"1 images .* not in the image archive \(stranger\.jpg\)"):
         data.run(model)
+
+
+def test_the_rows_name_data_set_and_picture(model: Path, tmp_path: Path) -> None:
+    data = Data(tmp_path)
+    data.run(model)
+    table = read_predictions(tmp_path / "p.csv")
+    assert table.images_digest == data.annotations.info.images_digest
+    assert [hashlib.sha256(data.bytes[face.path]).hexdigest() for face in table.faces] == [
+        f.sha256 for f in table.faces
+    ]
+
+
+@pytest.mark.parametrize("changed", [4, 9, 29])
+def test_an_archive_of_other_pictures_with_equal_names_is_refused(changed: int, model: Path, tmp_path: Path) -> None:
+    """One picture is enough; `max_failed` does not let it through."""
+    data = Data(tmp_path)
+    with ArchiveWriter(tmp_path / "other/images") as archive:
+        for name, content in data.bytes.items():
+            archive.add(name, picture(np.random.default_rng(7), "JPEG") if Path(name).stem == str(changed) else content)
+    with pytest.raises(InputError, match=rf"other/images: 'p\d/{changed}\.\w+' is another picture"):
+        predict(model, tmp_path / "other/images", tmp_path / "a.json", tmp_path / "p.csv", max_failed=99)
+    assert not (tmp_path / "p.csv").exists()
+    data.run(model)
 
 
 def test_the_component(model: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def class_folders(labels: Sequence[str]) -> list[str]:
 
 
 def write_class_tree(
-    folder: Path, chosen: Iterable[Choice], archive: ImageArchive, space: LabelSpace, remarks: Remarks
+    folder: Path, chosen: Sequence[Choice], archive: ImageArchive, space: LabelSpace, remarks: Remarks
 ) -> dict[str, str]:
     """Write the images and return their paths below the folder by their names in the archive.
 
@@ -76,25 +76,27 @@ def write_class_tree(
             (folder / "images" / split / name).mkdir(parents=True)
             if index not in used:
                 remarks.notes.add("class_without_images", f"{split}/{space.class_labels[index]}")
-    write_images(folder, archive, paths)
+    write_images(folder, archive, [choice.image for choice in chosen], paths)
     return paths
 
 
-def write_images(folder: Path, archive: ImageArchive, paths: Mapping[str, str]) -> None:
-    """Copy images unchanged out of the archive, from their names in it to paths below the folder."""
+def write_images(folder: Path, archive: ImageArchive, images: Sequence[Image], paths: Mapping[str, str]) -> None:
+    """Copy images unchanged out of the archive, to the path of each one's name below the folder.
+
+    Raises OtherPictureError when the archive has another picture of that name.
+    """
     for parent in {(folder / path).parent for path in paths.values()}:
         parent.mkdir(parents=True, exist_ok=True)
-    pairs = list(paths.items())
 
     def copy(start: int) -> int:
-        batch = pairs[start : start + _BATCH]
-        for name, path in batch:
-            (folder / path).write_bytes(archive.read(name))
+        batch = images[start : start + _BATCH]
+        for image in batch:
+            (folder / paths[image.file_name]).write_bytes(archive.read(image.file_name, image.sha256))
         return len(batch)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
-        done = pool.map(copy, range(0, len(pairs), _BATCH))
-        for _ in progress((None for count in done for _ in range(count)), "export", len(pairs)):
+        done = pool.map(copy, range(0, len(images), _BATCH))
+        for _ in progress((None for count in done for _ in range(count)), "export", len(images)):
             pass
 
 
@@ -117,7 +119,8 @@ def write_mapper(
 ) -> None:
     """Write which file is which image (`name` and `original`), its split and class, and what was left out and why.
 
-    `source` is the name an image had before it came into the archive, where that is another one.
+    `source` is the name an image had before it came into the archive, where that is another one, `sha256` that of its
+    bytes.
     """
     entries = []
     for choice in chosen:
@@ -128,8 +131,9 @@ def write_mapper(
             "split": choice.split,
             "class": None if index is None else space.class_labels[index],
         }
-        if choice.image.source is not None:
-            entry["source"] = choice.image.source
+        for key in ("source", "sha256"):
+            if (value := getattr(choice.image, key)) is not None:
+                entry[key] = value
         entries.append(entry)
     document = {"label_space": space.name, "images": entries, "left_out": remarks.left_out.examples}
     write_json(folder / MAPPER, document, ascii_only=False)

@@ -36,7 +36,7 @@ def export_yolo_detection(
             remarks.notes.add("background", choice.image.file_name)
     names = ascii_names((choice.image for choice in kept), archive)
     paths = {choice.image.file_name: f"images/{choice.split}/{names[choice.image.id]}" for choice in kept}
-    write_images(folder, archive, paths)
+    write_images(folder, archive, [choice.image for choice in kept], paths)
     for choice in kept:
         path = paths[choice.image.file_name]
         if not path.endswith(_SUFFIXES):

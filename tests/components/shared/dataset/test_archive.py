@@ -1,3 +1,4 @@
+import hashlib
 import io
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.dataset import archive
-from components.shared.dataset.archive import ArchiveWriter, ImageArchive
+from components.shared.dataset.archive import ArchiveWriter, ImageArchive, OtherPictureError
 from serving.runtime.errors import InputError, NotFoundError
 
 
@@ -316,3 +317,17 @@ def test_one_read_is_one_system_call(tmp_path, monkeypatch):
     for name in images.names:
         images.read(name)
     assert len(calls) == len(items)
+
+
+def test_another_picture_than_the_digest_says_is_refused(tmp_path):
+    items = entries(5)
+    images = ImageArchive(write(tmp_path / "images", items))
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in items.items()}
+    first, *others = items
+    assert images.read(first) == items[first], "read once without a digest"
+    for name in others:
+        assert images.read(name, digests[name]) == images.read(name, digests[name]) == items[name]
+    for _ in range(2):
+        with pytest.raises(OtherPictureError, match=rf"images: '{first}' is another picture .* sha256 differs"):
+            images.read(first, digests[others[0]])
+    assert images.read(first, digests[first]) == items[first]

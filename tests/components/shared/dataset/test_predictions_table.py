@@ -1,5 +1,6 @@
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,13 @@ from serving.runtime.errors import InputError, NotFoundError
 def drawn(space_name: str, count: int = 7, seed: int = 0) -> Predictions:
     space, rng = label_space(space_name), np.random.default_rng(seed)
     faces = tuple(
-        PredictedFace(i, 10 + i, f"a, b/é {i}.jpg", None if i % 3 else (0.1, 2.0, 30.25, 1 / 3)) for i in range(count)
+        PredictedFace(
+            i, 10 + i, f"a, b/é {i}.jpg", None if i % 3 else (0.1, 2.0, 30.25, 1 / 3), None if i % 4 else f"{i:064x}"
+        )
+        for i in range(count)
     )
     heads = {h.name: rng.dirichlet(np.ones(len(h.labels)), count).astype(np.float32) for h in space.heads}
-    return Predictions(faces, heads, space, "model", "0123456789ab")
+    return Predictions(faces, heads, space, "model", "0123456789ab", "fedc")
 
 
 @pytest.mark.parametrize("space", [*LABEL_SPACES, "hat:cap,helmet,none"])
@@ -33,7 +37,7 @@ def test_what_is_written_is_read(space: str, tmp_path: Path) -> None:
     write_predictions(before, tmp_path / "p.csv")
     after = read_predictions(tmp_path / "p.csv")
     assert after.faces == before.faces and after.space == before.space
-    assert (after.model, after.version) == ("model", "0123456789ab")
+    assert (after.model, after.version, after.images_digest) == ("model", "0123456789ab", "fedc")
     for name, values in before.heads.items():
         assert after.heads[name].dtype == np.float32 and (after.heads[name] == values).all()
     write_predictions(after, tmp_path / "again.csv")
@@ -63,20 +67,30 @@ def test_columns_label_and_score(tmp_path: Path) -> None:
     assert list(row)[:6] == ["image_id", "face_id", "path", "x", "y", "width"]
     assert list(row)[6:10] == ["height", "detector_score", "label", "score"]
     assert list(row)[10:18] == [f"{head.name}/{label}" for head in space.heads for label in head.labels]
-    assert list(row)[18:] == ["model", "version", "label_space", "task"]
+    assert list(row)[18:] == ["model", "version", "label_space", "task", "class_id", "sha256", "images_digest"]
+    assert row["class_id"] == str(6 * 1 + 3 * 1 + 0)
     assert row["label"] == "incorrect/female/<30" and float(row["score"]) == pytest.approx(0.7 * 0.75 * 0.5)
     assert [row[k] for k in ("x", "y", "width", "height", "detector_score")] == ["1.0", "2.0", "3.0", "4.5", ""]
     assert row["mask/incorrect"] == "0.7" and (row["label_space"], row["task"]) == ("all", "classification")
 
 
-def test_a_table_without_a_task_is_of_a_classifier(tmp_path: Path) -> None:
-    write_predictions(drawn("all"), tmp_path / "p.csv")
+@pytest.mark.parametrize("lacking", [1, 2, 3, 4])
+def test_a_table_of_an_earlier_version_is_read(lacking: int, tmp_path: Path) -> None:
+    """Columns were added at the end: task, class_id, sha256, images_digest; without a task it is a classifier's."""
+    written = drawn("all")
+    write_predictions(written, tmp_path / "p.csv")
     text = (tmp_path / "p.csv").read_text(encoding="utf-8")
-    (tmp_path / "old.csv").write_text(re.sub(r",[^,\n]*\n", "\n", text), encoding="utf-8")
+    (tmp_path / "old.csv").write_text(re.sub(rf"(,[^,\n]*){{{lacking}}}\n", "\n", text), encoding="utf-8")
     old = read_predictions(tmp_path / "old.csv")
-    assert old.task == "classification"
+    assert (old.task, old.images_digest) == ("classification", "")
+    assert [face.path for face in old.faces] == [face.path for face in written.faces]
+    assert any(face.sha256 for face in old.faces) == (lacking == 1)
+    without = replace(written, images_digest="")
+    if lacking > 1:
+        without = replace(without, faces=tuple(replace(face, sha256=None) for face in written.faces))
     write_predictions(old, tmp_path / "again.csv")
-    assert (tmp_path / "again.csv").read_text(encoding="utf-8") == text
+    write_predictions(without, tmp_path / "without.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
 
 
 def spoil_header(text: str) -> str:
@@ -91,7 +105,9 @@ def spoil_header(text: str) -> str:
         (spoil_header, "no column face_id"),
         (lambda text: text.replace("gender/male", "gender/man", 1), "label space 'gender'"),
         (lambda text: text.replace(",gender,class", ",nonsense,class"), "nonsense"),
-        (lambda text: text.replace(",classification\n", ",poses\n"), "unknown task 'poses'; known: classification"),
+        (lambda text: text.replace(",classification,", ",poses,"), "unknown task 'poses'; known: classification"),
+        (lambda text: text.replace(",fedc\n", ",abcd\n", 1), "column 'images_digest' has several values"),
+        (lambda text: text.replace(",sha256,", ",sha512,", 1), "label space 'gender'"),
         (lambda text: text.replace("0123456789ab", "other", 1), "column 'version' has several values"),
         (lambda text: text + "1,2\n", "line 9 has 2 values"),
         (lambda text: text.replace("\n1,11", "\nx,11", 1), "invalid literal"),

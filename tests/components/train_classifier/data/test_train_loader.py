@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import pickle
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.shared.dataset.archive import ArchiveWriter
+from components.shared.dataset.archive import ArchiveWriter, ImageArchive
 from components.train_classifier.config.objective import SamplingSpec
 from components.train_classifier.config.training import TrainConfig, resolve_config
 from components.train_classifier.data.faces import Sample
@@ -150,3 +151,17 @@ def test_a_broken_picture_is_named(tmp_path: Path, workers: int) -> None:
     dataset = FaceDataset(tmp_path / "images", [Sample(1, "broken.jpg", None, {})], CONFIG, augmented=True)
     with pytest.raises(InputError, match=r"broken\.jpg cannot be used for training"):
         run(dataset, CONFIG, workers)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("augmented", [True, False])
+def test_a_picture_of_another_data_set_is_refused(
+    faces: tuple[Path, list[Sample]], workers: int, augmented: bool
+) -> None:
+    folder, samples = faces
+    known = [replace(sample, sha256=hashlib.sha256(ImageArchive(folder).read(sample.file_name)).hexdigest())
+             for sample in samples]  # fmt: skip
+    run(FaceDataset(folder, known, CONFIG, augmented=augmented), CONFIG, workers)
+    known[7] = replace(known[7], sha256="0" * 64)
+    with pytest.raises(InputError, match=r"images: '7\.img' is another picture than .* in the annotations"):
+        run(FaceDataset(folder, known, CONFIG, augmented=augmented), CONFIG, workers)

@@ -1,5 +1,6 @@
 """New names and the table that tells the original ones."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.dataset.annotations import Face, Image
-from components.shared.dataset.export.files import class_folders
+from components.shared.dataset.archive import ImageArchive
+from components.shared.dataset.export.files import ascii_names, class_folders
 from components.shared.dataset.label_spaces import label_space
+from serving.runtime.errors import InputError
 
 
 def test_every_image_gets_an_ascii_name_and_keeps_extension_and_bytes(data, tmp_path):
@@ -63,19 +66,31 @@ def test_equal_names_and_bytes_in_two_classes_are_both_exported(tmp_path):
     assert all(image.faces[0].box is None for image in images.values())
 
 
-def test_digests_that_begin_alike_are_told_apart(tmp_path):
-    names = ["a.jpg", "b.png"]
+def test_digests_that_begin_alike_are_told_apart(data):
+    images = [Image(n, name, 40, 30, sha256="ab" * 31 + f"{n:02d}") for n, name in enumerate(["a.jpg", "b.png"])]
+    assert ascii_names(images, ImageArchive(data / "images")) == {0: f"{'ab' * 8}.jpg", 1: f"{'ab' * 8}-2.png"}
+
+
+def test_equal_pictures_are_told_apart(tmp_path):
     pairs = [
-        (
-            Image(n + 1, name, 40, 30, (Face(n + 1, (1, 1, 9, 9), {}),), split="train", sha256="ab" * 31 + f"{n:02d}"),
-            jpeg(n),
-        )
-        for n, name in enumerate(names)
+        (Image(n, name, 40, 30, (Face(n, (1, 1, 9, 9), {}),), split="train"), jpeg(0))
+        for n, name in enumerate(["a.jpg", "b.png"], start=1)
     ]
     export(store(tmp_path / "data", pairs), tmp_path / "tree", layout="yolo_detection")
-    new = [entry["name"] for entry in mapper(tmp_path / "tree")["images"]]
-    assert new == [f"images/train/{'ab' * 8}.jpg", f"images/train/{'ab' * 8}-2.png"]
-    assert (tmp_path / "tree/labels/train" / f"{'ab' * 8}-2.txt").is_file()
+    first, second = (Path(entry["name"]) for entry in mapper(tmp_path / "tree")["images"])
+    assert second.stem == f"{first.stem}-2"
+    assert (tmp_path / "tree/labels/train" / f"{second.stem}.txt").is_file()
+
+
+@pytest.mark.parametrize("layout", ["coco", "yolo_detection", "yolo_classification"])
+def test_another_picture_of_the_same_name_is_not_exported(layout, tmp_path):
+    faces = (Face(1, (1, 1, 9, 9), {"emotion": "sad"}),)
+    image = Image(1, "a.jpg", 40, 30, faces, split="train", sha256=hashlib.sha256(jpeg(1)).hexdigest())
+    with pytest.raises(InputError, match=r"images: 'a\.jpg' is another picture than .* in the annotations"):
+        export(store(tmp_path / "data", [(image, jpeg(2))]), tmp_path / "tree", layout=layout)
+    assert not (tmp_path / "tree").exists()
+    export(store(tmp_path / "same", [(image, jpeg(1))]), tmp_path / "tree", layout=layout)
+    assert [entry["sha256"] for entry in mapper(tmp_path / "tree")["images"]] == [image.sha256]
 
 
 def test_class_folders():
