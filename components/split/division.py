@@ -54,12 +54,20 @@ class Task:
 
 @dataclass(slots=True)
 class Division:
-    """Splits and folds by image id, details for `info.split`, and whether the mode leaks by itself."""
+    """The result of a mode.
+
+    Attributes:
+        splits: by image id; likewise `folds`.
+        details: for `info.split`.
+        leaks: whether the mode leaks by itself.
+        unlabeled: ids among which unlabeled images may go to train; None for all.
+    """
 
     splits: dict[int, str]
     folds: dict[int, int] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     leaks: bool = False
+    unlabeled: set[int] | None = None
 
 
 Mode = Callable[[Task], Division]

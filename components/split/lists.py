@@ -63,7 +63,7 @@ def divide_lists(task: Task) -> Division:
         "unknown_names": len(unknown),
         "unknown_examples": unknown[:MAX_EXAMPLES],
     }
-    return Division(splits, details=details)
+    return Division(splits, details=details, unlabeled={at for at, split in splits.items() if split == "train"})
 
 
 def _read_list(uri: str) -> set[str]:

@@ -50,7 +50,7 @@ class SplitReport(SplitInfo):
         """Return the metrics by name."""
         metrics: dict[str, float] = {
             name: getattr(self, name)
-            for name in ("unlabeled", "not_trainable", "unlisted", "leaks", "crossing_persons")
+            for name in ("unlabeled", "unlabeled_train", "not_trainable", "unlisted", "leaks", "crossing_persons")
         }
         for split in self.images:
             metrics[f"{split}_images"] = self.images[split]
@@ -73,9 +73,13 @@ def split(
     """Write annotations in which labeled images are in train, val or test.
 
     In the mode `person` a test or val set that came with the data is kept: its ratio is not used, and the other ratio
-    applies to the remaining images. A ratio of 0 means that there is no such split. Every class is in
-    every split that is made here. In `kfold` and `image_kfold` images have a `fold` too, which `fold` keeps. The ratios
-    are used by `person` and `image` only. An image that is not trainable gets no split where it would go to train.
+    applies to the remaining images. A ratio of 0 means that there is no such split. Splits come as near to their ratios
+    as whole persons allow; a class that one lacks for that is noted. In `kfold` and `image_kfold` images have a `fold`
+    too, which `fold` keeps. The ratios are used by `person` and `image` only. An image that is not trainable gets no
+    split where it would go to train.
+
+    An image without a label goes to train, where only pseudo-labels use it, unless its person is in val or test, it
+    came with the data as one of these, or the lists do not name it for train. Ratios and counts are of labeled images.
 
     When a person is in two splits, or the mode ignores identity, `info.leaks` is set.
 
@@ -103,7 +107,8 @@ def split(
         raise InputError(f"{annotations}: no image to divide is labeled in '{space.name}' ({len(data.images)} images)")
     ratios = {"val": val_ratio, "test": test_ratio}
     division = MODES[chosen.mode](Task(annotations, list(data.images), labeled, classes, space, ratios, seed, chosen))
-    images = [_assigned(image, division, bool(classes[image.id])) for image in data.images]
+    unlabeled = _unlabeled_of_train(data.images, classes, division)
+    images = [_assigned(image, division, bool(classes[image.id]), image.id in unlabeled) for image in data.images]
     crossing = crossing_persons(images)
     leaks = data.info.leaks or division.leaks or bool(crossing)
     report = SplitReport(
@@ -131,10 +136,26 @@ def _check_numbers(val_ratio: float, test_ratio: float, seed: int) -> None:
         raise InputError(f"seed must be 0 or more, got {seed}")
 
 
-def _assigned(image: Image, division: Division, labeled: bool) -> Image:
-    """Return the image with its split and fold: none without a label, no train when it is not trainable."""
+def _unlabeled_of_train(images: Iterable[Image], classes: Mapping[int, list[int]], division: Division) -> set[int]:
+    """Return the ids of the images without a label that go to train; no person of val or test is among them."""
+    images = list(images)
+    held_out = set()
+    if not division.leaks:
+        held_out = {image.person for image in images if division.splits.get(image.id) in ("val", "test")} - {None}
+    return {
+        image.id
+        for image in images
+        if not classes[image.id]
+        and image.split not in ("val", "test")
+        and image.person not in held_out
+        and (division.unlabeled is None or image.id in division.unlabeled)
+    }
+
+
+def _assigned(image: Image, division: Division, labeled: bool, unlabeled_of_train: bool) -> Image:
+    """Return the image with its split and fold: no train when it is not trainable."""
     if not labeled:
-        return replace(image, split=None, fold=None)
+        return replace(image, split="train" if unlabeled_of_train and image.trainable else None, fold=None)
     split = division.splits.get(image.id)
     fold = division.folds.get(image.id)
     return replace(image, split=split if image.trainable or split != "train" else None, fold=fold)
@@ -142,9 +163,14 @@ def _assigned(image: Image, division: Division, labeled: bool) -> Image:
 
 def _log_result(path: Path, report: SplitReport, ignores_identity: bool, crossing: Sequence[str]) -> None:
     _log.info(
-        "%s: images %s, persons %s, %d without a label, %d not trainable",
-        path, report.images, report.persons, report.unlabeled, report.not_trainable,
+        "%s: images %s, persons %s, %d without a label (%d of them in train, for pseudo-labels), %d not trainable",
+        path, report.images, report.persons, report.unlabeled, report.unlabeled_train, report.not_trainable,
     )  # fmt: skip
+    for name, asked in report.asked.items():
+        if asked:
+            _log.info("%s: %s has %.3f of the images, asked was %.3f", path, name, report.ratios.get(name, 0), asked)
+    for name, labels in report.lacking.items():
+        _log.warning("%s: %s has no face of class %s: too few persons for its ratio", path, name, ", ".join(labels))
     if ignores_identity:
         _log.warning("%s: mode '%s' splits by image, ignoring identity: scores will be too good", path, report.mode)
     elif crossing:
@@ -159,12 +185,13 @@ def _counts(
 ) -> dict[str, Any]:
     """Return the counts of a SplitInfo by name."""
     members: dict[str, list[Image]] = {"train": [], "val": [], "test": []}
-    unlabeled = not_trainable = 0
+    unlabeled = unlabeled_train = not_trainable = 0
     for image in images:
-        if image.split is not None:
-            members[image.split].append(image)
-        elif not classes[image.id]:
+        if not classes[image.id]:
             unlabeled += 1
+            unlabeled_train += image.split == "train"
+        elif image.split is not None:
+            members[image.split].append(image)
         elif image.id in division.splits:
             not_trainable += 1
     members = {name: group for name, group in members.items() if group}
@@ -179,5 +206,6 @@ def _counts(
             for name, counter in faces.items()
         },
         "unlabeled": unlabeled,
+        "unlabeled_train": unlabeled_train,
         "not_trainable": not_trainable,
     }

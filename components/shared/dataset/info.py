@@ -49,11 +49,13 @@ class SplitInfo(_Part):
 
     Attributes:
         mode, label_space, seed: the arguments of `split`.
-        images: images per split; a split without images is absent, here and below.
+        images: labeled images per split; a split without images is absent, here and below.
         persons: persons per split; images without a person id count as one person each.
-        ratios: share of all images that have a split.
+        asked: the requested ratio of every split that was divided by ratio.
+        ratios: share of the labeled images that have a split.
         class_counts: faces per split and class label.
-        unlabeled: images without a class in the label space; they have no split.
+        lacking: the classes that a split has no face of, by split, where it was divided by ratio.
+        unlabeled: images without a class in the label space; likewise `unlabeled_train`, those of them in train.
         not_trainable: labeled images that would be in train but are excluded from it; they have no split.
         crossing_persons: persons who are in more than one split.
     """
@@ -63,9 +65,12 @@ class SplitInfo(_Part):
     seed: int | None = None
     images: Tallies = {}
     persons: Tallies = {}
+    asked: dict[str, float] = {}
     ratios: dict[str, float] = {}
     class_counts: dict[str, Tallies] = {}
+    lacking: dict[str, list[str]] = {}
     unlabeled: int = 0
+    unlabeled_train: int = 0
     not_trainable: int = 0
     crossing_persons: int = 0
 

@@ -1,6 +1,7 @@
 import itertools
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.persons import by_person, crossing_persons
 from components.split.component import split as split_component
-from components.split.persons import assign_groups
+from components.split.persons import assign_groups, near_shares
 from components.split.split import split
 from serving.runtime.errors import InputError
 
@@ -184,12 +185,94 @@ def test_a_ratio_of_zero_means_no_such_split(run, val, test, names):
     )
 
 
-def test_images_without_a_label_get_no_split(run):
-    data = make([[{"mask": "worn"}], [{"mask": "absent"}]] * 10 + [[{"gender": "male"}], [{}]])
+@pytest.mark.parametrize("count", [8, 13, 24, 48, 77, 200])
+@pytest.mark.parametrize("ratios", [(0.1, 0.1), (0.2, 0.2), (0, 0.33), (0.3, 0.45)])
+@pytest.mark.parametrize("per_person", [[1], [7], [3, 8], list(range(1, 10)), [1] * 30 + [40]])
+def test_ratios_are_as_near_as_whole_persons_allow(run, count, ratios, per_person):
+    """Within half of the largest person, but for a split that would have none, and both classes stay in train."""
+    rng = random.Random(count)
+    persons = [[{"gender": ("male", "female")[at % 2]}] * rng.choice(per_person) for at in range(count)]
+    report, data = run(make(persons), "gender", *ratios, seed=count)
+    total, largest = sum(map(len, persons)), max(map(len, persons))
+    assert not crossing_persons(data.images)
+    assert report.asked == data.info.split.asked == dict(zip(("val", "test"), ratios, strict=True))
+    for name, asked in report.asked.items():
+        images = report.images.get(name, 0)
+        assert abs(images - asked * total) <= max(largest / 2, largest if asked and report.persons[name] == 1 else 0)
+        assert report.ratios.get(name, 0) == pytest.approx(images / total)
+        assert (images > 0) == (asked > 0)
+    assert all(report.class_counts["train"].values())
+
+
+@pytest.mark.parametrize(
+    ("persons", "ratio", "expected"), [(48, 0.2, 10), (24, 0.1, 2), (24, 0.2, 5), (30, 0.2, 6), (36, 0.2, 7)]
+)
+def test_ratios_of_drawn_persons_with_eighteen_classes(run, persons, ratio, expected):
+    """Six kinds of persons, seven pictures each: one of every kind in every split would be more than was asked."""
+    cells = list(itertools.product(["male", "female"], [25, 40, 60]))
+    report, _ = run(make([person(*cells[at % 6]) for at in range(persons)]), val_ratio=ratio, test_ratio=ratio)
+    assert (report.persons["val"], report.persons["test"]) == (expected, expected)
+    assert all(report.class_counts["train"].values())
+    assert set(report.lacking) == ({"val", "test"} if expected < 6 else set())
+    for name, labels in report.lacking.items():
+        assert labels == [label for label in SPACE.class_labels if not report.class_counts[name][label]]
+
+
+def test_the_achieved_ratio_and_missing_classes_are_told(run, caplog):
+    caplog.set_level("INFO")
+    data = make([person(gender, age) for gender in ("male", "female") for age in (25, 40, 60)] * 4)
+    run(data, val_ratio=0.1, test_ratio=0.2)
+    assert "val has 0.083 of the images, asked was 0.100" in caplog.text
+    assert "test has 0.208 of the images, asked was 0.200" in caplog.text
+    assert "val has no face of class worn/" in caplog.text
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    persons=st.lists(FACES, min_size=8, max_size=40),
+    shares=st.sampled_from([(0.1, 0.1), (0.2, 0.2), (0.1, 0.3), (0.4,)]),
+    seed=st.integers(0, 3),
+)
+def test_moving_groups_brings_any_assignment_near_the_shares(persons, shares, seed):
+    counts = np.array([[faces.count(name) for name in "abc"] for faces in persons])
+    sizes = counts.sum(axis=1)
+    wanted = [1 - sum(shares), *shares]
+    start, _ = assign_groups(counts, wanted, seed)
+    before = start.copy()
+    assigned = near_shares(start, counts, sizes, wanted)
+    assert np.array_equal(start, before)
+    left = np.array([(counts[assigned == 0] > 0).sum(axis=0), (counts[start == 0] > 0).sum(axis=0)])
+    assert (left[0][left[1] > 0] > 0).all(), "train keeps its classes"
+    movable = any((left[0] - (row > 0) > 0)[row > 0].all() for row in counts[assigned == 0])
+    for index, share in enumerate(shares, start=1):
+        off = sizes[assigned == index].sum() - share * sizes.sum()
+        assert off >= -sizes.max() / 2 or not movable
+        assert off <= sizes.max() / 2 or (assigned == index).sum() == 1
+
+
+def test_images_without_a_label_are_in_train_for_pseudo_labels(run):
+    labeled = [[{"mask": "worn"}], [{"mask": "absent"}]] * 10
+    mixed = [[{"mask": "worn"}, {}], [{"mask": "absent"}, {"gender": "male"}]] * 5
+    data = make([*labeled, *mixed, [{"gender": "male"}], [{}], [{}]], splits=[None] * 32 + ["test"])
     report, after = run(data, space="mask:worn,absent")
-    assert report.unlabeled == 2
-    assert [image.split for image in after.images[-2:]] == [None, None]
-    assert all(image.split for image in after.images[:-2])
+    split_of = {image.person: image.split for image in after.images if image.faces[0].attributes.get("mask")}
+    unlabeled = [image for image in after.images if "mask" not in image.faces[0].attributes]
+    assert report.unlabeled == len(unlabeled) == 13
+    for image in unlabeled:
+        alone = image.person not in split_of
+        assert image.split == ("train" if (alone and image.person != "p32") or split_of.get(image.person) == "train"
+                               else None)  # fmt: skip
+    assert {image.split for image in unlabeled} == {"train", None}
+    assert report.unlabeled_train == sum(image.split == "train" for image in unlabeled)
+    assert sum(report.images.values()) == 30 and sum(report.ratios.values()) == pytest.approx(1)
+    assert not crossing_persons(after.images) and all(split_of.values())
+
+
+def test_unlabeled_images_that_are_not_trainable_stay_out_of_train(run):
+    data = make([[{"mask": "worn"}], [{"mask": "absent"}]] * 10 + [[{}]])
+    images = (*data.images[:-1], replace(data.images[-1], trainable=False))
+    report, after = run(replace(data, images=images), space="mask:worn,absent")
+    assert after.images[-1].split is None and (report.unlabeled, report.unlabeled_train) == (1, 0)
 
 
 def test_an_image_without_a_person_is_a_group_of_its_own(run):
