@@ -268,9 +268,9 @@ def test_every_face_is_read_and_cut_once_an_epoch(dataset: Path, run: Run, monke
     counts: Counter[str] = Counter()
     read, train_pixels = ImageArchive.read, Augmentation.train_pixels
 
-    def counted_read(self: ImageArchive, name: str) -> bytes:
+    def counted_read(self: ImageArchive, name: str, sha256: str | None = None) -> bytes:
         counts[name] += 1
-        return read(self, name)
+        return read(self, name, sha256)
 
     def counted_pixels(self: Augmentation, *arguments: Any) -> Any:
         counts["train_pixels"] += 1
