@@ -67,11 +67,13 @@ class Step:
         component: import path of its KFP component.
         resources: an entry of `resources.TASKS`: what its tasks get on a cluster.
         page: file name of its report, beside the tasks in the folder of a local run; empty for none.
+        output: what the output `Output` is, for people: KFP's local runner needs that name.
     """
 
     component: str
     resources: str
     page: str = ""
+    output: str = "Output"
 
 
 DEFAULT = "classification"
@@ -84,16 +86,16 @@ STEPS: Mapping[str, Step] = {
     "ingest": Step("components.ingest.component:ingest", "ingest"),
     "curate": Step("components.curate.component:curate", "curate"),
     "split": Step("components.split.component:split", "split"),
-    "split_folds": Step("components.split.component:split_folds", "split"),
+    "split_folds": Step("components.split.component:split_folds", "split", output="folds to evaluate"),
     "take_fold": Step("components.split.component:take_fold", "split"),
     "data_report": Step("components.data_report.component:data_report", "data_report", DATA_REPORT),
     "export_dataset": Step("components.export_dataset.component:export_dataset", "data_report"),
-    "suggest": Step("components.search.component:suggest", "evaluate"),
+    "suggest": Step("components.search.component:suggest", "evaluate", output="trials"),
     "train_classifier": Step("components.train_classifier.component:train_classifier", "train"),
     "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),
     "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
     "predict": Step("components.predict.component:predict", "predict"),
-    "evaluate": Step("components.evaluate.component:evaluate", "evaluate", REPORT),
+    "evaluate": Step("components.evaluate.component:evaluate", "evaluate", REPORT, output="all floors hold"),
     "evaluate_folds": Step("components.evaluate.component:evaluate_folds", "evaluate", REPORT),
     "register": Step("components.register.component:register", "register"),
     "promote": Step("components.register.component:promote", "promote"),

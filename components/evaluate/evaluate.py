@@ -1,5 +1,6 @@
 """Evaluation of predictions: metrics, an HTML report, and whether the floors hold."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from components.evaluate.join import join
+from components.evaluate.marginal import marginal
 from components.evaluate.report import Evaluated, render_report
 from components.evaluate.same_pictures import check_pictures
 from components.evaluate.scores import score_predictions
@@ -17,6 +19,8 @@ from components.shared.tracking.runs import resume_run
 from serving.runtime.errors import InputError
 from serving.runtime.output import check_output, write_text
 from serving.runtime.validation import known
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ def evaluate(
     metrics = scored.metrics
     limits = _checked_floors(floors or {}, scored.floor_names)
     missed = tuple(name for name, floor in limits.items() if metrics[name] < floor)
+    for name in missed:
+        _log.warning("floor missed: %s %.4f is below %g", name, metrics[name], limits[name])
     page = scored.page(limits, missed)
     write_text(report, page)
     run = resume_run(run_id)
@@ -107,6 +113,7 @@ class Scored:
 def _score_classification(
     table: Predictions, annotations: Annotations, dataset: str, pictures: str, max_missing: int
 ) -> Scored:
+    table = marginal(table, annotations)
     joined = join(table, annotations, max_missing=max_missing)
     scores = score_predictions(table, joined)
     page = partial(render_report, Evaluated(table, joined, scores, dataset, annotations.info.leaks, pictures))

@@ -146,7 +146,7 @@ def step_command(context: typer.Context) -> None:
     load_settings()
     from pipelines.command.step import step_app
 
-    step_app()(args=context.args, prog_name="facet step", standalone_mode=False)
+    raise typer.Exit(step_app()(args=context.args, prog_name="facet step", standalone_mode=False) or 0)
 
 
 @app.command("serve")

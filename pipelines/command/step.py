@@ -21,6 +21,9 @@ from serving.runtime.errors import InputError
 
 _TYPES: dict[str, type] = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+NOT_HELD = 3
+"""Exit code of a step that did its work and found that something does not hold: floors of evaluate."""
+_WORDS = {True: "yes", False: "no"}
 _PRINTED = (dsl.Metrics, dsl.ClassificationMetrics)
 
 
@@ -34,12 +37,15 @@ def step_app() -> typer.Typer:
     )
     for name, step in STEPS.items():
         component = imported("component", step.component)
-        app.command(name.replace("_", "-"), help=component.description)(_command(component))
+        app.command(name.replace("_", "-"), help=component.description)(_command(component, step.output))
     return app
 
 
-def _command(component: BaseComponent) -> Callable[..., None]:
-    """A function whose signature Typer reads: the parameters of the component as options."""
+def _command(component: BaseComponent, output: str) -> Callable[..., None]:
+    """A function whose signature Typer reads: the parameters of the component as options.
+
+    It ends with NOT_HELD when the component returns False. `output` is what its output `Output` is, for people.
+    """
     kinds = {name: _artifact(annotation) for name, annotation in component.python_func.__annotations__.items()}
     described = _descriptions(component)
 
@@ -58,7 +64,11 @@ def _command(component: BaseComponent) -> Callable[..., None]:
             if not kinds[name]:
                 arguments[name] = _structure(name, options[name], spec) if _structured(spec) else options[name]
         returned = [name for name, spec in (component.component_spec.outputs or {}).items() if not kinds.get(name)]
-        _print(component.python_func(**arguments), returned, arguments)
+        result = component.python_func(**arguments)
+        values = dict(zip(returned, result if isinstance(result, tuple) else [result], strict=bool(returned)))
+        _print({output if name == "Output" else name: value for name, value in values.items()}, arguments)
+        if any(value is False for value in values.values()):
+            raise typer.Exit(NOT_HELD)
 
     parameters = []
     for name in inspect.signature(component.python_func).parameters:
@@ -136,8 +146,8 @@ def _items(name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
     return items
 
 
-def _print(result: Any, returned: Sequence[str], arguments: Mapping[str, Any]) -> None:
-    """Print metrics, confusion matrices and the values that the step returns."""
+def _print(returned: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Print metrics, confusion matrices and the values that the step returns; what holds or not in words."""
     for artifact in arguments.values():
         if isinstance(artifact, dsl.Metrics):
             for name, value in sorted(artifact.metadata.items()):
@@ -147,6 +157,5 @@ def _print(result: Any, returned: Sequence[str], arguments: Mapping[str, Any]) -
             typer.echo("confusion (rows truth, columns prediction):")
             for label, row in zip(matrix["annotationSpecs"], matrix["rows"], strict=True):
                 typer.echo(f"  {label['displayName']}: {' '.join(f'{count:g}' for count in row['row'])}")
-    if isinstance(result, tuple):
-        for name, value in zip(returned, result, strict=True):
-            typer.echo(f"{name}: {value}")
+    for name, value in returned.items():
+        typer.echo(f"{name}: {_WORDS.get(value, value) if isinstance(value, bool) else value}")

@@ -9,8 +9,7 @@ from pydantic import Field
 from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
-from components.shared.dataset.label_spaces import LabelSpace, label_space
-from serving.runtime.errors import InputError
+from components.shared.dataset.label_spaces import AGE_BAND, LabelSpace, label_space
 
 _NAME = "ImageID"
 _ANSWER = "ans"
@@ -32,20 +31,14 @@ class EvaluationOptions(Options):
 def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
     """Find the pictures that the table names; all are in the split `test`, none has a person.
 
-    A class number becomes its attributes, mask and gender. An age band is not an age: `age` stays unknown, and this is
-    counted. A picture whose number cannot be read is dropped, and
-    so is one whose rows differ. Raises InputError when the table or a column is missing, or when the label space has no
-    attribute but age.
+    A class number becomes its attributes: mask, gender, and the class of age, which is no age, as `age_band`. A picture
+    whose number cannot be read is dropped, and so is one whose rows differ. Raises InputError when the table or a
+    column is missing.
     """
     listing = Listing()
     source.require(options.table, "table", "table")
     space = label_space(options.ans) if options.ans is not None else None
-    if space is not None and space.attributes == ("age",):
-        raise InputError(
-            "option 'ans': an age band is not an age, so such a column has no labels; leave the option out"
-        )
     attributes_of = _attributes(space) if space else {}
-    bands = space is not None and "age" in space.attributes
     folder = posixpath.join(posixpath.dirname(options.table), "images")
     images = image_paths((path for path in source.paths if path != options.table), listing)
     table = source.read_table(options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
@@ -68,18 +61,16 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
         else:
             if len(classes) > 1:
                 listing.notes.add("duplicate_row", path, len(classes) - 1)
-            if classes[0] and bands:
-                listing.notes.add("age_band_left_out", path)
             face = Face(0, None, dict(attributes_of.get(classes[0], {})))
             listing.records.append(Record(path, (face,), split="test"))
     return listing
 
 
 def _attributes(space: LabelSpace) -> dict[str, dict[str, Any]]:
-    """Return the attributes of every class number, without its age band."""
+    """Return the attributes of every class number."""
     names = space.attributes
     labels = [space.class_labels] if len(names) == 1 else [label_space(name).class_labels for name in names]
     return {
-        str(number): {name: value for name, value in zip(names, values, strict=True) if name != "age"}
+        str(number): {AGE_BAND if name == "age" else name: value for name, value in zip(names, values, strict=True)}
         for number, values in enumerate(itertools.product(*labels))
     }

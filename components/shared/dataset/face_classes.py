@@ -16,7 +16,7 @@ class FaceClasses:
 
     def __call__(self, face: Face) -> int | None:
         """Return the class, or None when an attribute is missing. Raises InputError on an invalid one."""
-        values = map(face.attributes.get, self._space.attributes)
+        values = map(face.attributes.get, self._space.source_attributes)
         key = tuple(None if value is None else str(value) for value in values)
         if key not in self._classes:
             self._classes[key] = self._space.class_of(face.attributes)

@@ -20,6 +20,8 @@ from serving.runtime.errors import InputError
 from serving.runtime.validation import nearest
 
 AGE_THRESHOLDS = (30, 60)
+AGE_BAND = "age_band"
+"""The attribute of a face whose class of age is known and whose age is not: one of the labels of `age`."""
 
 _LABELS = {
     "mask": ("worn", "incorrect", "absent"),
@@ -72,24 +74,35 @@ class LabelSpace:
     def encode(self, attributes: Mapping[str, Any]) -> tuple[int, ...] | None:
         """Return one index per head, or None when an attribute that is needed is absent.
 
-        Raises InputError on an invalid value.
+        Where `age` is absent AGE_BAND counts, unless `age_thresholds` are others than the official ones. Raises
+        InputError on an invalid value.
         """
         indices = []
         for attribute in self.attributes:
-            value = attributes.get(attribute)
-            if value is None:
+            index = self._index(attribute, attributes)
+            if index is None:
                 return None
-            indices.append(self._index(attribute, value))
+            indices.append(index)
         if len(self.heads) == len(indices):
             return tuple(indices)
         sizes = [len(_LABELS[attribute]) for attribute in self.attributes]
         return (int(np.ravel_multi_index(indices, sizes)),)
 
-    def _index(self, attribute: str, value: Any) -> int:
-        canonical = canonical_value(attribute, value)
-        if attribute == "age" and isinstance(canonical, int):
-            return sum(canonical >= threshold for threshold in self.age_thresholds)
+    @property
+    def source_attributes(self) -> tuple[str, ...]:
+        """All raw attributes that `encode` may look at: with `age` also AGE_BAND, which stands in for it."""
+        return (*self.attributes, AGE_BAND) if "age" in self.attributes else self.attributes
+
+    def _index(self, attribute: str, attributes: Mapping[str, Any]) -> int | None:
         labels = _LABELS[attribute] if len(self.attributes) > 1 else self.heads[0].labels
+        value = attributes.get(attribute)
+        if value is None and attribute == "age" and self.age_thresholds == AGE_THRESHOLDS:
+            attribute, value = AGE_BAND, attributes.get(AGE_BAND)
+        if value is None:
+            return None
+        canonical = canonical_value(attribute, value)
+        if isinstance(canonical, int):
+            return sum(canonical >= threshold for threshold in self.age_thresholds)
         if canonical not in labels:
             raise InputError(
                 f"attribute '{attribute}': {value!r} is not a class of label space '{self.name}': {', '.join(labels)}"

@@ -79,7 +79,7 @@ class SoftTargets:
             raise InputError(f"attribute '{ATTRIBUTE}': expected a mapping from attributes to labels, got {stated!r}")
         if attribute in stated:
             return _stated(attribute, labels, stated[attribute])
-        index = part.encode({attribute: attributes.get(attribute)})
+        index = part.encode(attributes)
         if index is None:
             return None
         certainty = self._certainty.get(attribute, 1.0)

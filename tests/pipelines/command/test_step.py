@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docstring_parser
+import numpy as np
 import pytest
 from kfp.dsl.base_component import BaseComponent
 
 from components.shared.by_name import imported
+from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
+from components.shared.dataset.label_spaces import label_space
+from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from pipelines.catalog import STEPS
 from pipelines.command.main import main
 from pipelines.resources import TASKS
@@ -110,6 +114,46 @@ def test_steps_write_their_outputs_and_print_metrics(ingested: Path, tmp_path: P
     assert "test_ratio: 0.25\n" in done.stdout
     splits = {image["split"] for image in json.loads((tmp_path / "split").read_text())["images"]}
     assert splits == {"train", "val", "test"}
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """Paths of predictions, two of three right, as options of evaluate."""
+    folder = tmp_path_factory.mktemp("predicted")
+    images = [Image(n, f"{n}.jpg", 9, 9, (Face(n, None, {"gender": "male"}),), split="test") for n in (1, 2, 3)]
+    write_annotations(Annotations(tuple(images)), folder / "a.json")
+    faces = tuple(PredictedFace(n, n, f"{n}.jpg", None) for n in (1, 2, 3))
+    values = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
+    write_predictions(Predictions(faces, {"gender": values}, label_space("gender"), "m", "v"), folder / "p.csv")
+    return ["--predictions", folder / "p.csv", "--annotations", folder / "a.json", "--report", folder / "report"]
+
+
+@pytest.mark.parametrize(
+    ("floors", "code", "word"),
+    [
+        ([], 0, "yes"),
+        (["accuracy=0.5"], 0, "yes"),
+        (["accuracy=0.8"], 3, "no"),
+        (["accuracy=0.5", "macro_f1=1"], 3, "no"),
+    ],
+)
+def test_a_missed_floor_is_an_exit_code_for_scripts(
+    predicted: list[object], floors: list[str], code: int, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not the 1 of a failure or the 2 of invalid input: the report is there, and what is missed is said in words."""
+    done = facet("step", "evaluate", *predicted, *(part for floor in floors for part in ("--floors", floor)))
+    assert done.returncode == code, done.stderr
+    assert f"all floors hold: {word}\n" in done.stdout and "Output" not in done.stdout
+    assert ("floor missed: " in caplog.text) == (code == 3)
+    assert Path(str(predicted[-1])).exists()
+    assert facet("step", "evaluate", *predicted, "--floors", "acuracy=1").returncode == 2
+
+
+def test_folds_to_evaluate_are_called_so(ingested: Path, tmp_path: Path) -> None:
+    done = facet("step", "split-folds", "--annotations", ingested / "annotations", "--split-annotations",
+                 tmp_path / "folds", "--label-space", "gender", "--folds", "3")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "folds to evaluate: [0, 1, 2]\n" in done.stdout and "Output" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -247,3 +247,16 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError) as error:
         label_space("masks")
     assert all(name in str(error.value) for name in LABEL_SPACES)
+
+
+@pytest.mark.parametrize("name", ["age", "gender_age", "mask_gender_age", "all", "gender+age"])
+def test_the_class_of_age_stands_in_for_an_unknown_age(name):
+    space = label_space(name)
+    known = {"mask": "worn", "gender": "female"}
+    for band, age in [("<30", 29), ("30-59", 30), (">=60", 60)]:
+        assert space.class_of(known | {"age_band": band}) == space.class_of(known | {"age": age})
+    assert space.class_of(known | {"age": 20, "age_band": ">=60"}) == space.class_of(known | {"age": 20})
+    assert space.class_of(known) is space.class_of(known | {"age_band": None}) is None
+    assert label_space(name, (30, 58)).class_of(known | {"age_band": "<30"}) is None, "bounds of its own need ages"
+    with pytest.raises(InputError, match="'age_band': '20s' is not a class .*<30, 30-59, >=60"):
+        space.encode(known | {"age_band": "20s"})
