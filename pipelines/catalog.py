@@ -7,7 +7,7 @@ import paths.
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -67,6 +67,8 @@ class Step:
         component: import path of its KFP component.
         resources: an entry of `resources.TASKS`: what its tasks get on a cluster.
         page: file name of its report, beside the tasks in the folder of a local run; empty for none.
+        variables: environment variables that artifacts and text parameters default to in `facet step`, each with a name
+            below the folder in it, "" for the folder itself; predecessors of this project read them.
         output: what the output `Output` is, for people: KFP's local runner needs that name.
     """
 
@@ -74,6 +76,7 @@ class Step:
     resources: str
     page: str = ""
     output: str = "Output"
+    variables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 DEFAULT = "classification"
@@ -83,7 +86,7 @@ PIPELINES: Mapping[str, Pipeline] = {
     "search": Pipeline(SearchConfig, search, mlflow_task="leaderboard"),
 }
 STEPS: Mapping[str, Step] = {
-    "ingest": Step("components.ingest.component:ingest", "ingest"),
+    "ingest": Step("components.ingest.component:ingest", "ingest", variables={"source": ("SM_CHANNEL_TRAIN", "")}),
     "curate": Step("components.curate.component:curate", "curate"),
     "split": Step("components.split.component:split", "split"),
     "split_folds": Step("components.split.component:split_folds", "split", output="folds to evaluate"),
@@ -94,8 +97,26 @@ STEPS: Mapping[str, Step] = {
     "train_classifier": Step("components.train_classifier.component:train_classifier", "train"),
     "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),
     "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
-    "predict": Step("components.predict.component:predict", "predict"),
-    "evaluate": Step("components.evaluate.component:evaluate", "evaluate", REPORT, output="all floors hold"),
+    "predict": Step(
+        "components.predict.component:predict",
+        "predict",
+        variables={
+            "model": ("SM_CHANNEL_MODEL", ""),
+            "images": ("SM_CHANNEL_EVAL", ""),
+            "predictions": ("SM_OUTPUT_DATA_DIR", "predictions.csv"),
+        },
+    ),
+    "evaluate": Step(
+        "components.evaluate.component:evaluate",
+        "evaluate",
+        REPORT,
+        output="all floors hold",
+        variables={
+            "predictions": ("SM_OUTPUT_DATA_DIR", "predictions.csv"),
+            "annotations": ("SM_GROUND_TRUTH_DIR", "gt.csv"),
+            "report": ("SM_OUTPUT_DATA_DIR", REPORT),
+        },
+    ),
     "evaluate_folds": Step("components.evaluate.component:evaluate_folds", "evaluate", REPORT),
     "register": Step("components.register.component:register", "register"),
     "promote": Step("components.register.component:promote", "promote"),

@@ -23,7 +23,7 @@ def evaluate(
 
     Args:
         predictions: CSV of the predict step.
-        annotations: The annotations that were predicted.
+        annotations: The annotations that were predicted, or a CSV table of ImageID and class number (ans).
         metrics: Scalar metrics.
         confusion: Confusion matrix, rows truth, columns prediction.
         report: Self-contained HTML page.

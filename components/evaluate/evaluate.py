@@ -12,6 +12,7 @@ from components.evaluate.marginal import marginal
 from components.evaluate.report import Evaluated, render_report
 from components.evaluate.same_pictures import check_pictures
 from components.evaluate.scores import score_predictions
+from components.evaluate.truth_table import is_truth_table, read_truth_table
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
 from components.shared.metrics.classification import metric_names
@@ -61,7 +62,7 @@ def evaluate(
 
     Args:
         predictions: CSV of the predict step.
-        annotations: the annotations that were predicted.
+        annotations: the annotations that were predicted, or a table of class numbers (see `read_truth_table`).
         report: the HTML file to write.
         floors: lowest accepted value by metric name; all of them must hold. without floors it passes.
         run_id: MLflow run to log to; "" for none.
@@ -72,7 +73,8 @@ def evaluate(
             unknown or its value is not a number.
     """
     check_output(report, predictions, annotations)
-    table, data = read_predictions(predictions), read_annotations(annotations)
+    table = read_predictions(predictions)
+    data = read_truth_table(annotations, table) if is_truth_table(annotations) else read_annotations(annotations)
     pictures = check_pictures(table, data, predictions, annotations)
     scored = SCORERS[table.task](table, data, digest(annotations), pictures, max_missing)
     metrics = scored.metrics

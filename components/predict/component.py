@@ -1,5 +1,7 @@
 """The KFP component of the predict step."""
 
+from typing import Optional
+
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
@@ -10,9 +12,9 @@ from components import container_images
 def predict(
     model: Input[Model],
     images: Input[Dataset],
-    annotations: Input[Dataset],
     predictions: Output[Dataset],
     metrics: Output[Metrics],
+    annotations: Optional[Input[Dataset]] = None,
     split: str = "test",
     batch_size: int = 64,
     max_failed: int = 0,
@@ -21,10 +23,10 @@ def predict(
 
     Args:
         model: Folder with model.onnx.
-        images: Image archives.
-        annotations: COCO JSON with the faces and their splits.
+        images: Image archives; without annotations also a folder tree or a ZIP archive of pictures.
         predictions: CSV with one row per face and every probability of every head.
         metrics: Counts of predicted and failed faces.
+        annotations: COCO JSON with the faces and their splits; without, every picture is one face.
         split: Which faces: test, val, train or all.
         batch_size: Faces per run of the model.
         max_failed: How many faces may fail to decode before the step fails.
@@ -36,7 +38,7 @@ def predict(
     report = predict(
         Path(model.path),
         Path(images.path),
-        Path(annotations.path),
+        Path(annotations.path) if annotations is not None else None,
         Path(predictions.path),
         split=split,
         batch_size=batch_size,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.predict.pictures import Pictures, find_pictures
 from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import LabelSpace, label_space
@@ -45,7 +46,7 @@ _Crop = NDArray[np.uint8] | InputError
 def predict(
     model: Path,
     images: Path,
-    annotations: Path,
+    annotations: Path | None,
     output: Path,
     *,
     split: str = "test",
@@ -60,8 +61,8 @@ def predict(
 
     Args:
         model: folder with `model.onnx`, or the file itself; a classifier.
-        images: folder with the image archives.
-        annotations: COCO JSON with the faces.
+        images: folder with the image archives; without annotations also a folder tree or a ZIP archive of pictures.
+        annotations: COCO JSON with the faces; None predicts every picture of `images` as one face.
         output: the CSV to write.
         split: test, val, train, or all (images without a split too).
         batch_size: faces per run of the model.
@@ -75,16 +76,21 @@ def predict(
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    check_output(output, model, images, annotations)
+    check_output(output, model, images, *([annotations] if annotations else []))
     predictor = load_model(str(model))
     card = predictor.card
     if not isinstance(card, ClassificationCard):
         raise InputError(f"{model}: a model of task '{card.task}'; this step predicts with classifiers")
     space = _label_space(card)
-    archive = ImageArchive(images)
-    data = read_annotations(annotations)
-    faces = _faces_of_split(data, split)
-    _check_present(archive, faces)
+    digest = ""
+    archive: Pictures
+    if annotations is None:
+        archive, faces = find_pictures(images)
+    else:
+        data = read_annotations(annotations)
+        digest = data.info.images_digest or ""
+        archive, faces = ImageArchive(images), _faces_of_split(data, split)
+        _check_present(archive, faces)
 
     predicted: list[PredictedFace] = []
     failed: list[tuple[PredictedFace, InputError]] = []
@@ -98,7 +104,6 @@ def predict(
             outputs.append(predictor.infer(np.stack([crop for _, crop in good])))
     reasons = _check_failures(failed, max_failed, len(faces))
     heads = {head.name: np.concatenate([batch[head.name] for batch in outputs]) for head in space.heads}
-    digest = data.info.images_digest or ""
     table = Predictions(tuple(predicted), heads, space, predictor.name, predictor.version, digest)
     write_predictions(table, output)
     return PredictReport(len(predicted), len({face.image_id for face in predicted}), reasons)
@@ -132,8 +137,8 @@ def _present(annotations: Annotations) -> str:
     return ", ".join(f"{name} {count} faces" for name, count in sorted(counts.items())) or "no images"
 
 
-def _check_present(archive: ImageArchive, faces: Sequence[PredictedFace]) -> None:
-    missing = sorted({face.path for face in faces if face.path not in archive})
+def _check_present(archive: Pictures, faces: Sequence[PredictedFace]) -> None:
+    missing = sorted({face.path for face in faces} - set(archive.names))
     if missing:
         examples = ", ".join(missing[:_EXAMPLES])
         raise InputError(
@@ -143,7 +148,7 @@ def _check_present(archive: ImageArchive, faces: Sequence[PredictedFace]) -> Non
 
 
 def _crop_batches(
-    archive: ImageArchive, faces: Sequence[PredictedFace], card: ClassificationCard, batch_size: int, workers: int
+    archive: Pictures, faces: Sequence[PredictedFace], card: ClassificationCard, batch_size: int, workers: int
 ) -> Iterator[list[tuple[PredictedFace, _Crop]]]:
     """Yield faces with their pixels in batches; threads decode `_AHEAD` batches before the current one."""
 

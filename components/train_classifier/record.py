@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from components.shared.metrics.classification import ClassScore
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
+from components.shared.report.confusion_picture import confusion_picture
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run
 from components.shared.training.environment import environment, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, link
@@ -22,8 +23,9 @@ from components.train_classifier.loop import Row, Training, Validation
 BEST: dict[str, Metric | None] = {"best": None, "best_f1": "f1", "best_acc": "acc"}
 """The checkpoints of best epochs, and the criterion that chooses them; None: that of the configuration."""
 
-PREDICTIONS, CLASSES = "predictions.png", "classes.txt"
-EPOCH_FILES = (PREDICTIONS, CLASSES, *(f"{name}.pt" for name in BEST))
+PREDICTIONS, CONFUSION, CLASSES = "predictions.png", "confusion_matrix.png", "classes.txt"
+_OF_BEST_EPOCH = (PREDICTIONS, CONFUSION, CLASSES)
+EPOCH_FILES = (*_OF_BEST_EPOCH, *(f"{name}.pt" for name in BEST))
 
 _GRID = 4
 EXAMPLES = _GRID * _GRID
@@ -146,7 +148,7 @@ class Recorder:
                 link(path / files[0], path / file)
         state = self.training.learner.state() | {"history": list(history)}
         save_checkpoint(self._checkpoint(row, state), path / LAST)
-        self._folder.keep([*files, *((PREDICTIONS, CLASSES) if validation is not None and "best" in improved else ())])
+        self._folder.keep([*files, *(_OF_BEST_EPOCH if validation is not None and "best" in improved else ())])
 
     def _checkpoint(self, row: Row, training_state: dict[str, Any] | None = None) -> Checkpoint:
         config, data, learner = self.training.config, self.training.data, self.training.learner
@@ -170,6 +172,8 @@ class Recorder:
         table = class_table(labels, validation.classes.classes)
         grid = prediction_grid(validation.pictures, labels)
         Image.fromarray(grid).save(self._folder.path / PREDICTIONS, compress_level=1)
+        confusion = confusion_picture(labels, validation.classes.confusion)
+        Image.fromarray(confusion).save(self._folder.path / CONFUSION)
         (self._folder.path / CLASSES).write_text(table + "\n", encoding="utf-8")
         self.scalars.predictions(grid, table, epoch)
 
@@ -189,7 +193,7 @@ class Recorder:
         for name in BEST:
             if (path / f"{name}.pt").exists():
                 self.run.artifact(path / f"{name}.pt", name)
-        for name in (PREDICTIONS, CLASSES, *contents):
+        for name in (*_OF_BEST_EPOCH, *contents):
             if (path / name).exists():
                 self.run.artifact(path / name)
 

@@ -50,9 +50,9 @@ def train(
     """Train a classifier on the `train` split and choose its best epoch on the `val` split.
 
     Writes the folder `checkpoints` with best.pt, best_f1.pt, best_acc.pt, last.pt, config.json, history.json,
-    predictions.png, classes.txt and tensorboard/. Faces of the `test` split are never read. Without a `val` split the
-    best epoch is the last one, and config.json says so. Equal seed, data and number of threads give equal weights on a
-    CPU, however often the training was killed and started again.
+    predictions.png, confusion_matrix.png, classes.txt and tensorboard/. Faces of the `test` split are never read.
+    Without a `val` split the best epoch is the last one, and config.json says so. Equal seed, data and number of
+    threads give equal weights on a CPU, however often the training was killed and started again.
 
     In the processes that `torch.distributed.run` starts, all train one network and rank 0 writes.
 
@@ -106,7 +106,9 @@ def set_up(
     order = TrainOrder(config, data.classes, len(data.train.unlabeled), start=len(history), rank=rank, world=world)
     batches = iter(make_loader(train_set, order, workers))  # the workers read while the network is built
     val_set = FaceDataset(images, data.val.labeled, config, augmented=False)
-    val_order = fixed_order(len(data.val.labeled), config.batch_size, rank=rank, world=world)
+    val_order = fixed_order(
+        len(data.val.labeled), config.validation_batch_size or config.batch_size, rank=rank, world=world
+    )
     counts = [target.sum(axis=0) for target in data.train.targets]
     learner = new_learner(
         config,

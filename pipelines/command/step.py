@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import os
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.shared.by_name import imported
-from pipelines.catalog import STEPS
+from pipelines.catalog import STEPS, Step
 from pipelines.command.config import assign
 from serving.runtime.errors import InputError
 
@@ -37,17 +38,16 @@ def step_app() -> typer.Typer:
     )
     for name, step in STEPS.items():
         component = imported("component", step.component)
-        app.command(name.replace("_", "-"), help=component.description)(_command(component, step.output))
+        app.command(name.replace("_", "-"), help=component.description)(_command(component, step))
     return app
 
 
-def _command(component: BaseComponent, output: str) -> Callable[..., None]:
+def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
     """A function whose signature Typer reads: the parameters of the component as options.
 
-    It ends with NOT_HELD when the component returns False. `output` is what its output `Output` is, for people.
+    It ends with NOT_HELD when the component returns False.
     """
     kinds = {name: _artifact(annotation) for name, annotation in component.python_func.__annotations__.items()}
-    described = _descriptions(component)
 
     def command(**options: Any) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -57,6 +57,8 @@ def _command(component: BaseComponent, output: str) -> Callable[..., None]:
                 arguments[name] = kind(uri="")
             elif kind and isinstance(options[name], list):
                 arguments[name] = [kind(uri=str(path)) for path in options[name]]
+            elif kind and options[name] is None:
+                arguments[name] = None
             elif kind:
                 options[name].parent.mkdir(parents=True, exist_ok=True)
                 arguments[name] = kind(uri=str(options[name]))
@@ -66,10 +68,21 @@ def _command(component: BaseComponent, output: str) -> Callable[..., None]:
         returned = [name for name, spec in (component.component_spec.outputs or {}).items() if not kinds.get(name)]
         result = component.python_func(**arguments)
         values = dict(zip(returned, result if isinstance(result, tuple) else [result], strict=bool(returned)))
-        _print({output if name == "Output" else name: value for name, value in values.items()}, arguments)
+        _print({step.output if name == "Output" else name: value for name, value in values.items()}, arguments)
         if any(value is False for value in values.values()):
             raise typer.Exit(NOT_HELD)
 
+    parameters = _options(component, kinds, step)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _options(
+    component: BaseComponent, kinds: Mapping[str, type[dsl.Artifact] | None], step: Step
+) -> list[inspect.Parameter]:
+    """The parameters of the component as Typer's options; the variables of the step are their defaults."""
+    described = _descriptions(component)
     parameters = []
     for name in inspect.signature(component.python_func).parameters:
         kind, flag = kinds[name], f"--{name.replace('_', '-')}"
@@ -80,24 +93,35 @@ def _command(component: BaseComponent, output: str) -> Callable[..., None]:
             continue
         if kind:
             several = spec is not None and spec.is_artifact_list
-            help_text = described[name] + (" Repeatable." if several else "")
-            default = typer.Option(..., flag, help=help_text, exists=spec is not None)
+            preset, note = _from_environment(step, name, None if spec is not None and spec.optional else ...)
+            help_text = described[name] + (" Repeatable." if several else "") + note
+            default = typer.Option(preset, flag, help=help_text, exists=spec is not None)
             annotation = list[Path] if several else Path
         elif _structured(spec):
             order = " in order; another first key begins a new item" if _listed(spec) else ""
             note = f"{described[name]} JSON, or key=value, repeatedly{order}."
             default, annotation = typer.Option([], flag, help=note), list[str]
         else:
-            preset = spec.default if spec.optional else ...
-            default, annotation = typer.Option(preset, flag, help=described[name]), _TYPES[spec.type]
+            preset, note = _from_environment(step, name, spec.default if spec.optional else ...)
+            default, annotation = typer.Option(preset, flag, help=described[name] + note), _TYPES[spec.type]
         parameters.append(inspect.Parameter(name, _KEYWORD, default=default, annotation=annotation))
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
+    return parameters
+
+
+def _from_environment(step: Step, name: str, default: Any) -> tuple[Any, str]:
+    """The default of an option and a note for its help: what the step's variable holds, where it is set."""
+    if name not in step.variables:
+        return default, ""
+    variable, below = step.variables[name]
+    folder = os.environ.get(variable, "")
+    note = f" By default ${variable}{below and f'/{below}'}, where that is set."
+    return (str(Path(folder, below)) if below else folder) if folder else default, note
 
 
 def _artifact(annotation: Any) -> type[dsl.Artifact] | None:
     """The class of the artifact in `Input[...]`, `Input[list[...]]` or `Output[...]`; None for a parameter."""
+    if typing.get_origin(annotation) is typing.Union:
+        annotation = typing.get_args(annotation)[0]
     kind = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
     if kind is not annotation and typing.get_origin(kind) is list:
         (kind,) = typing.get_args(kind)

@@ -1,15 +1,13 @@
 """Evaluation data: a table `info.csv` that names the pictures in `images/`, without persons and mostly unlabeled."""
 
-import itertools
 import posixpath
-from typing import Any
 
 from pydantic import Field
 
 from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
-from components.shared.dataset.label_spaces import AGE_BAND, LabelSpace, label_space
+from components.shared.dataset.label_spaces import label_space
 
 _NAME = "ImageID"
 _ANSWER = "ans"
@@ -38,7 +36,7 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
     listing = Listing()
     source.require(options.table, "table", "table")
     space = label_space(options.ans) if options.ans is not None else None
-    attributes_of = _attributes(space) if space else {}
+    attributes_of = {str(n): space.attributes_of(n) for n in range(len(space.class_labels))} if space else {}
     folder = posixpath.join(posixpath.dirname(options.table), "images")
     images = image_paths((path for path in source.paths if path != options.table), listing)
     table = source.read_table(options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
@@ -61,16 +59,6 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
         else:
             if len(classes) > 1:
                 listing.notes.add("duplicate_row", path, len(classes) - 1)
-            face = Face(0, None, dict(attributes_of.get(classes[0], {})))
+            face = Face(0, None, {**attributes_of.get(classes[0], {})})
             listing.records.append(Record(path, (face,), split="test"))
     return listing
-
-
-def _attributes(space: LabelSpace) -> dict[str, dict[str, Any]]:
-    """Return the attributes of every class number."""
-    names = space.attributes
-    labels = [space.class_labels] if len(names) == 1 else [label_space(name).class_labels for name in names]
-    return {
-        str(number): {AGE_BAND if name == "age" else name: value for name, value in zip(names, values, strict=True)}
-        for number, values in enumerate(itertools.product(*labels))
-    }

@@ -114,6 +114,15 @@ class LabelSpace:
         indices = self.encode(attributes)
         return None if indices is None else self.class_index(indices)
 
+    def attributes_of(self, index: int) -> dict[str, str]:
+        """Return the attributes that a class stands for; its class of age, which is no age, as AGE_BAND."""
+        singles = [self] if len(self.attributes) == 1 else [label_space(name) for name in self.attributes]
+        parts = np.unravel_index(index, [len(single.class_labels) for single in singles])
+        return {
+            AGE_BAND if single.attributes == ("age",) else single.attributes[0]: single.class_labels[part]
+            for single, part in zip(singles, parts, strict=True)
+        }
+
     def class_index(self, head_indices: Sequence[int]) -> int:
         """Return the class of one index per head."""
         return int(np.ravel_multi_index(tuple(head_indices), [len(head.labels) for head in self.heads]))

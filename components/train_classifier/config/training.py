@@ -47,7 +47,7 @@ def _named_normalization(value: Any) -> Any:
     return value
 
 
-OF_NO_EFFECT = ("workers", "log_interval", "device", "state", "resume", "user", "train_job")
+OF_NO_EFFECT = ("validation_batch_size", "workers", "log_interval", "device", "state", "resume", "user", "train_job")
 """Entries without an effect on the weights."""
 
 _MAY_CHANGE = ("epochs", "early_stopping", *OF_NO_EFFECT)
@@ -75,8 +75,9 @@ class TrainConfig(Frozen):
 
     Execution, without an effect on the weights: `device` is auto (a GPU where there is one), cpu, cuda or cuda:N.
     `workers` is the number of processes that read pictures, by default as many as there are CPUs, at most 8.
-    `log_interval` counts training steps. `state` is a folder or `s3://` prefix that keeps the finished epochs of a
-    training until it is complete; `resume` are checkpoints of a training to continue, a folder or `s3://` prefix.
+    `validation_batch_size` faces are validated at once, by default `batch_size`. `log_interval` counts training steps.
+    `state` is a folder or `s3://` prefix that keeps the finished epochs of a training until it is complete; `resume`
+    are checkpoints of a training to continue, a folder or `s3://` prefix.
     `user` is the user of the MLflow run. `train_job` spreads the training over several nodes of a cluster.
     """
 
@@ -85,6 +86,7 @@ class TrainConfig(Frozen):
     network: dict[str, Any] = Field(default_factory=dict)
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=32, ge=2)
+    validation_batch_size: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=0.05, ge=0.0)

@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,53 @@ def test_an_archive_of_other_pictures_with_equal_names_is_refused(changed: int, 
         predict(model, tmp_path / "other/images", tmp_path / "a.json", tmp_path / "p.csv", max_failed=99)
     assert not (tmp_path / "p.csv").exists()
     data.run(model)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, bytes]:
+    """Pictures in a tree with other files, by their paths in it."""
+    rng = np.random.default_rng(3)
+    names = ["0.jpg", "b/1.PNG", "b/c/2.jpeg", "사진/3.jpg"]
+    pictures = {name: picture(rng, "PNG" if name.endswith("PNG") else "JPEG") for name in names}
+    for name, content in {**pictures, "notes.txt": b"x", ".hidden/x.jpg": b"x", "b/._1.PNG": b"x"}.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(content)
+    return pictures
+
+
+@pytest.mark.parametrize("kind", ["tree", "zip", "archive"])
+def test_bare_pictures_are_predicted_without_annotations(
+    kind: str, bare: dict[str, bytes], model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = tmp_path / "tree"
+    if kind == "zip":
+        images = Path(shutil.make_archive(str(tmp_path / "pictures"), "zip", images))
+    elif kind == "archive":
+        with ArchiveWriter(tmp_path / "archive") as archive:
+            for name, content in bare.items():
+                archive.add(name, content)
+        images = tmp_path / "archive"
+    report = predict(model, images, None, tmp_path / "p.csv")
+    table = read_predictions(tmp_path / "p.csv")
+    assert report.faces == report.images == 4
+    assert [(f.image_id, f.face_id, f.path, f.box) for f in table.faces] == [
+        (n, n, name, None) for n, name in enumerate(sorted(bare), start=1)
+    ]
+    served = load_model(str(model)).predict([(bare[name], []) for name in sorted(bare)])
+    values = [list(face.heads["mask"].values()) for (face,) in served]
+    np.testing.assert_allclose(table.heads["mask"], values, atol=1e-6)
+    assert ("1 files are no pictures: notes.txt" in caplog.text) == (kind != "archive")
+
+
+def test_bare_pictures_that_cannot_be_read_are_counted(bare: dict[str, bytes], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "tree/broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"1 of 5 faces could not be predicted .*broken\.jpg"):
+        predict(model, tmp_path / "tree", None, tmp_path / "p.csv")
+    assert predict(model, tmp_path / "tree", None, tmp_path / "p.csv", max_failed=1).faces == 4
+    (tmp_path / "empty").mkdir()
+    for images, message in [("empty", "no picture found"), ("p.csv", "neither a folder of pictures nor a ZIP")]:
+        with pytest.raises(InputError, match=message):
+            predict(model, tmp_path / images, None, tmp_path / "q.csv")
 
 
 def test_the_component(model: Path, tmp_path: Path) -> None:

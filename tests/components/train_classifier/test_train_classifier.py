@@ -37,8 +37,8 @@ def test_learns_and_leaves_a_complete_folder(run: Run) -> None:
         epochs=14, learning_rate=0.01, ema_decay=0.8, augmentation={"arguments": {"scale": [0.8, 1], "erasing": 0}}
     )
     assert sorted(path.name for path in folder.iterdir()) == [
-        "best.pt", "best_acc.pt", "best_f1.pt", "classes.txt", "config.json", "history.json", "last.pt",
-        "predictions.png", "tensorboard",
+        "best.pt", "best_acc.pt", "best_f1.pt", "classes.txt", "config.json", "confusion_matrix.png",
+        "history.json", "last.pt", "predictions.png", "tensorboard",
     ]  # fmt: skip
     assert sorted(path.name for path in folder.parent.iterdir()) == ["checkpoints"]
     history = json.loads((folder / "history.json").read_text())

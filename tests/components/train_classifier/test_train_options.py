@@ -234,6 +234,16 @@ def test_pseudo_labels_are_off_by_default_and_recorded(run: Run, dataset: Path) 
         run("c", label_space="gender", pseudo_labels=entries)
 
 
+@pytest.mark.parametrize("size", [1, 5, 400])
+def test_the_validation_has_a_batch_size_of_its_own_that_changes_no_result(run: Run, size: int) -> None:
+    plain, other = run("plain"), run("other", validation_batch_size=size)
+    assert same_weights(load_checkpoint(plain / "last.pt"), load_checkpoint(other / "last.pt"))
+    for ours, theirs in zip(history(plain), history(other), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    one, two = (json.loads((folder / "config.json").read_text()) for folder in (plain, other))
+    assert one["training_digest"] == two["training_digest"]
+
+
 def test_what_needs_a_val_split_says_so(run: Run, dataset: Path, tmp_path: Path) -> None:
     text = (dataset / "annotations.json").read_text().replace('"val"', '"test"')
     (tmp_path / "annotations.json").write_text(text)

@@ -70,7 +70,7 @@ def assert_same(one: Path, other: Path) -> None:
             assert same_weights(ours, theirs), name
             assert (ours.epoch, ours.metrics) == (theirs.epoch, theirs.metrics)
             assert plain(ours.training_state) == plain(theirs.training_state)
-        elif name in ("history.json", "classes.txt", "predictions.png"):
+        elif name in ("history.json", "classes.txt", "predictions.png", "confusion_matrix.png"):
             assert (one / name).read_bytes() == (other / name).read_bytes(), name
     assert [path.name for path in other.parent.iterdir()] == [other.name], "nothing is left beside the output"
 

@@ -79,7 +79,7 @@ def test_a_run_has_everything(tracking: str, dataset: Path, tmp_path: Path) -> N
         **{f"{name}/{name}.pt": (tmp_path / "out" / f"{name}.pt").stat().st_size for name in record.BEST},
         **{
             name: (tmp_path / "out" / name).stat().st_size
-            for name in ("predictions.png", "classes.txt", "config.json", "history.json")
+            for name in ("predictions.png", "confusion_matrix.png", "classes.txt", "config.json", "history.json")
         },
     }
 

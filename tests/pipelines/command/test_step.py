@@ -14,11 +14,13 @@ import docstring_parser
 import numpy as np
 import pytest
 from kfp.dsl.base_component import BaseComponent
+from PIL import Image as Picture
+from tiny_model import build_model, card_facts
 
 from components.shared.by_name import imported
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.label_spaces import label_space
-from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
+from components.shared.dataset.predictions import PredictedFace, Predictions, read_predictions, write_predictions
 from pipelines.catalog import STEPS
 from pipelines.command.main import main
 from pipelines.resources import TASKS
@@ -208,3 +210,33 @@ def test_operations_are_listed_in_their_order(ingested: Path, tmp_path: Path) ->
                    "--operations", "sampel.ratio=1")  # fmt: skip
     assert failed.returncode == 2
     assert "'sampel' is unknown" in failed.stderr
+
+
+def test_variables_of_predecessors_are_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures without annotations, a model and a folder for results by SM_ variables alone; then the truth."""
+    mask = [{"name": "mask", "labels": label_space("mask").class_labels}]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.onnx").write_bytes(build_model(card_facts(label_space="mask", heads=mask)))
+    rng = np.random.default_rng(0)
+    (tmp_path / "eval/images").mkdir(parents=True)
+    for n in range(4):
+        Picture.fromarray(rng.integers(0, 255, (40, 30, 3), dtype=np.uint8)).save(tmp_path / f"eval/images/{n}.png")
+    monkeypatch.setenv("SM_CHANNEL_MODEL", str(tmp_path / "model"))
+    monkeypatch.setenv("SM_CHANNEL_EVAL", str(tmp_path / "eval"))
+    monkeypatch.setenv("SM_OUTPUT_DATA_DIR", str(tmp_path / "output"))
+    done = facet("step", "predict")
+    assert done.returncode == 0, done.stderr
+    table = read_predictions(tmp_path / "output/predictions.csv")
+    assert [face.path for face in table.faces] == [f"images/{n}.png" for n in range(4)]
+    answers = table.class_probabilities().argmax(axis=1).tolist()
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth/gt.csv").write_text("ImageID,ans\n" + "\n".join(f"{n}.png,{a}" for n, a in enumerate(answers)))
+    monkeypatch.setenv("SM_GROUND_TRUTH_DIR", str(tmp_path / "truth"))
+    done = facet("step", "evaluate", "--floors", "accuracy=1")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy: 1\n" in done.stdout and (tmp_path / "output/report.html").exists()
+    done = facet("step", "predict", "--predictions", tmp_path / "mine.csv")
+    assert done.returncode == 0 and (tmp_path / "mine.csv").exists()
+    assert "By default $SM_CHANNEL_EVAL" in " ".join(facet("step", "predict", "--help").stdout.split())
+    monkeypatch.delenv("SM_CHANNEL_EVAL")
+    assert "Missing option '--images'" in facet("step", "predict").stderr
