@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -185,6 +186,28 @@ def test_a_graph_that_differs_is_not_written(
     with pytest.raises(RuntimeError, match=r"'other' differs from the network: probabilities by up to 0\.\d+"):
         export(tmp_path, tmp_path / "model", checkpoint="other", name="x")
     assert [path.name for path in tmp_path.iterdir()] == ["other.pt"]
+
+
+@pytest.mark.parametrize(("change", "accepted"), [(1e-5, True), (4e-3, False)])
+def test_probabilities_may_differ_by_a_ten_thousandth(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: float, accepted: bool
+) -> None:
+    whole = exporter.to_onnx
+
+    def changed(*arguments: Any) -> onnx.ModelProto:
+        graph = whole(*arguments)
+        bias = next(weight for weight in graph.graph.initializer if weight.name.endswith("fc.bias"))
+        values = onnx.numpy_helper.to_array(bias).copy()
+        values[0] += change
+        bias.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), bias.name))
+        return graph
+
+    monkeypatch.setattr(exporter, "to_onnx", changed)
+    if accepted:
+        assert export(checkpoints, tmp_path / "model", name="x").max_difference <= 1e-4
+    else:
+        with pytest.raises(RuntimeError, match=r"probabilities by up to 0\.\d+"):
+            export(checkpoints, tmp_path / "model", name="x")
 
 
 def test_wrong_names_and_outputs(checkpoints: Path, tmp_path: Path) -> None:
