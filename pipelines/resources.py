@@ -67,7 +67,7 @@ class Resources(Frozen):
         Long enough for every attempt to take its time limit, after an hour of waiting for a node. KFP's default is an
         hour in all.
         """
-        return (self.retries + 1) * (self.timeout + HOUR) + _RETRY_WAIT * (2**self.retries - 1)
+        return (self.retries + 1) * (self.timeout + HOUR) + _RETRY_WAIT * ((1 << self.retries) - 1)
 
 
 TASKS = {
