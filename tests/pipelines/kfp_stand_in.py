@@ -161,6 +161,8 @@ class StandIn:
             return api.V2beta1ListPipelineVersionsResponse(
                 pipeline_versions=matching(list(self.versions.values()), query)
             )
+        if method == "GET" and rest:
+            return next(pipeline for pipeline in self.pipelines if pipeline.pipeline_id == rest[0])
         if method == "GET":
             return api.V2beta1ListPipelinesResponse(pipelines=matching(self.pipelines, query))
         made = parse(body, "V2beta1Pipeline")
