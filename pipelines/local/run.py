@@ -148,7 +148,7 @@ def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[
         start_new_session=True,
     )
     assert worker.stdin and worker.stdout
-    log = KfpLog()
+    log = KfpLog(str(folder))
     try:
         if config.source in SAMPLES:
             put_sample(config.source, echo=echo)
