@@ -169,6 +169,8 @@ def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[
             # On SIGINT a training step marks its MLflow run as killed.
             stop_group(worker, first=signal.SIGINT)
             worker.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)  # the step of a worker that was killed
         if runner == "docker":
             remove_containers(folder)
 
