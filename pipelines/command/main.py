@@ -1,5 +1,6 @@
 """The command `facet`. Each command imports its modules when it runs, so that help is quick."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -198,7 +199,13 @@ def stack_status() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error is one message, with exit code 2 for invalid input and storage errors."""
+    """Run the command line; an error is one message, with exit code 2 for invalid input and storage errors.
+
+    Under a locale without UTF-8 the program starts itself again in Python's UTF-8 mode: otherwise it could not read an
+    argument or the name of a file in Korean.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
     try:
         app()
     except (InputError, StorageError, ServerError, ClusterError) as error:

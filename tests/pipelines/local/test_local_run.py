@@ -293,7 +293,14 @@ def test_a_killed_worker_takes_its_step_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 130),
+        (signal.SIGHUP, 130),
+        (signal.SIGQUIT, 130),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
 )
 def test_an_interrupted_run_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int) -> None:
     draw_sample(tmp_path / "faces", persons=60)
