@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from serving.runtime.card import WHOLE, ClassificationCard
 from serving.runtime.errors import InputError
-from serving.runtime.image.crop import Box
-from serving.runtime.image.preprocess import decode_crop_resize
+from serving.runtime.image.preprocess import Box, decode_crop_resize
 from serving.runtime.predictor import Crop, FaceResult
 from serving.runtime.session import Outputs, Session
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.runtime.card import ModelCard
-from serving.runtime.image.crop import Box
+from serving.runtime.image.preprocess import Box
 from serving.runtime.session import Outputs
 
 Crop = Literal["box", "frame", "whole image"]

@@ -18,9 +18,8 @@ from components.train_classifier.augmentations.steps import Compose, RandomApply
 from components.train_classifier.config.augmentation import PHOTO, AugmentationSpec, FaceArguments, StepSpec, frame_of
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.image.crop import Box, Rect, crop_rect, frame_rect
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
-from serving.runtime.image.preprocess import cut_resize
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, Rect, read_header
+from serving.runtime.image.preprocess import Box, crop_rect, cut_resize, frame_rect
 
 Cut = Callable[[bytes, Header, Rect, float, np.random.Generator], Pixels]
 

@@ -15,7 +15,7 @@ from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.soft_targets import Distribution, SoftTargets
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
-from serving.runtime.image.crop import Box
+from serving.runtime.image.preprocess import Box
 
 log = logging.getLogger(__name__)
 

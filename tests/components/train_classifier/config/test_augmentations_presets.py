@@ -22,9 +22,8 @@ from components.train_classifier.augmentations.face_cut import cut_face
 from components.train_classifier.config.augmentation import NAMES, AugmentationSpec, FaceArguments, frame_of, presets
 from serving.runtime.card import ClassificationCard, CropRule, InputSize
 from serving.runtime.errors import InputError
-from serving.runtime.image.crop import crop_rect
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
-from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
+from serving.runtime.image.preprocess import crop_rect, decode_crop_resize, decode_rect_resize
 
 ALL_NAMES = (*NAMES, *presets())
 CROP = CropRule(scale=1.2)
