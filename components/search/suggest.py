@@ -6,7 +6,7 @@ from typing import Any
 
 from components.search.samplers import METHODS
 from components.search.space import planned, read_space
-from components.shared.by_name import unknown_name
+from components.shared.options import unknown_name
 from components.shared.trial import NO_TRIAL, Outcome, Trial
 from serving.runtime.errors import InputError
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from components.shared.by_name import unknown_name
-from components.shared.options import parse_options, whole_numbers
+from components.shared.options import parse_options, unknown_name, whole_numbers
 from serving.runtime.card import Head, InputSize
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.shared.by_name import check_arguments, imported
-from components.shared.options import parse_options
+from components.shared.options import check_arguments, imported, parse_options
 from components.train_classifier.augmentations.color import jitter
 from components.train_classifier.augmentations.erasing import mean_color, random_erasing
 from components.train_classifier.augmentations.face_cut import cut_face

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
-from components.shared.by_name import unknown_name
-from components.shared.options import name_alone
+from components.shared.options import name_alone, unknown_name
 from serving.runtime.card import WHOLE, Frame, InputSize
 from serving.runtime.validation import Frozen
 

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from components.shared.by_name import unknown_name
-from components.shared.options import name_alone, whole_numbers
+from components.shared.options import name_alone, unknown_name, whole_numbers
 from serving.runtime.validation import Frozen
 
 _LOSSES = "components.train_classifier.objective.losses"

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from components.shared.by_name import by_name, check_arguments, unknown_name
+from components.shared.options import by_name, check_arguments, unknown_name
 from components.train_classifier.config.objective import LOSSES, LossSpec, ObjectiveSpec
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError

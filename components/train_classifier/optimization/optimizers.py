@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.shared.by_name import by_name, check_arguments
+from components.shared.options import by_name, check_arguments
 from components.train_classifier.config.objective import CENTRALIZED, OPTIMIZERS, GroupSpec, OptimizerSpec
 from components.train_classifier.optimization.sam import SharpnessAware
 from serving.runtime.errors import InputError

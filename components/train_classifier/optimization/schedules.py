@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from torch.optim import Optimizer, lr_scheduler
 
-from components.shared.by_name import by_name, check_arguments, imported
-from components.shared.options import parse_options
+from components.shared.options import by_name, check_arguments, imported, parse_options
 from components.train_classifier.config.objective import METRICS, SCHEDULERS, ScheduleSpec
 from components.train_classifier.optimization.early_stopping import monitored
 from components.train_classifier.optimization.sam import SharpnessAware

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from components.shared.by_name import by_name
+from components.shared.options import by_name
 from components.train_classifier.config.objective import LOSSES, OPTIMIZERS, SCHEDULERS
 from components.train_classifier.config.training import TrainConfig, resolve_config
 from pipelines.command.config import resolve
