@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from components.shared.metrics.classification import ClassScore
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run
-from components.shared.training.environment import environment, versions
+from components.shared.training.processes import environment, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, link
 from components.train_classifier.config.objective import METRICS, Metric
 from components.train_classifier.loop import Row, Training, Validation

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from components.shared.models.checkpoint import Checkpoint, load_checkpoint
-from components.shared.training.environment import versions
-from components.shared.training.processes import Processes, join_processes
+from components.shared.training.processes import Processes, join_processes, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, resumable_folder
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import Data, read_data
