@@ -26,11 +26,34 @@ NAMES = ("face", "none")
 """The general augmentations. Presets of earlier projects are valid too, but messages do not list them."""
 
 PHOTO = InputSize(height=512, width=384)
-STEP_NAMES = (
-    *("AutoAugment", "Blur", "CLAHE", "CoarseDropout", "ColorJitter", "GaussNoise", "GridDistortion", "HorizontalFlip"),
-    *("HueSaturationValue", "MotionBlur", "NormalizedNoise", "OneOf", "OpticalDistortion", "Perspective", "RGBShift"),
-    *("RandomBrightnessContrast", "RandomErasing", "RandomGamma", "Rotate", "ShiftScaleRotate"),
-)
+
+_PIXELS = "components.train_classifier.augmentations"
+TRANSFORMS = {
+    "AutoAugment": f"{_PIXELS}.auto_augment:auto_augment",
+    "Blur": f"{_PIXELS}.filters:blur",
+    "CLAHE": f"{_PIXELS}.color:clahe",
+    "CoarseDropout": f"{_PIXELS}.filters:coarse_dropout",
+    "ColorJitter": f"{_PIXELS}.color:color_jitter",
+    "GaussNoise": f"{_PIXELS}.filters:gauss_noise",
+    "GridDistortion": f"{_PIXELS}.geometry:grid_distortion",
+    "HorizontalFlip": f"{_PIXELS}.geometry:horizontal_flip",
+    "HueSaturationValue": f"{_PIXELS}.color:hue_saturation_value",
+    "MotionBlur": f"{_PIXELS}.filters:motion_blur",
+    "NormalizedNoise": f"{_PIXELS}.filters:normalized_noise",
+    "OpticalDistortion": f"{_PIXELS}.geometry:optical_distortion",
+    "Perspective": f"{_PIXELS}.geometry:perspective",
+    "RGBShift": f"{_PIXELS}.color:rgb_shift",
+    "RandomBrightnessContrast": f"{_PIXELS}.color:random_brightness_contrast",
+    "RandomErasing": f"{_PIXELS}.filters:random_erasing",
+    "RandomGamma": f"{_PIXELS}.color:random_gamma",
+    "Rotate": f"{_PIXELS}.geometry:rotate",
+    "ShiftScaleRotate": f"{_PIXELS}.geometry:shift_scale_rotate",
+}
+"""Step -> import path of a function of a picture, uint8 (h,w,3) RGB, and a generator.
+
+It returns a new picture of the same size. Its keyword arguments are what a configuration may set, except
+`normalization`, which is that of the training.
+"""
 
 
 class StepSpec(Frozen):
@@ -50,8 +73,9 @@ class StepSpec(Frozen):
 
     @model_validator(mode="after")
     def _valid(self) -> "StepSpec":
-        if self.name not in STEP_NAMES:
-            raise ValueError(unknown_name("augmentation step", self.name, STEP_NAMES, importable=False))
+        names = (*TRANSFORMS, "OneOf")
+        if self.name not in names:
+            raise ValueError(unknown_name("augmentation step", self.name, names, importable=False))
         if (self.name == "OneOf") != bool(self.steps):
             raise ValueError("OneOf needs steps, and no other step takes them")
         if self.steps and (self.arguments or not any(step.p > 0 for step in self.steps)):
