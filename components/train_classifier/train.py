@@ -17,7 +17,7 @@ from components.train_classifier.data.loader import FaceDataset, TrainOrder, fix
 from components.train_classifier.data.normalization import compute_normalization
 from components.train_classifier.learner import new_learner
 from components.train_classifier.loop import Row, Training, train_epoch, validate
-from components.train_classifier.optimization.early_stopping import should_stop
+from components.train_classifier.optimization.schedules import should_stop
 from components.train_classifier.record import BEST, EPOCH_FILES, Recorder, best_row, example_indices, open_recorder
 from serving.runtime.card import Normalization
 from serving.runtime.cpus import usable_cpus

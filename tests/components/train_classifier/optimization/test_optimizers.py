@@ -11,8 +11,7 @@ from torch import nn
 from components.shared.options import by_name, parse_options
 from components.train_classifier.config import objective as names
 from components.train_classifier.config.objective import OptimizerSpec
-from components.train_classifier.optimization.optimizers import centralize, make_optimizer
-from components.train_classifier.optimization.sam import SharpnessAware
+from components.train_classifier.optimization.optimizers import SharpnessAware, centralize, make_optimizer
 from serving.runtime.errors import InputError
 
 
