@@ -27,27 +27,27 @@ NAMES = ("face", "none")
 
 PHOTO = InputSize(height=512, width=384)
 
-_PIXELS = "components.train_classifier.augmentations"
+_AUGMENTATIONS = "components.train_classifier.augmentations"
 TRANSFORMS = {
-    "AutoAugment": f"{_PIXELS}.auto_augment:auto_augment",
-    "Blur": f"{_PIXELS}.filters:blur",
-    "CLAHE": f"{_PIXELS}.color:clahe",
-    "CoarseDropout": f"{_PIXELS}.filters:coarse_dropout",
-    "ColorJitter": f"{_PIXELS}.color:color_jitter",
-    "GaussNoise": f"{_PIXELS}.filters:gauss_noise",
-    "GridDistortion": f"{_PIXELS}.geometry:grid_distortion",
-    "HorizontalFlip": f"{_PIXELS}.geometry:horizontal_flip",
-    "HueSaturationValue": f"{_PIXELS}.color:hue_saturation_value",
-    "MotionBlur": f"{_PIXELS}.filters:motion_blur",
-    "NormalizedNoise": f"{_PIXELS}.filters:normalized_noise",
-    "OpticalDistortion": f"{_PIXELS}.geometry:optical_distortion",
-    "Perspective": f"{_PIXELS}.geometry:perspective",
-    "RGBShift": f"{_PIXELS}.color:rgb_shift",
-    "RandomBrightnessContrast": f"{_PIXELS}.color:random_brightness_contrast",
-    "RandomErasing": f"{_PIXELS}.filters:random_erasing",
-    "RandomGamma": f"{_PIXELS}.color:random_gamma",
-    "Rotate": f"{_PIXELS}.geometry:rotate",
-    "ShiftScaleRotate": f"{_PIXELS}.geometry:shift_scale_rotate",
+    "AutoAugment": f"{_AUGMENTATIONS}.auto_augment:auto_augment",
+    "Blur": f"{_AUGMENTATIONS}.filters:blur",
+    "CLAHE": f"{_AUGMENTATIONS}.color:clahe",
+    "CoarseDropout": f"{_AUGMENTATIONS}.filters:coarse_dropout",
+    "ColorJitter": f"{_AUGMENTATIONS}.color:color_jitter",
+    "GaussNoise": f"{_AUGMENTATIONS}.filters:gauss_noise",
+    "GridDistortion": f"{_AUGMENTATIONS}.geometry:grid_distortion",
+    "HorizontalFlip": f"{_AUGMENTATIONS}.geometry:horizontal_flip",
+    "HueSaturationValue": f"{_AUGMENTATIONS}.color:hue_saturation_value",
+    "MotionBlur": f"{_AUGMENTATIONS}.filters:motion_blur",
+    "NormalizedNoise": f"{_AUGMENTATIONS}.filters:normalized_noise",
+    "OpticalDistortion": f"{_AUGMENTATIONS}.geometry:optical_distortion",
+    "Perspective": f"{_AUGMENTATIONS}.geometry:perspective",
+    "RGBShift": f"{_AUGMENTATIONS}.color:rgb_shift",
+    "RandomBrightnessContrast": f"{_AUGMENTATIONS}.color:random_brightness_contrast",
+    "RandomErasing": f"{_AUGMENTATIONS}.filters:random_erasing",
+    "RandomGamma": f"{_AUGMENTATIONS}.color:random_gamma",
+    "Rotate": f"{_AUGMENTATIONS}.geometry:rotate",
+    "ShiftScaleRotate": f"{_AUGMENTATIONS}.geometry:shift_scale_rotate",
 }
 """Step -> import path of a function of a picture, uint8 (h,w,3) RGB, and a generator.
 
