@@ -13,7 +13,7 @@ from kfp import dsl, kubernetes
 from kfp.dsl import pipeline_channel
 from pydantic import Field
 
-from components.shared.secret import SECRET_KEYS
+from components.shared.training.train_job_config import SECRET_KEYS
 from pipelines.catalog import STEPS
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen, Problem, known, problems_of

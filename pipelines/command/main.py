@@ -157,7 +157,7 @@ def serve_command(
 ) -> None:
     """Serve a model over HTTP on this machine; starts the local stack if the model is in it."""
     settings = load_settings()
-    from pipelines.local.front_ends import serve
+    from pipelines.local.stack import serve
 
     serve(model, port, settings, echo=typer.echo)
 
@@ -166,7 +166,7 @@ def serve_command(
 def ui_command() -> None:
     """Open MLflow and TensorBoard on the local runs, until Ctrl-C."""
     settings = load_settings()
-    from pipelines.local.front_ends import open_pages
+    from pipelines.local.stack import open_pages
 
     open_pages(settings, echo=typer.echo)
 

@@ -30,8 +30,7 @@ from serving.runtime.card import (
     read_card,
 )
 from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.image.crop import Box
-from serving.runtime.image.preprocess import decode_crop_resize
+from serving.runtime.image.preprocess import Box, decode_crop_resize
 from serving.runtime.load import load_model
 
 

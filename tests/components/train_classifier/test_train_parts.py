@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from components.train_classifier.learner import MovingAverage
-from components.train_classifier.objective.losses import correct
+from components.train_classifier.objective import correct
 from components.train_classifier.optimization import schedules
 from components.train_classifier.record import best_row
 

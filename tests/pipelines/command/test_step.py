@@ -14,7 +14,7 @@ import docstring_parser
 import pytest
 from kfp.dsl.base_component import BaseComponent
 
-from components.shared.by_name import imported
+from components.shared.options import imported
 from pipelines.catalog import STEPS
 from pipelines.command.main import main
 from pipelines.resources import TASKS
