@@ -32,6 +32,7 @@ from serving.runtime.card import (
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.image.preprocess import Box, decode_crop_resize
 from serving.runtime.load import load_model
+from serving.runtime.seal import SEAL_KEY
 
 
 def random_checkpoint(model: str, space: str = "all", seed: int = 0) -> Checkpoint:
@@ -117,7 +118,7 @@ def test_the_graph_has_the_documented_input_and_outputs(exported: tuple[Path, Ex
 def test_no_path_or_name_of_the_build_is_in_the_file(exported: tuple[Path, ExportResult]) -> None:
     data = (exported[0] / "model.onnx").read_bytes()
     model = onnx.load_from_string(data)
-    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, SEAL_KEY]
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     for weights in model.graph.initializer:
         weights.ClearField("raw_data")  # among so many random bytes any three are found
