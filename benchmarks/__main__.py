@@ -10,14 +10,12 @@ from dataclasses import asdict
 from importlib.metadata import version
 
 from benchmarks.annotation_chain import annotation_chain
-from benchmarks.archive_read import archive_read
-from benchmarks.artifact_transfer import artifact_transfer
+from benchmarks.archive import archive_read, artifact_transfer
 from benchmarks.augmentation_presets import augmentation_presets
 from benchmarks.benchmark import Benchmark
 from benchmarks.input_pipeline import input_pipeline
+from benchmarks.overhead import epoch_compute_share, step_overhead, train_startup
 from benchmarks.scale import scale
-from benchmarks.step_overhead import step_overhead
-from benchmarks.training import epoch_compute_share, train_startup
 from pipelines.environment.settings import load_settings
 
 LIBRARIES = ("kfp", "numpy", "onnxruntime", "torch")

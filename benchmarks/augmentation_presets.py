@@ -14,9 +14,8 @@ from torchvision.transforms import v2
 
 from benchmarks.benchmark import Benchmark
 from benchmarks.photos import HEIGHT, WIDTH, draw_photo
-from components.train_classifier.augmentations.build import make_augmentation
+from components.train_classifier.augmentations.build import Compose, make_augmentation
 from components.train_classifier.augmentations.ranges import Pixels
-from components.train_classifier.augmentations.steps import Compose
 from components.train_classifier.config.augmentation import AugmentationSpec, presets
 from components.train_classifier.config.training import IMAGENET
 from serving.runtime.card import InputSize

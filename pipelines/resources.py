@@ -13,7 +13,7 @@ from kfp import dsl, kubernetes
 from kfp.dsl import pipeline_channel
 from pydantic import Field
 
-from components.shared.secret import SECRET_KEYS
+from components.shared.training.train_job_config import SECRET_KEYS
 from pipelines.catalog import STEPS
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen, Problem, known, problems_of
@@ -25,6 +25,9 @@ STEP_LABEL = "app.kubernetes.io/component"
 """Label that names the step, as the pipeline's tasks are named."""
 
 HOUR = 3600
+
+_RETRY_WAIT = 30
+"""Seconds before the first retry; before each further one twice as many as before the last."""
 
 Cpu = Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$", coerce_numbers_to_str=True)]
 Memory = Annotated[str, Field(pattern=r"^\d+([EPTGMK]i?)?$", coerce_numbers_to_str=True)]
@@ -56,6 +59,15 @@ class Resources(Frozen):
     timeout: int = Field(default=4 * HOUR, gt=0)
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
+
+    @property
+    def retry_period(self) -> int:
+        """Seconds from the first start within which Argo retries, and at whose end it stops a running attempt.
+
+        Long enough for every attempt to take its time limit, after an hour of waiting for a node. KFP's default is an
+        hour in all.
+        """
+        return (self.retries + 1) * (self.timeout + HOUR) + _RETRY_WAIT * ((1 << self.retries) - 1)
 
 
 TASKS = {
@@ -155,7 +167,12 @@ def configure(task: dsl.PipelineTask, title: str, *, site: Site, gpus: Any, stor
         # Optional: without it the step starts and reports what is missing, instead of a pod that never starts.
         kubernetes.use_secret_as_env(task, storage_secret, {key: key for key in SECRET_KEYS}, optional=True)
     if resources.retries:
-        task.set_retry(resources.retries, backoff_duration="30s", backoff_factor=2.0)
+        task.set_retry(
+            resources.retries,
+            backoff_duration=f"{_RETRY_WAIT}s",
+            backoff_factor=2.0,
+            backoff_max_duration=f"{resources.retry_period}s",
+        )
     kubernetes.set_timeout(task, resources.timeout)
     for toleration in resources.tolerations:
         kubernetes.add_toleration(task, **{name: value for name, value in toleration if value})

@@ -42,13 +42,18 @@ def build_model(
     shape: tuple[Any, ...] = ("N", 40, 32, 3),
     kind: int = TensorProto.UINT8,
     probabilities: bool = True,
+    total: float = 1,
     metadata: dict[str, str] | None = None,
 ) -> bytes:
-    """Build a small real graph: normalize, one convolution, pool, one linear layer and softmax per head."""
+    """Build a small real graph: normalize, one convolution, pool, one linear layer and softmax per head.
+
+    `total` is the sum of each head's probabilities.
+    """
     card = card_facts() if card is None else card
     heads = {head["name"]: len(head["labels"]) for head in card["heads"]} if heads is None else heads
     random = np.random.default_rng(7)
     weights = {
+        "total": np.float32(total),
         "mean": 255 * np.array(card["normalization"]["mean"], np.float32),
         "std": 255 * np.array(card["normalization"]["std"], np.float32),
         "filters": random.normal(0, 0.5, (6, 3, 5, 5)).astype(np.float32),
@@ -66,7 +71,8 @@ def build_model(
     for name, labels in heads.items():
         weights[f"{name}.weight"] = random.normal(0, 1, (6, labels)).astype(np.float32)
         nodes.append(helper.make_node("MatMul", ["features", f"{name}.weight"], [f"{name}.logits"]))
-        nodes.append(helper.make_node("Softmax" if probabilities else "Exp", [f"{name}.logits"], [name]))
+        nodes.append(helper.make_node("Softmax" if probabilities else "Exp", [f"{name}.logits"], [f"{name}.one"]))
+        nodes.append(helper.make_node("Mul", [f"{name}.one", "total"], [name]))
     graph = helper.make_graph(
         nodes,
         "tiny",

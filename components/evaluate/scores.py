@@ -7,11 +7,12 @@ import numpy as np
 
 from components.evaluate.join import Joined
 from components.shared.dataset.predictions import Predictions
-from components.shared.metrics.calibration import Calibration, calibration
 from components.shared.metrics.classification import (
     AttributeScores,
+    Calibration,
     ClassificationScores,
     attribute_scores,
+    calibration,
     classification_metrics,
     predicted_classes,
 )

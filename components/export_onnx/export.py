@@ -17,6 +17,7 @@ from serving.runtime.card import INPUT_NAME, ClassificationCard, PseudoLabels
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_folder
 from serving.runtime.registry import MODEL_FILE
+from serving.runtime.seal import SEAL_KEY, ZEROS, sealed
 
 TOLERANCE = 1e-4
 _PARITY_BATCHES = (1, 5)
@@ -35,7 +36,8 @@ def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: s
     """Write the folder `output` with model.onnx, made from one checkpoint of the folder `checkpoints`.
 
     The graph has the input `images`, uint8 (N,h,w,3) RGB with any N, and one output per head with its name, float32
-    (N,K) of probabilities. Its metadata holds the model card with the name `name`. The bytes depend only on the
+    (N,K) of probabilities. Its metadata holds the model card with the name `name` and a
+    digest of the file. The bytes depend only on the
     checkpoint, the name and the library versions.
 
     Raises:
@@ -50,10 +52,10 @@ def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: s
         module = HeadProbabilities(source.network()).eval()
         model = to_onnx(module, source)
         card = make_card(source, name)
-        for key, value in card.to_metadata().items():
+        for key, value in {**card.to_metadata(), SEAL_KEY: ZEROS}.items():
             model.metadata_props.add(key=key, value=value)
         onnx.checker.check_model(model, full_check=True)
-        data = model.SerializeToString(deterministic=True)
+        data = sealed(model.SerializeToString(deterministic=True))
         difference = max_difference(module, data, card)
         if not difference <= TOLERANCE:  # also true for NaN
             raise RuntimeError(

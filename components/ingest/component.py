@@ -39,5 +39,6 @@ def ingest(
     metrics.log_metric("images", float(info.counts.images))
     metrics.log_metric("faces", float(info.counts.faces))
     metrics.log_metric("persons", float(info.counts.persons))
-    metrics.log_metric("dropped", float(sum(info.dropped.values())))
-    metrics.log_metric("skipped", float(sum(info.skipped.values())))
+    metrics.log_metric("lost_images", float(sum(info.dropped.values())))
+    metrics.log_metric("lost_faces", float(sum(info.lost.values())))
+    metrics.log_metric("not_part_of_the_data", float(sum(info.skipped.values())))

@@ -3,16 +3,18 @@
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components.ingest.faces import fitted_faces
 from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
 from components.ingest.formats.coco import CocoOptions, read_coco
 from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
-from components.ingest.formats.listing import Listing, Options, Record
+from components.ingest.formats.listing import Listing, Options
 from components.ingest.formats.manifest import ManifestOptions, read_manifest
 from components.ingest.formats.profile import ProfileOptions, read_profiles
 from components.ingest.formats.yolo import YoloOptions, read_yolo
@@ -20,21 +22,16 @@ from components.ingest.image_checks import check_image, is_other_type
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import (
     Annotations,
-    Face,
     Image,
-    Keypoint,
     count_images,
     images_digest,
     write_annotations,
 )
 from components.shared.dataset.archive import ArchiveWriter
-from components.shared.dataset.boxes import clip_box, upright_box, upright_keypoint
 from components.shared.dataset.info import Counts, DatasetInfo
-from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.image.header import Header
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
 from serving.runtime.storage import is_s3
@@ -42,8 +39,7 @@ from serving.runtime.validation import known
 
 _log = logging.getLogger(__name__)
 
-# Sums of fractions may miss an edge by this much.
-_SAME_PIXELS = 1e-6
+_SHOWN_VALUES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +90,7 @@ def ingest(
         What is recorded about the data: counts, and what was left out, by reason.
 
     Raises:
-        InputError: an unknown format or option, no images, too many unusable images, or an output in the source.
+        InputError: an unknown format or option, no images, too many lost images or faces, or an output in the source.
         StorageError: the source cannot be read.
     """
     if format not in FORMATS:
@@ -111,32 +107,68 @@ def ingest(
         files.dropped = listing.dropped  # a damaged file in an archive is noticed when it is read
         if not listing.records:
             raise InputError(f"{source}: no image found in the format '{format}'. {'; '.join(_left_out(listing))}")
-        expected = len(listing.records) + listing.dropped.total
-        _refuse_too_many(listing.dropped, expected, settings.max_dropped, source)
+        _refuse_losses(listing, [len(record.faces) for record in listing.records], settings.max_dropped, source)
         kept = _transfer(files, listing, settings, writer, workers or len(os.sched_getaffinity(0)))
-        _refuse_too_many(listing.dropped, expected, settings.max_dropped, source)
+        _refuse_losses(listing, [len(image.faces) for image in kept], settings.max_dropped, source)
         counts = count_images(kept)
         info = _info(source, format, source_digest, counts, listing).changed(images_digest=images_digest(kept))
         write_annotations(Annotations(tuple(kept), info, listing.keypoint_names), annotations)
     if not counts.persons:
         _log.warning("%s: nothing tells which images show one person; each counts as a person of its own", source)
     _log.info("%s: %d images, %d faces, %d persons", source, counts.images, counts.faces, counts.persons)
-    for line in _left_out(listing):
+    for line in _summary(kept, counts, listing):
         _log.info("%s", line)
     return info
 
 
-def _refuse_too_many(dropped: Tally, expected: int, limit: float, source: str) -> None:
-    if dropped.total > limit * expected:
-        raise InputError(
-            f"{source}: {dropped.total} of {expected} images cannot be used, at most {limit:.0%} may be "
-            f"(option 'max_dropped'): {dropped}"
-        )
+def _refuse_losses(listing: Listing, faces: Sequence[int], limit: float, source: str) -> None:
+    """Raise InputError when too much is lost beside the images that are read, of which each has so many faces."""
+    for what, lost, read in (
+        ("images", listing.dropped, len(faces)),
+        ("faces, or what the data say about them,", listing.lost, sum(faces)),
+    ):
+        if lost.total > limit * (read + lost.total):
+            raise InputError(
+                f"{source}: {lost.total} of {read + lost.total} {what} cannot be used, at most {limit:.0%} may be "
+                f"(option 'max_dropped'): {lost}"
+            )
 
 
 def _left_out(listing: Listing) -> list[str]:
-    tallies = {"dropped": listing.dropped, "skipped": listing.skipped, "noted": listing.notes}
+    tallies = {
+        "lost images": listing.dropped,
+        "lost faces, labels, boxes": listing.lost,
+        "not part of the data": listing.skipped,
+        "noted": listing.notes,
+    }
     return [f"{name}: {line}" for name, tally in tallies.items() for line in tally.lines()] or ["nothing left out"]
+
+
+def _summary(images: Sequence[Image], counts: Counts, listing: Listing) -> Iterator[str]:
+    """Yield how the source was understood, the table of what was read and lost, and the reasons."""
+    yield from listing.layout
+    for attribute, values in _values(images).items():
+        shown = ", ".join(f"{value} {count}" for value, count in values.most_common(_SHOWN_VALUES))
+        more = f" and {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
+        yield f"{attribute}: {shown}{more}"
+    splits = Counter(image.split or "none" for image in images)
+    if splits.keys() != {"none"}:
+        yield f"splits: {', '.join(f'{name} {count}' for name, count in splits.most_common())}"
+    yield f"{'':8}{'read':>10}{'lost':>10}{'not part of the data':>22}"
+    yield f"{'images':8}{counts.images:10,}{listing.dropped.total:10,}{listing.skipped.total:22,}"
+    yield f"{'faces':8}{counts.faces:10,}{listing.lost.total:10,}"
+    yield from _left_out(listing)
+
+
+def _values(images: Iterable[Image]) -> dict[str, Counter[Any]]:
+    """Count the values of every attribute."""
+    values: dict[str, Counter[Any]] = defaultdict(Counter)
+    for image in images:
+        for face in image.faces:
+            for attribute, value in face.attributes.items():
+                if isinstance(value, str | int):
+                    values[attribute][value] += 1
+    return values
 
 
 def _transfer(source: Source, listing: Listing, options: Options, writer: ArchiveWriter, workers: int) -> list[Image]:
@@ -149,6 +181,11 @@ def _transfer(source: Source, listing: Listing, options: Options, writer: Archiv
         if isinstance(checks, ImageError):
             listing.dropped.add(checks.reason, path)
             continue
+        record = records[path]
+        faces = fitted_faces(record, checks.header, options, listing)
+        if record.faces and not faces:
+            listing.dropped.add("every_face_lost", path)
+            continue
         height, width = checks.header.upright
         if is_other_type(path, data):
             listing.notes.add("other_type_than_named", path)
@@ -158,10 +195,10 @@ def _transfer(source: Source, listing: Listing, options: Options, writer: Archiv
             file_name=path,
             width=width,
             height=height,
-            faces=tuple(_upright_faces(records[path], checks.header, options.box_frame, listing.notes)),
-            person=records[path].person,
-            split=records[path].split,
-            source=records[path].source or source.original(path),
+            faces=faces,
+            person=record.person,
+            split=record.split,
+            source=record.source or source.original(path),
             sha256=checks.sha256,
             dhash=checks.dhash,
         )
@@ -178,46 +215,6 @@ def _numbered(images: Iterable[Image]) -> list[Image]:
     ]
 
 
-def _upright_faces(record: Record, header: Header, frame: str, notes: Tally) -> Iterator[Face]:
-    """Yield the faces in upright pixels, with their boxes clipped to the image.
-
-    Of a face whose box is outside of the image the box is dropped when it is the only face, and means the whole image
-    then; one of several faces is dropped.
-    """
-    stored = (header.height, header.width)
-    if record.size is not None and record.size not in (header.upright, stored):
-        notes.add("size_differs", record.path)
-    in_stored = frame == "stored" or (frame == "auto" and record.size == stored != header.upright)
-    for face in record.faces:
-        if record.normalized:
-            face = _in_pixels(face, *(stored if in_stored else header.upright))
-        if in_stored:
-            face = _turned(face, header)
-        if face.box is None:
-            yield face
-            continue
-        box, beyond = clip_box(face.box, *header.upright)
-        if box is None:
-            notes.add("box_outside", record.path)
-        elif beyond > _SAME_PIXELS:
-            notes.add("box_clipped", record.path)
-        if box is not None or len(record.faces) == 1:
-            yield replace(face, box=box)
-
-
-def _in_pixels(face: Face, height: int, width: int) -> Face:
-    box = face.box and (face.box[0] * width, face.box[1] * height, face.box[2] * width, face.box[3] * height)
-    points = face.keypoints and tuple(Keypoint(x * width, y * height, seen) for x, y, seen in face.keypoints)
-    return replace(face, box=box, keypoints=points)
-
-
-def _turned(face: Face, header: Header) -> Face:
-    box = face.box and upright_box(face.box, header)
-    return replace(
-        face, box=box, keypoints=face.keypoints and tuple(upright_keypoint(p, header) for p in face.keypoints)
-    )
-
-
 def _info(source: str, format_name: str, source_digest: str, counts: Counts, listing: Listing) -> DatasetInfo:
     """Describe the data set. Of a local source only the folder's name is kept, so that equal data give equal bytes."""
     info = DatasetInfo(
@@ -226,8 +223,11 @@ def _info(source: str, format_name: str, source_digest: str, counts: Counts, lis
         leaks=False,
         persons_known=counts.persons > 0,
         counts=counts,
+        layout=tuple(listing.layout),
         dropped=listing.dropped.counts,
         dropped_examples=listing.dropped.examples,
+        lost=listing.lost.counts,
+        lost_examples=listing.lost.examples,
         skipped=listing.skipped.counts,
         skipped_examples=listing.skipped.examples,
         notes=listing.notes.counts,

@@ -6,14 +6,15 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from components.register.package import package
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, mlflow_client, open_run, resume_run, tracking_is_on
-from serving.runtime.card import ClassificationCard, ModelCard
+from serving.runtime.card import INPUT_NAME, ClassificationCard, ModelCard
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
@@ -22,6 +23,8 @@ from serving.runtime.validation import explain
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
@@ -184,3 +187,39 @@ def _registered_sha256(name: str, version: str) -> str:
         path = download_artifacts(artifact_uri=f"models:/{name}/{version}/{MODEL_FILE}", dst_path=folder)
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def package(content: bytes, card: ModelCard, folder: Path, logged: "LoggedModel", run_id: str) -> None:
+    """Write the folder of a model that `mlflow.onnx` and `mlflow.pyfunc` load, with `content` as the model file.
+
+    MLflow parses the graph and serializes it again, which may order its bytes differently, so its file is replaced.
+    """
+    import mlflow.onnx
+    import onnx
+    from mlflow.models import Model
+
+    mlflow.onnx.save_model(
+        onnx.load_from_string(content),
+        folder,
+        mlflow_model=Model(
+            artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id, run_id=run_id
+        ),
+        signature=_signature(card),
+        pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("onnx", "onnxruntime")],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )
+    (folder / MODEL_FILE).write_bytes(content)
+
+
+def _signature(card: ModelCard) -> "ModelSignature":
+    """Return uint8 (-1, height, width, 3) RGB as input and the card's float32 outputs."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    shape = (-1, card.input.height, card.input.width, 3)
+    outputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(np.dtype(np.float32), (-1, *(axis or -1 for axis in axes)), name)
+        for name, axes in card.outputs.items()
+    ]
+    return ModelSignature(Schema([TensorSpec(np.dtype(np.uint8), shape, INPUT_NAME)]), Schema(outputs))

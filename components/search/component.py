@@ -17,7 +17,7 @@ def suggest(
     round_index: int = 0,
     past: list[dict[str, Any]] = [],  # noqa: B006
     outcomes: list[dict[str, Any]] = [],  # noqa: B006
-) -> NamedTuple("Outputs", Output=list, past=list):  # type: ignore[valid-type]
+) -> NamedTuple("Outputs", Output=list[dict], past=list):  # type: ignore[valid-type]
     """Choose the trials of one round of a search from the outcomes of the rounds before it.
 
     Args:

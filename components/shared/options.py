@@ -1,11 +1,18 @@
-"""Options that a person writes as a mapping, checked against a pydantic model."""
+"""Options that a person writes: checked against a model, overridden by dotted path, and the objects that they name.
 
-from collections.abc import Mapping
+Imports no torch.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from serving.runtime.errors import InputError
+from serving.runtime.validation import known as known_names
 from serving.runtime.validation import problems_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -44,3 +51,94 @@ def whole_numbers(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [whole_numbers(entry) for entry in value]
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+def set_entry(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set the entry at a dotted path; mappings on the way are made.
+
+    A name on the way counts as the mapping `{name: ...}` that it is short for. Raises InputError when the path leads
+    through a value that has no entries.
+    """
+    *outer, last = path.split(".")
+    for part in outer:
+        inner = values.get(part) or {}
+        inner = {"name": inner} if isinstance(inner, str) else inner
+        if not isinstance(inner, dict):
+            raise InputError(f"'{path}': '{part}' is {inner!r}, which has no entries")
+        values[part] = inner
+        values = inner
+    values[last] = value
+
+
+def override(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of `options` with every entry that `changes` names by its path set to the value there.
+
+        {"optimizer": "SGD"} and {"optimizer.arguments.momentum": 0.9, "epochs": 3}
+        give {"optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}}, "epochs": 3}
+
+    Raises InputError as `set_entry`.
+    """
+    result = deepcopy(dict(options))
+    for path, value in changes.items():
+        set_entry(result, path, deepcopy(value))
+    return result
+
+
+def by_name(kind: str, name: str, known: Mapping[str, Any]) -> Any:
+    """Return the entry of `known` with that name, or the object at an import path `package.module:object`.
+
+    An entry that is a text is an import path itself: such a table lists names without importing what they name.
+    Raises InputError with the nearest and all known names, or with the reason why the import failed.
+    """
+    if name not in known and ":" not in name:
+        raise InputError(unknown_name(kind, name, known))
+    entry = known.get(name, name)
+    return imported(kind, entry) if isinstance(entry, str) else entry
+
+
+def unknown_name(kind: str, name: str, known: Collection[str], *, importable: bool = True) -> str:
+    """Return the message about a name that is not in `known`."""
+    other = ", or your own as 'package.module:name'" if importable else ""
+    return f"unknown {kind} '{name}'{known_names(name, known)}{other}"
+
+
+def imported(kind: str, path: str) -> Any:
+    """Return the object at an import path `package.module:object`; InputError says why it cannot be imported."""
+    module, _, attribute = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{kind} '{path}' cannot be imported: {error}") from error
+    return found
+
+
+def check_arguments(
+    what: str, function: Callable[..., Any], arguments: Mapping[str, Any], *, reserved: Collection[str] = ()
+) -> None:
+    """Raise InputError when `function` has no such argument or needs one more; the message lists what it takes.
+
+    A text is not accepted for an argument that is true or false by default, since 'False' would count as true.
+    `reserved` are the arguments that the caller passes itself; a configuration cannot set them.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} cannot be called with arguments: {error}") from error
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    named = {
+        parameter.name: parameter
+        for parameter in parameters
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and parameter.name not in reserved
+    }
+    takes = f"it takes: {', '.join(named) or 'none'}"
+    for name, value in arguments.items():
+        if name in reserved or (name not in named and not open_ended):
+            raise InputError(f"{what} has no argument '{name}'; {takes}")
+        if name in named and isinstance(named[name].default, bool) and isinstance(value, str):
+            raise InputError(f"{what}: {name} must be true or false, got the text '{value}'; write it without quotes")
+    missing = [name for name, parameter in named.items() if parameter.default is parameter.empty]
+    missing = [name for name in missing if name not in arguments]
+    if missing:
+        raise InputError(f"{what} needs the argument {', '.join(map(repr, missing))}; {takes}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from components.shared.training.node_data import local_copy, node_folder
+from components.shared.training.processes import local_copy, node_folder
 from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import train
 from serving.runtime.errors import InputError

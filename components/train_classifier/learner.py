@@ -15,9 +15,8 @@ from components.shared.models.checkpoint import Checkpoint
 from components.shared.models.network import Network, build_network
 from components.shared.training.processes import Processes
 from components.train_classifier.config.training import TrainConfig
-from components.train_classifier.objective.losses import Objective
-from components.train_classifier.optimization.optimizers import make_optimizer
-from components.train_classifier.optimization.sam import SharpnessAware
+from components.train_classifier.objective import Objective
+from components.train_classifier.optimization.optimizers import SharpnessAware, make_optimizer
 from components.train_classifier.optimization.schedules import Schedule, make_schedule
 from serving.runtime.card import Head, Normalization
 

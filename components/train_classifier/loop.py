@@ -21,9 +21,8 @@ from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import Data, file_names
 from components.train_classifier.data.loader import Batch
 from components.train_classifier.learner import Learner
-from components.train_classifier.objective.losses import correct
-from components.train_classifier.objective.targets import mix, mixing_rng, pseudo_targets, pseudo_weight
-from components.train_classifier.optimization.sam import SharpnessAware
+from components.train_classifier.objective import correct, mix, mixing_rng, pseudo_targets, pseudo_weight
+from components.train_classifier.optimization.optimizers import SharpnessAware
 from serving.runtime.card import Normalization
 from serving.runtime.errors import InputError
 

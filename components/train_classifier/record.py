@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from components.shared.metrics.classification import ClassScore
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
 from components.shared.report.confusion_picture import confusion_picture
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run
-from components.shared.training.environment import environment, versions
+from components.shared.training.processes import environment, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, link
 from components.train_classifier.config.objective import METRICS, Metric
 from components.train_classifier.loop import Row, Training, Validation
@@ -106,29 +107,23 @@ def open_recorder(
         yield Recorder(training, folder, run, scalars, provenance, metadata)
 
 
+@dataclass(frozen=True)
 class Recorder:
-    """Writes every finished epoch, and at the end the metadata and the history."""
+    """Writes every finished epoch, and at the end the metadata and the history.
 
-    def __init__(
-        self,
-        training: Training,
-        folder: ResumableFolder,
-        run: Run,
-        scalars: Scalars,
-        provenance: Mapping[str, Any],
-        metadata: Mapping[str, Any],
-    ) -> None:
-        """`provenance` are fields of every checkpoint, `metadata` is the content of config.json."""
-        self.training = training
-        self._folder = folder
-        self.run = run
-        self.scalars = scalars
-        self._provenance = provenance
-        self._metadata = metadata
+    `provenance` are fields of every checkpoint, `metadata` is the content of config.json.
+    """
+
+    training: Training
+    folder: ResumableFolder
+    run: Run
+    scalars: Scalars
+    provenance: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     def epoch(self, validation: Validation | None) -> None:
         """Write the last epoch of the history. LAST comes at the end: until then the epoch does not count."""
-        config, history, path = self.training.config, self.training.history, self._folder.path
+        config, history, path = self.training.config, self.training.history, self.folder.path
         row = history[-1]
         number = int(row["epoch"])
         improved = []
@@ -148,7 +143,7 @@ class Recorder:
                 link(path / files[0], path / file)
         state = self.training.learner.state() | {"history": list(history)}
         save_checkpoint(self._checkpoint(row, state), path / LAST)
-        self._folder.keep([*files, *(_OF_BEST_EPOCH if validation is not None and "best" in improved else ())])
+        self.folder.keep([*files, *(_OF_BEST_EPOCH if validation is not None and "best" in improved else ())])
 
     def _checkpoint(self, row: Row, training_state: dict[str, Any] | None = None) -> Checkpoint:
         config, data, learner = self.training.config, self.training.data, self.training.learner
@@ -164,27 +159,27 @@ class Recorder:
             run_id=self.run.run_id,
             training_state=training_state,
             **learner.weights(),
-            **self._provenance,
+            **self.provenance,
         )
 
     def _write_predictions(self, validation: Validation, epoch: int) -> None:
         labels = self.training.data.space.class_labels
         table = class_table(labels, validation.classes.classes)
         grid = prediction_grid(validation.pictures, labels)
-        Image.fromarray(grid).save(self._folder.path / PREDICTIONS, compress_level=1)
+        Image.fromarray(grid).save(self.folder.path / PREDICTIONS, compress_level=1)
         confusion = confusion_picture(labels, validation.classes.confusion)
-        Image.fromarray(confusion).save(self._folder.path / CONFUSION)
-        (self._folder.path / CLASSES).write_text(table + "\n", encoding="utf-8")
+        Image.fromarray(confusion).save(self.folder.path / CONFUSION)
+        (self.folder.path / CLASSES).write_text(table + "\n", encoding="utf-8")
         self.scalars.predictions(grid, table, epoch)
 
     def finish(self) -> None:
         """Write config.json and history.json, and send the best models to MLflow."""
-        path, criterion, history = self._folder.path, self.training.config.criterion, self.training.history
+        path, criterion, history = self.folder.path, self.training.config.criterion, self.training.history
         best = best_row(history, criterion)
         chosen = f"{criterion} on val" if "val_loss" in best else "there is no val split: the last epoch"
         outcome = {"best_epoch": int(best["epoch"]), "best_chosen_by": chosen, "epochs_trained": len(history)}
         contents: dict[str, Any] = {
-            "config.json": {**self._metadata, **outcome, "run_id": self.run.run_id},
+            "config.json": {**self.metadata, **outcome, "run_id": self.run.run_id},
             "history.json": list(history),
         }
         for name, content in contents.items():

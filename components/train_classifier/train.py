@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from components.shared.models.checkpoint import Checkpoint, load_checkpoint
-from components.shared.training.environment import versions
-from components.shared.training.processes import Processes, join_processes
+from components.shared.training.processes import Processes, join_processes, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, resumable_folder
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import Data, read_data
@@ -18,7 +17,7 @@ from components.train_classifier.data.loader import FaceDataset, TrainOrder, fix
 from components.train_classifier.data.normalization import compute_normalization
 from components.train_classifier.learner import new_learner
 from components.train_classifier.loop import Row, Training, train_epoch, validate
-from components.train_classifier.optimization.early_stopping import should_stop
+from components.train_classifier.optimization.schedules import should_stop
 from components.train_classifier.record import BEST, EPOCH_FILES, Recorder, best_row, example_indices, open_recorder
 from serving.runtime.card import Normalization
 from serving.runtime.cpus import usable_cpus

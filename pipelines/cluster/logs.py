@@ -4,11 +4,12 @@ Kubeflow Pipelines stores no logs: it forwards those of a pod that still exists 
 does not always name the pod; then the Kubernetes API is asked, where it can be reached.
 """
 
-from collections.abc import Iterator
-from typing import Any
+import json
+from collections.abc import Iterable, Iterator
 
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import FAULTS
+from pipelines.cluster.pods import RUN_LABEL, Pods
 from pipelines.cluster.runs import get_run, tasks
 from pipelines.environment.errors import ClusterError
 from pipelines.resources import STEP_LABEL
@@ -20,9 +21,6 @@ ROUTES = (
     "/k8s/pod/logs?podname={pod}&runid={run}&podnamespace={namespace}",
 )
 """Paths of a pod's log: in newer servers, older ones, and the web interface."""
-
-RUN_LABEL = "pipeline/runid"
-"""Label of Kubeflow Pipelines on every pod of a run."""
 
 
 def logs(cluster: Cluster, run_id: str, task: str) -> Iterator[str]:
@@ -37,26 +35,25 @@ def logs(cluster: Cluster, run_id: str, task: str) -> Iterator[str]:
         InputError: the run has no such task.
         ClusterError: the log is not available; names a kubectl command.
     """
-    run = get_run(cluster, run_id)
-    by_name = {item.display_name: item for item in tasks(run)}
-    if task not in by_name:
-        raise InputError(f"run {run_id} has no task '{task}' yet; it has: {', '.join(by_name) or 'none'}")
+    started = tasks(get_run(cluster, run_id))
+    pods = [pod for item in started if item.name == task for pod in item.pods]
+    names = list(dict.fromkeys(item.name for item in started))
+    if task not in names:
+        raise InputError(f"run {run_id} has no task '{task}' yet; it has: {', '.join(names) or 'none'}")
     labels = f"{RUN_LABEL}={run_id},{STEP_LABEL}={task}"
-    texts, reason = list(_from_server(cluster, run_id, by_name[task])), ""
-    if not texts:
-        texts, reason = _from_kubernetes(cluster.namespace, labels)
-    if not texts:
+    try:
+        yield from list(_from_server(cluster, run_id, pods)) or Pods(cluster.namespace).logs(labels)
+    except ClusterError as error:
         namespace = f" -n {cluster.namespace}" if cluster.namespace else ""
         raise ClusterError(
-            f"the log of {task} is not available: the server has none for this run, and {reason}. "
+            f"the log of {task} is not available: the server has none for this run, and {error}. An hour after the end "
+            "of a run its pods are gone, and with them the logs that the cluster does not archive. "
             f"With access to the cluster: kubectl logs{namespace} -c main --tail=-1 -l {labels}"
-        )
-    yield from texts
+        ) from error
 
 
-def _from_server(cluster: Cluster, run_id: str, task: Any) -> Iterator[str]:
-    pods = [task.pod_name, *(child.pod_name for child in task.child_tasks or [])]
-    for pod in filter(None, dict.fromkeys(pods)):
+def _from_server(cluster: Cluster, run_id: str, pods: Iterable[str]) -> Iterator[str]:
+    for pod in pods:
         for route in ROUTES:
             text = _text(cluster, route.format(run=run_id, pod=pod, namespace=cluster.namespace))
             if text:
@@ -72,33 +69,17 @@ def _text(cluster: Cluster, path: str) -> str:
         )
         # A server without this path responds with its start page.
         if (response.headers.get("Content-Type") or "").startswith("text/plain"):
-            return str(response.data.decode("utf-8", "replace"))
+            text = str(response.data.decode("utf-8", "replace"))
+            return "" if _is_error(text) else text
     except FAULTS:
         pass
     return ""
 
 
-def _from_kubernetes(namespace: str, selector: str) -> tuple[list[str], str]:
-    """The logs of the pods with these labels, and the reason when there are none."""
-    from kubernetes import client, config  # type: ignore[import-untyped]
-    from urllib3.exceptions import HTTPError
-
-    configuration = client.Configuration()
+def _is_error(text: str) -> bool:
+    """Whether a log is the server's error: it has announced a log, with status 200, before it looks for the pod."""
     try:
-        try:
-            config.load_kube_config(client_configuration=configuration, persist_config=False)
-        except config.ConfigException:
-            config.load_incluster_config(client_configuration=configuration)
-    except config.ConfigException:
-        return [], "this machine has no kubeconfig and is not a pod"
-    core = client.CoreV1Api(client.ApiClient(configuration))
-    try:
-        pods = core.list_namespaced_pod(namespace or "kubeflow", label_selector=selector, _request_timeout=30).items
-        return [
-            core.read_namespaced_pod_log(
-                pod.metadata.name, pod.metadata.namespace, container="main", _request_timeout=60
-            )
-            for pod in pods
-        ], "the pods of that task are gone"
-    except (client.ApiException, HTTPError) as error:
-        return [], f"Kubernetes rejects the request: {getattr(error, 'reason', None) or error}"
+        body = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and bool(body.keys() & {"error_message", "error_details"})

@@ -2,12 +2,15 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import FAULTS, explained, explanation, transient
+from pipelines.cluster.pods import Pods
 from pipelines.environment.errors import ClusterError
 
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
@@ -15,7 +18,10 @@ POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 300.0
 """How long to wait while the cluster does not respond, or a canceled run does not end."""
 
-_INNER = re.compile(r"root|executor(\(\d+\))?|.*-driver|(condition|for-loop|iteration).*")
+_ATTEMPT = re.compile(r"(.*?)(?:\((\d+)\))?", re.DOTALL)
+"""A node's name and, of an attempt, its number."""
+
+_INNER = re.compile(r"root|executor|.*-driver|(condition|for-loop|iteration).*")
 """Names of the driver, executor and loop nodes, which are not tasks of the pipeline."""
 
 
@@ -47,16 +53,93 @@ def status(cluster: Cluster, run_id: str) -> Iterator[str]:
     yield f"page    {cluster.page(f'runs/details/{run.run_id}')}"
     yield f"state   {run.state or 'PENDING'}{_reason(run.error)}"
     yield f"time    {_time(run.created_at)}{_duration(run.created_at, run.finished_at)}"
+    reasons = _pod_conditions(cluster, run_id)
     for task in tasks(run):
-        duration = _duration(task.start_time, task.end_time)
-        yield f"  {task.display_name:<20} {task.state or '':<10}{duration}{_reason(task.error)}"
+        attempts = f", {task.attempts} attempts" if task.attempts > 1 else ""
+        reason = task.error or ("" if task.state in ("SUCCEEDED", "SKIPPED") else reasons.get(task.name, ""))
+        duration = _duration(task.begin, task.end)
+        yield f"  {task.name:<20} {task.state:<10}{duration}{attempts}{f': {reason}' if reason else ''}"
 
 
-def tasks(run: Any) -> list[Any]:
-    """The tasks of a run by start time."""
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of a run.
+
+    Attributes:
+        name: as in the pipeline.
+        state: of its last attempt; "" where the server tells none.
+        begin: when the first attempt began; None before.
+        end: when the last one ended; None or 1970 before.
+        error: why the last one failed; mostly "", see `pods`.
+        attempts: how many times it was started.
+        pods: the pods that the server names.
+    """
+
+    name: str
+    state: str
+    begin: datetime | None
+    end: datetime | None
+    error: str
+    attempts: int
+    pods: tuple[str, ...]
+
+
+def tasks(run: Any) -> list[Task]:
+    """The tasks of a run by start time; the attempts of a task are one.
+
+    A task with a retry strategy, which the stock manifests give to every one, has a node called `ingest` and one for
+    each attempt, called `ingest(0)`, `ingest(1)`; servers list both or the attempts alone. In a loop several tasks have
+    one name: attempt `(0)` begins another one.
+    """
     details = (run.run_details.task_details or []) if run.run_details else []
-    named = [task for task in details if task.display_name and not _INNER.fullmatch(task.display_name)]
-    return sorted(named, key=lambda task: str(task.start_time or task.create_time or ""))
+    nodes: dict[str, list[list[Any]]] = {}
+    attempts: dict[str, list[list[Any]]] = {}
+    for node in sorted(details, key=lambda node: str(node.start_time or node.create_time or "")):
+        name, number = _ATTEMPT.fullmatch(node.display_name or "").groups()  # type: ignore[union-attr]
+        if not name or _INNER.fullmatch(name):
+            continue
+        if number is None:
+            nodes.setdefault(name, []).append([node])
+            continue
+        lists = attempts.setdefault(name, [])
+        same = next((item for item in lists if len(item) == int(number)), None) if int(number) else None
+        if same is None:
+            lists.append([node])
+        else:
+            same.append(node)
+    for name, lists in attempts.items():
+        for own, retried in zip_longest(list(nodes.setdefault(name, [])), lists):
+            if own is None:
+                nodes[name].append(retried or [])
+            else:
+                own[:0] = retried or []
+    result = [_task(name, parts) for name, lists in nodes.items() for parts in lists]
+    return sorted(result, key=lambda task: str(task.begin or ""))
+
+
+def _task(name: str, parts: Sequence[Any]) -> Task:
+    """Make one task of its attempts and, last, the node of the task itself where the server lists it."""
+    last = parts[-1]
+    errors = [part.error.message for part in parts if part.error and part.error.message]
+    pods = [pod for part in parts for pod in (part.pod_name, *(child.pod_name for child in part.child_tasks or []))]
+    numbered = [part for part in parts if part.display_name != name]
+    return Task(
+        name=name,
+        state=last.state or "",
+        begin=parts[0].start_time,
+        end=last.end_time,
+        error=errors[-1] if errors and last.state != "SUCCEEDED" else "",
+        attempts=max(1, len(numbered)),
+        pods=tuple(dict.fromkeys(filter(None, pods))),
+    )
+
+
+def _pod_conditions(cluster: Cluster, run_id: str) -> dict[str, str]:
+    """Why tasks wait or have failed, by name; nothing where Kubernetes cannot be asked from here."""
+    try:
+        return Pods(cluster.namespace).conditions(run_id)
+    except ClusterError:
+        return {}
 
 
 def cancel(cluster: Cluster, run_id: str, *, echo: Callable[[str], None] = print) -> None:
@@ -96,20 +179,21 @@ def wait_for_run(cluster: Cluster, run_id: str, *, echo: Callable[[str], None] =
         if state not in ENDED:
             time.sleep(POLL_SECONDS)
     if state != "SUCCEEDED":
-        raise ClusterError(f"the run ended as {state}{_failures(run)}")
+        raise ClusterError(f"the run ended as {state}{_failures(cluster, run)}")
 
 
 def _not_found(run_id: str) -> str:
     return f"there is no run '{run_id}' on this cluster: `facet status` lists the newest"
 
 
-def _failures(run: Any) -> str:
+def _failures(cluster: Cluster, run: Any) -> str:
     """The failed tasks of a run with their messages, for the end of a sentence."""
     failed = []
+    reasons = _pod_conditions(cluster, run.run_id)
     for task in tasks(run):
         if task.state == "FAILED":
-            message = (task.error and task.error.message) or f"see `facet logs {run.run_id} {task.display_name}`"
-            failed.append(f"{task.display_name} ({message})")
+            message = task.error or reasons.get(task.name) or f"see `facet logs {run.run_id} {task.name}`"
+            failed.append(f"{task.name} ({message})")
     return _reason(run.error) + (f"; failed: {', '.join(failed)}" if failed else "")
 
 

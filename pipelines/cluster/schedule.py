@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 import kfp_server_api
 
+from pipelines.catalog import PIPELINES
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import explained
 from pipelines.cluster.submit import Documents, RunOptions, experiment_id, ir_text, named, runtime_config, specification
 from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
+from serving.runtime.validation import known
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -59,7 +61,8 @@ def add(
 ) -> str:
     """Creates a recurring run called `options.name` and returns its id.
 
-    Its runs never take `ingest` from the cache. They do not overlap, and there is no catch-up for missed times.
+    Its runs never take `ingest` from the cache. They do not overlap, and there is no catch-up for missed times. The
+    server keeps the workflow of the day, with its images, see `update`.
 
     Raises:
         InputError: the name is in use, or the time is invalid.
@@ -67,15 +70,10 @@ def add(
     starts = trigger(cron, every)
     if any(run.display_name == options.name for run in _recurring_runs(cluster)):
         raise InputError(f"there is a schedule '{options.name}' already: delete it first, or choose another name")
-    documents = specification(config.pipeline, cluster.settings, cache=options.cache, cache_ingest=False, echo=echo)
-    version = _upload(cluster, documents)
-    echo(f"version {cluster.page(f'pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}')}")
     recurring = kfp_server_api.V2beta1RecurringRun(
         display_name=options.name,
         experiment_id=experiment_id(cluster, options.experiment),
-        pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
-            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
-        ),
+        pipeline_version_reference=_uploaded(cluster, config.pipeline, options.cache, echo),
         # Later runs would use a digest of now for a source that has changed.
         runtime_config=runtime_config({**config.arguments(), "source_digest": ""}, options),
         service_account=options.service_account or None,
@@ -84,10 +82,65 @@ def add(
         max_concurrency="1",
         no_catchup=True,
     )
+    created = _create(cluster, recurring, echo)
+    echo("its runs keep the pipeline and the images of now; `facet schedule update` gives it those of a later day")
+    return created
+
+
+def update(cluster: Cluster, name: str, *, cache: bool = True, echo: Callable[[str], None] = print) -> None:
+    """Gives a schedule the pipeline and the images of today; its time and its parameters stay.
+
+    The server cannot change a recurring run, so there is a new one of the same name, and then the old one is deleted.
+
+    Raises:
+        InputError: there is no such schedule, its pipeline is not ours, or it lacks a parameter that has no default.
+    """
+    old = _named(cluster, name)
+    reference = old.pipeline_version_reference
+    with explained(cluster.settings):
+        api = kfp_server_api.PipelineServiceApi(cluster.client)
+        pipeline = api.pipeline_service_get_pipeline(reference.pipeline_id).display_name
+    if pipeline not in PIPELINES:
+        raise InputError(f"the schedule '{name}' runs the pipeline '{pipeline}'{known(pipeline, PIPELINES)}")
+    unknown = old.runtime_config.parameters.keys() - PIPELINES[pipeline].config.parameters().keys()
+    if unknown:
+        raise InputError(
+            f"the pipeline '{pipeline}' has no parameter {', '.join(sorted(unknown))} any more: delete the schedule "
+            f"'{name}' and add it again"
+        )
+    new = _uploaded(cluster, pipeline, cache, echo)
+    if new.pipeline_version_id == reference.pipeline_version_id:
+        echo(f"{name} has the pipeline and the images of today already")
+        return
+    copied = ("display_name", "experiment_id", "runtime_config", "service_account", "trigger", "max_concurrency")
+    _create(
+        cluster,
+        kfp_server_api.V2beta1RecurringRun(
+            **{field: getattr(old, field) for field in copied},
+            pipeline_version_reference=new,
+            mode="DISABLE" if old.status == "DISABLED" else "ENABLE",
+            no_catchup=old.no_catchup,
+        ),
+        echo,
+    )
+    with explained(cluster.settings):
+        _api(cluster).recurring_run_service_delete_recurring_run(old.recurring_run_id)
+
+
+def _create(cluster: Cluster, recurring: Any, echo: Callable[[str], None]) -> str:
     with explained(cluster.settings):
         created = _api(cluster).recurring_run_service_create_recurring_run(recurring)
     echo(f"created {cluster.page(f'recurringrun/details/{created.recurring_run_id}')}")
     return str(created.recurring_run_id)
+
+
+def _uploaded(cluster: Cluster, pipeline: str, cache: bool, echo: Callable[[str], None]) -> Any:
+    """Upload a pipeline with the images and resources of now; returns the reference to its version."""
+    version = _upload(cluster, specification(pipeline, cluster.settings, cache=cache, cache_ingest=False, echo=echo))
+    echo(f"version {cluster.page(f'pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}')}")
+    return kfp_server_api.V2beta1PipelineVersionReference(
+        pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+    )
 
 
 def listing(cluster: Cluster) -> Iterator[str]:
@@ -102,15 +155,16 @@ def listing(cluster: Cluster) -> Iterator[str]:
 def change(cluster: Cluster, name: str, action: Literal["enable", "disable", "delete"]) -> None:
     """Enables, disables or deletes a schedule; runs that it started continue, and the pipeline's version stays."""
     with explained(cluster.settings):
-        getattr(_api(cluster), f"recurring_run_service_{action}_recurring_run")(_id(cluster, name))
+        recurring_run_id = _named(cluster, name).recurring_run_id
+        getattr(_api(cluster), f"recurring_run_service_{action}_recurring_run")(recurring_run_id)
 
 
-def _id(cluster: Cluster, name: str) -> str:
-    """The id of the schedule of that name or id. Raises InputError with the existing names."""
+def _named(cluster: Cluster, name: str) -> Any:
+    """The schedule of that name or id. Raises InputError with the existing names."""
     runs = _recurring_runs(cluster)
     matches = [run for run in runs if name in (run.display_name, run.recurring_run_id)]
     if len(matches) == 1:
-        return str(matches[0].recurring_run_id)
+        return matches[0]
     if matches:
         raise InputError(f"{len(matches)} schedules are called '{name}': use an id, `facet schedule list` shows them")
     names = ", ".join(str(run.display_name) for run in runs)

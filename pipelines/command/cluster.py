@@ -111,6 +111,14 @@ def schedule_add(
     add(cluster, resolve(config, parameters or []), options, cron=cron, every=every, echo=typer.echo)
 
 
+@schedule_app.command("update")
+def schedule_update(name: NameArgument, cache: CacheOption = True) -> None:
+    """Give a schedule the pipeline and the images of today; its time and its parameters stay."""
+    from pipelines.cluster.schedule import update
+
+    update(_connect(), name, cache=cache, echo=typer.echo)
+
+
 @schedule_app.command("list")
 def schedule_list() -> None:
     """List the schedules."""

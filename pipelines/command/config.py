@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from components.shared.dotted import set_entry
+from components.shared.options import set_entry
 from pipelines.catalog import DEFAULT, PIPELINES
 from pipelines.environment.settings import SOURCE_VARIABLE
 from pipelines.parameters.pipeline import PipelineConfig

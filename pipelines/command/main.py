@@ -1,5 +1,6 @@
 """The command `facet`. Each command imports its modules when it runs, so that help is quick."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -156,7 +157,7 @@ def serve_command(
 ) -> None:
     """Serve a model over HTTP on this machine; starts the local stack if the model is in it."""
     settings = load_settings()
-    from pipelines.local.front_ends import serve
+    from pipelines.local.stack import serve
 
     serve(model, port, settings, echo=typer.echo)
 
@@ -165,7 +166,7 @@ def serve_command(
 def ui_command() -> None:
     """Open MLflow and TensorBoard on the local runs, until Ctrl-C."""
     settings = load_settings()
-    from pipelines.local.front_ends import open_pages
+    from pipelines.local.stack import open_pages
 
     open_pages(settings, echo=typer.echo)
 
@@ -198,7 +199,13 @@ def stack_status() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error is one message, with exit code 2 for invalid input and storage errors."""
+    """Run the command line; an error is one message, with exit code 2 for invalid input and storage errors.
+
+    Under a locale without UTF-8 the program starts itself again in Python's UTF-8 mode: otherwise it could not read an
+    argument or the name of a file in Korean.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
     try:
         app()
     except (InputError, StorageError, ServerError, ClusterError) as error:

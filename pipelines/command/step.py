@@ -15,7 +15,7 @@ import typer
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.shared.by_name import imported
+from components.shared.options import imported
 from pipelines.catalog import STEPS, Step
 from pipelines.command.config import assign
 from serving.runtime.errors import InputError

@@ -19,8 +19,8 @@ STARTED, SUCCEEDED, FAILED = "STARTED", "SUCCEEDED", "FAILED"
 _INDENT = " " * 4
 _COLOR = re.compile(r"\x1b\[\d+m")
 _STAMP = re.compile(r"^\[KFP Executor [^\]]*\]: ")
-_ROOT = re.compile(r"/\S*/\w[\w-]*-\d{4}(?:-\d\d){5}-\d+/")
-"""KFP's folder of the run, which only makes messages long."""
+_ROOT = r"/\w[\w-]*-\d{4}(?:-\d\d){5}-\d+/"
+"""KFP's folder of a run below its root. It only makes messages long."""
 _TRACEBACK = "Traceback (most recent call last):"
 _EXECUTOR_MESSAGES = (
     "Looking for component `",
@@ -59,12 +59,13 @@ def report_steps() -> None:
 
 @dataclass
 class KfpLog:
-    """Reads the log line by line and returns the lines to show.
+    """Reads the log line by line and returns the lines to show, without the paths below KFP's `root`.
 
     `done` holds the seconds of every finished step, `failed` the step that failed (and was not retried) and `error` its
     exception; `last` is the last line with a text. A step in a loop is named with its item, as in `fold=2/predict`.
     """
 
+    root: str = ""
     done: dict[str, float] = field(default_factory=dict)
     failed: str = ""
     error: str = ""
@@ -73,6 +74,9 @@ class KfpLog:
     _started: float = 0.0
     _in_json: bool = False
     _traceback: list[str] = field(default_factory=list)
+
+    def _short(self, text: str) -> str:
+        return re.sub(rf"(?:{re.escape(self.root) or '(?!)'}|/\S*){_ROOT}", "", text)
 
     def feed(self, line: str) -> Iterator[str]:
         """Reads one line and yields the lines to show, mostly none."""
@@ -103,7 +107,7 @@ class KfpLog:
         elif self._traceback or text == _TRACEBACK:
             self._traceback.append(text)
         else:
-            message = without_numbers(_ROOT.sub("", _STAMP.sub("", text)))
+            message = without_numbers(self._short(_STAMP.sub("", text)))
             if message.strip() and not message.startswith(_EXECUTOR_MESSAGES):
                 yield f"  {message}"
 
@@ -114,5 +118,5 @@ class KfpLog:
             lines = [text for text in self._traceback[last:] if text.strip() and not text.startswith(" ")]
             if lines:
                 kind, colon, message = lines[0].partition(": ")
-                return _ROOT.sub("", "\n".join([f"{kind.rpartition('.')[2]}{colon}{message}", *lines[1:]]))
+                return self._short("\n".join([f"{kind.rpartition('.')[2]}{colon}{message}", *lines[1:]]))
         return "it ended without an error message; it may have run out of memory"

@@ -78,7 +78,7 @@ def run(
     Raises:
         InputError: the runner is unknown, its images are missing, or the training needs a cluster.
         ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, after the step and the servers were stopped.
+        KeyboardInterrupt: Ctrl-C, SIGTERM, SIGQUIT or SIGHUP, after the step and the servers were stopped.
     """
     if runner not in RUNNERS:
         raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
@@ -111,12 +111,18 @@ def run(
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turns Ctrl-C and SIGTERM into a KeyboardInterrupt, also when a shell started this process with both ignored."""
+    """Turns signals that end a process into a KeyboardInterrupt, also when a shell started it with them ignored.
+
+    SIGHUP stays ignored where it is: `nohup` asks for that.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
@@ -148,7 +154,7 @@ def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[
         start_new_session=True,
     )
     assert worker.stdin and worker.stdout
-    log = KfpLog()
+    log = KfpLog(str(folder))
     try:
         if config.source in SAMPLES:
             put_sample(config.source, echo=echo)
@@ -169,6 +175,8 @@ def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[
             # On SIGINT a training step marks its MLflow run as killed.
             stop_group(worker, first=signal.SIGINT)
             worker.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)  # the step of a worker that was killed
         if runner == "docker":
             remove_containers(folder)
 

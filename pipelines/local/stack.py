@@ -1,5 +1,7 @@
 """The local stack: an S3 server (rclone) and an MLflow server on this machine, data below the `.facet` folder.
 
+And its front ends: the model server, and the web pages of MLflow and TensorBoard.
+
 Both listen on the loopback interface only. Where the user has set `AWS_ENDPOINT_URL` or `MLFLOW_TRACKING_URI`, that
 server is used instead of a local one.
 """
@@ -10,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,12 +20,14 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from pipelines.environment.errors import ServerError
-from pipelines.local.supervisor import Running, Server, find, keep, release, use, wait_until_ready
+from pipelines.environment.settings import Settings
+from pipelines.local.supervisor import Running, Server, find, free_port, keep, release, use, wait_until_ready
 from serving.runtime.output import whole_file
 from serving.runtime.storage import make_bucket
 
 BUCKETS = ("raw", "pipelines", "mlflow")
 REGION = "us-east-1"
+TENSORBOARD_PORT = 6006
 MLFLOW_NEEDS = (
     "AWS_ENDPOINT_URL",
     "AWS_ACCESS_KEY_ID",
@@ -161,3 +166,44 @@ def _keys(home: Path) -> tuple[str, str]:
                 partial.write_text(json.dumps(created))
     keys = json.loads(path.read_text())
     return keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]
+
+
+def serve(model: str, port: int, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
+    """Replaces this process by the server of `model`; starts the local stack for a model in MLflow or S3.
+
+    Raises:
+        ServerError: the local stack cannot be started.
+    """
+    if model.startswith(("models:", "s3:")):
+        stack = keep_up(settings.home, wait=model.startswith("models:"))
+        os.environ.update(stack.environment)
+        for line in stack.lines():
+            echo(line)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "serving", "--model", model, "--port", str(port)])
+
+
+def open_pages(settings: Settings, *, echo: Callable[[str], None] = print) -> None:
+    """Shows the addresses of MLflow and TensorBoard, and runs TensorBoard until Ctrl-C.
+
+    Raises:
+        ServerError: the local stack cannot be started.
+    """
+    stack = keep_up(settings.home)
+    port = free_port(TENSORBOARD_PORT)
+    settings.runs.mkdir(parents=True, exist_ok=True)
+    echo(f"MLflow       {public_address(stack.environment['MLFLOW_TRACKING_URI'])}")
+    echo(f"TensorBoard  http://127.0.0.1:{port}   (Ctrl-C stops it; `facet stack down` stops MLflow and S3)")
+    log = settings.home / "logs" / "tensorboard.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    options = [f"--logdir={settings.runs.resolve()}", "--host=127.0.0.1", f"--port={port}"]
+    with log.open("ab") as file:
+        command = [str(Path(sys.executable).with_name("tensorboard")), *options]
+        tensorboard = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        tensorboard.wait()
+    except KeyboardInterrupt:
+        echo("")
+    finally:
+        tensorboard.terminate()
+        tensorboard.wait()

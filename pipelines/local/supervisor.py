@@ -9,6 +9,7 @@ server has answered, so that its data are complete.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -31,6 +32,7 @@ import psutil
 from pipelines.environment.errors import ServerError
 from serving.runtime.output import write_text
 
+_PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.2
 PORTS = range(20_000, 30_000)
 """Below the ranges from which systems take the ports of outgoing connections."""
@@ -273,6 +275,12 @@ def _read(server: Server) -> dict[str, Any]:
     return state if isinstance(state.get("supervisor"), list) else {}  # older versions wrote another form
 
 
+def _end_with_parent() -> None:
+    """Let the kernel stop this process when its parent was killed; elsewhere than on Linux `find` does it later."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _supervise(folder: Path, name: str, port: int, health: str, fingerprint: str, command: Sequence[str]) -> None:
     """Runs the server until it ends, nobody uses it or SIGTERM comes; standard error is the server's log."""
     asked_to_stop = False
@@ -285,7 +293,9 @@ def _supervise(folder: Path, name: str, port: int, health: str, fingerprint: str
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     with (folder / f"{name}.lock").open("a") as lock:
-        server = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+        server = psutil.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True, preexec_fn=_end_with_parent
+        )
         try:
             processes = {"server": server, "supervisor": psutil.Process()}
             state = {role: [process.pid, process.create_time()] for role, process in processes.items()}

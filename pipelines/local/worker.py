@@ -28,6 +28,18 @@ def _follow_parent(folder: Path, runner: str) -> None:
         os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
+def find_python_by_path() -> None:
+    """Let the steps' shell find this interpreter by PATH.
+
+    KFP writes its path into the shell command without quotes, so that a blank in it breaks every step, and replaces the
+    text `python3` in the arguments of a step as well.
+    """
+    from kfp.local import subprocess_task_handler
+
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    subprocess_task_handler.replace_python_executable = lambda full_command, new_executable: full_command
+
+
 def _run(name: str, folder: Path, runner: str) -> int:
     # A shell may have started this process with SIGINT ignored; the steps inherit the handler.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,6 +63,7 @@ def _run(name: str, folder: Path, runner: str) -> int:
         signal.signal(signal.SIGINT, lambda *_: _interrupt(containers))
         local.init(local.DockerRunner(**run_options(folder, os.environ, arguments)), pipeline_root=str(folder))
     else:
+        find_python_by_path()
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
     try:
         pipeline(**arguments)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from components.search.space import Dimension, key_problems, planned, read_space
-from components.shared.dotted import override
+from components.shared.options import override
 from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
 from pipelines.parameters.model import SHARED, PublishParameters, TrainingParameters
 from serving.runtime.errors import InputError

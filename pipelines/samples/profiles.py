@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.samples.drawing.face import draw_photo
-from pipelines.samples.drawing.mask import Wearing
-from pipelines.samples.drawing.person import draw_person
+from pipelines.samples.drawing.person import Wearing, draw_person
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_folder
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from serving.runtime.classifier import Classifier
 from serving.runtime.errors import InputError
-from serving.runtime.predictor import Predictor
+from serving.runtime.predictor import Classifier, Predictor
 from serving.runtime.registry import fetch_model
 from serving.runtime.session import Session
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from serving.runtime.card import INPUT_NAME, METADATA_KEY, Shape, read_card
 from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import InputError
+from serving.runtime.seal import check_seal
 
 # Images per run of the graph: memory stays bounded for any number of images.
 _BATCH = 64
@@ -31,7 +32,7 @@ class Session:
         source: names the file in errors.
 
     Raises:
-        InputError: the file is not ONNX, or has no valid card.
+        InputError: the file is not ONNX, has changed since it was exported, or has no valid card.
     """
 
     def __init__(self, content: bytes, *, threads: int | None = None, source: str = "the model") -> None:
@@ -52,6 +53,7 @@ class Session:
                 f"{self.source}: the ONNX file has no '{METADATA_KEY}' metadata, so it is not a Facet model; "
                 "export it with the export_onnx step"
             )
+        check_seal(content, metadata, self.source)
         self.card = read_card(metadata[METADATA_KEY], self.source)
         self.sha256 = hashlib.sha256(content).hexdigest()
 

@@ -14,8 +14,7 @@ import uvicorn
 
 from serving.runtime.load import load_model
 from serving.server.http.app import create_app
-from serving.server.repository import ModelRepository
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 # After a stop signal: how long requests in flight may take, and then how long their connections may stay open.
 DRAIN_S = 20.0

@@ -74,6 +74,18 @@ def test_a_push_notes_the_digest_in_the_registry(engine: Any, registry: str, tmp
         engine.images.remove(f"{name}:v1")
 
 
+def test_a_tag_names_one_image_alone(engine: Any, registry: str, tmp_path: Path) -> None:
+    image = engine.images.get(container_images.SERVE)
+    done = push(tmp_path, REGISTRY=registry, TARGETS="serve")
+    assert done.returncode == 0, done.stderr
+    tag = done.stdout.split()[1]
+    try:
+        assert tag.endswith(f"-{image.id.removeprefix('sha256:')[:12]}")
+        assert engine.images.get(tag).id == image.id
+    finally:
+        engine.images.remove(tag)
+
+
 def test_a_push_says_what_is_missing(engine: Any, tmp_path: Path) -> None:
     done = push(tmp_path, REGISTRY="")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -17,9 +17,8 @@ from pipelines.classification import ClassificationConfig
 from pipelines.resources import SECRET_KEYS
 from serving.runtime.load import open_model
 from serving.server.http.app import create_app
-from serving.server.repository import ModelRepository
 from serving.server.run import CLOSE_S, DRAIN_S, _parse
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 KUBERNETES_VERSIONS = ("1.30.0", "1.37.0")
 

@@ -12,8 +12,7 @@ from starlette.testclient import TestClient
 
 from serving.runtime.load import open_model
 from serving.server.http.app import create_app
-from serving.server.repository import ModelRepository
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 MONITORING = KUBERNETES / "base" / "monitoring"
 # Labels that Prometheus itself puts on what it scrapes, and the bounds of a histogram.

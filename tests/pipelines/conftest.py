@@ -39,8 +39,9 @@ def compiled(pipeline: str, site: Site | None = None, texts: dict[tuple[str, str
 def cluster_settings(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     """Settings for the stand-in; no proxy, no images of somebody else, and no waiting or compiling twice."""
     names = ("FACET_IMAGE_DATA", "FACET_IMAGE_TRAIN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-    for name in names:
+    for name in (*names, "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     monkeypatch.setattr("pipelines.cluster.runs.POLL_SECONDS", 0.01)
     monkeypatch.setattr("pipelines.intermediate.compile_pipeline", compiled)
 

@@ -83,9 +83,9 @@ class StandIn:
         return handler(method, rest, query, body)
 
     def log(self, pod: str) -> str:
-        if pod not in self.logs:
-            raise RefusedError(500, "error in opening log stream")
-        return self.logs[pod]
+        """As the server: it announces a text with status 200 before it looks for the pod."""
+        error = {"error_message": f"error in opening log stream: pods {pod} not found", "error_details": "..."}
+        return self.logs.get(pod, json.dumps(error))
 
     def on_experiments(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         if method == "GET":
@@ -161,6 +161,8 @@ class StandIn:
             return api.V2beta1ListPipelineVersionsResponse(
                 pipeline_versions=matching(list(self.versions.values()), query)
             )
+        if method == "GET" and rest:
+            return next(pipeline for pipeline in self.pipelines if pipeline.pipeline_id == rest[0])
         if method == "GET":
             return api.V2beta1ListPipelinesResponse(pipelines=matching(self.pipelines, query))
         made = parse(body, "V2beta1Pipeline")

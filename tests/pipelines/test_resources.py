@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.shared.secret import SECRET_KEYS
+from components.shared.training.train_job_config import SECRET_KEYS
 from pipelines.intermediate import compile_pipeline, read_documents
 from pipelines.resources import TASKS, Resources, Site, read_site
 from serving.runtime.errors import InputError

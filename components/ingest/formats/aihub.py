@@ -13,11 +13,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
 
-from components.ingest.formats.aihub_labels import UNKNOWN, BoxPolicy, Label, read_label_file
+from components.ingest.formats.aihub_labels import UNKNOWN, BoxPolicy, Label, merge_boxes, read_label_file
 from components.ingest.formats.aihub_names import (
     EMOTIONS,
     FolderLabels,
@@ -27,7 +28,7 @@ from components.ingest.formats.aihub_names import (
     parse_name,
     repaired,
 )
-from components.ingest.formats.listing import Listing, Options, Record, image_paths
+from components.ingest.formats.listing import BoxOptions, Listing, Record, image_paths
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
 from components.shared.dataset.tally import Tally
@@ -36,7 +37,7 @@ from components.shared.dataset.text import is_hidden
 _log = logging.getLogger(__name__)
 
 
-class AihubOptions(Options):
+class AihubOptions(BoxOptions):
     """Options of AI Hub's emotion data.
 
     Attributes:
@@ -47,8 +48,7 @@ class AihubOptions(Options):
         min_votes: how many annotators a majority needs.
         box_policy: the valid boxes of the annotators A, B and C as one: the first of them (`first_valid`), their
             `median` corner by corner, or the smallest box around all (`union`). A valid box has numbers for corners,
-            a positive size and something right of and below the image's corner.
-        no_box: whether to `drop` an image without a valid box, or `keep` it as a whole.
+            a positive size, and `min_inside` of its area in the image.
         folder_policy: what counts where the folder names another emotion than the label policy finds: the `label`,
             the `folder`, or `drop` the image. Counted in any case.
     """
@@ -56,7 +56,6 @@ class AihubOptions(Options):
     label_policy: Literal["uploader", "majority", "unanimous"] = "uploader"
     min_votes: int = Field(default=2, ge=1, le=3)
     box_policy: BoxPolicy = "first_valid"
-    no_box: Literal["drop", "keep"] = "drop"
     folder_policy: Literal["label", "folder", "drop"] = "label"
 
 
@@ -82,10 +81,10 @@ def read_aihub(source: Source, options: AihubOptions) -> Listing:
 
     Raises InputError naming the file when a label file is not JSON.
     """
-    listing = Listing()
+    listing = Listing(merge=partial(merge_boxes, policy=options.box_policy))
     files = [path for path in source.paths if path.lower().endswith(".json") and not is_hidden(path)]
     images = _without_doubles(image_paths(set(source.paths).difference(files), listing), listing.skipped)
-    labels = _read_labels(source, files, options.box_policy, listing)
+    labels = _read_labels(source, files, listing)
     labeled = {entry.folder.emotion for entries in labels.values() for entry in entries}
     for path, folder in images:
         entry = _entry_of(path, folder, labels, labeled, listing)
@@ -118,10 +117,10 @@ def _without_doubles(paths: Iterable[str], skipped: Tally) -> list[tuple[str, Fo
     return sorted((path, folder) for (_, folder), path in first.items())
 
 
-def _read_labels(source: Source, files: Iterable[str], box_policy: BoxPolicy, listing: Listing) -> _Labels:
+def _read_labels(source: Source, files: Iterable[str], listing: Listing) -> _Labels:
     labels: _Labels = {}
     for file in files:
-        content = read_label_file(source, file, box_policy)
+        content = read_label_file(source, file)
         if content is None:
             listing.skipped.add("json_without_label_records", file)
             continue
@@ -185,7 +184,7 @@ def _record(path: str, folder: FolderLabels, entry: _Entry, options: AihubOption
         listing.notes.add("folder_disagrees", path)
         if options.folder_policy == "folder":
             emotion = folder.emotion
-    if label.box is None:
+    if not label.boxes:
         if options.no_box == "drop":
             listing.dropped.add("no_valid_box", path)
             return None
@@ -206,7 +205,11 @@ def _record(path: str, folder: FolderLabels, entry: _Entry, options: AihubOption
     }
     attributes = {key: value for key, value in values.items() if value is not None}
     return Record(
-        path, (Face(0, label.box, attributes),), name.person if name else None, folder.split or entry.folder.split
+        path,
+        (Face(0, None, attributes),),
+        name.person if name else None,
+        folder.split or entry.folder.split,
+        candidates=label.boxes,
     )
 
 

@@ -15,6 +15,7 @@ published order. A file may also hold one record without a list around it. Other
 
 import json
 import math
+import operator
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,8 +36,6 @@ _ANNOTATORS = "ABC"
 _CORNERS = ("maxX", "maxY", "minX", "minY")
 _NOT_SURE = frozenset({"", "알수없음", "알 수 없음", UNKNOWN})
 
-Corners = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -45,21 +44,21 @@ class Label:
     Attributes:
         uploader: the uploader's emotion as it is written; "" when there is none.
         votes: the emotions of the annotators A, B and C, "unknown" where one gives none; empty without annotators.
-        box: the face in pixels by the box policy; None when no annotator's box is valid.
+        boxes: the valid boxes in pixels of each annotator with any, in their order.
         gender, age, background: None when absent or invalid.
         flaws: reasons to count when the record is used.
     """
 
     uploader: str
     votes: tuple[str, ...]
-    box: Box | None
+    boxes: tuple[tuple[Box, ...], ...]
     gender: str | None
     age: int | None
     background: str | None
     flaws: tuple[str, ...]
 
 
-def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> tuple[list[tuple[str, Label]], int] | None:
+def read_label_file(source: Source, path: str) -> tuple[list[tuple[str, Label]], int] | None:
     """Read a label file in UTF-8, with or without a byte order mark, or in CP949.
 
     Records shrink to their labels while the file is parsed, so that a large one fits into memory. Returns the labels
@@ -70,7 +69,7 @@ def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> tuple[l
 
     def shrink(values: dict[str, Any]) -> Any:
         file_name = values.get("filename")
-        return (file_name, _label(values, box_policy)) if isinstance(file_name, str) else values
+        return (file_name, _label(values)) if isinstance(file_name, str) else values
 
     try:
         document = json.loads(text, object_hook=shrink)
@@ -85,14 +84,14 @@ def read_label_file(source: Source, path: str, box_policy: BoxPolicy) -> tuple[l
     return labels, len(items) - len(labels)
 
 
-def _label(record: dict[str, Any], box_policy: BoxPolicy) -> Label:
+def _label(record: dict[str, Any]) -> Label:
     flaws: list[str] = []
     annotators = [list(_parts(record, letter)) for letter in _ANNOTATORS]
     boxes = []
     for parts in annotators:
-        corners, flaw = _first_valid([box for part in parts for box in _boxes(part)])
-        if corners is not None:
-            boxes.append(corners)
+        valid, flaw = _valid_boxes([box for part in parts for box in _boxes(part)])
+        if valid:
+            boxes.append(valid)
         elif parts:
             flaws.append(flaw)
     votes = tuple(_vote(parts, flaws) for parts in annotators) if any(annotators) else ()
@@ -103,7 +102,7 @@ def _label(record: dict[str, Any], box_policy: BoxPolicy) -> Label:
     return Label(
         uploader=sys.intern(_text(record.get("faceExp_uploader"))),
         votes=votes,
-        box=_merge(boxes, box_policy) if boxes else None,
+        boxes=tuple(boxes),
         gender=None if valid_gender is None else str(valid_gender),
         age=None if valid_age is None else int(valid_age),
         background=_background(record, annotators),
@@ -128,9 +127,9 @@ def _boxes(part: dict[str, Any]) -> list[Any]:
     return boxes if isinstance(boxes, list) else [boxes]
 
 
-def _first_valid(boxes: Sequence[Any]) -> tuple[Corners | None, str]:
-    """Return the first valid box as left, top, right, bottom, or None with the flaw of the first."""
-    flaws = []
+def _valid_boxes(boxes: Sequence[Any]) -> tuple[tuple[Box, ...], str]:
+    """Return the boxes with numbers and a positive size, and the flaw of the first of the others."""
+    valid, flaws = [], []
     for box in boxes:
         if isinstance(box, dict):
             values = [box.get(key) for key in _CORNERS]
@@ -149,20 +148,20 @@ def _first_valid(boxes: Sequence[Any]) -> tuple[Corners | None, str]:
             flaws.append("inverted_box")
         elif right == left or bottom == top:
             flaws.append("empty_box")
-        elif right <= 0 or bottom <= 0:
-            flaws.append("box_beyond_the_corner")
         else:
-            return (left, top, right, bottom), ""
-    return None, flaws[0] if flaws else "missing_box"
+            valid.append((left, top, right - left, bottom - top))
+    return tuple(valid), flaws[0] if flaws else "missing_box"
 
 
-def _merge(boxes: Sequence[Corners], policy: BoxPolicy) -> Box:
-    """Make one box of the annotators' valid ones, by corners."""
-    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
-    left, top, right, bottom = boxes[0]
+def merge_boxes(boxes: Sequence[Box], policy: BoxPolicy) -> Box:
+    """Make one box of the annotators' ones: the first, the median of each corner, or the smallest around all."""
+    if policy == "first_valid":
+        return boxes[0]
+    lefts, tops, widths, heights = zip(*boxes, strict=True)
+    rights, bottoms = map(operator.add, lefts, widths), map(operator.add, tops, heights)
     if policy == "median":
         left, top, right, bottom = median(lefts), median(tops), median(rights), median(bottoms)
-    elif policy == "union":
+    else:
         left, top, right, bottom = min(lefts), min(tops), max(rights), max(bottoms)
     return left, top, right - left, bottom - top
 

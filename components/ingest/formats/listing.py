@@ -1,13 +1,13 @@
 """What a reader of a format takes and returns: options, and a source's images with their labels, none opened yet."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
 
 from components.ingest.sources.names import is_image_name
-from components.shared.dataset.annotations import Face
+from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden
 from serving.runtime.validation import Frozen
@@ -20,13 +20,26 @@ class Options(Frozen):
     """Options of every format.
 
     Attributes:
-        max_dropped: the share of images that may be unusable before the step fails.
+        max_dropped: the share of images, and the share of faces, that may be lost before the step fails.
         box_frame: which pixels the boxes of a photo with an EXIF orientation count in: the `stored` ones, the
             `upright` ones, or (`auto`) those whose size the source states, upright where it states none.
+        min_inside: the share of a box's area that must lie in its image; a box with less is lost.
     """
 
     max_dropped: float = Field(default=0.05, ge=0, le=1)
     box_frame: Literal["auto", "stored", "upright"] = "auto"
+    min_inside: float = Field(default=0.25, gt=0, le=1)
+
+
+class BoxOptions(Options):
+    """Options of formats that give each face a box.
+
+    Attributes:
+        no_box: whether a face without a usable box is lost (`drop`), or is the whole image (`keep`). Data in which no
+            face at all has a box are not concerned: every face is its whole image there.
+    """
+
+    no_box: Literal["drop", "keep"] = "drop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,8 @@ class Record:
             upright pixels.
         source: the original name, if the source states one.
         normalized: whether boxes and keypoints are in shares of the image's width and height instead of pixels.
+        candidates: the boxes of each annotator for the one face, each list in the order of preference; of each list the
+            first that lies in the image counts, and `Listing.merge` makes one box of them.
     """
 
     path: str
@@ -51,6 +66,7 @@ class Record:
     size: tuple[int, int] | None = None
     source: str | None = None
     normalized: bool = False
+    candidates: tuple[tuple[Box, ...], ...] = ()
 
 
 @dataclass
@@ -60,16 +76,22 @@ class Listing:
     Attributes:
         records: sorted by path.
         dropped: images that should have been usable, by reason.
+        lost: faces, labels, boxes, keypoints and splits that the data state and that cannot be read, by reason.
         skipped: files that do not belong to the data.
-        notes: everything else that is counted.
+        notes: what was read in another way than it is written; nothing is lost by it.
+        layout: how the source was understood, in sentences: folders, columns, files, classes.
         keypoint_names: the names of the faces' keypoints; empty when they are not known.
+        merge: makes one box of those of several annotators; see `Record.candidates`.
     """
 
     records: list[Record] = field(default_factory=list)
     dropped: Tally = field(default_factory=Tally)
+    lost: Tally = field(default_factory=Tally)
     skipped: Tally = field(default_factory=Tally)
     notes: Tally = field(default_factory=Tally)
+    layout: list[str] = field(default_factory=list)
     keypoint_names: tuple[str, ...] = ()
+    merge: Callable[[Sequence[Box]], Box] = lambda boxes: boxes[0]
 
 
 def image_paths(paths: Iterable[str], listing: Listing) -> list[str]:

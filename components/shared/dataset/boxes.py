@@ -38,3 +38,9 @@ def overlap(first: Box, second: Box) -> float:
     height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
     inside = max(width, 0.0) * max(height, 0.0)
     return inside / (first[2] * first[3] + second[2] * second[3] - inside)
+
+
+def inside_share(box: Box, height: int, width: int) -> float:
+    """Return the share of a box's area that lies in an image of this size, 0 to 1."""
+    clipped, _ = clip_box(box, height, width)
+    return 0.0 if clipped is None else (clipped[2] * clipped[3]) / (box[2] * box[3])

@@ -86,8 +86,10 @@ class DatasetInfo(_Part):
         leaks: whether one person or picture is known to be in several splits.
         persons_known: whether any image has a person.
         counts: sizes of the data set.
+        layout: how the raw data were understood, in sentences.
         dropped: images that should have been usable, by reason, with the first names of each in `dropped_examples`;
-            likewise `skipped`, files that do not belong to the data, and `notes`, all else.
+            likewise `lost`, faces, labels, boxes and splits that could not be read, `skipped`, files that do not belong
+            to the data, and `notes`, what was read in another way than it is written.
         curation: the operations of `curate`, in order.
         split: the last division by `split`.
     """
@@ -99,8 +101,11 @@ class DatasetInfo(_Part):
     leaks: bool = False
     persons_known: bool = False
     counts: Counts = Counts()
+    layout: tuple[str, ...] = ()
     dropped: Tallies = {}
     dropped_examples: Examples = {}
+    lost: Tallies = {}
+    lost_examples: Examples = {}
     skipped: Tallies = {}
     skipped_examples: Examples = {}
     notes: Tallies = {}

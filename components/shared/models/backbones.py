@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 from torchvision.models import MaxVit, RegNet, SqueezeNet, VisionTransformer, get_model_builder
 
-from components.shared.by_name import imported
 from components.shared.models.spec import OWN_BACKBONES, TORCHVISION
+from components.shared.options import imported
 from serving.runtime.errors import InputError
 
 _WITH_AUXILIARY_HEADS = ("inception_v3", "googlenet")

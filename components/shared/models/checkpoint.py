@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from components.shared.models import format_2
 from components.shared.models.network import Network, build_network
 from components.shared.models.spec import ModelSpec
+from components.shared.models.weights_file import check_archive
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.output import whole_file
@@ -75,11 +76,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU without running any code from it.
 
-    Files of format 2 are read too. Raises NotFoundError when there is no such file and InputError when it is not a
-    checkpoint of these formats.
+    Files of format 2 are read too. Raises NotFoundError when there is no such file and InputError when it is damaged or
+    not a checkpoint of these formats.
     """
     if not path.is_file():
         raise NotFoundError(f"no checkpoint at {path}")
+    check_archive(path, str(path))
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no common error type for foreign, cut or unsafe files

@@ -9,7 +9,7 @@ from torch import nn
 from components.shared.models.backbones import attach_head, build_backbone, freeze
 from components.shared.models.heads import make_head, with_margin
 from components.shared.models.pretrained import load_pretrained as load_weights
-from components.shared.models.spec import IMAGENET, HeadSpec, ModelSpec, head_specs, resolve_model
+from components.shared.models.spec import IMAGENET, NONE, HeadSpec, ModelSpec, head_specs, resolve_model
 from serving.runtime.card import Head, Normalization
 
 _IMAGENET_CLASSES = 1000
@@ -121,7 +121,7 @@ def build_network(
         keep_classes=spec.keep_classes,
         plain=all(head == HeadSpec() for head in specs),
     )
-    if load_pretrained:
+    if load_pretrained and (spec.pretrained != NONE or spec.parts):
         load_weights(backbone, spec, location, heads)
     frozen = freeze(backbone, spec.freeze, location.head)
     return Network(backbone, normalization, specs=specs, sizes=sizes, head_path=location.head, frozen=frozen)

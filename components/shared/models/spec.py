@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from components.shared.by_name import unknown_name
-from components.shared.options import parse_options, whole_numbers
+from components.shared.options import parse_options, unknown_name, whole_numbers
 from serving.runtime.card import Head, InputSize
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen
@@ -43,10 +42,10 @@ TORCHVISION: tuple[str, ...] = (
 """All classifiers of torchvision by its names; a test compares them with the installed torchvision."""
 
 OWN_BACKBONES: dict[str, str] = {
-    "base": "components.shared.models.zoo.base_cnn:BaseCnn",
+    "base": "components.shared.models.zoo.from_scratch:BaseCnn",
     "small_resnet": "components.shared.models.zoo.small_resnet:SmallResNet",
     "gabor_ensemble": "components.shared.models.zoo.gabor_ensemble:GaborEnsemble",
-    "vit_scratch": "components.shared.models.zoo.vit_scratch:vit_scratch",
+    "vit_scratch": "components.shared.models.zoo.from_scratch:vit_scratch",
     "bam_resnet": "components.shared.models.zoo.attention_resnet:bam_resnet",
     "cbam_resnet": "components.shared.models.zoo.attention_resnet:cbam_resnet",
     "poster_v2": "components.shared.models.zoo.poster_v2.model:PosterV2",

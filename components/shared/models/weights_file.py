@@ -1,5 +1,7 @@
 """Files of weights: read without running code from them, and compared with the network they are for."""
 
+import zipfile
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,9 @@ def read_weights(path: Path, source: str) -> Any:
     torch's `weights_only` reader refuses the objects that training scripts leave beside the tensors. Here they are
     read as empty objects: none of their code is imported or run.
 
-    Raises InputError, naming `source`, when torch cannot read the file.
+    Raises InputError, naming `source`, when the file is damaged or torch cannot read it.
     """
+    check_archive(path, source)
     try:
         with safe_globals([(_Inert, name) for name in _disallowed_globals(path)]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -42,6 +45,22 @@ def read_weights(path: Path, source: str) -> Any:
             f"{source}: torch cannot read weights from this file: {error}. Where you trust it, save its state_dict "
             "alone with torch.save and name that file"
         ) from error
+
+
+def check_archive(path: Path, source: str) -> None:
+    """Raise InputError when a file that torch wrote, a ZIP archive, has changed: torch does not compare the checksums.
+
+    A file that is no ZIP archive passes; torch says what it is. `source` names the file in the error.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise InputError(f"{source}: the file is damaged: {error}; copy or train it again") from error
+    if damaged is not None:
+        raise InputError(f"{source}: the file has changed since it was written ({damaged}); copy or train it again")
 
 
 def _disallowed_globals(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.metrics.calibration import Calibration
+from components.shared.metrics.classification import Calibration
 
 _TICKS = 7
 _BINS = 24

@@ -1,10 +1,21 @@
-"""Data-parallel training: the processes that train one network, each on its part of every batch, and their device."""
+"""Where a training runs: its processes and their device, the inputs that those of a node share, and the environment.
 
+Data-parallel training: each process trains the one network on its part of every batch.
+"""
+
+import fcntl
+import hashlib
 import os
+import platform
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +23,10 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from serving.runtime.errors import InputError
+from serving.runtime.output import whole_folder
+from serving.runtime.storage import Location, download, is_s3
+
+LIBRARIES = ("numpy", "pillow", "simplejpeg", "torch", "torchvision")
 
 _TIMEOUT = timedelta(hours=2)  # the first process writes checkpoints and asks MLflow while the others wait
 
@@ -96,3 +111,68 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         raise InputError(f"device: there is no '{name}', this machine has {count} GPUs that torch can use")
     return device
+
+
+@contextmanager
+def node_folder() -> Iterator[Path]:
+    """Give a folder that all processes of `torch.distributed.run` on this node share, until the block ends.
+
+    The first of them removes it.
+    """
+    distributed = "LOCAL_RANK" in os.environ
+    folder = Path(tempfile.gettempdir(), f"facet-node-{os.getppid() if distributed else os.getpid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def local_copy(address: str, folder: Path) -> Path:
+    """Return the path of a file or folder; an `s3://` address is first downloaded into `folder`, a node's.
+
+    Raises StorageError when it cannot be read.
+    """
+    if not is_s3(address):
+        return Path(address)
+    target = folder / hashlib.sha256(address.encode()).hexdigest()[:16]
+    source = Location(address)
+    with (folder / f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            with whole_folder(target) as partial:
+                single = source.list()[0].path == ""
+                download(address, partial if single else partial / source.name)
+    return target / source.name
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that weights depend on."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Return the machine, the device and, where it is known, the git revision of the code."""
+    revision = git_revision()
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": str(torch.get_num_threads()),
+        **({"git_revision": revision} if revision else {}),
+    }
+
+
+def git_revision() -> str:
+    """Return the commit of this code, with the suffix "+changes" where files differ; "" outside of a git checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, env=quiet)
+        if commit.returncode:
+            return ""
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=30, env=quiet)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

@@ -14,9 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from components.shared.secret import SECRET_KEYS
 from components.shared.training.kubernetes_api import GROUP, VERSION, TrainJobApi, connect
-from components.shared.training.train_job_config import TrainJobSpec
+from components.shared.training.train_job_config import SECRET_KEYS, TrainJobSpec
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_folder
 from serving.runtime.storage import Location, download, upload

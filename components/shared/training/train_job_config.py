@@ -6,6 +6,21 @@ from pydantic import BeforeValidator, Field
 
 from serving.runtime.validation import Frozen
 
+SECRET_KEYS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_DEFAULT_REGION",
+    "MLFLOW_S3_ENDPOINT_URL",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+)
+"""Keys of the Secret with the addresses and keys of S3 and MLflow, that steps and the pods they start read.
+
+Each becomes the environment variable of the same name.
+"""
+
 
 def _as_text(value: Any) -> Any:
     if isinstance(value, dict):

@@ -1,27 +1,34 @@
 """Build the augmentation that a configuration names: pixels for training and for validation."""
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, get_type_hints
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, create_model
 
-from components.shared.by_name import check_arguments, imported
-from components.shared.options import parse_options
+from components.shared.options import by_name, check_arguments, imported, parse_options
 from components.train_classifier.augmentations.color import jitter
-from components.train_classifier.augmentations.erasing import mean_color, random_erasing
 from components.train_classifier.augmentations.face_cut import cut_face
+from components.train_classifier.augmentations.filters import mean_color, random_erasing
 from components.train_classifier.augmentations.ranges import Pixels
-from components.train_classifier.augmentations.steps import Compose, RandomApply, Transform, make_steps
-from components.train_classifier.config.augmentation import PHOTO, AugmentationSpec, FaceArguments, StepSpec, frame_of
+from components.train_classifier.config.augmentation import (
+    PHOTO,
+    TRANSFORMS,
+    AugmentationSpec,
+    FaceArguments,
+    StepSpec,
+    frame_of,
+)
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.image.crop import Box, Rect, crop_rect, frame_rect
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
-from serving.runtime.image.preprocess import cut_resize
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, Rect, read_header
+from serving.runtime.image.preprocess import Box, crop_rect, cut_resize, frame_rect
 
+Transform = Callable[[Pixels, np.random.Generator], Pixels]
 Cut = Callable[[bytes, Header, Rect, float, np.random.Generator], Pixels]
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.2), (1 / 3, 3.0)
@@ -71,6 +78,45 @@ class Augmentation:
                 f"the augmentation returned {pixels.dtype} {pixels.shape}; "
                 f"expected uint8 ({self.input.height}, {self.input.width}, 3)"
             )
+        return pixels
+
+
+@dataclass(frozen=True, slots=True)
+class RandomApply:
+    """Applies `transform` with probability `p`."""
+
+    p: float
+    transform: Transform
+
+    def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+        """Return the picture, transformed or not."""
+        return self.transform(pixels, rng) if rng.random() < self.p else pixels
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Applies one of `transforms`, chosen with probabilities that are proportional to `weights`."""
+
+    weights: tuple[float, ...]
+    transforms: tuple[Transform, ...]
+
+    def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+        """Return the transformed picture."""
+        sums = np.cumsum(self.weights)
+        chosen = int(np.searchsorted(sums, rng.random() * sums[-1], side="right"))
+        return self.transforms[chosen](pixels, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """Applies all transforms, one after the other."""
+
+    transforms: tuple[Transform, ...]
+
+    def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+        """Return the transformed picture."""
+        for transform in self.transforms:
+            pixels = transform(pixels, rng)
         return pixels
 
 
@@ -148,3 +194,32 @@ def _cut_frame(photo: Pixels, frame: Frame, input_size: InputSize) -> Pixels:
     box = frame_rect(photo.shape[:2], frame)
     resized = Image.fromarray(photo).resize((input_size.width, input_size.height), Image.Resampling.BILINEAR, box=box)
     return np.array(resized)
+
+
+def make_steps(steps: Sequence[StepSpec], normalization: Normalization) -> Compose:
+    """Return the transform that applies `steps` in order. Raises InputError naming a step's wrong argument."""
+    return Compose(tuple(RandomApply(step.p, _transform(step, normalization)) for step in steps))
+
+
+def _transform(step: StepSpec, normalization: Normalization) -> Transform:
+    if step.steps:
+        weights = tuple(part.p for part in step.steps)
+        return OneOf(weights, tuple(_transform(part, normalization) for part in step.steps))
+    function = by_name("augmentation step", step.name, TRANSFORMS)
+    arguments = dict(parse_options(_schema(step.name), step.arguments, f"augmentation step '{step.name}'"))
+    if "normalization" in inspect.signature(function).parameters:
+        arguments["normalization"] = normalization
+    return partial(function, **arguments)
+
+
+@cache
+def _schema(name: str) -> type[BaseModel]:
+    """The arguments of a transform as a pydantic model, made from the types of its keyword parameters."""
+    function = by_name("augmentation step", name, TRANSFORMS)
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {
+        parameter.name: (hints[parameter.name], parameter.default)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "normalization"
+    }
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)

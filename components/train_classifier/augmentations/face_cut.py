@@ -16,9 +16,8 @@ from torch.nn import functional
 from components.train_classifier.augmentations.ranges import Color, Pixels
 from components.train_classifier.config.augmentation import FaceArguments
 from serving.runtime.card import InputSize
-from serving.runtime.image.crop import Rect
 from serving.runtime.image.decode import decode_rect
-from serving.runtime.image.header import Header
+from serving.runtime.image.header import Header, Rect
 
 Coordinates = NDArray[np.float32]
 

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
-from components.shared.by_name import unknown_name
-from components.shared.options import name_alone
+from components.shared.options import name_alone, unknown_name
 from serving.runtime.card import WHOLE, Frame, InputSize
 from serving.runtime.validation import Frozen
 
@@ -27,11 +26,34 @@ NAMES = ("face", "none")
 """The general augmentations. Presets of earlier projects are valid too, but messages do not list them."""
 
 PHOTO = InputSize(height=512, width=384)
-STEP_NAMES = (
-    *("AutoAugment", "Blur", "CLAHE", "CoarseDropout", "ColorJitter", "GaussNoise", "GridDistortion", "HorizontalFlip"),
-    *("HueSaturationValue", "MotionBlur", "NormalizedNoise", "OneOf", "OpticalDistortion", "Perspective", "RGBShift"),
-    *("RandomBrightnessContrast", "RandomErasing", "RandomGamma", "Rotate", "ShiftScaleRotate"),
-)
+
+_AUGMENTATIONS = "components.train_classifier.augmentations"
+TRANSFORMS = {
+    "AutoAugment": f"{_AUGMENTATIONS}.auto_augment:auto_augment",
+    "Blur": f"{_AUGMENTATIONS}.filters:blur",
+    "CLAHE": f"{_AUGMENTATIONS}.color:clahe",
+    "CoarseDropout": f"{_AUGMENTATIONS}.filters:coarse_dropout",
+    "ColorJitter": f"{_AUGMENTATIONS}.color:color_jitter",
+    "GaussNoise": f"{_AUGMENTATIONS}.filters:gauss_noise",
+    "GridDistortion": f"{_AUGMENTATIONS}.geometry:grid_distortion",
+    "HorizontalFlip": f"{_AUGMENTATIONS}.geometry:horizontal_flip",
+    "HueSaturationValue": f"{_AUGMENTATIONS}.color:hue_saturation_value",
+    "MotionBlur": f"{_AUGMENTATIONS}.filters:motion_blur",
+    "NormalizedNoise": f"{_AUGMENTATIONS}.filters:normalized_noise",
+    "OpticalDistortion": f"{_AUGMENTATIONS}.geometry:optical_distortion",
+    "Perspective": f"{_AUGMENTATIONS}.geometry:perspective",
+    "RGBShift": f"{_AUGMENTATIONS}.color:rgb_shift",
+    "RandomBrightnessContrast": f"{_AUGMENTATIONS}.color:random_brightness_contrast",
+    "RandomErasing": f"{_AUGMENTATIONS}.filters:random_erasing",
+    "RandomGamma": f"{_AUGMENTATIONS}.color:random_gamma",
+    "Rotate": f"{_AUGMENTATIONS}.geometry:rotate",
+    "ShiftScaleRotate": f"{_AUGMENTATIONS}.geometry:shift_scale_rotate",
+}
+"""Step -> import path of a function of a picture, uint8 (h,w,3) RGB, and a generator.
+
+It returns a new picture of the same size. Its keyword arguments are what a configuration may set, except
+`normalization`, which is that of the training.
+"""
 
 
 class StepSpec(Frozen):
@@ -51,8 +73,9 @@ class StepSpec(Frozen):
 
     @model_validator(mode="after")
     def _valid(self) -> "StepSpec":
-        if self.name not in STEP_NAMES:
-            raise ValueError(unknown_name("augmentation step", self.name, STEP_NAMES, importable=False))
+        names = (*TRANSFORMS, "OneOf")
+        if self.name not in names:
+            raise ValueError(unknown_name("augmentation step", self.name, names, importable=False))
         if (self.name == "OneOf") != bool(self.steps):
             raise ValueError("OneOf needs steps, and no other step takes them")
         if self.steps and (self.arguments or not any(step.p > 0 for step in self.steps)):

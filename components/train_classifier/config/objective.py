@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from components.shared.by_name import unknown_name
-from components.shared.options import name_alone, whole_numbers
+from components.shared.options import name_alone, unknown_name, whole_numbers
 from serving.runtime.validation import Frozen
 
-_LOSSES = "components.train_classifier.objective.losses"
+_LOSSES = "components.train_classifier.objective"
 _OPTIMIZERS = "components.train_classifier.optimization.optimizers"
 _SCHEDULES = "components.train_classifier.optimization.schedules"
 
@@ -63,7 +62,7 @@ class LossSpec(Frozen):
 
         loss: {name: focal, arguments: {gamma: 2}, class_weights: balanced}
 
-    `name` is one of LOSSES or an import path of a function like those in `losses`. `weight` multiplies the
+    `name` is one of LOSSES or an import path of a function like those in `objective`. `weight` multiplies the
     head's loss in the sum over heads. `class_weights` is none, inverse (1/count, scaled to sum to 1), balanced
     (faces / (classes * count)) or one number per class.
     """

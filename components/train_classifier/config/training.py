@@ -15,9 +15,8 @@ from pydantic import (
 )
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
-from components.shared.dotted import override
 from components.shared.models.spec import ModelSpec, check_input, check_model, resolve_model
-from components.shared.options import name_alone, parse_options
+from components.shared.options import name_alone, override, parse_options
 from components.shared.training.train_job_config import TrainJobSpec
 from components.train_classifier.config.augmentation import AugmentationSpec, frame_of
 from components.train_classifier.config.objective import (

@@ -1,16 +1,14 @@
-"""Learning-rate schedules: own ones as factors on the learning rate, the others are classes of torch."""
+"""Learning-rate schedules: own ones as factors on the rate, the others are classes of torch; and early stopping."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from torch.optim import Optimizer, lr_scheduler
 
-from components.shared.by_name import by_name, check_arguments, imported
-from components.shared.options import parse_options
-from components.train_classifier.config.objective import METRICS, SCHEDULERS, ScheduleSpec
-from components.train_classifier.optimization.early_stopping import monitored
-from components.train_classifier.optimization.sam import SharpnessAware
+from components.shared.options import by_name, check_arguments, imported, parse_options
+from components.train_classifier.config.objective import METRICS, SCHEDULERS, EarlyStoppingSpec, ScheduleSpec
+from components.train_classifier.optimization.optimizers import SharpnessAware
 from serving.runtime.errors import InputError
 
 Every = Literal["step", "epoch"]
@@ -163,3 +161,34 @@ def _inner_schedulers(subject: str, entries: Any, optimizer: Optimizer, total: i
         if not isinstance(entry, type) or entry is lr_scheduler.ReduceLROnPlateau:
             raise InputError(f"{subject} cannot contain '{spec.name}'; take other classes of torch.optim.lr_scheduler")
     return [_torch_scheduler(entry, spec, optimizer, total) for entry, spec in zip(classes, specs, strict=True)]
+
+
+def monitored(scores: Mapping[str, float], monitor: str, subject: str) -> float:
+    """Return the score called `monitor` of one epoch; InputError when that epoch was not validated."""
+    key = METRICS[monitor][0]
+    if key not in scores:
+        names = ", ".join(sorted(scores)) or "none"
+        raise InputError(f"{subject} watches '{monitor}' on the val split, but the epoch has the scores: {names}")
+    return scores[key]
+
+
+def best_epoch(history: Sequence[Mapping[str, float]], spec: EarlyStoppingSpec) -> int | None:
+    """Return the index of the last epoch that improved the best score so far by more than `delta`, None without one.
+
+    `history` has the validation scores of every epoch. The first score that is not NaN is an improvement, NaN never is.
+    It depends on nothing else, so that a resumed training stops at the same epoch.
+    """
+    sign = 1.0 if METRICS[spec.monitor][1] else -1.0
+    best = None
+    bar = -math.inf
+    for epoch, scores in enumerate(history):
+        value = sign * monitored(scores, spec.monitor, "early_stopping")
+        if value > bar + spec.delta if best is not None else not math.isnan(value):
+            best, bar = epoch, value
+    return best
+
+
+def should_stop(history: Sequence[Mapping[str, float]], spec: EarlyStoppingSpec) -> bool:
+    """Return whether the last `patience` epochs of `history` brought no improvement."""
+    best = best_epoch(history, spec)
+    return len(history) - (0 if best is None else best + 1) >= spec.patience

@@ -6,9 +6,8 @@ import numpy as np
 from PIL import Image
 
 from pipelines.samples.drawing.expression import Expression, draw_eyes, draw_mouth, draw_skin
-from pipelines.samples.drawing.mask import Wearing, draw_mask
 from pipelines.samples.drawing.pen import SCALE, Color, Pen, Point, arc, mix
-from pipelines.samples.drawing.person import Person, jaw_line, lip_color
+from pipelines.samples.drawing.person import Person, Wearing, draw_mask, jaw_line, lip_color
 
 PORTRAIT = (160, 192)
 """Width and height of a portrait in pixels."""

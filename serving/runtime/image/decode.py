@@ -10,8 +10,7 @@ from PIL import Image
 
 from serving.runtime.card import InputSize
 from serving.runtime.errors import ImageError
-from serving.runtime.image.crop import Rect, clip
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, FORMATS, Header, Pixels, read_header
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, FORMATS, Header, Pixels, Rect, clip, read_header
 
 REDUCTIONS = (1, 2, 4, 8)
 """The eighths at which JPEGs are decoded. TurboJPEG has slow code for the others: even 5/8 takes longer than 8/8."""

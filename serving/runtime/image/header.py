@@ -1,4 +1,4 @@
-"""The header of an encoded image: its size, its EXIF orientation, and the mapping from stored to upright pixels."""
+"""The header of an encoded image: its size, its EXIF orientation, and rectangles of its stored and upright pixels."""
 
 import io
 import struct
@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
-from serving.runtime.errors import ImageError
-from serving.runtime.image.crop import Rect
+from serving.runtime.errors import ImageError, InputError
 
 Pixels = NDArray[np.uint8]
+
+Rect = tuple[float, float, float, float]
+"""A rectangle: left, top, right, bottom in pixels, fractions included."""
 
 DEFAULT_MAX_PIXELS = 100_000_000
 
@@ -87,6 +89,17 @@ class Header:
         if mirror_y:
             top, bottom = height - bottom, height - top
         return (top, left, bottom, right) if transpose else (left, top, right, bottom)
+
+
+def clip(rect: Rect, size: tuple[int, int]) -> Rect:
+    """Return the part of a rectangle inside an image of `size` (height, width); InputError where there is none."""
+    height, width = size
+    left, top, right, bottom = rect
+    clipped = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):  # also true for NaN
+        numbers = ", ".join(f"{value:g}" for value in rect)
+        raise InputError(f"the rectangle ({numbers}) lies outside the image, which is {width} x {height} pixels")
+    return clipped
 
 
 def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:

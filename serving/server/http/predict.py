@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving.runtime.errors import ImageError, InputError
-from serving.runtime.image.crop import Box
+from serving.runtime.image.preprocess import Box
 from serving.runtime.predictor import Predictor
 from serving.server.answer import answer
 from serving.server.http.request import model_of, read_body, read_form, state_of

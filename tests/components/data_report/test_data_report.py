@@ -123,7 +123,7 @@ def test_missing_attributes_and_splits_are_reported(tmp_path: Path) -> None:
         "3 faces lack an attribute that the label space reads.",
         "No face has an attribute.",
         "No image has a person id, so each counts as one person.",
-        "Nothing was dropped, skipped or noted.",
+        "Nothing was lost, left out or noted.",
         "no face has one: the whole image counts as the face",
         "3 images, not compared",
         "without a class",
@@ -144,14 +144,25 @@ def test_dropped_images_and_curation_are_listed(tmp_path: Path) -> None:
     info = {
         "dropped": {"truncated": 7},
         "dropped_examples": {"truncated": ["cut.jpg"]},
+        "lost": {"unknown_category": 2},
+        "lost_examples": {"unknown_category": ["a.json: annotations[3]"]},
+        "layout": ["label is the name of the folder below pets/train"],
         "skipped": {"hidden": 1},
         "notes": {"box_clipped": 3},
         "curation": [step],
     }
     write(tmp_path, [image(1)], info)
     text = cells(report(tmp_path)[1])
-    for said in ("dropped truncated cut.jpg 7", "skipped hidden", "noted box_clipped", "1. drop", "1,234 no_box"):
-        assert said in text, said
+    for sentence in (
+        "label is the name of the folder below pets/train",
+        "image lost truncated cut.jpg 7",
+        "face, label or box lost unknown_category a.json: annotations[3] 2",
+        "not part of the data hidden",
+        "noted box_clipped",
+        "1. drop",
+        "1,234 no_box",
+    ):
+        assert sentence in text, sentence
     assert '{"reasons": ["no_box"]}' in text and "5,000 → 3,766" in text
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from report_pages import cells, image, report, write
 
 from components.data_report.annotators import MAX_VALUES, OTHERS, count_votes
@@ -34,6 +35,15 @@ def test_votes_are_counted_against_the_label() -> None:
     assert votes.uploader.tolist() == [2, 1, 0] and votes.uploaders.tolist() == [2, 2, 0]
     assert votes.all_differ == 1
     assert count_votes([image(1)]) is None
+
+
+@pytest.mark.parametrize(
+    ("votes", "outvoted"),
+    [(["sad"], 1), (["sad", "happy"], 0), (["sad", "sad", "happy"], 1), (["sad", "sad", "happy", "anger"], 0)],
+)
+def test_a_label_is_outvoted_by_more_than_half_of_the_votes(votes: list[str], outvoted: int) -> None:
+    counted = count_votes([voted(1, "anger", votes)])
+    assert counted is not None and counted.outvoted.tolist() == [outvoted]
 
 
 def test_rare_values_are_counted_together() -> None:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,9 +30,9 @@ from serving.runtime.card import (
     read_card,
 )
 from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.image.crop import Box
-from serving.runtime.image.preprocess import decode_crop_resize
+from serving.runtime.image.preprocess import Box, decode_crop_resize
 from serving.runtime.load import load_model
+from serving.runtime.seal import SEAL_KEY
 
 
 def random_checkpoint(model: str, space: str = "all", seed: int = 0) -> Checkpoint:
@@ -117,7 +118,7 @@ def test_the_graph_has_the_documented_input_and_outputs(exported: tuple[Path, Ex
 def test_no_path_or_name_of_the_build_is_in_the_file(exported: tuple[Path, ExportResult]) -> None:
     data = (exported[0] / "model.onnx").read_bytes()
     model = onnx.load_from_string(data)
-    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, SEAL_KEY]
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     for weights in model.graph.initializer:
         weights.ClearField("raw_data")  # among so many random bytes any three are found
@@ -185,6 +186,28 @@ def test_a_graph_that_differs_is_not_written(
     with pytest.raises(RuntimeError, match=r"'other' differs from the network: probabilities by up to 0\.\d+"):
         export(tmp_path, tmp_path / "model", checkpoint="other", name="x")
     assert [path.name for path in tmp_path.iterdir()] == ["other.pt"]
+
+
+@pytest.mark.parametrize(("change", "accepted"), [(1e-5, True), (4e-3, False)])
+def test_probabilities_may_differ_by_a_ten_thousandth(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: float, accepted: bool
+) -> None:
+    whole = exporter.to_onnx
+
+    def changed(*arguments: Any) -> onnx.ModelProto:
+        graph = whole(*arguments)
+        bias = next(weight for weight in graph.graph.initializer if weight.name.endswith("fc.bias"))
+        values = onnx.numpy_helper.to_array(bias).copy()
+        values[0] += change
+        bias.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), bias.name))
+        return graph
+
+    monkeypatch.setattr(exporter, "to_onnx", changed)
+    if accepted:
+        assert export(checkpoints, tmp_path / "model", name="x").max_difference <= 1e-4
+    else:
+        with pytest.raises(RuntimeError, match=r"probabilities by up to 0\.\d+"):
+            export(checkpoints, tmp_path / "model", name="x")
 
 
 def test_wrong_names_and_outputs(checkpoints: Path, tmp_path: Path) -> None:

@@ -70,3 +70,11 @@ FORMS = {
     "decomposed": lambda name: unicodedata.normalize("NFD", name),
     "mangled": mangled,
 }
+
+
+def boxes_of(listing):
+    """The merged box of every record, before the size of its picture is known."""
+    return [
+        listing.merge([choice[0] for choice in record.candidates]) if record.candidates else None
+        for record in listing.records
+    ]

@@ -146,32 +146,101 @@ def test_sizes_are_upright(tmp_path):
     assert (data.images[0].width, data.images[0].height) == (48, 40)
 
 
+BOX_TABLE = "path,label,xmin,ymin,xmax,ymax\nb.jpg,x,1,1,20,20\n"
+
+
 @pytest.mark.parametrize(
-    ("box", "stored", "note"),
+    ("box", "stored", "notes"),
     [
         ("4,5,20,30", (4, 5, 16, 25), {}),
         ("-4,-5,20,30", (0, 0, 20, 30), {"box_clipped": 1}),
-        ("30,30,99,99", (30, 30, 10, 18), {"box_clipped": 1}),
-        ("40,0,50,10", None, {"box_outside": 1}),
-        ("20,30,4,5", None, {"box_outside": 1}),
-        ("5,5,5,9", None, {"box_outside": 1}),
+        ("20,24,60,72", (20, 24, 20, 24), {"box_clipped": 1}),  # a fourth of it is inside
     ],
 )
-def test_boxes_are_clipped_to_the_image(tmp_path, box, stored, note):
-    put(tmp_path / "raw" / "a.jpg", picture())
-    (tmp_path / "raw" / "manifest.csv").write_text(f"path,label,xmin,ymin,xmax,ymax\na.jpg,x,{box}\n")
-    report, data, _ = run(tmp_path / "raw", tmp_path / "out", format="manifest")
+def test_boxes_are_clipped_to_the_image(tmp_path, box, stored, notes):
+    report, data = _boxes(tmp_path, BOX_TABLE + f"a.jpg,x,{box}\n")
     (face,) = data.images[0].faces
     assert face.box == stored
     assert face.attributes == {"label": "x"}
-    assert report.notes == note
+    assert (report.notes, report.lost) == (notes, {})
+
+
+@pytest.mark.parametrize("box", ["21,25,60,72", "30,30,99,99", "40,0,50,10", "-9,-9,0,0", "0,48,40,90"])
+def test_a_face_with_its_box_outside_is_lost_with_its_image(tmp_path, box):
+    report, data = _boxes(tmp_path, BOX_TABLE + f"a.jpg,x,{box}\n")
+    assert [image.file_name for image in data.images] == ["b.jpg"]
+    assert (report.lost, report.dropped) == ({"box_outside": 1}, {"every_face_lost": 1})
+    assert report.lost_examples == {"box_outside": ["a.jpg"]}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.jpg,x,30,30,99,99", r"1 of 2 images cannot be used, at most 30% .*'max_dropped'.*every_face_lost"),
+        ("b.jpg,x,30,30,99,99", r"1 of 2 faces.* cannot be used, at most 30% .*'max_dropped'.*box_outside"),
+    ],
+)
+def test_too_many_lost_faces_stop_the_step(tmp_path, row, message):
+    with pytest.raises(InputError, match=message):
+        _boxes(tmp_path, BOX_TABLE + row + "\n", 0.3)
+
+
+def _boxes(tmp_path, table, max_dropped=0.5):
+    for name in ("a.jpg", "b.jpg"):
+        put(tmp_path / "raw" / name, picture())
+    (tmp_path / "raw" / "manifest.csv").write_text(table)
+    options = {"max_dropped": max_dropped}
+    report, data, _ = run(tmp_path / "raw", tmp_path / "out", format="manifest", options=options)
+    return report, data
 
 
 def test_of_several_faces_one_outside_goes(tmp_path):
-    put(tmp_path / "raw" / "a.jpg", picture())
-    (tmp_path / "raw" / "manifest.csv").write_text("path,label,x,y,w,h\na.jpg,x,90,90,5,5\na.jpg,y,1,1,5,5\n")
-    _, data, _ = run(tmp_path / "raw", tmp_path / "out", format="manifest")
+    report, data = _boxes(tmp_path, BOX_TABLE + "a.jpg,x,90,90,95,95\na.jpg,y,1,1,5,5\n")
     assert [face.attributes["label"] for face in data.images[0].faces] == ["y"]
+    assert (report.lost, report.dropped) == ({"box_outside": 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "expected"),
+    [
+        ((40, 48), [4, 5, 16, 25], (4, 5, 16, 25)),
+        ((80, 96), [8, 10, 32, 50], (4, 5, 16, 25)),
+        ((20, 24), [2, 2.5, 8, 12.5], (4, 5, 16, 25)),
+        ((60, 71), [6, 7.4, 24, 37], (4, pytest.approx(5, abs=0.1), 16, pytest.approx(25, abs=0.1))),
+        ((48, 40), [4, 5, 16, 25], None),
+        ((100, 100), [4, 5, 16, 25], None),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_boxes_made_for_another_size_are_scaled_or_lost(tmp_path, size, box, expected, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if orientation == 6:  # stored 48x40, upright 40x48; a size of 48x40 would mean the stored pixels
+        put(tmp_path / "raw" / "a.jpg", picture(width=48, height=40, exif=exif))
+        if expected is None and size == (48, 40):
+            expected = (10, 4, 25, 16)
+    else:
+        put(tmp_path / "raw" / "a.jpg", picture())
+    put(tmp_path / "raw" / "b.jpg", picture())
+    images = [
+        {"id": 1, "file_name": "a.jpg", "width": size[0], "height": size[1]},
+        {"id": 2, "file_name": "b.jpg", "width": 40, "height": 48},
+    ]
+    faces = [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": box},
+        {"id": 2, "image_id": 2, "category_id": 1, "bbox": [1, 1, 9, 9]},
+    ]
+    document = {"images": images, "annotations": faces, "categories": [{"id": 1, "name": "face"}]}
+    (tmp_path / "raw" / "coco.json").write_text(json.dumps(document))
+    options = {"max_dropped": 0.5}
+    report, data, _ = run(tmp_path / "raw", tmp_path / "out", format="coco", options=options)
+    boxes = {image.file_name: image.faces[0].box for image in data.images}
+    assert boxes.get("a.jpg") == expected
+    assert report.lost == ({} if expected else {"size_differs": 1})
+    exact = size in ((40, 48), (48, 40))
+    assert report.notes == ({"boxes_scaled": 1} if expected and not exact else {})
+    if not expected:
+        assert f"stated {size[0]}x{size[1]}" in report.lost_examples["size_differs"][0]
 
 
 def test_nothing_found_says_what_was_there(tmp_path):
@@ -286,7 +355,8 @@ def test_the_door(profiles, tmp_path):
     ingest_component.python_func(
         source=str(profiles), images=images, annotations=annotations, metrics=metrics, options={"max_dropped": 1.0}
     )
-    assert metrics.metadata == {"images": 20.0, "faces": 20.0, "persons": 3.0, "dropped": 1.0, "skipped": 0.0}
+    lost = {"lost_images": 1.0, "lost_faces": 0.0, "not_part_of_the_data": 0.0}
+    assert metrics.metadata == {"images": 20.0, "faces": 20.0, "persons": 3.0, **lost}
     assert all(type(value) is float for value in metrics.metadata.values())
     assert len(ImageArchive(Path(images.path))) == len(read_annotations(Path(annotations.path)).images) == 20
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from components.evaluate.evaluate import evaluate
 from components.register.component import promote as promote_door
 from components.register.component import register as register_door
-from components.register.register import promote, read_metrics, register
+from components.register.register import package, promote, read_metrics, register
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
@@ -259,8 +259,12 @@ def test_a_store_that_changes_the_file_is_detected(
 ) -> None:
     model = write_model(tmp_path / "model")
     good = register(model, name="damaged").version
-    # The registered file is what MLflow serializes, not the exported bytes.
-    monkeypatch.setattr("components.register.package.MODEL_FILE", "other.onnx")
+
+    def package_other_bytes(content: bytes, card: Any, folder: Path, *rest: Any) -> None:
+        package(content, card, folder, *rest)
+        (folder / "model.onnx").write_bytes(content + b"!")
+
+    monkeypatch.setattr("components.register.register.package", package_other_bytes)
     with pytest.raises(StorageError, match=r"has sha256 .*the version was removed"):
         register(model, name="damaged")
     client = runs.mlflow_client()

@@ -136,10 +136,12 @@ def test_tpe_learns_from_what_was_reached() -> None:
     assert late > 2 * statistics.mean(one["score"] for one in made[:10])
 
 
-def test_tpe_begins_with_random_trials() -> None:
-    guided, drawn = (search(RANGES, method, 20, 5, hill) for method in ("tpe", "random"))
+@pytest.mark.parametrize(("trials", "rounds"), [(5, 3), (6, 2), (10, 3), (20, 3), (25, 2), (50, 1)])
+def test_tpe_begins_with_random_trials(trials: int, rounds: int) -> None:
+    """Random are the rounds that begin before the tenth trial and before half of them."""
+    guided, drawn = (search(RANGES, method, trials, 5, hill) for method in ("tpe", "random"))
     same = [[one["changes"] for one in a] == [one["changes"] for one in b] for a, b in zip(guided, drawn, strict=True)]
-    assert same == [True, True, True, False, False]
+    assert same == [True] * rounds + [False] * (ROUNDS - rounds)
 
 
 def test_tpe_keeps_away_from_what_fails() -> None:
@@ -160,6 +162,8 @@ def test_a_search_whose_trials_all_fail_ends_early() -> None:
     with pytest.raises(InputError, match="all 8 trials so far have failed, the first one with: the loss is nan"):
         search(RANGES, "tpe", 20, 0, lambda _: None)
     assert len(flat(search(RANGES, "tpe", 5, 0, lambda _: None))) == 5
+    with pytest.raises(InputError, match="all 5 trials so far have failed"):
+        search(RANGES, "tpe", 25, 0, lambda _: None)
 
 
 def test_a_wrong_method_is_named() -> None:

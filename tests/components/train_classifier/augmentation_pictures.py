@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.train_classifier.augmentations.steps import make_steps
+from components.train_classifier.augmentations.build import make_steps
 from components.train_classifier.config.augmentation import StepSpec
 from serving.runtime.card import Normalization
 

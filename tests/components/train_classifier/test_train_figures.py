@@ -72,3 +72,5 @@ def test_example_indices_are_evenly_distributed(count: int, expected: int) -> No
     chosen = example_indices(count)
     assert len(chosen) == expected and all(0 <= at < count for at in chosen)
     assert not chosen or (chosen[0], chosen[-1]) == (0, count - 1)
+    gaps = np.diff(chosen)
+    assert not len(gaps) or gaps.max() - gaps.min() <= 1

@@ -22,7 +22,7 @@ from components.train_classifier.augmentations.build import Augmentation
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import read_data
 from components.train_classifier.data.loader import FaceDataset, fixed_order, make_loader
-from components.train_classifier.loop import validate
+from components.train_classifier.loop import Validation, validate
 from components.train_classifier.train import train
 from serving.runtime.errors import InputError
 
@@ -306,6 +306,26 @@ def test_the_pictures_of_a_validation_are_those_of_their_faces(dataset: Path) ->
         assert true == truth[index]
         assert guess == learner.evaluated(torch.from_numpy(expected[None])).argmax()
     assert any(true != guess for _, true, guess in found)
+
+
+def test_a_validation_is_the_same_in_the_order_of_several_processes(dataset: Path) -> None:
+    settings = config(model=PLAIN)
+    learner = learner_of(dataset, model=PLAIN)
+    data = read_data(settings, dataset / "annotations.json")
+    faces = FaceDataset(dataset / "images", data.val.labeled, settings, augmented=False)
+    truth = labels_of(data.val.labeled)["mask"]
+
+    def validated(order: Any) -> Validation:
+        return validate(learner, make_loader(faces, order, 0), truth, data.space, Processes(), (1, 8))
+
+    whole = validated(fixed_order(9, 4))
+    parts = [batch for rank in (1, 0) for batch in fixed_order(9, 2, rank=rank, world=2)]
+    assert len(set(map(tuple, whole.classes.confusion))) > 1
+    gathered = validated(parts)
+    assert gathered.scores == pytest.approx(whole.scores)
+    for one, other in zip(gathered.pictures, whole.pictures, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        assert one[1:] == other[1:]
 
 
 def test_height_comes_before_width(run: Run) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from components.train_classifier.learner import MovingAverage
-from components.train_classifier.objective.losses import correct
+from components.train_classifier.objective import correct
 from components.train_classifier.optimization import schedules
 from components.train_classifier.record import best_row
 
@@ -69,3 +69,9 @@ def test_best_epoch_by_each_criterion() -> None:
     assert chosen == {"f1": 2, "acc": 2, "loss": 3}
     worthless = {"val_f1": 0.0, "val_accuracy": 0.0, "val_loss": math.inf}
     assert best_row([worthless, rows[3]], "f1") is rows[3]
+
+
+@pytest.mark.parametrize("criterion", ["f1", "acc", "loss"])
+def test_of_equally_good_epochs_the_first_is_best(criterion: str) -> None:
+    rows = [{"val_f1": 0.5, "val_accuracy": 0.6, "val_loss": 0.7} for _ in range(3)]
+    assert best_row(rows, criterion) is rows[0]

@@ -15,7 +15,7 @@ from components.train_classifier.data.faces import read_data
 from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
 from components.train_classifier.learner import Learner
 from components.train_classifier.loop import Part, take_step
-from components.train_classifier.objective.targets import mix, mixing_rng
+from components.train_classifier.objective import mix, mixing_rng
 from serving.runtime.errors import InputError
 
 

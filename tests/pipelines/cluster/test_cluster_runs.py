@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,11 @@ def cluster(stand_in: StandIn, cluster_settings: Make, monkeypatch: pytest.Monke
     ]
     stand_in.tasks = [
         task("root", "FAILED", 0),
-        task("root-driver", "SUCCEEDED", 0),
+        task("root(0)", "FAILED", 0),
+        task("root-driver(0)", "SUCCEEDED", 0),
         task("train-classifier", "FAILED", 2, "out of memory", ("pod-7", "pod-8")),
-        task("train-classifier-driver", "SUCCEEDED", 2),
-        task("executor", "FAILED", 2),
+        task("train-classifier-driver(0)", "SUCCEEDED", 2),
+        task("executor(0)", "FAILED", 2),
         task("ingest", "SUCCEEDED", 1),
     ]
     return connect(cluster_settings())
@@ -69,6 +70,42 @@ def test_status(cluster: Cluster, stand_in: StandIn) -> None:
     with pytest.raises(ClusterError, match="there is no run 'run-9' on this cluster: `facet status` lists the newest"):
         list(status(cluster, "run-9"))
     assert run_id_of(f"{stand_in.url}/#/runs/details/run-1") == run_id_of("run-1") == "run-1"
+
+
+Nodes = list[tuple[str, str, int]]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lines"),
+    [
+        ([("ingest", "RUNNING", 1)], ["ingest RUNNING 0:01:01"]),
+        ([("ingest(0)", "SUCCEEDED", 1)], ["ingest SUCCEEDED 0:01:01"]),
+        ([("ingest(0)", "FAILED", 1), ("ingest(1)", "RUNNING", 3)], ["ingest RUNNING 0:03:01, 2 attempts"]),
+        (
+            [("ingest", "RUNNING", 1), ("ingest(0)", "FAILED", 1), ("ingest(1)", "RUNNING", 3)],
+            ["ingest RUNNING 0:01:01, 2 attempts"],
+        ),
+        (
+            [
+                ("train", "SUCCEEDED", 1),
+                ("train", "FAILED", 2),
+                ("train(0)", "FAILED", 1),
+                ("train(1)", "SUCCEEDED", 3),
+            ],
+            ["train SUCCEEDED 0:01:01, 2 attempts", "train FAILED 0:01:01"],
+        ),
+        (
+            [("train(0)", "FAILED", 1), ("train(0)", "SUCCEEDED", 2), ("train(1)", "SUCCEEDED", 3)],
+            ["train SUCCEEDED 0:03:01, 2 attempts", "train SUCCEEDED 0:01:01"],
+        ),
+        ([("for-loop-1(0)", "RUNNING", 1), ("iteration-item-0(0)", "RUNNING", 1), ("executor(1)", "FAILED", 1)], []),
+    ],
+)
+def test_the_attempts_of_a_task_are_one_line(
+    cluster: Cluster, stand_in: StandIn, nodes: Nodes, lines: list[str]
+) -> None:
+    stand_in.tasks = [task(name, state, minutes) for name, state, minutes in nodes]
+    assert [" ".join(line.split()) for line in list(status(cluster, "run-1"))[4:]] == lines
 
 
 @pytest.mark.parametrize(
@@ -172,13 +209,81 @@ def test_logs_through_the_server(cluster: Cluster, stand_in: StandIn) -> None:
         list(logs(cluster, "run-1", "train"))
 
 
-def test_logs_that_only_kubernetes_has(
-    cluster: Cluster, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_log_that_is_json_is_a_log(cluster: Cluster, stand_in: StandIn) -> None:
+    line = '{"error": "no face in a.jpg", "code": 3}'
+    stand_in.logs = {"pod-7": line, "pod-8": "{"}
+    assert list(logs(cluster, "run-1", "train-classifier")) == [line, "{"]
+
+
+WAITING = {"name": "main", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such tag"}}}
+STARTING = {"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}
+KILLED = {"name": "main", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+ENDED = {"name": "main", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+UNSCHEDULED = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes: insufficient nvidia.com/gpu"}]
+
+
+def pod(task: str, day: int, container: Any = None, conditions: Any = ()) -> Any:
+    container = container and {**container, "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+    return {
+        "metadata": {
+            "name": f"{task}-{day}",
+            "creationTimestamp": f"2026-03-{day:02d}T12:00:00Z",
+            "labels": {"app.kubernetes.io/component": task},
+        },
+        "status": {"conditions": list(conditions), "containerStatuses": [container] if container else []},
+    }
+
+
+def test_status_says_why_pods_wait_and_have_failed(
+    cluster: Cluster, stand_in: StandIn, kubernetes: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
-        monkeypatch.delenv(name, raising=False)
+    pods = [
+        pod("ingest", 1, ENDED),
+        pod("train-classifier", 2, KILLED),
+        pod("train-classifier", 1, WAITING),
+        pod("evaluate", 1, WAITING),
+        pod("predict", 1, None, UNSCHEDULED),
+        pod("split", 1, STARTING),
+    ]
+    listed = {"apiVersion": "v1", "kind": "PodList", "items": pods}
+    monkeypatch.setattr(kubernetes, "answer", lambda *_: listed)
+    stand_in.states = ["FAILED"]
+    stand_in.tasks = [
+        task("ingest", "SUCCEEDED", 1),
+        task("train-classifier", "FAILED", 2),
+        task("evaluate", "RUNNING", 3),
+        task("predict", "RUNNING", 4),
+        task("split", "RUNNING", 5),
+    ]
+    assert [" ".join(line.split()) for line in list(status(cluster, "run-1"))[4:]] == [
+        "ingest SUCCEEDED 0:01:01",
+        "train-classifier FAILED 0:01:01: OOMKilled (exit code 137)",
+        "evaluate RUNNING 0:01:01: ImagePullBackOff: no such tag",
+        "predict RUNNING 0:01:01: not scheduled: 0/3 nodes: insufficient nvidia.com/gpu",
+        "split RUNNING 0:01:01",
+    ]
+    with pytest.raises(ClusterError, match=r"failed: train-classifier \(OOMKilled \(exit code 137\)\)"):
+        wait(cluster)
+
+
+@pytest.fixture
+def kubernetes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
+    """An API server on the loopback address that a kubeconfig names."""
+    with serve(StandIn(tokens={""})) as state:
+        kubeconfig = tmp_path / "config"
+        kubeconfig.write_text(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\nusers: [{name: u, user: {}}]\n"
+            f"clusters: [{{name: k, cluster: {{server: '{state.url}'}}}}]\n"
+            "contexts: [{name: c, context: {cluster: k, user: u}}]\n"
+        )
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+        yield state
+
+
+def test_logs_that_only_kubernetes_has(
+    cluster: Cluster, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     labels = "pipeline/runid=run-1,app.kubernetes.io/component=train-classifier"
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(ClusterError) as caught:
         list(logs(cluster, "run-1", "train-classifier"))
     assert "this machine has no kubeconfig and is not a pod" in str(caught.value)
@@ -193,15 +298,8 @@ def test_logs_that_only_kubernetes_has(
         pod = {"metadata": {"name": "faces-1-train", "namespace": "team-a"}}
         return {"apiVersion": "v1", "kind": "PodList", "items": [pod]}
 
-    with serve(StandIn(tokens={""})) as kubernetes:
-        monkeypatch.setattr(kubernetes, "answer", answer.__get__(kubernetes))
-        kubeconfig = tmp_path / "config"
-        kubeconfig.write_text(
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\nusers: [{name: u, user: {}}]\n"
-            f"clusters: [{{name: k, cluster: {{server: '{kubernetes.url}'}}}}]\n"
-            "contexts: [{name: c, context: {cluster: k, user: u}}]\n"
-        )
-        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
-        assert list(logs(cluster, "run-1", "train-classifier")) == ["from faces-1-train\n"]
+    kubernetes = request.getfixturevalue("kubernetes")
+    monkeypatch.setattr(kubernetes, "answer", answer.__get__(kubernetes))
+    assert list(logs(cluster, "run-1", "train-classifier")) == ["from faces-1-train\n"]
     assert asked[0] == ("/api/v1/namespaces/team-a/pods", {"labelSelector": labels})
     assert asked[1] == ("/api/v1/namespaces/team-a/pods/faces-1-train/log", {"container": "main"})

@@ -1,13 +1,15 @@
 """Recurring runs: the uploaded version, the trigger, and the commands on schedules."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from kfp_stand_in import StandIn
 
 from pipelines.classification import ClassificationConfig
 from pipelines.cluster.connect import Cluster, connect
-from pipelines.cluster.schedule import add, change, listing, trigger
+from pipelines.cluster.schedule import add, change, listing, trigger, update
 from pipelines.cluster.submit import RunOptions
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import committed, read_documents
@@ -49,6 +51,43 @@ def test_the_same_pipeline_is_uploaded_once(cluster: Cluster, stand_in: StandIn)
     with pytest.raises(InputError, match="there is a schedule 'nightly' already: delete it first"):
         add(cluster, CONFIG, RunOptions("nightly"), every="2d")
     assert len(stand_in.recurring) == 3
+
+
+def test_an_update_takes_the_images_of_today_and_keeps_the_rest(
+    cluster: Cluster, stand_in: StandIn, tmp_path: Path
+) -> None:
+    options = RunOptions("nightly", service_account="trainer", pipeline_root="s3://team/nightly")
+    add(cluster, CONFIG, options, cron="0 3 * * *")
+    change(cluster, "nightly", "disable")
+    (old,) = stand_in.recurring.values()
+    said: list[str] = []
+    update(cluster, "nightly", echo=said.append)
+    assert list(stand_in.recurring.values()) == [old] and "already" in said[-1]
+
+    cluster.settings.home.mkdir(exist_ok=True)
+    digest = f"registry/facet/data@sha256:{'a' * 64}"
+    (cluster.settings.home / "images.json").write_text(json.dumps({"FACET_IMAGE_DATA": digest}))
+    update(cluster, "nightly", echo=said.append)
+    (new,) = stand_in.recurring.values()
+    assert digest in stand_in.uploads[1] and digest not in stand_in.uploads[0]
+    assert new.pipeline_version_reference.pipeline_version_id == "version-2"
+    for name in ("display_name", "experiment_id", "runtime_config", "service_account", "trigger", "status"):
+        assert getattr(new, name) == getattr(old, name), name
+    assert (new.max_concurrency, new.no_catchup) == ("1", True)
+
+
+def test_an_update_needs_a_schedule_of_ours(cluster: Cluster, stand_in: StandIn) -> None:
+    add(cluster, CONFIG, RunOptions("nightly"), cron="0 3 * * *")
+    with pytest.raises(InputError, match="there is no schedule 'weekly'; known: nightly"):
+        update(cluster, "weekly")
+    (recurring,) = stand_in.recurring.values()
+    recurring.runtime_config.parameters["size"] = 64
+    with pytest.raises(InputError, match="'classification' has no parameter size any more: delete the schedule"):
+        update(cluster, "nightly")
+    stand_in.pipelines[0].display_name = "classificatoin"
+    with pytest.raises(InputError, match="runs the pipeline 'classificatoin', did you mean 'classification'"):
+        update(cluster, "nightly")
+    assert list(stand_in.recurring.values()) == [recurring]
 
 
 def test_commands_on_a_schedule(cluster: Cluster, stand_in: StandIn) -> None:

@@ -17,10 +17,10 @@ from kfp.dsl.base_component import BaseComponent
 from PIL import Image as Picture
 from tiny_model import build_model, card_facts
 
-from components.shared.by_name import imported
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, read_predictions, write_predictions
+from components.shared.options import imported
 from pipelines.catalog import STEPS
 from pipelines.command.main import main
 from pipelines.resources import TASKS

@@ -62,3 +62,9 @@ def test_the_exception_of_a_step(words: list[str], error: str) -> None:
 def test_a_killed_step_has_no_message() -> None:
     log, _ = feed(START, FAILED)
     assert log.error.startswith("it ended without an error message")
+
+
+@pytest.mark.parametrize("root", ["/home/a/.facet/runs/faces", '/tmp/it\'s a "home" 한글/runs/faces'])
+def test_paths_below_the_root_are_short(root: str) -> None:
+    report = f"{root}/classification-2026-11-21-01-57-04-266/data-report/report"
+    assert list(KfpLog(root).feed(f"{SAYS}{report}: 840 images\n")) == ["  data-report/report: 840 images"]

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from small_sample import SMALL_TRAINING
 
+from components.shared.dataset.annotations import read_annotations
+from components.shared.models.checkpoint import load_checkpoint
 from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
 from pipelines.local.leak import RESULT, leak_experiment
@@ -13,6 +15,7 @@ from serving.runtime.errors import InputError
 
 TINY = ClassificationConfig(
     label_space="gender_age",
+    seed=5,
     learning_rate=0.003,
     val_ratio=0.0,
     test_ratio=0.25,
@@ -37,6 +40,10 @@ def test_a_split_by_image_scores_higher_than_one_by_person(tmp_path: Path) -> No
     assert json.loads((result.folder / RESULT).read_text())["person"]["shared_persons"] == 0
     assert "These metrics leak" in (result.folder / "image" / "report.html").read_text()
     assert "These metrics leak" not in (result.folder / "person" / "report.html").read_text()
+    for side in ("image", "person"):
+        divided = read_annotations(result.folder / side / "split.json").info.split
+        trained = load_checkpoint(result.folder / side / "checkpoints" / "best.pt")
+        assert divided is not None and (divided.seed, trained.config["seed"]) == (5, 5)
 
 
 def test_nothing_to_compare_without_persons(tmp_path: Path) -> None:

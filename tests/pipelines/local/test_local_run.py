@@ -278,8 +278,29 @@ def test_a_wrong_config_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+def test_a_killed_worker_takes_its_step_with_it(tmp_path: Path) -> None:
+    draw_sample(tmp_path / "faces", persons=60)
+    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/faces")
+    assert process.stdout
+    while process.stdout.readline().strip() != "ingest":
+        assert process.poll() is None
+    running = processes_with(str(tmp_path))
+    (worker,) = [pid for pid, command in running.items() if "pipelines.local.worker" in command]
+    os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and "failed" in out + err
+    assert not any("executor_main" in command for command in processes_with(str(tmp_path)).values())
+
+
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 130),
+        (signal.SIGHUP, 130),
+        (signal.SIGQUIT, 130),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
 )
 def test_an_interrupted_run_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int) -> None:
     draw_sample(tmp_path / "faces", persons=60)

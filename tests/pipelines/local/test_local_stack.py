@@ -21,7 +21,6 @@ from pipelines.local.supervisor import (
     Server,
     alive,
     answers,
-    find_process,
     free_port,
     keep,
     release,
@@ -148,20 +147,26 @@ def test_nothing_survives_the_user(home: Path, number: signal.Signals) -> None:
     assert gone(home)
 
 
-def test_the_server_of_a_killed_supervisor_is_replaced(home: Path) -> None:
-    user = start_user(home, "MLFLOW_TRACKING_URI=http://127.0.0.1:9")
-    state = json.loads((home / "s3.json").read_text())
-    (server, _), (supervisor, _) = state["server"], state["supervisor"]
-    os.kill(supervisor, signal.SIGKILL)
+def test_servers_end_with_a_supervisor_that_was_killed(home: Path) -> None:
+    user = start_user(home)
+    for name in ("s3", "mlflow"):
+        os.kill(json.loads((home / f"{name}.json").read_text())["supervisor"][0], signal.SIGKILL)
     user.kill()
     user.wait()
-    while find_process(*state["supervisor"]):
-        time.sleep(0.01)  # a kill takes effect a little later
-    assert survivors(home) == [server]
+    assert gone(home)
+    with local_stack(home, NO_MLFLOW) as stack:
+        assert stack.s3 and len(survivors(home)) == 2
+
+
+def test_a_server_without_its_supervisor_is_replaced(home: Path) -> None:
+    """As where the kernel does not end it."""
     with local_stack(home, NO_MLFLOW) as stack:
         assert stack.s3
-        assert stack.s3.server.pid != server
-        assert server not in survivors(home)
+        state = json.loads((home / "s3.json").read_text())
+        (home / "s3.json").write_text(json.dumps({**state, "supervisor": [2**22, 0.0]}))
+        with local_stack(home, NO_MLFLOW) as second:
+            assert second.s3 and second.s3.server.pid != stack.s3.server.pid
+            assert stack.s3.server.pid not in survivors(home)
 
 
 def test_kept_until_taken_down(home: Path) -> None:

@@ -152,6 +152,8 @@ def test_images_that_do_not_fit(predictor: Predictor) -> None:
             r"'gender' is float32 \(2, 4\), but the card requires float32 \(2, 2\)",
         ),
         ({"probabilities": False}, "does not give probabilities"),
+        ({"total": 1.01}, "does not give probabilities"),
+        ({"total": 0.99}, "does not give probabilities"),
     ],
 )
 def test_graph_and_card_must_agree(

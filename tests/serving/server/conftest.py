@@ -7,8 +7,7 @@ from starlette.testclient import TestClient
 from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app
-from serving.server.repository import ModelRepository
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from starlette.testclient import TestClient
 
 from serving.runtime.load import open_model
 from serving.server.http.app import create_app
-from serving.server.repository import ModelRepository
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 
 def scrape(client: TestClient) -> dict[tuple[str, tuple[str, ...]], float]:

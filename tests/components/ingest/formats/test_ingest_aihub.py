@@ -9,6 +9,7 @@ from aihub_records import (
     GOOD,
     INVERTED,
     OTHER,
+    boxes_of,
     dropped,
     emotions,
     file_name,
@@ -35,7 +36,7 @@ def test_encodings_of_label_files_give_the_same(aihub, encoding, escaped):
     result = aihub({f"sad/raw/train/{name}": None, "sad/labeled/train/슬픔.json": data.encode(encoding)})
     (found_record,) = result.records
     assert found_record.person == ANN
-    assert found_record.faces[0].box == (10, 20, 40, 50)
+    assert found_record.candidates[0] == ((10, 20, 40, 50),)
     assert found_record.faces[0].attributes == {
         "emotion": "sad",
         "uploader": "sad",
@@ -58,7 +59,7 @@ def test_both_schemas_give_the_same(aihub):
         single[f"faceBB_{who}"] = {"boxes": box, "entireLabel": "실외 자연환경"}
     flat = {**forms[1], **{f"faceBB_{who}": forms[1][f"faceBB_{who}"][0]["boxes"] for who in "ABC"}}
     results = [aihub({f"anger/{name}": None, "anger.json": [form]}) for form in [*forms, as_lists, single, flat]]
-    assert results[0].records[0].faces[0].box == (10, 20, 40, 50)
+    assert boxes_of(results[0]) == [(10, 20, 40, 50)]
     assert results[0].records[0].faces[0].attributes["votes"] == list(votes)
     for other in results[1:]:
         assert other.records == results[0].records
@@ -93,7 +94,7 @@ def test_the_same_name_in_two_emotions_and_two_splits(aihub):
         "sad/raw/train/1.jpg": "sad",
         "test_set/sad/1.jpg": "pain",
     }
-    assert [record.faces[0].box for record in result.records] == [(10, 20, 40, 50), (12, 26, 46, 34), (10, 20, 40, 50)]
+    assert boxes_of(result) == [(10, 20, 40, 50), (12, 26, 46, 34), (10, 20, 40, 50)]
     assert result.notes.counts["folder_disagrees"] == 1
 
 
@@ -108,11 +109,12 @@ def test_boxes_beyond_the_photo_are_clipped_and_counted(tmp_path):
         Image.new("RGB", (60, 80), "white").save(tmp_path / "raw" / "sad" / name)
     records = [record(name, "sad", boxes=(box, None, None)) for name, box in boxes.items()]
     (tmp_path / "raw" / "sad.json").write_bytes(text(records))
-    report = ingest(str(tmp_path / "raw"), tmp_path / "images", tmp_path / "annotations", format="aihub")
-    assert report.counts.images == 3
-    assert (report.notes["box_clipped"], report.notes["box_outside"]) == (1, 1)
+    images, annotations, options = tmp_path / "images", tmp_path / "annotations", {"max_dropped": 0.5}
+    report = ingest(str(tmp_path / "raw"), images, annotations, format="aihub", options=options)
+    assert report.counts.images == 2
+    assert (report.notes["box_clipped"], report.lost) == (1, {"no_valid_box": 1})
     images = {image.file_name: image.faces[0].box for image in read_annotations(tmp_path / "annotations").images}
-    assert images == {"sad/in.jpg": (10, 20, 40, 50), "sad/over.jpg": (0, 10, 60, 40), "sad/off.jpg": None}
+    assert images == {"sad/in.jpg": (10, 20, 40, 50), "sad/over.jpg": (0, 10, 60, 40)}
 
 
 def test_a_record_is_also_found_in_another_emotion(aihub):
@@ -225,6 +227,6 @@ def test_a_record_of_anything_is_a_record_or_counted(values, box_policy):
     result = read_aihub(OneRecord(), AihubOptions(box_policy=box_policy))
     assert len(result.records) + result.dropped.total == 1
     for listed in result.records:
-        _, _, width, height = listed.faces[0].box
+        _, _, width, height = boxes_of(result)[0]
         assert width > 0 and height > 0
         json.dumps(listed.faces[0].attributes, ensure_ascii=False, allow_nan=False).encode()

@@ -1,8 +1,11 @@
 """Which box and which emotion of three annotators and an uploader counts."""
 
 import pytest
-from aihub_records import GOOD, INVERTED, KOREAN, OTHER, dropped, emotions, record
+from aihub_records import GOOD, INVERTED, KOREAN, OTHER, boxes_of, dropped, emotions, record, text
+from PIL import Image
 
+from components.ingest.ingest import ingest
+from components.shared.dataset.annotations import read_annotations
 from serving.runtime.errors import InputError
 
 BOXES = [
@@ -18,11 +21,11 @@ BOXES = [
         {"empty_box": 1, "broken_box": 1},
     ),
     (
-        ({"minX": -9, "minY": 1, "maxX": 0, "maxY": 9}, {**GOOD, "maxX": float("nan")}, {**GOOD, "minX": -3}),
+        ({**GOOD, "maxX": float("nan")}, {**GOOD, "minX": -3}, None),
         (-3, 20, 53, 50),
         (-3, 20, 53, 50),
         (-3, 20, 53, 50),
-        {"box_beyond_the_corner": 1, "broken_box": 1},
+        {"broken_box": 1, "missing_box": 1},
     ),
     (({**GOOD, "maxX": 10**400}, GOOD, GOOD), (10, 20, 40, 50), (10, 20, 40, 50), (10, 20, 40, 50), {"broken_box": 1}),
 ]
@@ -33,8 +36,8 @@ def test_boxes_of_three_annotators(aihub, boxes, first, median, union, flaws):
     files = {"happy/a.jpg": None, "happy.json": [record("a.jpg", "happy", boxes=boxes)]}
     for policy, expected in {"first_valid": first, "median": median, "union": union}.items():
         result = aihub(files, box_policy=policy)
-        assert result.records[0].faces[0].box == pytest.approx(expected)
-        assert {k: v for k, v in result.notes.counts.items() if k.endswith(("box", "corner"))} == flaws
+        assert boxes_of(result)[0] == pytest.approx(expected)
+        assert {k: v for k, v in result.notes.counts.items() if k.endswith("box")} == flaws
     assert aihub(files).records == aihub(files, box_policy="first_valid").records
 
 
@@ -50,10 +53,46 @@ def test_an_image_without_a_valid_box_is_dropped_or_kept_whole(aihub):
     assert result.dropped.examples["no_valid_box"] == ["sad/1.jpg", "sad/2.jpg", "sad/3.jpg"]
     assert result.notes.counts["inverted_box"] == 2
     kept = aihub(files, no_box="keep")
-    assert [record.faces[0].box for record in kept.records] == [(10, 20, 40, 50), None, None, None]
+    assert boxes_of(kept) == [(10, 20, 40, 50), None, None, None]
     assert not kept.dropped.total
     assert kept.notes.counts["no_valid_box"] == 3
     assert "votes" not in kept.records[3].faces[0].attributes
+
+
+BESIDE = {"minX": 61, "minY": 10, "maxX": 99, "maxY": 50}
+BEFORE = {"minX": -30, "minY": 10, "maxX": -1, "maxY": 50}
+CORNER = {"minX": 50, "minY": 70, "maxX": 90, "maxY": 110}  # a sixteenth of it is in the picture
+
+
+@pytest.mark.parametrize(
+    ("boxes", "policy", "expected"),
+    [
+        ((BESIDE, OTHER, GOOD), "first_valid", (12, 26, 46, 34)),
+        ((BEFORE, None, GOOD), "first_valid", (10, 20, 40, 50)),
+        ((CORNER, BESIDE, GOOD), "first_valid", (10, 20, 40, 50)),
+        ((BESIDE, OTHER, GOOD), "union", (10, 20, 48, 50)),
+        (([BESIDE, GOOD], OTHER, OTHER), "first_valid", (10, 20, 40, 50)),
+        ((BESIDE, BEFORE, CORNER), "first_valid", None),
+        ((BESIDE, BEFORE, CORNER), "union", None),
+    ],
+)
+@pytest.mark.parametrize("no_box", ["drop", "keep"])
+def test_a_box_beside_the_photo_does_not_count(tmp_path, boxes, policy, expected, no_box):
+    (tmp_path / "raw" / "sad").mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (60, 80), "white").save(tmp_path / "raw" / "sad" / name)
+    labels = [record("a.jpg", "sad", boxes=boxes), record("b.jpg", "sad")]
+    (tmp_path / "raw" / "sad.json").write_bytes(text(labels))
+    options = {"box_policy": policy, "no_box": no_box, "max_dropped": 0.5}
+    info = ingest(str(tmp_path / "raw"), tmp_path / "images", tmp_path / "a.json", format="aihub", options=options)
+    result = {image.file_name: image.faces[0].box for image in read_annotations(tmp_path / "a.json").images}
+    if expected is None and no_box == "drop":
+        assert result.keys() == {"sad/b.jpg"}
+        assert (info.lost, info.dropped) == ({"no_valid_box": 1}, {"every_face_lost": 1})
+    else:
+        assert result["sad/a.jpg"] == expected
+        assert (info.lost, info.dropped) == ({}, {})
+        assert ("no_valid_box" in info.notes) == (expected is None)
 
 
 @pytest.mark.parametrize("written", ["놀람", "알수없음", "湲곗겏", "", None, 7])

@@ -202,5 +202,5 @@ def test_the_report_counts_what_an_archive_hides(tmp_path):
 def test_an_archive_with_a_password_throughout(tmp_path):
     entries = [{"name": f"happy/{number}.jpg".encode(), "flags": 1} for number in range(5)]
     (tmp_path / "a.zip").write_bytes(zip_bytes(entries))
-    with pytest.raises(InputError, match=r"no image found.*dropped: 5 encrypted \(a\.zip: happy/0\.jpg"):
+    with pytest.raises(InputError, match=r"no image found.*lost images: 5 encrypted \(a\.zip: happy/0\.jpg"):
         ingest(str(tmp_path / "a.zip"), tmp_path / "images", tmp_path / "a.json", format="class_folder")

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from components.shared.metrics.calibration import calibration
 from components.shared.metrics.classification import (
     SCALARS,
     attribute_scores,
+    calibration,
     classification_metrics,
     label_scores,
     predicted_classes,

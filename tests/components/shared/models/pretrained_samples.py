@@ -20,7 +20,7 @@ def build(pretrained: object, heads: tuple[Head, ...] = MASK, model: str = "base
 
 def base_state(outputs: int = 3, seed: int = 5) -> State:
     """Weights of the small network under plain names, none of which are those of a fresh one."""
-    from components.shared.models.zoo.base_cnn import BaseCnn
+    from components.shared.models.zoo.from_scratch import BaseCnn
 
     torch.manual_seed(seed)
     model = BaseCnn(outputs).train()

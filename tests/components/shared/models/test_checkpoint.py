@@ -104,6 +104,25 @@ def test_a_cut_file_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+def test_a_changed_byte_is_noticed(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    save_checkpoint(checkpoint, path)
+    content = path.read_bytes()
+    noticed = 0
+    for position in range(50, len(content), len(content) // 100):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        try:
+            same = load_checkpoint(path)
+        except InputError as error:
+            noticed += str(path) in str(error)
+        else:  # a byte of the archive itself, such as padding
+            for name, tensor in checkpoint.model_state.items():
+                assert torch.equal(same.model_state[name], tensor)
+    assert noticed > 80
+
+
 def test_a_missing_name_lists_those_present(tmp_path: Path) -> None:
     for name in ("last", "best", "epoch_3"):
         (tmp_path / f"{name}.pt").touch()

@@ -15,10 +15,9 @@ from kubernetes import client
 from kubernetes_stand_in import FAILED, IMAGE, JOBS, Cluster, artifact_folder, check_train_job, step_on_cluster, until
 
 from components.shared.options import parse_options
-from components.shared.secret import SECRET_KEYS
 from components.shared.training.kubernetes_api import connect
 from components.shared.training.train_job import manifest, s3_address, train_on_nodes
-from components.shared.training.train_job_config import TrainJobSpec
+from components.shared.training.train_job_config import SECRET_KEYS, TrainJobSpec
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location, upload
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from components.train_classifier.augmentations.steps import TRANSFORMS
-from components.train_classifier.config.augmentation import StepSpec, presets
+from components.shared.options import by_name
+from components.train_classifier.config.augmentation import TRANSFORMS, StepSpec, presets
 
 
 def description(step: StepSpec) -> str:
     if step.steps:
         return f"OneOf {step.p:g} [{'; '.join(description(part) for part in step.steps)}]"
-    parameters = inspect.signature(TRANSFORMS[step.name]).parameters.values()
+    parameters = inspect.signature(by_name("step", step.name, TRANSFORMS)).parameters.values()
     arguments = {
         parameter.name: step.arguments.get(parameter.name, parameter.default)
         for parameter in parameters

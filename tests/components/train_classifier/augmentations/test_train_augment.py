@@ -13,8 +13,7 @@ from components.train_classifier.augmentations.face_cut import cut_face, random_
 from components.train_classifier.augmentations.ranges import Pixels
 from components.train_classifier.config.augmentation import AugmentationSpec, FaceArguments
 from serving.runtime.card import InputSize
-from serving.runtime.image.crop import Rect
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Rect, read_header
 from serving.runtime.image.preprocess import cut_resize
 
 OFF = FaceArguments(scale=(1, 1), aspect=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, erasing=0)

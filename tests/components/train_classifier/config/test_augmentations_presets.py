@@ -17,14 +17,13 @@ from torchvision.transforms.v2 import functional
 
 from components.train_classifier.augmentations.build import Augmentation, make_augmentation
 from components.train_classifier.augmentations.color import jitter
-from components.train_classifier.augmentations.erasing import random_erasing
 from components.train_classifier.augmentations.face_cut import cut_face
+from components.train_classifier.augmentations.filters import random_erasing
 from components.train_classifier.config.augmentation import NAMES, AugmentationSpec, FaceArguments, frame_of, presets
 from serving.runtime.card import ClassificationCard, CropRule, InputSize
 from serving.runtime.errors import InputError
-from serving.runtime.image.crop import crop_rect
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
-from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
+from serving.runtime.image.preprocess import crop_rect, decode_crop_resize, decode_rect_resize
 
 ALL_NAMES = (*NAMES, *presets())
 CROP = CropRule(scale=1.2)
@@ -269,6 +268,11 @@ def test_wrong_specs_are_refused(spec: dict[str, Any], parts: list[str]) -> None
 
 
 def test_neither_the_config_nor_the_transforms_need_torch() -> None:
-    code = "import sys, components.train_classifier.config.training, components.train_classifier.augmentations.steps"
-    code += "; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, components.train_classifier.config.training; "
+        "from components.shared.options import imported; "
+        "from components.train_classifier.config.augmentation import TRANSFORMS; "
+        "assert all(imported('step', path) for path in TRANSFORMS.values()); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -22,11 +22,9 @@ from components.train_classifier.config.objective import (
     SoftTargetSpec,
 )
 from components.train_classifier.config.training import IMAGENET
-from components.train_classifier.data.soft_targets import SoftTargets
-from components.train_classifier.objective.losses import Objective
-from components.train_classifier.objective.targets import mix, mixing_rng
-from components.train_classifier.optimization.optimizers import make_optimizer
-from components.train_classifier.optimization.sam import SharpnessAware
+from components.train_classifier.data.faces import SoftTargets
+from components.train_classifier.objective import Objective, mix, mixing_rng
+from components.train_classifier.optimization.optimizers import SharpnessAware, make_optimizer
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 

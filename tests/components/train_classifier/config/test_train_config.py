@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from components.shared.by_name import by_name
+from components.shared.options import by_name
+from components.train_classifier.config.augmentation import TRANSFORMS
 from components.train_classifier.config.objective import LOSSES, OPTIMIZERS, SCHEDULERS
 from components.train_classifier.config.training import TrainConfig, resolve_config
 from pipelines.command.config import resolve
@@ -112,6 +113,10 @@ def test_importing_the_config_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("table", [LOSSES, OPTIMIZERS, SCHEDULERS], ids=["losses", "optimizers", "schedulers"])
+@pytest.mark.parametrize(
+    "table",
+    [LOSSES, OPTIMIZERS, SCHEDULERS, TRANSFORMS],
+    ids=["losses", "optimizers", "schedulers", "transforms"],
+)
 def test_every_name_of_the_configuration_can_be_imported(table: dict[str, str]) -> None:
     assert all(callable(by_name("entry", name, table)) for name in table)

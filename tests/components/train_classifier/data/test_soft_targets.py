@@ -10,7 +10,7 @@ import pytest
 from components.shared.dataset.label_spaces import LABEL_SPACES, label_space
 from components.shared.options import parse_options
 from components.train_classifier.config.objective import SoftTargetSpec
-from components.train_classifier.data.soft_targets import SHIPPED_TABLES, SoftTargets, read_persons
+from components.train_classifier.data.faces import SHIPPED_TABLES, SoftTargets, read_persons
 from serving.runtime.errors import InputError, NotFoundError
 
 FACE = {"mask": "incorrect", "gender": "female", "age": 60}

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from components.train_classifier.config.objective import EarlyStoppingSpec, Metric
-from components.train_classifier.optimization.early_stopping import best_epoch, should_stop
+from components.train_classifier.optimization.schedules import best_epoch, should_stop
 from serving.runtime.errors import InputError
 
 KEYS = {"loss": "loss", "f1": "f1", "acc": "accuracy"}

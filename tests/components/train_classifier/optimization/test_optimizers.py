@@ -8,12 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from components.shared.by_name import by_name
-from components.shared.options import parse_options
+from components.shared.options import by_name, parse_options
 from components.train_classifier.config import objective as names
 from components.train_classifier.config.objective import OptimizerSpec
-from components.train_classifier.optimization.optimizers import centralize, make_optimizer
-from components.train_classifier.optimization.sam import SharpnessAware
+from components.train_classifier.optimization.optimizers import SharpnessAware, centralize, make_optimizer
 from serving.runtime.errors import InputError
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from components.train_classifier.config.objective import OptimizerSpec, SamSpec
-from components.train_classifier.optimization.optimizers import make_optimizer
-from components.train_classifier.optimization.sam import SharpnessAware
+from components.train_classifier.optimization.optimizers import SharpnessAware, make_optimizer
 
 
 def net(seed: int = 0) -> nn.Sequential:

@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 from components.shared.options import parse_options
 from components.train_classifier.config.objective import SCHEDULERS, ScheduleSpec
 from components.train_classifier.optimization import schedules
-from components.train_classifier.optimization.sam import SharpnessAware
+from components.train_classifier.optimization.optimizers import SharpnessAware
 from components.train_classifier.optimization.schedules import Schedule, make_schedule, warmup_cosine
 from serving.runtime.errors import InputError
 

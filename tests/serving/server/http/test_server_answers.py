@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from server_requests import LIMIT, expect_error, picture
 from starlette.testclient import TestClient
 
-from serving.runtime.classifier import Classifier
-from serving.runtime.predictor import Predictor
+from serving.runtime.predictor import Classifier, Predictor
 from serving.runtime.session import Session
 from serving.server.http.app import create_app
-from serving.server.repository import ModelRepository
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 # --- health and metadata -------------------------------------------------------------------------------------------
 

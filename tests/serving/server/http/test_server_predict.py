@@ -15,8 +15,7 @@ from starlette.testclient import TestClient
 from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app
-from serving.server.repository import ModelRepository
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 
 def check_answer(answer: dict[str, Any], predictor: Predictor, faces: list[tuple[bytes, Any]]) -> None:

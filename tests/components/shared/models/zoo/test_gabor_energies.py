@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from components.shared.models.zoo.gabor_energies import ORIENTATIONS, GaborEnergies
+from components.shared.models.zoo.gabor_ensemble import ORIENTATIONS, GaborEnergies
 
 
 def grating(angle: float, frequency: float, side: int = 64, contrast: float = 1.0, phase: float = 0.0) -> torch.Tensor:

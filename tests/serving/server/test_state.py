@@ -11,8 +11,7 @@ from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app
-from serving.server.repository import ModelRepository
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 HAT = [{"name": "hat", "labels": ["cap", "none"]}]
 

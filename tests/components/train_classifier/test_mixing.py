@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from components.train_classifier import objective
 from components.train_classifier.config.objective import MixingSpec
-from components.train_classifier.objective import losses
-from components.train_classifier.objective.targets import (
+from components.train_classifier.objective import (
     MIXINGS,
     Mixed,
     Pasted,
@@ -155,7 +155,7 @@ def test_the_loss_is_the_mixture_of_own_and_partners_loss(name: str) -> None:
     """(1-r) * loss(own) + r * loss(partner); the two weights sum to 1."""
     images, targets = batch()
     mixed = mixed_by(band, images, targets, 0.42, np.random.default_rng(1))
-    loss = getattr(losses, name)
+    loss = getattr(objective, name)
     logits = torch.from_numpy(np.random.default_rng(2).normal(size=(6, 3)))
     own, partner = (loss(logits, target) for target in (targets[0], targets[0][torch.from_numpy(PARTNERS)]))
     torch.testing.assert_close(loss(logits, mixed.targets[0]), (1 - mixed.ratio) * own + mixed.ratio * partner)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from kubernetes_stand_in import artifact_folder
 
-from components.shared.training.node_data import local_copy, node_folder
+from components.shared.training.processes import local_copy, node_folder
 from serving.runtime.storage import upload
 
 

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-from components.shared.by_name import by_name
 from components.shared.dataset.label_spaces import label_space
-from components.shared.options import parse_options
+from components.shared.options import by_name, parse_options
 from components.train_classifier.config import objective as names
 from components.train_classifier.config.objective import LossSpec, ObjectiveSpec
-from components.train_classifier.objective.losses import Objective, class_weights
+from components.train_classifier.objective import Objective, class_weights
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 

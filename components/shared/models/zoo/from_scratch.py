@@ -1,7 +1,8 @@
-"""A small convolutional network that trains from random weights in seconds."""
+"""Networks that are trained from random weights: a small convolutional one, in seconds, and a vision transformer."""
 
 import torch
 from torch import nn
+from torchvision.models import VisionTransformer
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -35,3 +36,34 @@ class BaseCnn(nn.Module):
         """Float (N,3,h,w) normalized RGB -> logits (N,outputs)."""
         logits: torch.Tensor = self.fc(self.features(images).mean(dim=(2, 3)))
         return logits
+
+
+def vit_scratch(
+    outputs: int,
+    image_size: int = 256,
+    patch_size: int = 32,
+    dim: int = 1024,
+    depth: int = 6,
+    heads: int = 16,
+    mlp_dim: int = 2048,
+    dropout: float = 0.3,
+    embedding_dropout: float = 0.1,
+) -> nn.Module:
+    """A vision transformer (Dosovitskiy et al., 2021): six wide layers on few patches, which have another dropout.
+
+    Float (N,3,image_size,image_size) -> (N,outputs).
+    """
+    model: nn.Module = VisionTransformer(
+        image_size=image_size,
+        patch_size=patch_size,
+        num_layers=depth,
+        num_heads=heads,
+        hidden_dim=dim,
+        mlp_dim=mlp_dim,
+        dropout=dropout,
+        num_classes=outputs,
+    )
+    embedding = model.get_submodule("encoder.dropout")
+    assert isinstance(embedding, nn.Dropout)
+    embedding.p = embedding_dropout
+    return model

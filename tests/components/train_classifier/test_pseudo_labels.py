@@ -10,7 +10,7 @@ from torch import nn
 from components.shared.options import parse_options
 from components.train_classifier.config.objective import PseudoLabelSpec
 from components.train_classifier.data.loader import unlabeled_order, unlabeled_share
-from components.train_classifier.objective.targets import pseudo_targets, pseudo_weight
+from components.train_classifier.objective import pseudo_targets, pseudo_weight
 from serving.runtime.errors import InputError
 
 ON = PseudoLabelSpec(enabled=True)

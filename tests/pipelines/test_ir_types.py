@@ -1,0 +1,134 @@
+"""The compiled IR, read as strictly as a cluster's driver does: KFP's local runner forgives what a backend refuses."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.catalog import PIPELINES
+from pipelines.intermediate import read_documents
+
+COMPILED = sorted(Path("pipelines/compiled").glob("*.yaml"))
+LONGEST_NAME = 63  # of a Kubernetes label, which a task's name becomes
+
+Spec = dict[str, Any]
+
+
+def dags(spec: Spec) -> Iterator[tuple[str, Spec]]:
+    for name, component in {"root": spec["root"], **spec["components"]}.items():
+        if "dag" in component:
+            yield name, component
+
+
+def types(component: Spec, side: str) -> dict[str, str]:
+    """Parameter and artifact types of a component's `inputDefinitions` or `outputDefinitions`."""
+    definitions = component.get(side, {})
+    parameters = {name: entry["parameterType"] for name, entry in definitions.get("parameters", {}).items()}
+    artifacts = {
+        name: ("list of " if entry.get("isArtifactList") else "") + entry["artifactType"]["schemaTitle"]
+        for name, entry in definitions.get("artifacts", {}).items()
+    }
+    return parameters | artifacts
+
+
+def source_type(spec: Spec, dag: Spec, task: Spec, source: Spec) -> str | None:
+    """The type of what feeds an input; None for a constant."""
+    if "taskOutputParameter" in source or "taskOutputArtifact" in source:
+        output = source.get("taskOutputParameter") or source["taskOutputArtifact"]
+        producer = spec["components"][dag["dag"]["tasks"][output["producerTask"]]["componentRef"]["name"]]
+        return types(producer, "outputDefinitions")[output.get("outputParameterKey") or output["outputArtifactKey"]]
+    name = source.get("componentInputParameter") or source.get("componentInputArtifact")
+    if name is None:
+        return None
+    iterator = task.get("parameterIterator", {})
+    if name == iterator.get("itemInput"):
+        return "item"
+    return types(dag, "inputDefinitions")[name]
+
+
+@pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)
+def test_an_input_has_the_type_of_what_feeds_it(file: Path) -> None:
+    spec, _ = read_documents(file.read_text())
+    edges = 0
+    for name, dag in dags(spec):
+        for title, task in dag["dag"]["tasks"].items():
+            wanted = types(spec["components"][task["componentRef"]["name"]], "inputDefinitions")
+            inputs = {**task.get("inputs", {}).get("parameters", {}), **task.get("inputs", {}).get("artifacts", {})}
+            for key, source in inputs.items():
+                kind = source_type(spec, dag, task, source)
+                if key.startswith("pipelinechannel--") and key not in wanted:
+                    continue  # a placeholder in the task's platform configuration, not an input of its program
+                if kind not in (None, "item"):
+                    assert kind == wanted[key], f"{name}: {title}.{key} is {wanted[key]}, fed with {kind}"
+                    edges += 1
+    assert edges > 40
+
+
+@pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)
+def test_the_items_of_a_loop_have_the_type_of_every_input_that_they_feed(file: Path) -> None:
+    spec, _ = read_documents(file.read_text())
+    loops = 0
+    for _, dag in dags(spec):
+        for title, task in dag["dag"]["tasks"].items():
+            if "parameterIterator" not in task:
+                continue
+            iterator = task["parameterIterator"]
+            body = spec["components"][task["componentRef"]["name"]]
+            item = iterator["itemInput"]
+            kind = types(body, "inputDefinitions")[item]
+            values = iterator["items"]
+            if "raw" not in values:
+                feeds = task["inputs"]["parameters"][values["inputParameter"]]
+                assert source_type(spec, dag, task, feeds) == "LIST", title
+            fed = 0
+            for inner in body["dag"]["tasks"].values():
+                wanted = types(spec["components"][inner["componentRef"]["name"]], "inputDefinitions")
+                for key, source in inner["inputs"].get("parameters", {}).items():
+                    if source.get("componentInputParameter") == item:
+                        assert wanted[key] == kind, f"{title}: an item is {kind}, {key} wants {wanted[key]}"
+                        fed += 1
+            assert fed, title
+            loops += 1
+    assert loops == {"classification": 0, "cross_validation": 1, "search": 5}[file.stem]
+
+
+@pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)
+def test_retries_fit_into_their_period_and_names_into_labels(file: Path) -> None:
+    spec, platform = read_documents(file.read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    retried = 0
+    for _, dag in dags(spec):
+        for name, task in dag["dag"]["tasks"].items():
+            assert len(name) <= LONGEST_NAME and re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name), name
+            if "retryPolicy" not in task:
+                continue
+            policy, label = task["retryPolicy"], spec["components"][task["componentRef"]["name"]]["executorLabel"]
+            attempt = int(executors[label]["activeDeadlineSeconds"])
+            period = int(policy["backoffMaxDuration"].removesuffix("s"))
+            wait = int(policy["backoffDuration"].removesuffix("s"))
+            waits = sum(wait * policy["backoffFactor"] ** number for number in range(policy["maxRetryCount"]))
+            assert period >= (policy["maxRetryCount"] + 1) * attempt + waits, name
+            assert period < 2**31
+            retried += 1
+    assert retried > 5
+
+
+@pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)
+def test_no_secret_has_an_empty_name(file: Path) -> None:
+    """Kubernetes refuses a pod with a Secret without a name, also where the Secret is optional."""
+    spec, platform = read_documents(file.read_text())
+    secrets = 0
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        for secret in executor.get("secretAsEnv", []):
+            source = secret["secretNameParameter"]
+            assert source.get("componentInputParameter") or source["runtimeValue"]["constant"]
+            secrets += 1
+    assert secrets
+    names = spec["root"]["inputDefinitions"]["parameters"]["storage_secret"]
+    assert names["defaultValue"]
+
+
+def test_every_pipeline_is_compiled() -> None:
+    assert {file.stem for file in COMPILED} == set(PIPELINES)
