@@ -188,6 +188,7 @@ def test_the_drawn_sample_from_ingest_to_report(tmp_path: Path) -> None:
     figures, page = report(tmp_path, "mask_gender_age")
     assert (figures["images"], figures["persons"], figures["classes"], figures["imbalance"]) == (126, 18, 18, 5.0)
     assert figures["duplicates_across_splits"] == 0 and page.notices == []
+    assert "Ratios val 0.333 (asked 0.34)" in cells(page)
     assert len(page.sources) >= 18 * 3
     for label in label_space("mask_gender_age").class_labels:
         assert escape(label) in (tmp_path / "report").read_text()
