@@ -97,4 +97,4 @@ def test_png_orientation_after_the_pixels_counts() -> None:
 def test_header_is_enough_for_the_size() -> None:
     data = encode(smooth(40, 30), orientation=8)
     assert read_header(data[: len(data) // 2], DEFAULT_MAX_PIXELS).upright == (30, 40)
-    assert read_header(data, 10_000).turbo
+    assert read_header(data, 10_000).jpeg
