@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pi_heif import register_heif_opener
-from PIL import AvifImagePlugin, ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+from PIL import (  # noqa: F401
+    AvifImagePlugin,
+    ExifTags,
+    Image,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+    _imaging,
+)
 
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.jpeg import colors_of, read_scans
@@ -38,7 +46,7 @@ Image.MAX_IMAGE_PIXELS = None
 # What Pillow and libtiff print about a damaged file does not name it. Pixels that are missing raise.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 with contextlib.suppress(AttributeError, OSError):  # a Pillow without libtiff, or one that hides it
-    _libtiff = ctypes.CDLL(Image.core.__file__)
+    _libtiff = ctypes.CDLL(_imaging.__file__)
     _libtiff.TIFFSetErrorHandler(None)
     _libtiff.TIFFSetWarningHandler(None)
 

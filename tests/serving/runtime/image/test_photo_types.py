@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 import pytest
 from encoded_pictures import (
     COLOR,
-    ORIENTATION,
     SHOWN,
     card,
     difference,
@@ -20,6 +18,7 @@ from encoded_pictures import (
     laid_on_white,
     smooth,
 )
+from heic_pictures import heic
 from PIL import Image
 
 from serving.runtime.errors import ImageError
@@ -27,20 +26,6 @@ from serving.runtime.image.decode import decode
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
 from serving.runtime.image.photo_types import BY_SUFFIX, TYPES, type_of
 from serving.runtime.image.preprocess import decode_crop_resize
-
-
-def heic(picture: np.ndarray | Image.Image, orientation: int = 1) -> bytes:
-    """Encode as HEIC; an orientation is written as a turn of the container and in the EXIF data, as cameras do."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    file = pillow_heif.from_pillow(image)
-    file[0].info["exif"] = exif.tobytes()
-    buffer = io.BytesIO()
-    file.save(buffer, quality=95, chroma=444)
-    assert orientation in (1, 2, 4) or b"irot" in buffer.getvalue()
-    return buffer.getvalue()
-
 
 READ = {
     "heic": (heic(COLOR), COLOR, 4),
