@@ -3,6 +3,7 @@
 import io
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -19,7 +20,7 @@ from components.shared.dataset.annotations import read_annotations
 class Bucket(BaseHTTPRequestHandler):
     """A bucket that is listed and read by its keys alone, as S3 itself does it."""
 
-    objects: dict[str, bytes] = {}
+    objects: ClassVar[dict[str, bytes]] = {}
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -65,12 +66,9 @@ def bucket(monkeypatch):
     """Serve a mapping of keys to contents as the bucket `raw`."""
     handler = type("Handler", (Bucket,), {"objects": {}})
     with running(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
-        for name, value in {
-            "ENDPOINT_URL": f"http://{address}",
-            "ACCESS_KEY_ID": "k",
-            "SECRET_ACCESS_KEY": "s",
-        }.items():
-            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{address}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         yield handler.objects
 
 
