@@ -34,7 +34,7 @@ def decode(data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: 
 def decode_with_warning(
     data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> tuple[Pixels, str]:
-    """Decode an image as `decode` does; returns the decoder's warning about a damaged JPEG too, "" without one."""
+    """Decode an image as `decode` does; returns what of a damaged one could not be read too, "" of a sound one."""
     header = read_header(data, max_pixels)
     eighths = 8
     if min_height > 0 or min_width > 0:
@@ -43,7 +43,7 @@ def decode_with_warning(
             (n for n in REDUCTIONS if _scaled(height, n) >= min_height and _scaled(width, n) >= min_width), 8
         )
     pixels, _, warning = _stored_pixels(data, header, eighths, max_pixels)
-    return np.ascontiguousarray(header.to_upright(pixels)), warning
+    return np.ascontiguousarray(header.to_upright(pixels)), warning or header.warning
 
 
 def decode_rect(

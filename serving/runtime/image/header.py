@@ -50,6 +50,8 @@ with contextlib.suppress(AttributeError, OSError):  # a Pillow without libtiff, 
     _libtiff.TIFFSetErrorHandler(None)
     _libtiff.TIFFSetWarningHandler(None)
 
+_NO_EXIF = "the EXIF data cannot be read, so the photo is taken to be upright"
+_EMPTY_EXIF_BYTES = 20
 _NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
 
 # EXIF orientation -> how stored pixels become upright ones: transpose, then mirror x, then mirror y.
@@ -69,13 +71,15 @@ _ORIENTATIONS = {
 class Header:
     """Stored height and width in pixels, and EXIF orientation (1 to 8).
 
-    `jpeg` marks the JPEGs: only they are decoded at reduced scales.
+    `jpeg` marks the JPEGs: only they are decoded at reduced scales. `warning` says what of the header could not be
+    read though the pixels may be; "" for a sound one.
     """
 
     height: int
     width: int
     orientation: int
     jpeg: bool
+    warning: str = ""
 
     @property
     def transposed(self) -> bool:
@@ -152,7 +156,8 @@ def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
         raise _unread("camera raw")
     if image.format == "PNG":
         _add_late_exif(image, data)
-    return Header(image.height, image.width, _orientation(image), jpeg)
+    orientation, warning = _orientation(image)
+    return Header(image.height, image.width, orientation, jpeg, warning)
 
 
 def _unidentified(data: bytes) -> ImageError:
@@ -190,14 +195,17 @@ def _is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
     return bool(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1) or _DNG_VERSION in image.tag_v2
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image) -> tuple[int, str]:
+    """Return the EXIF orientation, 1 where there is none, and a warning when there is EXIF data that cannot be read."""
     if image.format in ("TIFF", "HEIF"):
-        return 1  # their readers turn them upright
+        return 1, ""  # their readers turn them upright
     try:
-        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+        exif = Image.Image.getexif(image)
+        value = exif.get(ExifTags.Base.Orientation)
     except Exception:  # the pixels can be used without a valid EXIF block
-        return 1
-    return value if value in _ORIENTATIONS else 1
+        return 1, _NO_EXIF
+    lost = not exif and len(image.info.get("exif", b"")) > _EMPTY_EXIF_BYTES
+    return value if value in _ORIENTATIONS else 1, _NO_EXIF if lost else ""
 
 
 def _add_late_exif(image: Image.Image, data: bytes) -> None:

@@ -229,7 +229,7 @@ def test_the_command_prints_no_line_that_is_not_ours(tmp_path):
         "dropped: 1 photo_without_suffix (cat/unnamed)",
         "dropped: 1 truncated (cat/libtiff.tif)",
         "dropped: 1 unsupported (cat/raw.cr2)",
-        "noted: 1 decoder_warning (cat/no_end.jpg)",
+        "noted: 2 decoder_warning (cat/exif.jpg, cat/no_end.jpg)",
         "unsupported: convert it to JPEG, PNG or HEIC",
     ):
         assert line in text

@@ -119,6 +119,8 @@ def test_contents_are_told_by_their_beginning() -> None:
         b"{}",
     ):
         assert type_of(text) is None, text
+    documented = (Path(__file__).parents[4] / "docs" / "data.md").read_text()
+    assert [suffix for suffix in BY_SUFFIX if f"`{suffix}`" not in documented] == []
     assert len(BY_SUFFIX) == sum(len(photo_type.suffixes) for photo_type in TYPES)
 
 
