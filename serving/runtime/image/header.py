@@ -192,7 +192,8 @@ def _check_size(data: bytes, size: tuple[int, int], max_pixels: int, jpeg: bool)
 
 def _is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
     """Tell whether a TIFF's first picture is the small one that cameras put before their raw data."""
-    return bool(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1) or _DNG_VERSION in image.tag_v2
+    subfile = image.tag_v2.get(_NEW_SUBFILE_TYPE)
+    return (isinstance(subfile, int) and bool(subfile & 1)) or _DNG_VERSION in image.tag_v2
 
 
 def _orientation(image: Image.Image) -> tuple[int, str]:

@@ -226,9 +226,9 @@ def test_the_command_prints_no_line_that_is_not_ours(tmp_path):
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     for line in (
-        "dropped: 1 photo_without_suffix (cat/unnamed)",
-        "dropped: 1 truncated (cat/libtiff.tif)",
-        "dropped: 1 unsupported (cat/raw.cr2)",
+        "lost images: 1 photo_without_suffix (cat/unnamed)",
+        "lost images: 1 truncated (cat/libtiff.tif)",
+        "lost images: 1 unsupported (cat/raw.cr2)",
         "noted: 2 decoder_warning (cat/exif.jpg, cat/no_end.jpg)",
         "unsupported: convert it to JPEG, PNG or HEIC",
     ):

@@ -98,6 +98,13 @@ def test_a_type_that_is_not_read_is_named_with_what_to_do(name: str, data: bytes
     assert caught.value.reason == "unsupported"
 
 
+def test_a_page_of_a_tiff_whose_kind_is_nonsense_is_read() -> None:
+    assert decode(tiff({254: 0})).shape == (8, 8, 3)
+    as_text = tiff({254: 0}).replace(b"\xfe\0\4\0\1\0\0\0", b"\xfe\0\2\0\1\0\0\0")
+    assert Image.open(io.BytesIO(as_text)).tag_v2[254] == ""
+    assert decode(as_text).shape == (8, 8, 3)
+
+
 def test_contents_are_told_by_their_beginning() -> None:
     found = {kind: type_of(data) for kind, (data, _, _) in READ.items()}
     names = {kind: photo_type and photo_type.name for kind, photo_type in found.items()}
