@@ -9,42 +9,46 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.runtime.errors import ImageError
-from serving.runtime.image.decode import decode
+from serving.runtime.image.decode import decode_with_warning
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
+from serving.runtime.image.photo_types import BEGINNING_BYTES, BY_SUFFIX
 
 SIDE = 8
 # Pictures are hashed at this size: decoded smaller, a resized copy no longer has nearly the same hash.
 _HASH_PIXELS = 128
-_BEGINNINGS = {
-    ".bmp": (b"BM",),
-    ".gif": (b"GIF8",),
-    ".jpeg": (b"\xff\xd8",),
-    ".jpg": (b"\xff\xd8",),
-    ".png": (b"\x89PNG",),
-    ".ppm": (b"P",),
-    ".tif": (b"II", b"MM"),
-    ".tiff": (b"II", b"MM"),
-    ".webp": (b"RIFF",),
+
+ADVICE = {
+    "damaged_member": "copy the archive again",
+    "device": "put a file in its place",
+    "empty": "copy it again",
+    "link": "put the file itself in its place",
+    "not_an_image": "look at what it is; a download may have failed",
+    "photo_without_suffix": "give its name the suffix of its type, such as .jpg",
+    "too_large": "save it smaller",
+    "truncated": "copy it again",
+    "unsupported": "convert it to JPEG, PNG or HEIC",
 }
+"""What to do about images that cannot be used, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """Header and hashes of a usable image."""
+    """Header and hashes of a usable image, and what the decoder warned of ("" for a sound one)."""
 
     header: Header
     sha256: str
     dhash: str
+    warning: str
 
 
 def check_image(data: bytes) -> Checks | ImageError:
     """Decode and hash an image, or return why it cannot be used. A reduced decode still reads all of it."""
     try:
         header = read_header(data, DEFAULT_MAX_PIXELS)
-        pixels = decode(data, min_height=_HASH_PIXELS, min_width=_HASH_PIXELS)
+        pixels, warning = decode_with_warning(data, min_height=_HASH_PIXELS, min_width=_HASH_PIXELS)
     except ImageError as error:
         return error
-    return Checks(header, hashlib.sha256(data).hexdigest(), dhash(pixels))
+    return Checks(header, hashlib.sha256(data).hexdigest(), dhash(pixels), warning)
 
 
 def dhash(pixels: NDArray[np.uint8]) -> str:
@@ -63,4 +67,5 @@ def dhash(pixels: NDArray[np.uint8]) -> str:
 
 def is_other_type(path: str, data: bytes) -> bool:
     """Tell whether the content begins unlike that of its extension, as a PNG that is called `.jpg` does."""
-    return not data.startswith(_BEGINNINGS.get(PurePosixPath(path).suffix.lower(), b""))
+    named = BY_SUFFIX.get(PurePosixPath(path).suffix.lower())
+    return named is not None and not named.beginning.match(data[:BEGINNING_BYTES])

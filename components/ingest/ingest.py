@@ -18,7 +18,7 @@ from components.ingest.formats.listing import Listing, Options
 from components.ingest.formats.manifest import ManifestOptions, read_manifest
 from components.ingest.formats.profile import ProfileOptions, read_profiles
 from components.ingest.formats.yolo import YoloOptions, read_yolo
-from components.ingest.image_checks import check_image, is_other_type
+from components.ingest.image_checks import ADVICE, check_image, is_other_type
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import (
     Annotations,
@@ -29,6 +29,7 @@ from components.shared.dataset.annotations import (
 )
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.info import Counts, DatasetInfo
+from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
@@ -130,7 +131,7 @@ def _refuse_losses(listing: Listing, faces: Sequence[int], limit: float, source:
         if lost.total > limit * (read + lost.total):
             raise InputError(
                 f"{source}: {lost.total} of {read + lost.total} {what} cannot be used, at most {limit:.0%} may be "
-                f"(option 'max_dropped'): {lost}"
+                f"(option 'max_dropped'): {'; '.join([str(lost), *_advice(lost)])}"
             )
 
 
@@ -141,7 +142,12 @@ def _left_out(listing: Listing) -> list[str]:
         "not part of the data": listing.skipped,
         "noted": listing.notes,
     }
-    return [f"{name}: {line}" for name, tally in tallies.items() for line in tally.lines()] or ["nothing left out"]
+    lines = [f"{name}: {line}" for name, tally in tallies.items() for line in tally.lines()]
+    return [*lines, *_advice(listing.dropped)] or ["nothing left out"]
+
+
+def _advice(lost: Tally) -> list[str]:
+    return [f"{reason}: {ADVICE[reason]}" for reason in sorted(lost.counts) if reason in ADVICE]
 
 
 def _summary(images: Sequence[Image], counts: Counts, listing: Listing) -> Iterator[str]:
@@ -189,6 +195,8 @@ def _transfer(source: Source, listing: Listing, options: Options, writer: Archiv
         height, width = checks.header.upright
         if is_other_type(path, data):
             listing.notes.add("other_type_than_named", path)
+        if checks.warning:
+            listing.notes.add("decoder_warning", path)
         writer.add(path, data)
         image = Image(
             id=0,

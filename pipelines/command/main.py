@@ -152,7 +152,9 @@ def step_command(context: typer.Context) -> None:
 
 @app.command("serve")
 def serve_command(
-    model: Annotated[str, typer.Option("--model", help="models:/name@alias, a path, or s3://.")] = DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option("--model", help="models:/name@alias, models:/name/latest, a path, or s3://.")
+    ] = DEFAULT_MODEL,
     port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 8080,
 ) -> None:
     """Serve a model over HTTP on this machine; starts the local stack if the model is in it."""

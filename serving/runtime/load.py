@@ -46,7 +46,7 @@ def load_model(uri: str, *, name: str | None = None) -> Predictor:
 
     Args:
         uri: an ONNX file or a folder with one, on the disk or in S3 (`s3://bucket/path`), or a registered model
-            (`models:/name@alias`, `models:/name/version`).
+            (`models:/name@alias`, `models:/name/version`, `models:/name/latest`).
         name: the name to serve it under; by default the registered name, else the card's.
 
     Returns:

@@ -16,7 +16,7 @@ from serving.runtime.storage import Location
 MODEL_FILE = "model.onnx"
 TIMEOUT_S = 30.0
 
-_MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+_MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))")
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
@@ -33,7 +33,9 @@ class FetchedModel:
 def fetch_model(uri: str) -> FetchedModel:
     """Read a model file from a path, a folder, S3 or the registry.
 
-    A folder holds the model as `model.onnx`, or as its only `.onnx` file. The registry is the MLflow server at
+    A folder holds the model as `model.onnx`, or as its only `.onnx` file. In the registry a model is
+    `models:/name@alias`, `models:/name/version`, `models:/name/latest` (the highest version) or, as older servers have
+    it, `models:/name/stage` (the highest version in that stage, in any case). The registry is the MLflow server at
     MLFLOW_TRACKING_URI, with the credentials MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or
     MLFLOW_TRACKING_TOKEN.
 
@@ -46,10 +48,15 @@ def fetch_model(uri: str) -> FetchedModel:
         return FetchedModel(_read_onnx(Location(uri)))
     match = _MODEL_URI.fullmatch(uri)
     if not match:
-        raise InputError(f"'{uri}' is not a model; expected models:/name@alias or models:/name/version")
+        raise InputError(
+            f"'{uri}' is not a model; expected models:/name@alias, models:/name/version or models:/name/latest"
+        )
     server = _Server.from_environment(uri)
     name = urllib.parse.unquote(match["name"])
-    version = match["version"] or server.version_of(name, match["alias"])
+    if match["alias"]:
+        version = server.version_of(name, match["alias"])
+    else:
+        version = match["version"] if match["version"].isdecimal() else server.latest_version(name, match["version"])
     artifacts = server.artifacts_of(name, version)
     if urllib.parse.urlsplit(artifacts).scheme == "mlflow-artifacts":
         content = server.read_onnx(urllib.parse.urlsplit(artifacts).path.strip("/"), uri)
@@ -107,6 +114,23 @@ class _Server:
             names = ", ".join(sorted(str(item["alias"]) for item in aliases)) or "none"
             raise NotFoundError(f"model '{name}' has no alias '{alias}' in {self.url}; its aliases: {names}") from error
         return str(version["version"])
+
+    def latest_version(self, name: str, stage: str) -> str:
+        """Return the highest version in a stage, or of all where it is called `latest`."""
+        # MLflow keeps the latest version of every stage; those that never had one are in the stage `None`.
+        latest = self._registered(name).get("latest_versions", [])
+        versions = [
+            int(item["version"])
+            for item in latest
+            if stage.lower() in ("latest", str(item.get("current_stage", "None")).lower())
+        ]
+        if not versions:
+            stages = ", ".join(sorted(str(item.get("current_stage", "None")) for item in latest)) or "none"
+            raise NotFoundError(
+                f"model '{name}' has no version in stage '{stage}' in {self.url}; its stages: {stages}; "
+                f"an alias is written models:/{name}@{stage}"
+            )
+        return str(max(versions))
 
     def artifacts_of(self, name: str, version: str) -> str:
         """Return the URI of a version's artifact folder."""

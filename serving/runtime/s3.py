@@ -98,7 +98,8 @@ def list_objects(bucket: str, key: str) -> list[tuple[str, int, str]] | None:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", ()):
                 exists = True
-                if not item["Key"].endswith("/"):  # a marker that some tools write for a folder
+                is_marker = item["Key"].endswith("/") and not item["Size"]  # that some tools write for a folder
+                if item["Key"] != prefix and not is_marker:
                     listed.append((item["Key"].removeprefix(prefix), item["Size"], item.get("ETag", "").strip('"')))
     if exists:
         return listed

@@ -1,9 +1,11 @@
 """One interface to S3 and local files: list, read, delete, download, upload."""
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,12 +30,14 @@ def is_s3(uri: str) -> bool:
 class Entry:
     """One file: its path below the location that was listed ("" for the location itself), size in bytes and ETag.
 
-    Local files have no ETag; theirs is "".
+    Local files have no ETag; theirs is "". `fault` says why a local one cannot be read: `link` (it leads nowhere) or
+    `device` (also a pipe or a socket); its size is 0 then.
     """
 
     path: str
     size: int
     etag: str
+    fault: str | None = None
 
 
 class Location:
@@ -82,7 +86,7 @@ class Location:
             entries = [Entry(*item) for item in objects]
         else:
             with _disk_errors(self.folder, "read"):
-                entries = [Entry(path, size, "") for path, size in _walk(self.folder)]
+                entries = list(_walk(self.folder))
         return sorted(entries, key=lambda entry: entry.path)
 
     def read(self, path: str = "") -> bytes:
@@ -217,10 +221,10 @@ def digest(location: Location) -> str:
     return listing.hexdigest()
 
 
-def _walk(top: Path) -> Iterator[tuple[str, int]]:
-    """Yield (path, size) of the files below a folder, or of the file itself with path ""; links are followed."""
+def _walk(top: Path) -> Iterator[Entry]:
+    """Yield the files below a folder, or the file itself with path ""; links are followed."""
     if top.is_file():
-        yield "", top.stat().st_size
+        yield _entry(top, "")
         return
     if not top.is_dir():
         raise StorageError(f"{top}: there is no such file or folder")
@@ -232,7 +236,19 @@ def _walk(top: Path) -> Iterator[tuple[str, int]]:
         seen.add(os.path.realpath(root))
         for name in names:
             file = Path(root, name)
-            yield file.relative_to(top).as_posix(), file.stat().st_size
+            yield _entry(file, file.relative_to(top).as_posix())
+
+
+def _entry(file: Path, path: str) -> Entry:
+    try:
+        status = file.stat()
+    except OSError as error:
+        if not file.is_symlink() or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return Entry(path, 0, "", "link")
+    if not stat.S_ISREG(status.st_mode):
+        return Entry(path, 0, "", "device")
+    return Entry(path, status.st_size, "")
 
 
 def _inside(folder: Path, path: str) -> Path:

@@ -57,8 +57,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model",
         action="append",
-        help="file, folder, s3://bucket/path, models:/name@alias or models:/name/version; repeatable, the first one is "
-        "the default (FACET_MODEL_URI, one a line)",
+        help="file, folder, s3://bucket/path, models:/name@alias, models:/name/version or models:/name/latest; "
+        "repeatable, the first one is the default (FACET_MODEL_URI, one a line)",
     )
     parser.add_argument("--name", help="name to serve a single model under; its own by default")
     parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")

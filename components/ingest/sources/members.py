@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from components.ingest.sources.names import is_image_name
+from serving.runtime.image.photo_types import BEGINNING_BYTES
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.storage import Entry, Location
 
@@ -40,6 +41,10 @@ class Container(Protocol):
         """Read one file; None when it is damaged."""
         ...
 
+    def beginning(self, index: int) -> bytes:
+        """Return the first BEGINNING_BYTES of one file, as far as they can be read; not of a name in TEXT_SUFFIXES."""
+        ...
+
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
         """Yield (index, content) of files, in an order that the container chooses; None for a damaged one."""
         ...
@@ -51,18 +56,23 @@ class LooseFiles:
     def __init__(self, location: Location, entries: Sequence[Entry]) -> None:
         self._location = location
         self._paths = [entry.path for entry in entries]
-        self.members = [
-            Member(os.fsencode(entry.path), entry.size, _fault(entry), bool(location.bucket)) for entry in entries
-        ]
+        self.members = [_member(entry, bool(location.bucket)) for entry in entries]
 
     def read(self, index: int) -> bytes:
         """Read one file."""
         return self._location.read(self._paths[index])
+
+    def beginning(self, index: int) -> bytes:
+        """Read the first bytes of one file."""
+        return self._location.read_range(0, min(self.members[index].size, BEGINNING_BYTES), self._paths[index])
 
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield files in the order of their names; some are read ahead in parallel."""
         yield from ordered_map(self.read, sorted(indices), workers=DOWNLOADS, ahead=2 * DOWNLOADS - 1)
 
 
-def _fault(entry: Entry) -> str | None:
-    return "too_large" if entry.size > MAX_FILE_BYTES and is_image_name(entry.path) else None
+def _member(entry: Entry, in_bucket: bool) -> Member:
+    # A key may begin with a slash, which does not lead out of its bucket.
+    name = entry.path.lstrip("/") if in_bucket else entry.path
+    too_large = entry.size > MAX_FILE_BYTES and is_image_name(entry.path)
+    return Member(os.fsencode(name), entry.size, entry.fault or ("too_large" if too_large else None), in_bucket)

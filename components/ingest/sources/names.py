@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from components.shared.dataset.text import composed
+from serving.runtime.image.photo_types import BY_SUFFIX
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".gif", ".tif", ".tiff"})
+TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".tsv", ".txt", ".xml", ".yaml", ".yml"})
+"""How the names of files end that layouts are read out of."""
+
 _DRIVE = re.compile(r"[A-Za-z]:")
 # The first character that takes three bytes in UTF-8. Hangul and Chinese characters lie above.
 _THREE_BYTES = "\u0800"
@@ -75,5 +78,10 @@ def printable_name(raw: bytes) -> str:
 
 
 def is_image_name(path: str) -> bool:
-    """Tell whether the name ends like an image, in any case."""
-    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+    """Tell whether the name ends like that of a photo, of a type that is read or not, in any case."""
+    return PurePosixPath(path).suffix.lower() in BY_SUFFIX
+
+
+def is_text_name(path: str) -> bool:
+    """Tell whether the name ends like one of a text that a layout may be read out of, in any case."""
+    return PurePosixPath(path).suffix.lower() in TEXT_SUFFIXES

@@ -4,14 +4,16 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from components.ingest.sources.members import Container, LooseFiles, Member
-from components.ingest.sources.names import decode_names, is_image_name, logical_name, printable_name
+from components.ingest.sources.members import DOWNLOADS, Container, LooseFiles, Member
+from components.ingest.sources.names import decode_names, is_image_name, is_text_name, logical_name, printable_name
 from components.ingest.sources.tar_members import GzipTarMembers, TarMembers
 from components.ingest.sources.zip_members import ZipMembers
 from components.shared.dataset.table import Table, parse_table
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import decode_text, is_hidden
 from serving.runtime.errors import InputError
+from serving.runtime.image.photo_types import PhotoType, type_of
+from serving.runtime.ordered_map import ordered_map
 from serving.runtime.storage import Entry, Location
 
 ARCHIVES: dict[str, Callable[[Location, int], Container]] = {
@@ -33,13 +35,15 @@ class Source:
     Attributes:
         uri: as the user wrote it.
         paths: the names of all files that can be read, relative to the source, sorted.
-        dropped: images that cannot be read, counted by reason. Damaged ones are noticed only when they are read.
+        dropped: images and archives that cannot be read, counted by reason. Damaged ones are noticed only when they
+            are read.
         skipped: other files that cannot be read, second files of a name, and archives that are not opened.
 
     Reasons are `unreadable_name` (neither UTF-8 nor CP949), `unsafe_path` (it could lead out of the source),
     `duplicate_name` (of files with one name, a loose one comes first, then that of the first archive; a later one of
     another size counts as dropped), `link`, `device`, `encrypted`, `unsupported_compression`, `unsupported_member`,
-    `too_large`, `damaged_member`, `nested_archive` and `empty_archive`.
+    `too_large`, `damaged_member`, `photo_without_suffix` (a photo by its content, but not by its name),
+    `nested_archive` and `empty_archive`. A link is counted when it leads nowhere, or lies in an archive.
 
     Raises:
         InputError: an archive is damaged as a whole, or the source is a single file that is not an archive.
@@ -61,6 +65,7 @@ class Source:
             self._open_single(location, entries[0])
         else:
             self._open_all(location, entries)
+        self._drop_unnamed_photos()
         self.paths: tuple[str, ...] = tuple(sorted(self._where))
 
     def _open_single(self, location: Location, entry: Entry) -> None:
@@ -110,6 +115,19 @@ class Source:
             if path != f"{raw_prefix}{name}":
                 self._originals[path] = f"{raw_prefix}{name}"
 
+    def _drop_unnamed_photos(self) -> None:
+        """Leave out, counted, the photos whose name is not that of one: no layout would take them for data."""
+        others = [path for path in sorted(self._where) if not (is_image_name(path) or is_text_name(path))]
+        visible = (path for path in others if not is_hidden(path))
+        for path, photo_type in ordered_map(self._type_of, visible, workers=DOWNLOADS, ahead=2 * DOWNLOADS):
+            if photo_type is not None:
+                label = self._labels[self._where.pop(path)[0]]
+                self.dropped.add("photo_without_suffix", f"{label}: {path}" if label else path)
+
+    def _type_of(self, path: str) -> PhotoType | None:
+        container, index = self._where[path]
+        return type_of(self._containers[container].beginning(index))
+
     def _usable_name(self, member: Member, name: str | None, label: str) -> str | None:
         """Return the name of a file in its container, or None, counted, when the file cannot be read."""
         path = logical_name(name) if name is not None else None
@@ -122,7 +140,8 @@ class Source:
 
     def _tally(self, name: str) -> Tally:
         """Return where to count a file that cannot be read: what looks like an image should have been one."""
-        return self.dropped if is_image_name(name) and not _is_side_file(name) else self.skipped
+        is_data = is_image_name(name) or _archive_suffix(name) is not None
+        return self.dropped if is_data and not _is_side_file(name) else self.skipped
 
     def _member(self, path: str) -> Member:
         container, index = self._where[path]

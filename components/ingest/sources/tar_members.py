@@ -4,17 +4,17 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
 from components.ingest.sources.members import MAX_FILE_BYTES, Member
+from components.ingest.sources.names import is_image_name, is_text_name
 from components.ingest.sources.range_file import RangeFile
 from components.ingest.sources.spans import Span, read_spans
 from components.ingest.sources.tar_headers import BrokenTarError, Header, read_headers
 from serving.runtime.errors import InputError, StorageError
+from serving.runtime.image.photo_types import BEGINNING_BYTES
 from serving.runtime.storage import Location
 
-KEPT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".tsv", ".txt", ".xml", ".yaml", ".yml"})
 MAX_KEPT_BYTES = 256 * 2**20
 MAX_INFLATION = 100
 _FREE_INFLATION = 2**30
@@ -38,6 +38,11 @@ class TarMembers:
         """Read one member."""
         return self._location.read_range(self._headers[index].start, self._headers[index].size)
 
+    def beginning(self, index: int) -> bytes:
+        """Read the first bytes of one member."""
+        header = self._headers[index]
+        return self._location.read_range(header.start, min(header.size, BEGINNING_BYTES))
+
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
         """Yield members in the order in which they lie in the archive."""
         headers = ((index, self._headers[index]) for index in indices)
@@ -57,13 +62,18 @@ class GzipTarMembers:
         self._location = location
         self._size = size
         self._kept: dict[int, bytes] = {}
+        self._beginnings: dict[int, bytes] = {}
         self._headers: list[Header] = []
         budget = MAX_KEPT_BYTES
         with self._pass() as (file, headers):
             for index, header in enumerate(headers):
                 self._headers.append(header)
-                is_text = PurePosixPath(header.raw.decode(errors="replace")).suffix.lower() in KEPT_SUFFIXES
-                if is_text and header.fault is None and header.size <= budget:
+                name = header.raw.decode(errors="replace")
+                if header.fault is not None or is_image_name(name):
+                    continue
+                if not is_text_name(name):
+                    self._beginnings[index] = file.read(min(header.size, BEGINNING_BYTES))
+                elif header.size <= budget:
                     self._kept[index] = file.read(header.size)
                     budget -= header.size
         self.members = [_member(header) for header in self._headers]
@@ -93,6 +103,10 @@ class GzipTarMembers:
     def read(self, index: int) -> bytes:
         """Read one member: from memory, or else by reading the archive up to it."""
         return next(content for _, content in self.stream([index]))
+
+    def beginning(self, index: int) -> bytes:
+        """Return the first bytes of a member that is neither an image nor a text by its name."""
+        return self._beginnings.get(index, b"")
 
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield members in the order in which they lie in the archive."""

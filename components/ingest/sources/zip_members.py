@@ -6,6 +6,7 @@ promises (Korean names in CP949 are often flagged so), or one member has a damag
 The record layouts are those of PKWARE's APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.6.9.
 """
 
+import contextlib
 import stat
 import struct
 import zlib
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from components.ingest.sources.members import MAX_FILE_BYTES, Member
 from components.ingest.sources.spans import Span, read_spans
 from components.shared.dataset.zip_directory import LOCAL_HEADER, extra_fields, read_entries
+from serving.runtime.image.photo_types import BEGINNING_BYTES
 from serving.runtime.storage import Location
 
 _LOCAL = struct.Struct("<4s22x2H")
@@ -24,6 +26,8 @@ _UTF8 = 0x800
 _UNICODE_PATH_FIELD = 0x7075
 # The extra fields in front of a member may be longer than those in the directory; mostly they are not by more.
 _SLACK = 64
+# As much of a member holds its header and its first bytes, unless its name is very long.
+_BEGINNING_SPAN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,17 @@ class ZipMembers:
         """Read one member; None when it is damaged."""
         extent = self._extents[index]
         return self._decode(index, memoryview(self._location.read_range(extent.start, extent.end - extent.start)))
+
+    def beginning(self, index: int) -> bytes:
+        """Read the first bytes of one member; fewer, or none, of a damaged one."""
+        extent = self._extents[index]
+        block = self._location.read_range(extent.start, min(extent.end - extent.start, _BEGINNING_SPAN))
+        start = LOCAL_HEADER + sum(_LOCAL.unpack_from(block)[1:])
+        if extent.method == _STORED:
+            return block[start : start + min(extent.stored, BEGINNING_BYTES)]
+        with contextlib.suppress(zlib.error):
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(block[start:], BEGINNING_BYTES)
+        return b""
 
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
         """Yield the members at `indices` in the order in which they lie in the archive."""

@@ -5,12 +5,12 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import simplejpeg
 from PIL import Image
 
 from serving.runtime.card import InputSize
 from serving.runtime.errors import ImageError
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, FORMATS, Header, Pixels, Rect, clip, read_header
+from serving.runtime.image.jpeg import colors_of, decode_jpeg
 
 REDUCTIONS = (1, 2, 4, 8)
 """The eighths at which JPEGs are decoded. TurboJPEG has slow code for the others: even 5/8 takes longer than 8/8."""
@@ -19,15 +19,22 @@ REDUCTIONS = (1, 2, 4, 8)
 def decode(data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
     """Decode an image to upright RGB, uint8 (H, W, 3).
 
-    The content decides the format: JPEG, PNG, BMP, WebP, GIF (first frame), PPM and TIFF are read. Gray and palette
-    images become RGB, 16-bit samples keep their high byte, transparency is composed on white, color profiles are
-    ignored. With `min_height` or `min_width` above 0 a JPEG is decoded at the smallest of the REDUCTIONS whose upright
-    size is at least that large on both sides (in full when the image itself is smaller); other formats are decoded in
-    full.
+    The content decides the type: JPEG, PNG, BMP, WebP, GIF (first frame), PNM, TIFF (first page), AVIF and HEIC are
+    read. Gray and palette images become RGB, 16-bit samples keep their high byte, transparency is composed on white,
+    color profiles are ignored. With `min_height` or `min_width` above 0 a JPEG is decoded at the smallest of the
+    REDUCTIONS whose upright size is at least that large on both sides (in full when the image itself is smaller);
+    other types are decoded in full. A JPEG is never decoded to more than `max_pixels`: a larger one comes smaller.
 
     Raises:
         ImageError: `empty`, `not_an_image`, `truncated` (or damaged), `too_large` or `unsupported`.
     """
+    return decode_with_warning(data, min_height=min_height, min_width=min_width, max_pixels=max_pixels)[0]
+
+
+def decode_with_warning(
+    data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> tuple[Pixels, str]:
+    """Decode an image as `decode` does; returns what of a damaged one could not be read too, "" of a sound one."""
     header = read_header(data, max_pixels)
     eighths = 8
     if min_height > 0 or min_width > 0:
@@ -35,8 +42,8 @@ def decode(data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: 
         eighths = next(
             (n for n in REDUCTIONS if _scaled(height, n) >= min_height and _scaled(width, n) >= min_width), 8
         )
-    pixels, _ = _stored_pixels(data, header, eighths)
-    return np.ascontiguousarray(header.to_upright(pixels))
+    pixels, _, warning = _stored_pixels(data, header, eighths, max_pixels)
+    return np.ascontiguousarray(header.to_upright(pixels)), warning or header.warning
 
 
 def decode_rect(
@@ -45,7 +52,8 @@ def decode_rect(
     """Decode the part of an image that a rectangle needs, and map the rectangle to the decoded pixels.
 
     A JPEG is decoded at the smallest of the REDUCTIONS at which the rectangle still measures `min_decode` times the
-    input on both sides. The part reaches one radius of an antialiased filter to `input_size` beyond the rectangle.
+    input on both sides, or at the largest with at most DEFAULT_MAX_PIXELS. The part reaches one radius of an
+    antialiased filter to `input_size` beyond the rectangle.
 
     Args:
         data: the encoded image.
@@ -64,7 +72,8 @@ def decode_rect(
     left, top, right, bottom = rect = clip(rect, header.upright)
     height, width = input_size.height, input_size.width
     required = 8 * min_decode * max(height / (bottom - top), width / (right - left))
-    stored, scale = _stored_pixels(data, header, next((n for n in REDUCTIONS if n >= required), 8))
+    eighths = next((n for n in REDUCTIONS if n >= required), 8)
+    stored, scale, _ = _stored_pixels(data, header, eighths, DEFAULT_MAX_PIXELS)
     # A reduced side is rounded up at its end as it is stored, so the rectangle is scaled there and turned afterwards.
     reduced = replace(header, height=stored.shape[0], width=stored.shape[1])
     left, top, right, bottom = (value * scale for value in header.to_stored(rect))
@@ -77,35 +86,29 @@ def decode_rect(
     return part, (left - x0, top - y0, right - x0, bottom - y0)
 
 
-def _stored_pixels(data: bytes, header: Header, eighths: int) -> tuple[Pixels, float]:
-    """Decode to RGB (H, W, 3) as stored; returns the scale of the stored size too.
+def _stored_pixels(data: bytes, header: Header, eighths: int, max_pixels: int) -> tuple[Pixels, float, str]:
+    """Decode to RGB (H, W, 3) as stored; returns the scale of the stored size and the decoder's warning too.
 
-    A JPEG is decoded at `eighths`/8 (1 to 8) by its DCT, every other image at scale 1.
+    A JPEG is decoded at `eighths`/8 (1 to 8) by its DCT, or smaller to have at most `max_pixels`; every other image at
+    scale 1.
 
     Raises:
         ImageError: `truncated` (or damaged) or `unsupported`.
     """
-    if not (header.turbo and _turbo_can(data)):
-        return _pillow_pixels(data), 1.0
+    colors = colors_of(data) if header.jpeg else None
+    if colors is None:
+        return _pillow_pixels(data), 1.0, ""
+    while eighths > 1 and _scaled(header.height, eighths) * _scaled(header.width, eighths) > max_pixels:
+        eighths //= 2
     # Below 8 pixels several scales give the same size, so the scale could not be told from the result.
     if max(header.height, header.width) < 8:
         eighths = 8
     height, width = _scaled(header.height, eighths), _scaled(header.width, eighths)
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
-    except ValueError as error:
-        raise ImageError("truncated", f"the JPEG is damaged or cut short: {error}") from error
-    assert pixels.shape == (height, width, 3), (pixels.shape, header, eighths)
-    return pixels, eighths / 8
-
-
-def _turbo_can(data: bytes) -> bool:
-    """Whether TurboJPEG supports this JPEG's chroma subsampling; Pillow decodes the rare others."""
-    try:
-        simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-        return False
-    return True
+    pixels, warning = decode_jpeg(data, height, width, colors)
+    assert pixels.shape[:2] == (height, width), (pixels.shape, header, eighths)
+    if colors == "CMYK":  # its inks are stored inverted
+        pixels = np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))
+    return pixels, eighths / 8, warning
 
 
 def _pillow_pixels(data: bytes) -> Pixels:

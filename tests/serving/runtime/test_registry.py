@@ -109,6 +109,32 @@ def test_unknown_names_versions_and_aliases(mlflow: MlflowServer) -> None:
         fetch_model("models:/known/99")
 
 
+def test_the_latest_version_and_stages(mlflow: MlflowServer) -> None:
+    """`latest` is the highest version, whatever its stage; a stage is that of servers from before the aliases."""
+    versions = [mlflow.register_run("staged", {"model.onnx": b"%d" % number}) for number in range(11)]
+    for version, stage in ((versions[1], "Production"), (versions[4], "Production"), (versions[6], "Staging")):
+        mlflow.call(
+            "POST", "/mlflow/model-versions/transition-stage", {"name": "staged", "version": version, "stage": stage}
+        )
+    expected = {"latest": 10, "Latest": 10, "Production": 4, "production": 4, "Staging": 6, "None": 10}
+    for stage, number in expected.items():
+        fetched = fetch_model(f"models:/staged/{stage}")
+        assert (fetched.content, fetched.version) == (b"%d" % number, versions[number]), stage
+    mlflow.call(
+        "POST",
+        "/mlflow/model-versions/transition-stage",
+        {"name": "staged", "version": versions[10], "stage": "Production"},
+    )
+    assert fetch_model("models:/staged/latest").version == versions[10]
+    with pytest.raises(NotFoundError, match=r"no version in stage 'champion' .* written models:/staged@champion"):
+        fetch_model("models:/staged/champion")
+    with pytest.raises(NotFoundError, match="no registered model 'nothing'"):
+        fetch_model("models:/nothing/latest")
+    mlflow.call("POST", "/mlflow/registered-models/create", {"name": "without versions"})
+    with pytest.raises(NotFoundError, match="its stages: none"):
+        fetch_model("models:/without versions/latest")
+
+
 # --- servers that are not as they should be ------------------------------------------------------------------------
 
 

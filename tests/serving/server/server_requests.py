@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import numpy as np
+from heic_pictures import heic
 from PIL import Image
 
 LIMIT = 2**20
@@ -12,7 +13,10 @@ LIMIT = 2**20
 def picture(seed: int = 0, kind: str = "JPEG") -> bytes:
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(coarse).resize((120, 90)).save(buffer, kind)
+    image = Image.fromarray(coarse).resize((120, 90))
+    if kind == "HEIC":
+        return heic(image)
+    image.save(buffer, kind)
     return buffer.getvalue()
 
 

@@ -9,7 +9,7 @@ from encoded_pictures import COLOR, ORIENTATION, SHOWN, TABLE, card, difference,
 from PIL import Image
 
 from serving.runtime.errors import ImageError
-from serving.runtime.image.decode import decode
+from serving.runtime.image.decode import decode, decode_with_warning
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
 from serving.runtime.image.preprocess import decode_crop_resize
 
@@ -82,8 +82,11 @@ def test_an_orientation_that_means_nothing_is_ignored(orientation: int) -> None:
 
 
 def test_broken_exif_is_ignored() -> None:
-    data = encode(smooth(8, 16), exif=b"Exif\0\0II*\0\xff\xff\xff\xffnonsense")
-    assert decode(data).shape == (8, 16, 3)
+    sound = encode(smooth(8, 16), orientation=1)
+    assert decode_with_warning(sound)[1] == decode_with_warning(encode(smooth(8, 16), exif=b"Exif\0\0"))[1] == ""
+    for nonsense in (b"II*\0\xff\xff\xff\xffnonsense", b"MM\0*\0\0\0\x08\0\x09\1", b"XX and other text"):
+        pixels, warning = decode_with_warning(encode(smooth(8, 16), exif=b"Exif\0\0" + nonsense.ljust(30)))
+        assert pixels.shape == (8, 16, 3) and "EXIF data cannot be read" in warning
 
 
 def test_png_orientation_after_the_pixels_counts() -> None:
@@ -97,4 +100,4 @@ def test_png_orientation_after_the_pixels_counts() -> None:
 def test_header_is_enough_for_the_size() -> None:
     data = encode(smooth(40, 30), orientation=8)
     assert read_header(data[: len(data) // 2], DEFAULT_MAX_PIXELS).upright == (30, 40)
-    assert read_header(data, 10_000).turbo
+    assert read_header(data, 10_000).jpeg

@@ -39,11 +39,37 @@ def check_answer(answer: dict[str, Any], predictor: Predictor, faces: list[tuple
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "image/png", "application/octet-stream", "", "text/plain"])
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF", "AVIF", "HEIC", "MPO"])
 def test_raw_body(client: TestClient, predictor: Predictor, content_type: str, kind: str) -> None:
     data = picture(1, kind)
     headers = {"content-type": content_type} if content_type else {}
     check_answer(client.post("/predict", content=data, headers=headers).json(), predictor, [(data, None)])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF", "HEIC"])
+def test_a_type_is_told_by_the_content_and_not_by_the_name(client: TestClient, predictor: Predictor, kind: str) -> None:
+    data = picture(1, kind)
+    for name, content_type in (("a.jpg", "image/jpeg"), ("a", "image/heic"), ("a.txt", "text/plain")):
+        answer = client.post("/predict", files={"f": (name, data, content_type)}).json()
+        check_answer(answer, predictor, [(data, None)])
+
+
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "no end marker": lambda data: data[:-2],
+    "half an end marker": lambda data: data[:-1],
+    "zeros for an end marker": lambda data: data[:-2] + bytes(99),
+    "more behind it": lambda data: data + b"more",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_jpeg_with_all_its_pixels_is_answered_as_the_sound_one(client: TestClient, damage: str) -> None:
+    sound = picture()
+    data = DAMAGED[damage](sound)
+    for query in ("", "?box=10,12.5,40,30"):
+        answer = client.post(f"/predict{query}", content=data)
+        assert answer.status_code == 200
+        assert answer.json() == client.post(f"/predict{query}", content=sound).json()
 
 
 def test_boxes(client: TestClient, predictor: Predictor) -> None:
@@ -114,10 +140,14 @@ def bomb() -> bytes:
         (b"hello", 400, "not an image"),
         (picture()[:-30], 400, "cut short"),
         (picture(0, "PNG")[:-30], 400, "cut short|ends before"),
+        (picture(0, "HEIC")[:-30], 400, "cut short"),
+        (picture(0, "AVIF")[:-30], 400, "cut short"),
+        (picture(0, "JPEG2000"), 400, "JPEG 2000 are not read; convert it to JPEG"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), 400, "camera raw are not read"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 400, "not an image"),
         (bomb(), 413, "pixels"),
     ],
-    ids=["empty", "text", "jpeg", "png", "svg", "bomb"],
+    ids=["empty", "text", "jpeg", "png", "heic", "avif", "jpeg 2000", "raw", "svg", "bomb"],
 )
 def test_bodies_that_are_not_images(client: TestClient, body: bytes, status: int, text: str) -> None:
     for response in (client.post("/predict", content=body), client.post("/predict", files={"f": ("x", body)})):
