@@ -26,13 +26,15 @@ def curate(
     from pathlib import Path
 
     from components.curate.curate import curate as run
+    from components.shared.metrics.step import log_metrics
 
     report = run(Path(annotations.path), Path(curated_annotations.path), operations)
-    metrics.log_metric("images", float(report.images))
-    metrics.log_metric("faces", float(report.faces))
-    metrics.log_metric("persons", float(report.persons))
-    for reason, count in report.dropped.items():
-        metrics.log_metric(f"dropped/{reason}", float(count))
+    counts = {
+        "images": report.images,
+        "faces": report.faces,
+        "persons": report.persons,
+    }
+    log_metrics(metrics, counts)
+    log_metrics(metrics, report.dropped, prefix="dropped/")
     for number, entry in enumerate(report.operations, start=1):
-        for name, count in entry.counts.items():
-            metrics.log_metric(f"{number}_{entry.operation}/{name}", float(count))
+        log_metrics(metrics, entry.counts, prefix=f"{number}_{entry.operation}/")

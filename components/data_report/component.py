@@ -26,7 +26,7 @@ def data_report(
     from pathlib import Path
 
     from components.data_report.data_report import data_report as run
+    from components.shared.metrics.step import log_metrics
 
     result = run(Path(images.path), Path(annotations.path), Path(report.path), label_space=label_space)
-    for name, value in result.items():
-        metrics.log_metric(name, float(value))
+    log_metrics(metrics, result)

@@ -40,6 +40,7 @@ def evaluate(
     from pathlib import Path
 
     from components.evaluate.evaluate import evaluate
+    from components.shared.metrics.step import log_metrics
 
     result = evaluate(
         Path(predictions.path),
@@ -49,8 +50,7 @@ def evaluate(
         run_id=run_id,
         max_missing=max_missing,
     )
-    for name, value in result.metrics.items():
-        metrics.log_metric(name, float(value))
+    log_metrics(metrics, result.metrics)
     confusion.log_confusion_matrix(list(result.labels), result.confusion)
     return (result.passed, json.dumps(result.metrics, sort_keys=True))
 
@@ -82,11 +82,11 @@ def evaluate_folds(
     from pathlib import Path
 
     from components.evaluate.folds import evaluate_folds
+    from components.shared.metrics.step import log_metrics
 
     result = evaluate_folds(
         [Path(table.path) for table in predictions], Path(annotations.path), Path(report.path), run_ids=run_ids
     )
-    for name, value in result.metrics().items():
-        metrics.log_metric(name, float(value))
+    log_metrics(metrics, result.metrics())
     confusion.log_confusion_matrix(list(result.labels), result.confusion)
     return (json.dumps(result.metrics(), sort_keys=True), result.run_id)

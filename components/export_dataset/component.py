@@ -32,6 +32,7 @@ def export_dataset(
     from pathlib import Path
 
     from components.export_dataset.export_dataset import export_dataset as run
+    from components.shared.metrics.step import log_metrics
 
     report = run(
         Path(images.path),
@@ -41,10 +42,11 @@ def export_dataset(
         label_space=label_space,
         options=options,
     )
-    metrics.log_metric("images", float(sum(report.images.values())))
-    metrics.log_metric("faces", float(report.faces))
-    metrics.log_metric("left_out", float(sum(report.left_out.values())))
-    for split, count in report.images.items():
-        metrics.log_metric(f"{split}_images", float(count))
-    for reason, count in report.left_out.items():
-        metrics.log_metric(f"left_out/{reason}", float(count))
+    counts = {
+        "images": sum(report.images.values()),
+        "faces": report.faces,
+        "left_out": sum(report.left_out.values()),
+    }
+    log_metrics(metrics, counts)
+    log_metrics(metrics, {f"{split}_images": count for split, count in report.images.items()})
+    log_metrics(metrics, report.left_out, prefix="left_out/")

@@ -26,7 +26,8 @@ def export_onnx(
     from pathlib import Path
 
     from components.export_onnx.export import export
+    from components.shared.metrics.step import log_metrics
 
     result = export(Path(checkpoints.path), Path(model.path), checkpoint=checkpoint, name=name)
-    metrics.log_metric("max_difference", result.max_difference)
+    log_metrics(metrics, {"max_difference": result.max_difference})
     model.metadata["sha256"] = result.sha256

@@ -32,13 +32,17 @@ def ingest(
     from pathlib import Path
 
     from components.ingest.ingest import ingest as run
+    from components.shared.metrics.step import log_metrics
 
     info = run(
         source, Path(images.path), Path(annotations.path), format=format, options=options, source_digest=source_digest
     )
-    metrics.log_metric("images", float(info.counts.images))
-    metrics.log_metric("faces", float(info.counts.faces))
-    metrics.log_metric("persons", float(info.counts.persons))
-    metrics.log_metric("lost_images", float(sum(info.dropped.values())))
-    metrics.log_metric("lost_faces", float(sum(info.lost.values())))
-    metrics.log_metric("not_part_of_the_data", float(sum(info.skipped.values())))
+    counts = {
+        "images": info.counts.images,
+        "faces": info.counts.faces,
+        "persons": info.counts.persons,
+        "lost_images": sum(info.dropped.values()),
+        "lost_faces": sum(info.lost.values()),
+        "not_part_of_the_data": sum(info.skipped.values()),
+    }
+    log_metrics(metrics, counts)

@@ -34,6 +34,7 @@ def predict(
     from pathlib import Path
 
     from components.predict.predict import predict
+    from components.shared.metrics.step import log_metrics
 
     report = predict(
         Path(model.path),
@@ -44,5 +45,8 @@ def predict(
         batch_size=batch_size,
         max_failed=max_failed,
     )
-    metrics.log_metric("faces", float(report.faces))
-    metrics.log_metric("failed", float(sum(report.failed.values())))
+    counts = {
+        "faces": report.faces,
+        "failed": sum(report.failed.values()),
+    }
+    log_metrics(metrics, counts)

@@ -72,12 +72,16 @@ def leaderboard(
     from pathlib import Path
 
     from components.search.leaderboard import leaderboard
+    from components.shared.metrics.step import log_metrics
     from components.shared.trial import read_outcomes
 
     tried = read_outcomes([*past, *outcomes])
     board = leaderboard(space, tried, Path(report.path), label_space=label_space, method=method, seed=seed)
     best = board.trials[0]
-    metrics.log_metric("best_val_f1", board.best_score)
-    metrics.log_metric("trials", float(len(board.trials) + len(board.failed)))
-    metrics.log_metric("failed_trials", float(len(board.failed)))
+    counts = {
+        "best_val_f1": board.best_score,
+        "trials": len(board.trials) + len(board.failed),
+        "failed_trials": len(board.failed),
+    }
+    log_metrics(metrics, counts)
     return ({"number": best.number, "changes": best.changes}, board.run_id)

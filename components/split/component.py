@@ -34,6 +34,7 @@ def split(
     """
     from pathlib import Path
 
+    from components.shared.metrics.step import log_metrics
     from components.split.split import split as run
 
     report = run(
@@ -45,8 +46,7 @@ def split(
         seed=seed,
         options=options,
     )
-    for name, value in report.metrics().items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, report.metrics())
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
@@ -75,13 +75,17 @@ def split_folds(
     """
     from pathlib import Path
 
+    from components.shared.metrics.step import log_metrics
     from components.split.split import split as run
 
     options = {"mode": "kfold", "folds": folds, "k_index": max(k_index, 0)}
     target = Path(split_annotations.path)
     report = run(Path(annotations.path), target, label_space=label_space, seed=seed, options=options)
-    metrics.log_metric("unlabeled", float(report.unlabeled))
-    metrics.log_metric("leaks", float(report.leaks))
+    counts = {
+        "unlabeled": report.unlabeled,
+        "leaks": report.leaks,
+    }
+    log_metrics(metrics, counts)
     return list(range(folds)) if k_index < 0 else [k_index]
 
 
@@ -109,10 +113,10 @@ def take_fold(
     """
     from pathlib import Path
 
+    from components.shared.metrics.step import log_metrics
     from components.split.split import split as run
 
     options = {"mode": "fold", "k_index": fold, "val": checkpoint != "last"}
     report = run(Path(annotations.path), Path(fold_annotations.path), label_space=label_space, options=options)
-    for name, value in report.metrics().items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, report.metrics())
     return (f"fold {fold}",)

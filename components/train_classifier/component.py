@@ -56,6 +56,7 @@ def train_classifier(
     from functools import partial
     from pathlib import Path
 
+    from components.shared.metrics.step import log_metrics
     from components.shared.trial import Trial
     from components.train_classifier.config.training import resolve_config
     from components.train_classifier.trial import run_training
@@ -82,6 +83,5 @@ def train_classifier(
         run_name=run_name,
     )
     if result is not None:
-        for name, value in {**result.metrics, "best_epoch": float(result.best_epoch)}.items():
-            metrics.log_metric(name, value)
+        log_metrics(metrics, {**result.metrics, "best_epoch": float(result.best_epoch)})
     return (result.run_id if result else "", outcome.model_dump(exclude_unset=True) if outcome else {})
