@@ -118,6 +118,22 @@ def run_command(
         raise typer.Exit(1)
 
 
+@app.command("check", cls=ConfigCommand)
+def check_command(config: ConfigOption = "classification", parameters: SetOption = None) -> None:
+    """Check a config as `run` and `submit` do before they start, and start nothing."""
+    settings = load_settings()
+    from pipelines.command.config import resolve
+    from pipelines.local.run import check
+    from pipelines.parameters.addresses import check_addresses
+
+    resolved = resolve(config, parameters or [])
+    if settings.kfp_host:
+        check_addresses(resolved.addresses(), on_cluster=True, echo=typer.echo)
+    else:
+        check(resolved, settings, echo=typer.echo)
+    typer.echo(f"{config}: a valid config of the pipeline {resolved.pipeline}")
+
+
 @app.command("leak", cls=ConfigCommand)
 def leak_command(
     config: ConfigOption = "classification",

@@ -20,6 +20,7 @@ from components.train_classifier.train import train
 from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
 from pipelines.local.run_folder import make_run_folder
+from pipelines.parameters.addresses import check_addresses
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.samples.put import SAMPLES, draw
 from serving.runtime.errors import InputError
@@ -75,6 +76,7 @@ def leak_experiment(
         raise InputError(
             f"pipeline '{config.pipeline}': the leak experiment takes a config of the pipeline 'classification'"
         )
+    check_addresses(config.addresses(), on_cluster=False, echo=echo)
     folder = make_run_folder(settings.runs, "leak")
     echo(f"run     {folder}")
     source = config.source

@@ -22,11 +22,13 @@ from pipelines.local.kfp_log import KfpLog
 from pipelines.local.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
 from pipelines.local.stack import local_stack, public_address
 from pipelines.local.supervisor import stop_group
+from pipelines.parameters.addresses import Address, check_addresses
 from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.parameters.training import missing_packages
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.storage import Location
+from serving.runtime.storage import Location, is_s3
 
 RUNNERS = ("subprocess", "docker")
 TRAINING_ENVIRONMENT = {
@@ -76,21 +78,15 @@ def run(
         echo: receives every line for the user.
 
     Raises:
-        InputError: the runner is unknown, its images are missing, or the training needs a cluster.
+        InputError: the runner is unknown, its images are missing, the training needs a cluster, or what the config
+            names is not there.
         ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
         KeyboardInterrupt: Ctrl-C, SIGTERM, SIGQUIT or SIGHUP, after the step and the servers were stopped.
     """
-    if runner not in RUNNERS:
-        raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
-    if isinstance(config, TrainingParameters) and config.training.get("train_job") is not None:
-        raise InputError(
-            "training.train_job trains on the nodes of a cluster: leave it out on this machine, or submit the run to a "
-            "cluster"
-        )
-    if runner == "docker":
-        check_images([container_images.DATA, container_images.TRAIN])
+    in_s3 = _check(config, runner, echo)
     variables = {name: os.environ.get(name, value) for name, value in TRAINING_ENVIRONMENT.items()}
     with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment | variables):
+        check_addresses(in_s3, on_cluster=False, echo=echo)
         folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
         (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
         echo(f"run     {folder}")
@@ -107,6 +103,34 @@ def run(
         flatten(folder)
         address = _upload(folder, echo) if upload_after else ""
         return Run(folder, address, _mlflow_page(config, folder), log.failed, log.error, log.done)
+
+
+def check(config: PipelineConfig, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
+    """Checks what `run` checks before it starts a step, and raises as it does."""
+    if in_s3 := _check(config, "subprocess", echo):
+        # S3 alone: a server of MLflow that is named is not started.
+        named = {**os.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1"}
+        with local_stack(settings.home, named) as stack, _environment(stack.environment):
+            check_addresses(in_s3, on_cluster=False, echo=echo)
+
+
+def _check(config: PipelineConfig, runner: str, echo: Callable[[str], None]) -> list[Address]:
+    """Refuses what this machine or the runner cannot do; returns the addresses in S3, which may not be up yet."""
+    if runner not in RUNNERS:
+        raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
+    if isinstance(config, TrainingParameters):
+        if config.training.get("train_job") is not None:
+            raise InputError(
+                "training.train_job trains on the nodes of a cluster: leave it out on this machine, or submit the run "
+                "to a cluster"
+            )
+        if runner == "subprocess" and (missing := missing_packages(config.train_config)):
+            raise InputError(f"{', '.join(missing)}: there is no such package in this Python; install it in .venv")
+    if runner == "docker":
+        check_images([container_images.DATA, container_images.TRAIN])
+    addresses = list(config.addresses())
+    check_addresses([one for one in addresses if not is_s3(one.value)], on_cluster=False, echo=echo)
+    return [one for one in addresses if is_s3(one.value)]
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
-from components.shared.models.spec import ModelSpec, check_input, check_model, resolve_model
+from components.shared.models.spec import ModelSpec, check_input, check_model, head_specs, resolve_model
 from components.shared.options import name_alone, override, parse_options
 from components.shared.training.train_job_config import TrainJobSpec
 from components.train_classifier.config.augmentation import AugmentationSpec, frame_of
@@ -30,6 +30,7 @@ from components.train_classifier.config.objective import (
     SamplingSpec,
     ScheduleSpec,
     SoftTargetSpec,
+    check_objective,
 )
 from serving.runtime.card import CropRule, InputSize, Normalization
 from serving.runtime.validation import Frozen
@@ -128,7 +129,23 @@ class TrainConfig(Frozen):
     @classmethod
     def _fitting_network(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "model" in info.data:
-            resolve_model(info.data["model"], value)
+            spec = resolve_model(info.data["model"], value)
+            if "label_space" in info.data:
+                head_specs(spec, label_space(info.data["label_space"]).heads)
+        return value
+
+    @field_validator("objective")
+    @classmethod
+    def _fitting_objective(cls, value: ObjectiveSpec, info: ValidationInfo) -> ObjectiveSpec:
+        if "label_space" in info.data:
+            check_objective(value, label_space(info.data["label_space"]).heads)
+        return value
+
+    @field_validator("soft_targets")
+    @classmethod
+    def _fitting_targets(cls, value: SoftTargetSpec, info: ValidationInfo) -> SoftTargetSpec:
+        if "label_space" in info.data:
+            value.check_attributes(label_space(info.data["label_space"]))
         return value
 
     @field_validator("image_width")
