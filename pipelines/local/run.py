@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
 from pipelines.local.kfp_docker import check_images, own_folder, remove_containers
 from pipelines.local.kfp_log import KfpLog
+from pipelines.local.mlflow_page import describe_run
 from pipelines.local.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
-from pipelines.local.stack import local_stack, public_address
+from pipelines.local.stack import local_stack
 from pipelines.local.supervisor import stop_group
 from pipelines.parameters.addresses import Address, check_addresses
 from pipelines.parameters.model import TrainingParameters
@@ -102,7 +102,9 @@ def run(
             raise
         flatten(folder)
         address = _upload(folder, echo) if upload_after else ""
-        return Run(folder, address, _mlflow_page(config, folder), log.failed, log.error, log.done)
+        outcome = outputs(folder, PIPELINES[config.pipeline].mlflow_task)
+        page = describe_run(str(outcome.get("run_id", "")), folder, address)
+        return Run(folder, address, page, log.failed, log.error, log.done)
 
 
 def check(config: PipelineConfig, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
@@ -218,16 +220,3 @@ def _in_s3(name: str) -> bool:
         return Location(run_address(name)).exists()
     except StorageError:
         return False
-
-
-def _mlflow_page(config: PipelineConfig, folder: Path) -> str:
-    """The page of the run in MLflow; its id when MLflow does not return the experiment."""
-    run_id = str(outputs(folder, PIPELINES[config.pipeline].mlflow_task).get("run_id", ""))
-    tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
-    if run_id and tracking_uri.startswith("http"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            query = f"{tracking_uri}/api/2.0/mlflow/runs/get?run_id={run_id}"
-            with urllib.request.urlopen(query, timeout=5) as answer:
-                experiment = json.load(answer)["run"]["info"]["experiment_id"]
-            return f"{public_address(tracking_uri)}/#/experiments/{experiment}/runs/{run_id}"
-    return run_id

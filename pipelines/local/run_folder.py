@@ -78,14 +78,14 @@ def artifacts(folder: Path) -> Iterator[Path]:
 
 
 def upload_artifacts(folder: Path) -> str:
-    """Copy the artifacts to `s3://pipelines/<run>/<task>/<output>` and returns the address of the run there.
+    """Copy the artifacts to `s3://pipelines/<run>/<task>/<output>`, with the config; returns the address of the run.
 
     Raises:
         StorageError: when S3 cannot be written.
     """
     make_bucket(BUCKET)
     address = run_address(folder.name)
-    for artifact in artifacts(folder):
+    for artifact in (folder / CONFIG, *artifacts(folder)):
         upload(artifact, f"{address}/{artifact.relative_to(folder).as_posix()}")
     return address
 

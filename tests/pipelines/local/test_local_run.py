@@ -134,6 +134,7 @@ def test_the_summary_names_the_next_command(result: Run) -> None:
 def test_artifacts_in_s3_have_the_layout_of_the_launcher(result: Run, stack: dict[str, str]) -> None:
     uploaded = {entry.path for entry in Location("s3://pipelines/tiny.v1").list()}
     assert uploaded >= {
+        "config.yaml",
         "ingest/annotations",
         "ingest/images/images-00000.zip",
         "split/split_annotations",
@@ -167,6 +168,14 @@ def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: di
     metrics = json.loads(outputs["parameterValues"]["metrics_json"])
     logged = {metric["key"]: metric["value"] for metric in found["data"]["metrics"]}
     assert logged["Test/macro_f1"] == pytest.approx(metrics["macro_f1"])
+    params = {param["key"]: param["value"] for param in found["data"]["params"]}
+    expected = {"data.source": DRAWN_FACES, "data.split.mode": "person", "floors.accuracy": "0.0"}
+    assert expected.items() <= params.items()
+    assert [read["dataset"]["name"] for read in found["inputs"]["dataset_inputs"]] == ["drawn_faces"]
+    tags = {tag["key"]: tag["value"] for tag in found["data"]["tags"]}
+    assert {"facet.run": "tiny.v1", "facet.artifacts": "s3://pipelines/tiny.v1"}.items() <= tags.items()
+    sent = Location(f"{found['info']['artifact_uri']}/config.yaml").read()
+    assert sent == (result.folder / "config.yaml").read_bytes()
 
 
 def test_the_endpoint_returns_the_evaluated_predictions(home: Path, result: Run, stack: dict[str, str]) -> None:
