@@ -31,6 +31,10 @@ PREDICTIONS, CONFUSION, CLASSES = "predictions.png", "confusion_matrix.png", "cl
 _OF_BEST_EPOCH = (PREDICTIONS, CONFUSION, CLASSES)
 EPOCH_FILES = (*_OF_BEST_EPOCH, *(f"{name}.pt" for name in BEST))
 
+_OTHERS = tuple(f"{name}.pt" for name, criterion in BEST.items() if criterion is not None)
+DROPPED = {"all": (), "best_and_last": _OTHERS, "best": (*_OTHERS, LAST)}
+"""By `keep_checkpoints`: the checkpoints that a complete training does not leave."""
+
 _GRID = 4
 EXAMPLES = _GRID * _GRID
 """How many predictions a grid shows."""
@@ -208,7 +212,7 @@ class Recorder:
         self.scalars.predictions(grid, table, epoch)
 
     def finish(self) -> None:
-        """Write config.json and history.json, and send the best models to MLflow."""
+        """Write config.json and history.json, drop checkpoints, and send the best models to MLflow."""
         path, criterion, history = self.folder.path, self.training.config.criterion, self.training.history
         best = best_row(history, criterion)
         chosen = f"{criterion} on val" if "val_loss" in best else "there is no val split: the last epoch"
@@ -220,6 +224,8 @@ class Recorder:
         for name, content in contents.items():
             text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
             (path / name).write_text(text + "\n", encoding="utf-8")
+        for name in DROPPED[self.training.config.keep_checkpoints]:
+            (path / name).unlink(missing_ok=True)
         for name in BEST:
             if (path / f"{name}.pt").exists():
                 self.run.artifact(path / f"{name}.pt", name)

@@ -22,6 +22,9 @@ from serving.runtime.validation import Problem, known, problems_of
 _TRAIN = TrainConfig(label_space="mask_gender_age")
 _ModelName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "use letters, digits, '.', '_' and '-', a letter or digit first")
 
+_KEPT = {"best": ("best",), "best_and_last": ("best", "last")}
+"""By `keep_checkpoints`: the checkpoints that are left to become the model."""
+
 
 class ModelParameters(PipelineConfig):
     """Of every pipeline that makes a model."""
@@ -79,6 +82,9 @@ class TrainingParameters(ModelParameters):
         yield from super().problems(wrong)
         for name in sorted(SHARED & set(self.training)):
             yield Problem(("training", name), self.training[name], f"is a parameter of its own: write it as {name}")
+        kept = self.training.get("keep_checkpoints", "all")
+        if self.checkpoint not in _KEPT.get(kept, (self.checkpoint,)):
+            yield Problem(("training", "keep_checkpoints"), kept, f"drops {self.checkpoint}, which becomes the model")
         options = {**self.training, **{name: getattr(self, name) for name in SHARED}}
         for problem in training_problems(options, hidden=SHARED):
             if problem.path[0] not in SHARED:

@@ -47,7 +47,10 @@ def _named_normalization(value: Any) -> Any:
     return value
 
 
-OF_NO_EFFECT = ("validation_batch_size", "workers", "log_interval", "device", "state", "resume", "user", "train_job")
+OF_NO_EFFECT = (
+    *("validation_batch_size", "workers", "log_interval", "device", "state", "resume", "user", "train_job"),
+    "keep_checkpoints",
+)
 """Entries without an effect on the weights."""
 
 _MAY_CHANGE = ("epochs", "early_stopping", *OF_NO_EFFECT)
@@ -78,7 +81,9 @@ class TrainConfig(Frozen):
     `validation_batch_size` faces are validated at once, by default `batch_size`. `log_interval` counts training steps.
     `state` is a folder or `s3://` prefix that keeps the finished epochs of a training until it is complete; `resume`
     are checkpoints of a training to continue, a folder or `s3://` prefix.
-    `user` is the user of the MLflow run. `train_job` spreads the training over several nodes of a cluster.
+    `user` is the user of the MLflow run. `keep_checkpoints` are those that a complete training leaves: all, or
+    best.pt with or without last.pt, from which it can be continued. `train_job` spreads the training over several nodes
+    of a cluster.
     """
 
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
@@ -118,6 +123,7 @@ class TrainConfig(Frozen):
     state: str = ""
     resume: str = ""
     user: str = ""
+    keep_checkpoints: Literal["all", "best_and_last", "best"] = "all"
     train_job: TrainJobSpec | None = None
 
     @field_validator("age_thresholds")

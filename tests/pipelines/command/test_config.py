@@ -138,6 +138,11 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "training: {network: {heads: {gender: {kind: hidden}}}}",
             "FILE: training.network = {'heads': {'gender': {'kind': 'hidden'}}}: the model has a head of its own",
         ),
+        (
+            "checkpoint: best_f1\ntraining: {keep_checkpoints: best_and_last}",
+            "FILE: training.keep_checkpoints = 'best_and_last': drops best_f1, which becomes the model",
+        ),
+        ("training: {keep_checkpoints: some}", "FILE: training.keep_checkpoints = 'some': unknown name"),
         # files that are no configs
         ("just words", "FILE: expected `key: value` lines, got str"),
         ("a: [1", "FILE: is not YAML: while parsing"),

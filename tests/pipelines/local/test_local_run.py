@@ -267,11 +267,12 @@ def facet(home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_failed_step_is_named_with_its_exception(tmp_path: Path) -> None:
-    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nowhere", "--name", "broken", "--no-upload")
+    (tmp_path / "nothing").mkdir()
+    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nothing", "--name", "broken", "--no-upload")
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (1, "")
     assert "Traceback" not in out
-    assert f"ingest failed: StorageError: {tmp_path}/nowhere: there is no such file or folder" in out
+    assert f"ingest failed: InputError: {tmp_path}/nothing" in out
     log = tmp_path / "home/runs/broken/log.txt"
     assert f"log            {log}" in out
     assert "Traceback" in log.read_text()
