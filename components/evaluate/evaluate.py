@@ -87,6 +87,7 @@ def evaluate(
     run = resume_run(run_id)
     prefix = "+".join(split.capitalize() for split in scored.splits) or "Test"
     run.metrics({f"{prefix}/{name}": value for name, value in metrics.items()})
+    run.params({"floors": limits})
     run.text(page, "evaluation/report.html")
     return Evaluation(metrics, scored.labels, scored.confusion, missed)
 

@@ -7,9 +7,9 @@ import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from serving.runtime.errors import InputError
 from serving.runtime.validation import known as known_names
@@ -119,7 +119,8 @@ def check_arguments(
 ) -> None:
     """Raise InputError when `function` has no such argument or needs one more; the message lists what it takes.
 
-    A text is not accepted for an argument that is true or false by default, since 'False' would count as true.
+    A text is not accepted for an argument that is true or false by default, since 'False' would count as true. A value
+    must be of the argument's type where that is a plain one, and within the limits of an `Annotated` type.
     `reserved` are the arguments that the caller passes itself; a configuration cannot set them.
     """
     try:
@@ -132,13 +133,33 @@ def check_arguments(
         for parameter in parameters
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and parameter.name not in reserved
     }
+    hints = _hints(function)
     takes = f"it takes: {', '.join(named) or 'none'}"
     for name, value in arguments.items():
         if name in reserved or (name not in named and not open_ended):
             raise InputError(f"{what} has no argument '{name}'; {takes}")
         if name in named and isinstance(named[name].default, bool) and isinstance(value, str):
             raise InputError(f"{what}: {name} must be true or false, got the text '{value}'; write it without quotes")
+        _check_type(what, name, value, hints.get(name))
     missing = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     missing = [name for name in missing if name not in arguments]
     if missing:
         raise InputError(f"{what} needs the argument {', '.join(map(repr, missing))}; {takes}")
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of the arguments; none where they cannot be read, as some are imported for a type checker alone."""
+    owner: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    try:
+        return get_type_hints(owner, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _check_type(what: str, name: str, value: Any, hint: Any) -> None:
+    if hint not in (bool, int, float, str) and get_origin(hint) is not Annotated:
+        return
+    try:
+        TypeAdapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise InputError(f"{what}: {name} = {value!r}: {error.errors()[0]['msg']}") from error

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from components.shared.training.processes import local_copy, node_folder
+from components.shared.variables import set_variables
 from components.train_classifier.config.training import resolve_config
-from components.train_classifier.train import train
 from serving.runtime.errors import InputError
 from serving.runtime.storage import is_s3, upload
 
@@ -32,6 +31,10 @@ def main() -> None:
     parser.add_argument("--experiment", default="", help="MLflow experiment; by default facet- and the label space")
     parser.add_argument("--run-name", default="", help="name of the MLflow run where it is one of several")
     arguments = parser.parse_args()
+    set_variables()
+    from components.shared.training.processes import local_copy, node_folder
+    from components.train_classifier.train import train
+
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(message)s")
     try:

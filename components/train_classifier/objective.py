@@ -10,16 +10,25 @@ alike.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from components.shared.options import by_name, check_arguments, unknown_name
-from components.train_classifier.config.objective import LOSSES, LossSpec, MixingSpec, ObjectiveSpec, PseudoLabelSpec
+from components.shared.options import by_name, check_arguments
+from components.train_classifier.config.objective import (
+    LOSSES,
+    LossSpec,
+    MixingSpec,
+    ObjectiveSpec,
+    PseudoLabelSpec,
+    Share,
+    check_objective,
+)
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 
@@ -28,14 +37,14 @@ _MIXING_STREAM = 4
 
 
 def cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, label_smoothing: float = 0.0
+    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, label_smoothing: Share = 0.0
 ) -> torch.Tensor:
     """Cross entropy. `label_smoothing` s moves the targets to (1-s) * target + s/K (Szegedy et al., 2016)."""
     return functional.cross_entropy(logits, targets, weight, label_smoothing=label_smoothing, reduction="none")
 
 
 def label_smoothing(
-    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, smoothing: float = 0.1
+    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, smoothing: Share = 0.1
 ) -> torch.Tensor:
     """Cross entropy with 1-s on the true class and s/(K-1) on every other one, s being `smoothing`."""
     smoothed = (1 - smoothing) * targets + smoothing / (targets.shape[1] - 1) * (1 - targets)
@@ -43,7 +52,11 @@ def label_smoothing(
 
 
 def focal(
-    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None, gamma: float = 2.0
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    weight: torch.Tensor | None = None,
+    gamma: Annotated[float, Field(ge=0.0)] = 2.0,
 ) -> torch.Tensor:
     """Focal loss, -(1-p)^gamma log p of the true class (Lin et al., 2017)."""
     log_probabilities = functional.log_softmax(logits, dim=1)
@@ -106,20 +119,13 @@ class Objective:
             InputError: an unknown head, loss or argument, or class weights of a wrong number.
         """
         assert len(heads) == len(counts)
-        names = [head.name for head in heads]
-        for name in spec.heads:
-            if name not in names:
-                raise InputError(unknown_name("head", name, names, importable=False))
+        check_objective(spec, heads)
         self.sizes = tuple(len(head.labels) for head in heads)
         self._parts = []
         for head, count in zip(heads, counts, strict=True):
             loss = spec.heads.get(head.name, spec.loss)
             function = by_name("loss", loss.name, LOSSES)
             check_arguments(f"loss '{loss.name}'", function, loss.arguments, reserved=("logits", "targets", "weight"))
-            if loss.name == "bce" and len(head.labels) != 2:
-                raise InputError(
-                    f"loss 'bce' is for heads with 2 labels, '{head.name}' has {len(head.labels)}; take cross_entropy"
-                )
             weight = class_weights(loss, head, count)
             tensor = None if weight is None else torch.tensor(weight, dtype=torch.float32, device=device)
             self._parts.append((loss, function, tensor))
@@ -149,11 +155,6 @@ def class_weights(loss: LossSpec, head: Head, counts: NDArray[np.floating]) -> N
     if kind == "none":
         return None
     if not isinstance(kind, str):
-        if len(kind) != len(head.labels) or not any(kind):
-            raise InputError(
-                f"class_weights of head '{head.name}': expected {len(head.labels)} numbers, not all 0, one for each of "
-                f"{', '.join(head.labels)}; got {list(kind)}"
-            )
         return np.array(kind)
     counts = np.asarray(counts, dtype=np.float64)
     present = counts > 0

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch.utils.tensorboard import SummaryWriter
 
+from components.shared.dataset.info import DatasetInfo
 from components.shared.metrics.classification import ClassScore
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
 from components.shared.report.confusion_picture import confusion_picture
@@ -19,6 +20,8 @@ from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run
 from components.shared.training.processes import environment, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, link
 from components.train_classifier.config.objective import METRICS, Metric
+from components.train_classifier.config.training import TrainConfig
+from components.train_classifier.data.faces import Data
 from components.train_classifier.loop import Row, Training, Validation
 
 BEST: dict[str, Metric | None] = {"best": None, "best_f1": "f1", "best_acc": "acc"}
@@ -27,6 +30,10 @@ BEST: dict[str, Metric | None] = {"best": None, "best_f1": "f1", "best_acc": "ac
 PREDICTIONS, CONFUSION, CLASSES = "predictions.png", "confusion_matrix.png", "classes.txt"
 _OF_BEST_EPOCH = (PREDICTIONS, CONFUSION, CLASSES)
 EPOCH_FILES = (*_OF_BEST_EPOCH, *(f"{name}.pt" for name in BEST))
+
+_OTHERS = tuple(f"{name}.pt" for name, criterion in BEST.items() if criterion is not None)
+DROPPED = {"all": (), "best_and_last": _OTHERS, "best": (*_OTHERS, LAST)}
+"""By `keep_checkpoints`: the checkpoints that a complete training does not leave."""
 
 _GRID = 4
 EXAMPLES = _GRID * _GRID
@@ -89,14 +96,18 @@ def open_recorder(
         "environment": machine,
         "normalization": training.normalization.model_dump(mode="json"),
     }
-    tags = {"mlflow.user": config.user, "mlflow.source.git.commit": machine.get("git_revision")}
+    tags = {
+        "mlflow.user": config.user,
+        "mlflow.source.git.commit": machine.get("git_revision"),
+        "mlflow.note.content": description(config, data),
+    }
     same_training = start is not None and start.training_digest == provenance["training_digest"]
     first_step = len(training.history) * training.steps_per_epoch + 1
     with (
         open_run(
             experiment or f"{DEFAULT_EXPERIMENT}-{data.space.name}",
             run_name=run_name or f"{config.model} {data.space.name}",
-            params=metadata,
+            params={**metadata, "data": data_parameters(data.annotations.info)},
             tags={name: value for name, value in tags.items() if value},
             run_id=start.run_id if start is not None and same_training else "",
             part=bool(run_name),
@@ -104,7 +115,35 @@ def open_recorder(
         ) as run,
         closing(Scalars(folder.path / "tensorboard", run, first_step=first_step)) as scalars,
     ):
+        info = data.annotations.info
+        run.dataset(
+            PurePosixPath(info.source or "").name or data.space.name,
+            data.digest,
+            info.source or "unknown",
+            {**data.counts(), **info.counts.record()},
+        )
         yield Recorder(training, folder, run, scalars, provenance, metadata)
+
+
+def data_parameters(info: DatasetInfo) -> dict[str, Any]:
+    """Return where the data come from and what was done to them, for the parameters of a run."""
+    split = info.split.model_dump(include={"mode", "seed", "ratios", "images"}) if info.split is not None else {}
+    known = {"source": info.source, "source_digest": info.source_digest, "format": info.format}
+    curation = [{step.operation: step.options} for step in info.curation]
+    return {name: value for name, value in {**known, "curation": curation, "split": split}.items() if value}
+
+
+def description(config: TrainConfig, data: Data) -> str:
+    """Return what a training is, in words: the text at the top of its page in MLflow."""
+    info = data.annotations.info
+    curation = ", ".join(step.operation for step in info.curation) or "none"
+    mode = info.split.mode if info.split is not None and info.split.mode else "of the data"
+    return (
+        f"{config.model} for {data.space.name}, {config.epochs} epochs at most.\n\n"
+        f"Data: {info.source or 'unknown'} ({info.format or 'annotations'}), {len(data.train.labeled)} faces to train "
+        f"on, {len(data.val.labeled)} to choose the epoch. Curation: {curation}. Split: {mode}"
+        f"{', leaks' if data.leaks else ''}."
+    )
 
 
 @dataclass(frozen=True)
@@ -173,7 +212,7 @@ class Recorder:
         self.scalars.predictions(grid, table, epoch)
 
     def finish(self) -> None:
-        """Write config.json and history.json, and send the best models to MLflow."""
+        """Write config.json and history.json, drop checkpoints, and send the best models to MLflow."""
         path, criterion, history = self.folder.path, self.training.config.criterion, self.training.history
         best = best_row(history, criterion)
         chosen = f"{criterion} on val" if "val_loss" in best else "there is no val split: the last epoch"
@@ -185,6 +224,8 @@ class Recorder:
         for name, content in contents.items():
             text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
             (path / name).write_text(text + "\n", encoding="utf-8")
+        for name in DROPPED[self.training.config.keep_checkpoints]:
+            (path / name).unlink(missing_ok=True)
         for name in BEST:
             if (path / f"{name}.pt").exists():
                 self.run.artifact(path / f"{name}.pt", name)

@@ -13,6 +13,7 @@ from pipelines.catalog import PIPELINES
 from pipelines.cluster.connect import Cluster
 from pipelines.cluster.explain import explained
 from pipelines.cluster.submit import Documents, RunOptions, experiment_id, ir_text, named, runtime_config, specification
+from pipelines.parameters.addresses import check_addresses
 from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
 from serving.runtime.validation import known
@@ -68,6 +69,8 @@ def add(
         InputError: the name is in use, or the time is invalid.
     """
     starts = trigger(cron, every)
+    later = (address for address in config.addresses() if address.path != ("source",))
+    check_addresses(later, on_cluster=True, echo=echo)
     if any(run.display_name == options.name for run in _recurring_runs(cluster)):
         raise InputError(f"there is a schedule '{options.name}' already: delete it first, or choose another name")
     recurring = kfp_server_api.V2beta1RecurringRun(

@@ -19,6 +19,7 @@ from pipelines.cluster.runs import wait_for_run
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import IMAGE_VARIABLES
+from pipelines.parameters.addresses import check_addresses
 from pipelines.parameters.pipeline import PipelineConfig, matching
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import InputError, StorageError
@@ -75,6 +76,7 @@ def submit(
         InputError: a setting or a file that it names is invalid.
         ClusterError: the cluster cannot be reached or rejects the request, or the run, if waited for, did not succeed.
     """
+    check_addresses(config.addresses(), on_cluster=True, echo=echo)
     cluster = connect(settings)
     source_digest = config.source_digest or _source_digest(config.source, echo)
     documents = specification(

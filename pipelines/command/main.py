@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from components.shared.variables import set_variables
 from pipelines.command.cluster import app as cluster_app
 from pipelines.command.options import ConfigCommand, ConfigOption, SetOption
+from pipelines.command.runs import app as runs_app
 from pipelines.environment.errors import ClusterError, ServerError
 from pipelines.environment.settings import load_settings
 from serving.runtime.errors import InputError, StorageError
@@ -26,6 +28,7 @@ stack_app = typer.Typer(
 )
 app.add_typer(cluster_app)
 app.add_typer(stack_app, name="stack")
+app.add_typer(runs_app, name="runs")
 
 DEFAULT_MODEL = "models:/faces@champion"
 
@@ -118,6 +121,22 @@ def run_command(
         raise typer.Exit(1)
 
 
+@app.command("check", cls=ConfigCommand)
+def check_command(config: ConfigOption = "classification", parameters: SetOption = None) -> None:
+    """Check a config as `run` and `submit` do before they start, and start nothing."""
+    settings = load_settings()
+    from pipelines.command.config import resolve
+    from pipelines.local.run import check
+    from pipelines.parameters.addresses import check_addresses
+
+    resolved = resolve(config, parameters or [])
+    if settings.kfp_host:
+        check_addresses(resolved.addresses(), on_cluster=True, echo=typer.echo)
+    else:
+        check(resolved, settings, echo=typer.echo)
+    typer.echo(f"{config}: a valid config of the pipeline {resolved.pipeline}")
+
+
 @app.command("leak", cls=ConfigCommand)
 def leak_command(
     config: ConfigOption = "classification",
@@ -126,6 +145,7 @@ def leak_command(
 ) -> None:
     """Compare a split by image with one by person: the same model under both, both scores side by side."""
     settings = load_settings()
+    set_variables()
     from pipelines.command.config import resolve
     from pipelines.local.leak import leak_experiment
 
@@ -145,6 +165,7 @@ def leak_command(
 def step_command(context: typer.Context) -> None:
     """Run one step by itself: `facet step <name> --help`."""
     load_settings()
+    set_variables()
     from pipelines.command.step import step_app
 
     raise typer.Exit(step_app()(args=context.args, prog_name="facet step", standalone_mode=False) or 0)

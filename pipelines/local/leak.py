@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from components.curate.curate import curate
 from components.evaluate.evaluate import evaluate
 from components.export_onnx.export import export
@@ -19,7 +21,8 @@ from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import train
 from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
-from pipelines.local.run_folder import make_run_folder
+from pipelines.local.run_folder import CONFIG, end, in_use, make_run_folder
+from pipelines.parameters.addresses import check_addresses
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.samples.put import SAMPLES, draw
 from serving.runtime.errors import InputError
@@ -75,8 +78,21 @@ def leak_experiment(
         raise InputError(
             f"pipeline '{config.pipeline}': the leak experiment takes a config of the pipeline 'classification'"
         )
+    check_addresses(config.addresses(), on_cluster=False, echo=echo)
     folder = make_run_folder(settings.runs, "leak")
-    echo(f"run     {folder}")
+    with in_use(folder):
+        (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        echo(f"run     {folder}")
+        sides = _sides(config, folder, persons, echo)
+        result = {name: {"metrics": one.metrics, "shared_persons": one.shared_persons} for name, one in sides.items()}
+        (folder / RESULT).write_text(json.dumps(result, indent=2) + "\n")
+        end(folder, succeeded=True)
+    return Leak(folder, sides)
+
+
+def _sides(
+    config: ClassificationConfig, folder: Path, persons: int | None, echo: Callable[[str], None]
+) -> dict[str, Side]:
     source = config.source
     if source in SAMPLES:
         source = str(folder / "faces")
@@ -92,9 +108,7 @@ def leak_experiment(
     for mode in MODES:
         echo(f"split by {mode}")
         sides[mode] = _side(config, mode, images, folder / "curated.json", folder / mode)
-    result = {mode: {"metrics": side.metrics, "shared_persons": side.shared_persons} for mode, side in sides.items()}
-    (folder / RESULT).write_text(json.dumps(result, indent=2) + "\n")
-    return Leak(folder, sides)
+    return sides
 
 
 def _side(config: ClassificationConfig, mode: str, images: Path, annotations: Path, folder: Path) -> Side:

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,30 +15,36 @@ import psutil
 import yaml
 
 from components import container_images
+from components.shared.variables import VARIABLES
 from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
 from pipelines.local.kfp_docker import check_images, own_folder, remove_containers
 from pipelines.local.kfp_log import KfpLog
-from pipelines.local.run_folder import CONFIG, LOG, flatten, make_run_folder, outputs, run_address, upload_artifacts
-from pipelines.local.stack import local_stack, public_address
-from pipelines.local.supervisor import stop_group
+from pipelines.local.mlflow_page import describe_run
+from pipelines.local.one_copy import link_equal
+from pipelines.local.run_folder import (
+    BUCKET,
+    CONFIG,
+    LOG,
+    end,
+    flatten,
+    in_use,
+    make_run_folder,
+    outputs,
+    run_address,
+    upload_artifacts,
+)
+from pipelines.local.stack import Stack, environment, local_stack
+from pipelines.local.supervisor import interruptible, stop_group
+from pipelines.parameters.addresses import Address, check_addresses
 from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.parameters.training import missing_packages
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.errors import InputError, StorageError
-from serving.runtime.storage import Location
+from serving.runtime.storage import Location, is_s3
 
 RUNNERS = ("subprocess", "docker")
-TRAINING_ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "passive",
-    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-}
-"""Variables of the steps, unless they are set; docker/Dockerfile sets the same for the image that trains.
-
-OpenMP threads that spin while they wait double the time of a training beside other programs. By default glibc returns
-freed memory to the kernel, which clears every page again: a tenth of the time of reading pictures.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,70 +82,79 @@ def run(
         echo: receives every line for the user.
 
     Raises:
-        InputError: the runner is unknown, its images are missing, or the training needs a cluster.
+        InputError: the runner is unknown, its images are missing, the training needs a cluster, or what the config
+            names is not there.
         ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
         KeyboardInterrupt: Ctrl-C, SIGTERM, SIGQUIT or SIGHUP, after the step and the servers were stopped.
     """
+    in_s3 = _check(config, runner, echo)
+    variables = {name: os.environ.get(name, value) for name, value in VARIABLES.items()}
+    with interruptible(), local_stack(settings.home) as stack, environment(stack.environment | variables):
+        check_addresses(in_s3, on_cluster=False, echo=echo)
+        folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
+        with in_use(folder):
+            return _run(config, folder, stack, settings, upload_after, runner, echo)
+
+
+def _run(
+    config: PipelineConfig,
+    folder: Path,
+    stack: Stack,
+    settings: Settings,
+    upload_after: bool,
+    runner: str,
+    echo: Callable[[str], None],
+) -> Run:
+    started = time.time()
+    (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+    echo(f"run     {folder}")
+    if runner == "docker":
+        own_folder(folder)
+    for line in stack.lines():
+        echo(line)
+    try:
+        log = _execute(config, folder.resolve(), runner, echo)
+    except KeyboardInterrupt:
+        flatten(folder)
+        echo(f"\nstopped; the outputs so far are in {folder} (log: {folder / LOG})")
+        raise
+    flatten(folder)
+    address = _upload(folder, echo) if upload_after else ""
+    outcome = outputs(folder, PIPELINES[config.pipeline].mlflow_task)
+    page = describe_run(str(outcome.get("run_id", "")), folder, address)
+    if stack.s3:  # rclone replaces a file that is written anew, so it may be one of ours
+        s3 = settings.home / "s3"
+        link_equal([folder, s3 / BUCKET / folder.name, s3 / "mlflow"], since=started)
+    end(folder, succeeded=not log.failed)
+    return Run(folder, address, page, log.failed, log.error, log.done)
+
+
+def check(config: PipelineConfig, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
+    """Checks what `run` checks before it starts a step, and raises as it does."""
+    if in_s3 := _check(config, "subprocess", echo):
+        # S3 alone: a server of MLflow that is named is not started.
+        named = {**os.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1"}
+        with local_stack(settings.home, named) as stack, environment(stack.environment):
+            check_addresses(in_s3, on_cluster=False, echo=echo)
+
+
+def _check(config: PipelineConfig, runner: str, echo: Callable[[str], None]) -> list[Address]:
+    """Refuses what this machine or the runner cannot do; returns the addresses in S3, which may not be up yet."""
     if runner not in RUNNERS:
         raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
-    if isinstance(config, TrainingParameters) and config.training.get("train_job") is not None:
-        raise InputError(
-            "training.train_job trains on the nodes of a cluster: leave it out on this machine, or submit the run to a "
-            "cluster"
-        )
+    if isinstance(config, TrainingParameters):
+        if config.training.get("train_job") is not None:
+            raise InputError(
+                "training.train_job trains on the nodes of a cluster: leave it out on this machine, or submit the run "
+                "to a cluster"
+            )
+        if runner == "subprocess" and (missing := missing_packages(config.train_config)):
+            raise InputError(f"{', '.join(missing)}: there is no such package in this Python; install it in .venv")
     if runner == "docker":
         check_images([container_images.DATA, container_images.TRAIN])
-    variables = {name: os.environ.get(name, value) for name, value in TRAINING_ENVIRONMENT.items()}
-    with _interruptible(), local_stack(settings.home) as stack, _environment(stack.environment | variables):
-        folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
-        (folder / CONFIG).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
-        echo(f"run     {folder}")
-        if runner == "docker":
-            own_folder(folder)
-        for line in stack.lines():
-            echo(line)
-        try:
-            log = _execute(config, folder.resolve(), runner, echo)
-        except KeyboardInterrupt:
-            flatten(folder)
-            echo(f"\nstopped; the outputs so far are in {folder} (log: {folder / LOG})")
-            raise
-        flatten(folder)
-        address = _upload(folder, echo) if upload_after else ""
-        return Run(folder, address, _mlflow_page(config, folder), log.failed, log.error, log.done)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turns signals that end a process into a KeyboardInterrupt, also when a shell started it with them ignored.
-
-    SIGHUP stays ignored where it is: `nohup` asks for that.
-    """
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    previous = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Sets environment variables until the block ends."""
-    previous = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(previous)
+    addresses = list(config.addresses())
+    check_addresses([one for one in addresses if not is_s3(one.value)], on_cluster=False, echo=echo)
+    return [one for one in addresses if is_s3(one.value)]
 
 
 def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[str], None]) -> KfpLog:
@@ -194,16 +209,3 @@ def _in_s3(name: str) -> bool:
         return Location(run_address(name)).exists()
     except StorageError:
         return False
-
-
-def _mlflow_page(config: PipelineConfig, folder: Path) -> str:
-    """The page of the run in MLflow; its id when MLflow does not return the experiment."""
-    run_id = str(outputs(folder, PIPELINES[config.pipeline].mlflow_task).get("run_id", ""))
-    tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
-    if run_id and tracking_uri.startswith("http"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            query = f"{tracking_uri}/api/2.0/mlflow/runs/get?run_id={run_id}"
-            with urllib.request.urlopen(query, timeout=5) as answer:
-                experiment = json.load(answer)["run"]["info"]["experiment_id"]
-            return f"{public_address(tracking_uri)}/#/experiments/{experiment}/runs/{run_id}"
-    return run_id

@@ -4,8 +4,10 @@ Each item of a loop has a folder for its tasks, such as `fold=2`.
 """
 
 import contextlib
+import fcntl
 import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ CONFIG = "config.yaml"
 PAGES = {name.replace("_", "-"): step.page for name, step in STEPS.items() if step.page}
 """File names of the reports by task; a browser shows a file without a suffix as text."""
 BUCKET = "pipelines"
+_END = "facet: the run has "
 
 
 def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda _: False) -> Path:
@@ -64,6 +67,42 @@ def flatten(folder: Path) -> None:
         shutil.rmtree(inner)
 
 
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Marks the folder as that of a run that is running, until the block or this process ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def end(folder: Path, *, succeeded: bool) -> None:
+    """Write the outcome of a run as the last line of its log."""
+    with (folder / LOG).open("a") as log:
+        log.write(f"{_END}{'succeeded' if succeeded else 'failed'}\n")
+
+
+def state(folder: Path) -> str:
+    """Whether the run of a folder is `running`, or has `succeeded`, `failed` or `stopped` before its end.
+
+    Of runs of versions that wrote no outcome, those whose model was registered have succeeded.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "running"
+    finally:
+        os.close(descriptor)
+    log = folder / LOG
+    last = log.read_text(errors="replace").rpartition(_END)[2].strip() if log.exists() else ""
+    if last in ("succeeded", "failed"):
+        return last
+    return "succeeded" if outputs(folder, "register") else "stopped"
+
+
 def outputs(folder: Path, task: str) -> dict[str, Any]:
     """The output parameters of a task, such as `evaluate` or `fold=2/evaluate`; empty when it did not run or failed."""
     path = folder / task / OUTPUTS
@@ -78,14 +117,14 @@ def artifacts(folder: Path) -> Iterator[Path]:
 
 
 def upload_artifacts(folder: Path) -> str:
-    """Copy the artifacts to `s3://pipelines/<run>/<task>/<output>` and returns the address of the run there.
+    """Copy the artifacts to `s3://pipelines/<run>/<task>/<output>`, with the config; returns the address of the run.
 
     Raises:
         StorageError: when S3 cannot be written.
     """
     make_bucket(BUCKET)
     address = run_address(folder.name)
-    for artifact in artifacts(folder):
+    for artifact in (folder / CONFIG, *artifacts(folder)):
         upload(artifact, f"{address}/{artifact.relative_to(folder).as_posix()}")
     return address
 

@@ -12,16 +12,28 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
+
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
-from pipelines.local.supervisor import Running, Server, find, free_port, keep, release, use, wait_until_ready
+from pipelines.local.supervisor import (
+    Running,
+    Server,
+    find,
+    free_port,
+    interruptible,
+    keep,
+    release,
+    stop_group,
+    use,
+    wait_until_ready,
+)
 from serving.runtime.output import whole_file
 from serving.runtime.storage import make_bucket
 
@@ -75,9 +87,28 @@ def local_stack(home: Path, environment: Mapping[str, str] = os.environ) -> Iter
 def keep_up(home: Path, environment: Mapping[str, str] = os.environ, *, wait: bool = True) -> Stack:
     """Starts the servers that are down and leaves them up until `take_down`; waits for S3, and MLflow if `wait`."""
     stack = _start(home, environment, keep)
-    if stack.mlflow and wait:
-        wait_until_ready(_mlflow(home, stack.environment), stack.mlflow, seconds=180)
+    if wait:
+        mlflow_address(home, stack)
     return stack
+
+
+def mlflow_address(home: Path, stack: Stack) -> str:
+    """The address of MLflow, once it answers. Raises ServerError when the local server does not."""
+    if stack.mlflow:
+        wait_until_ready(_mlflow(home, stack.environment), stack.mlflow, seconds=180)
+    return stack.environment["MLFLOW_TRACKING_URI"]
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables until the block ends."""
+    previous = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(previous)
 
 
 def take_down(home: Path) -> list[str]:
@@ -184,7 +215,7 @@ def serve(model: str, port: int, settings: Settings, *, echo: Callable[[str], No
 
 
 def open_pages(settings: Settings, *, echo: Callable[[str], None] = print) -> None:
-    """Shows the addresses of MLflow and TensorBoard, and runs TensorBoard until Ctrl-C.
+    """Shows the addresses of MLflow and TensorBoard, and runs TensorBoard until Ctrl-C or SIGTERM.
 
     Raises:
         ServerError: the local stack cannot be started.
@@ -199,11 +230,12 @@ def open_pages(settings: Settings, *, echo: Callable[[str], None] = print) -> No
     options = [f"--logdir={settings.runs.resolve()}", "--host=127.0.0.1", f"--port={port}"]
     with log.open("ab") as file:
         command = [str(Path(sys.executable).with_name("tensorboard")), *options]
-        tensorboard = subprocess.Popen(command, stdout=file, stderr=file)
+        tensorboard = psutil.Popen(command, stdout=file, stderr=file, start_new_session=True)
     try:
-        tensorboard.wait()
+        with interruptible():
+            tensorboard.wait()
     except KeyboardInterrupt:
         echo("")
     finally:
-        tensorboard.terminate()
+        stop_group(tensorboard)
         tensorboard.wait()

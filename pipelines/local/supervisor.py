@@ -191,6 +191,27 @@ def stop_group(leader: psutil.Process, *, first: signal.Signals = signal.SIGTERM
         os.killpg(leader.pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Turns signals that end a process into a KeyboardInterrupt, also when a shell started it with them ignored.
+
+    SIGHUP stays ignored where it is: `nohup` asks for that.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def until(condition: Callable[[], bool], *, seconds: float) -> bool:
     """Waits until a condition holds; returns whether it did within `seconds`."""
     deadline = time.monotonic() + seconds

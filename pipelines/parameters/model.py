@@ -1,20 +1,29 @@
 """The parameters of pipelines that make a model: its labels and name, the training, the split, the registration."""
 
 from collections.abc import Iterator, Mapping, Set
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.classification import metric_names
+from components.shared.models.spec import IMAGENET, NONE
+from components.shared.training.resumable_folder import last_checkpoint
 from components.split.options import SplitOptions
 from components.train_classifier.config.training import TrainConfig
+from components.train_classifier.data.faces import SHIPPED_TABLES, read_persons
+from pipelines.parameters.addresses import Address, listed, require, table
 from pipelines.parameters.pipeline import PipelineConfig, matching
+from pipelines.parameters.training import training_problems
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of
 
 _TRAIN = TrainConfig(label_space="mask_gender_age")
 _ModelName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "use letters, digits, '.', '_' and '-', a letter or digit first")
+
+_KEPT = {"best": ("best",), "best_and_last": ("best", "last")}
+"""By `keep_checkpoints`: the checkpoints that are left to become the model."""
 
 
 class ModelParameters(PipelineConfig):
@@ -63,17 +72,41 @@ class TrainingParameters(ModelParameters):
         """The arguments of the training step that are parameters of the pipeline."""
         return {name: getattr(self, name) for name in (*sorted(SHARED), "training")}
 
+    @property
+    def train_config(self) -> TrainConfig:
+        """The configuration of the training."""
+        return TrainConfig.model_validate({**self.training, **{name: getattr(self, name) for name in SHARED}})
+
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
         """What is wrong below and between the fields, those of the training too."""
         yield from super().problems(wrong)
         for name in sorted(SHARED & set(self.training)):
             yield Problem(("training", name), self.training[name], f"is a parameter of its own: write it as {name}")
+        kept = self.training.get("keep_checkpoints", "all")
+        if self.checkpoint not in _KEPT.get(kept, (self.checkpoint,)):
+            yield Problem(("training", "keep_checkpoints"), kept, f"drops {self.checkpoint}, which becomes the model")
         options = {**self.training, **{name: getattr(self, name) for name in SHARED}}
-        for problem in problems_of(TrainConfig, options, hidden=SHARED):
+        for problem in training_problems(options, hidden=SHARED):
             if problem.path[0] not in SHARED:
                 yield Problem(("training", *problem.path), problem.value, problem.message)
             elif problem.path[0] not in wrong:
                 yield problem
+
+    def addresses(self) -> Iterator[Address]:
+        """What the steps read from elsewhere, the weights and tables of the training too."""
+        yield from super().addresses()
+        training = self.train_config
+        weights = training.spec.pretrained
+        if weights != NONE:
+            read = partial(_require_imagenet, training.spec.backbone) if weights == IMAGENET else require
+            yield Address(("training", "network", "pretrained"), weights, read)
+        for part, address in training.spec.parts.items():
+            yield Address(("training", "network", "parts", part), address)
+        if training.resume:
+            yield Address(("training", "resume"), training.resume, _require_checkpoint)
+        for attribute, name in training.soft_targets.uncertain.items():
+            path = ("training", "soft_targets", "uncertain", attribute)
+            yield from table(path, name, SHIPPED_TABLES, read_persons)
 
 
 SHARED = frozenset(TrainingParameters.model_fields) & frozenset(TrainConfig.model_fields)
@@ -111,6 +144,24 @@ class PublishParameters(ModelParameters):
         yield from _floors(self.floors, self.label_space)
         if not wrong & {"val_ratio", "test_ratio"} and self.val_ratio + self.test_ratio >= 1:
             yield Problem(("test_ratio",), self.test_ratio, "val_ratio and test_ratio leave nothing to train on")
+
+    def addresses(self) -> Iterator[Address]:
+        """What the steps read from elsewhere, the lists of the split too."""
+        yield from super().addresses()
+        options = SplitOptions.model_validate(self.split_options)
+        for name in ("train_list", "val_list", "test_list"):
+            yield from listed(("split_options", name), getattr(options, name))
+
+
+def _require_imagenet(backbone: str, _: str) -> None:
+    from components.shared.models.pretrained import require_imagenet
+
+    require_imagenet(backbone)
+
+
+def _require_checkpoint(address: str) -> None:
+    if not (last := last_checkpoint(address)).exists():
+        raise InputError(f"there is no {last.name} of a training")
 
 
 def _floors(floors: Mapping[str, float], space: str) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pipelines.parameters.addresses import Address, table
 from serving.runtime.validation import Problem, known, problems_of
 
 DRAWN_FACES = "s3://raw/drawn_faces"
@@ -100,6 +101,13 @@ class PipelineConfig(BaseModel):
         if self.curation:
             yield from _curation(self.curation)
 
+    def addresses(self) -> Iterator[Address]:
+        """What the steps read from elsewhere; not the drawn sample data, and nothing below the source."""
+        if self.source not in (DRAWN_FACES, DRAWN_EMOTIONS):
+            yield Address(("source",), self.source)
+        if self.curation:
+            yield from _curation_addresses(self.curation)
+
 
 def _format(name: str, options: Mapping[str, Any]) -> Iterator[Problem]:
     from components.ingest.ingest import FORMATS
@@ -123,3 +131,18 @@ def _curation(operations: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
             yield Problem(path, name, f"unknown operation{known(name, OPERATIONS)}")
             continue
         yield from problems_of(OPERATIONS[name].options, options, path=(*path, name))
+
+
+def _curation_addresses(operations: Sequence[Mapping[str, Any]]) -> Iterator[Address]:
+    from components.curate.corrections import TABLES, read_corrections
+    from components.curate.curate import OPERATIONS
+
+    for number, item in enumerate(operations):
+        ((name, written),) = item.items()
+        options = OPERATIONS[name].options.model_validate(written)
+        for field in options.locations:
+            path, value = ("curation", str(number), name, field), getattr(options, field)
+            if name == "corrections":
+                yield from table(path, value, TABLES, read_corrections)
+            elif value:
+                yield Address(path, value)

@@ -1,6 +1,8 @@
 """The parameters of the search pipeline, which tries options of the training."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from itertools import islice, product
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -9,6 +11,7 @@ from components.search.space import Dimension, key_problems, planned, read_space
 from components.shared.options import override
 from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
 from pipelines.parameters.model import SHARED, PublishParameters, TrainingParameters
+from pipelines.parameters.training import training_problems
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of
 
@@ -20,6 +23,8 @@ _NOT_SEARCHED = {
     **dict.fromkeys(OF_NO_EFFECT, "changes nothing that is learned"),
 }
 _MODES = ("person", "lists")
+_MOST = 64
+"""Combinations with other values that are tried for a value that is refused by itself."""
 
 
 class SearchConfig(TrainingParameters, PublishParameters):
@@ -69,39 +74,53 @@ class SearchConfig(TrainingParameters, PublishParameters):
             yield from problems_of(Dimension, value, path=("space", key))
 
     def _values(self) -> Iterator[Problem]:
-        """What the training does not accept, each value by itself in the whole configuration."""
+        """What the training does not accept, each value in the whole configuration."""
         base = {**self.training, **{name: getattr(self, name) for name in SHARED}}
         before = set(_messages(base))
+        examples = {}
         for key, value in self.space.items():
-            try:
-                examples = Dimension.model_validate(value).examples
-            except ValidationError:
-                continue
+            with suppress(ValidationError):
+                examples[key] = Dimension.model_validate(value).examples
+        for key in examples:
             name = key.partition(".")[0]
             if name in _NOT_SEARCHED:
-                yield Problem(("space", key), value, f"{name} {_NOT_SEARCHED[name]}")
+                yield Problem(("space", key), self.space[key], f"{name} {_NOT_SEARCHED[name]}")
             elif name not in TrainConfig.model_fields:
-                yield Problem(("space", key), value, _unknown(name))
+                yield Problem(("space", key), self.space[key], _unknown(name))
             else:
                 yield from _rejected(base, before, key, examples)
 
 
-def _rejected(base: Mapping[str, Any], before: Set[tuple[str, str]], key: str, examples: Any) -> Iterator[Problem]:
-    """The first of the values that the training does not accept at `key`."""
-    for example in examples:
-        try:
-            messages = [one for one in _messages(override(base, {key: example})) if one not in before]
-        except InputError as error:
-            yield Problem(("space", key), example, str(error))
-            return
-        if messages:
-            path, message = messages[0]
+def _rejected(
+    base: Mapping[str, Any], before: Set[tuple[str, str]], key: str, examples: Mapping[str, Sequence[Any]]
+) -> Iterator[Problem]:
+    """The first of the values at `key` that the training accepts neither by itself nor with others of its entry."""
+    others = {other: examples[other] for other in examples if other != key and _entry(other) == _entry(key)}
+    combinations = [dict(zip(others, values, strict=True)) for values in islice(product(*others.values()), _MOST)]
+    for example in examples[key]:
+        refused = None
+        for beside in ({}, *combinations):
+            try:
+                messages = [one for one in _messages(override(base, {**beside, key: example})) if one not in before]
+            except InputError as error:
+                messages = [(key, str(error))]
+            if not messages:
+                break
+            refused = refused or messages[0]
+        else:
+            assert refused is not None
+            path, message = refused
             yield Problem(("space", key), example, message if path == key else f"{path}: {message}")
             return
 
 
+def _entry(key: str) -> str:
+    name = key.partition(".")[0]
+    return "network" if name == "model" else name
+
+
 def _messages(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for problem in problems_of(TrainConfig, options):
+    for problem in training_problems(options):
         yield ".".join(problem.path), problem.message
 
 

@@ -54,25 +54,31 @@ def load_pretrained(backbone: nn.Module, spec: ModelSpec, location: HeadLocation
         InputError: there are no such weights, torch cannot read the file, or its tensors are those of another model.
         StorageError: an S3 object cannot be read.
     """
+    check_pretrained(backbone, spec)
     if spec.pretrained == IMAGENET:
-        if spec.backbone not in TORCHVISION:
-            raise InputError(
-                f"pretrained: there are no ImageNet weights of backbone '{spec.backbone}'; known: {NONE}, a path or "
-                "an s3:// address, and imagenet for torchvision's models"
-            )
         file = _imagenet_file(spec.backbone)
         _load(backbone, read_weights(file, str(file)), str(file), spec, location, heads)
     elif spec.pretrained != NONE:
         _load(backbone, _content(spec.pretrained), spec.pretrained, spec, location, heads)
-    loaders = poster_v2_weights.PARTS if isinstance(backbone, PosterV2) else {}
     for part, address in spec.parts.items():
-        if part not in loaders:
+        assert isinstance(backbone, PosterV2)
+        poster_v2_weights.PARTS[part](backbone, _content(address), address)
+
+
+def check_pretrained(backbone: nn.Module, spec: ModelSpec) -> None:
+    """Raise InputError when there can be no such weights, whatever is in their files."""
+    if spec.pretrained == IMAGENET and spec.backbone not in TORCHVISION:
+        raise InputError(
+            f"pretrained: there are no ImageNet weights of backbone '{spec.backbone}'; known: {NONE}, a path or "
+            "an s3:// address, and imagenet for torchvision's models"
+        )
+    parts = poster_v2_weights.PARTS if isinstance(backbone, PosterV2) else {}
+    for part in spec.parts:
+        if part not in parts:
             raise InputError(
                 f"parts: backbone '{spec.backbone}' has no part '{part}' with weights of its own; "
-                f"known: {', '.join(loaders) or 'none'}"
+                f"known: {', '.join(parts) or 'none'}"
             )
-        assert isinstance(backbone, PosterV2)
-        loaders[part](backbone, _content(address), address)
 
 
 def _imagenet_file(backbone: str) -> Path:
@@ -80,18 +86,37 @@ def _imagenet_file(backbone: str) -> Path:
 
     Raises InputError naming this file when it does not exist and cannot be downloaded.
     """
-    url: str = get_model_weights(backbone).DEFAULT.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    url, file = _imagenet(backbone)
     if not file.is_file():
-        try:
+        with _explained(backbone, url, file):
             _download(url, file)
-        except (OSError, HTTPException) as error:
-            raise InputError(
-                f"pretrained: the ImageNet weights of '{backbone}' could not be downloaded from {url}: {error}. Fetch "
-                f"that file elsewhere and put it at {file} (the folder hub/checkpoints of TORCH_HOME), or keep a copy "
-                "and set 'pretrained' to its path or s3:// address"
-            ) from error
     return file
+
+
+def require_imagenet(backbone: str) -> None:
+    """Raise InputError when torchvision's weights of a model are neither here nor where they are downloaded from."""
+    url, file = _imagenet(backbone)
+    if not file.is_file():
+        request = urllib.request.Request(url, method="HEAD")
+        with _explained(backbone, url, file):
+            urllib.request.build_opener().open(request, timeout=_TIMEOUT).close()
+
+
+def _imagenet(backbone: str) -> tuple[str, Path]:
+    url: str = get_model_weights(backbone).DEFAULT.url
+    return url, Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
+@contextmanager
+def _explained(backbone: str, url: str, file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, HTTPException) as error:
+        raise InputError(
+            f"pretrained: the ImageNet weights of '{backbone}' could not be downloaded from {url}: {error}. Fetch "
+            f"that file elsewhere and put it at {file} (the folder hub/checkpoints of TORCH_HOME), or keep a copy "
+            "and set 'pretrained' to its path or s3:// address"
+        ) from error
 
 
 def _download(url: str, file: Path) -> None:

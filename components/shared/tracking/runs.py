@@ -4,16 +4,18 @@ Where `MLFLOW_TRACKING_URI` is not set, tracking is off: a run has the id "" and
 MLflow takes seconds to import, so it is imported inside the functions and only when tracking is on.
 """
 
+import getpass
 import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.storage import is_s3
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,6 +24,7 @@ DEFAULT_EXPERIMENT = "facet"
 PARENT = "mlflow.parentRunId"
 """The tag that makes a run the child of another one."""
 _LONGEST_VALUE = 6000
+_LONGEST_DIGEST = 36
 _WARNING = (
     "the MLflow server in MLFLOW_TRACKING_URI %s: the step continues without it, its outputs will be complete, and "
     "nothing more is sent to MLflow (%s)"
@@ -99,6 +102,29 @@ class Run:
 
         tags = [RunTag(name, text) for name, text in _flat(values)]
         self._send(lambda client: client.log_batch(self.run_id, tags=tags))
+
+    def dataset(self, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
+        """Name the data set that the run is trained on.
+
+        Args:
+            name: what the page of the run shows.
+            digest: of the data set, of which MLflow keeps 36 characters.
+            source: the address of the raw data.
+            profile: numbers about it.
+        """
+        if self._client is None:
+            return
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        entity = Dataset(
+            name=name,
+            digest=digest[:_LONGEST_DIGEST],
+            source_type="s3" if is_s3(source) else "local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(profile),
+        )
+        read = DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+        self._send(lambda client: client.log_inputs(self.run_id, [read]))
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Upload a file, or a folder with everything in it, to `folder` of the run's artifacts."""
@@ -213,8 +239,17 @@ def _new_run(client: "MlflowClient", experiment: str, run_name: str, parent: str
         experiment_id, tags = client.get_run(parent).info.experiment_id, {PARENT: parent}
     else:
         experiment_id, tags = _experiment_id(client, experiment), {}
-    created = client.create_run(experiment_id, run_name=run_name or None, tags=tags)
+    created = client.create_run(experiment_id, run_name=run_name or None, tags=tags | _origin())
     return str(created.info.run_id)
+
+
+def _origin() -> dict[str, str]:
+    """The tags of who created a run, and from where, as MLflow's own runs have them."""
+    on_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
+    tags = {"mlflow.source.name": "facet", "mlflow.source.type": "JOB" if on_cluster else "LOCAL"}
+    with suppress(OSError, KeyError):  # a user id without a name
+        tags["mlflow.user"] = getpass.getuser()
+    return tags
 
 
 def _unreachable(error: Exception) -> bool:

@@ -165,14 +165,18 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def git_revision() -> str:
-    """Return the commit of this code, with the suffix "+changes" where files differ; "" outside of a git checkout."""
+    """Return the commit of this code, with the suffix "+changes" where files differ; an image knows that of its build.
+
+    "" where there is neither.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
+    built = os.environ.get("FACET_REVISION", "").removeprefix("unknown")
     quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, env=quiet)
         if commit.returncode:
-            return ""
+            return built
         dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=30, env=quiet)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return built
     return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

@@ -27,6 +27,11 @@ LAST = "last.pt"
 _LOCK = ".lock"
 
 
+def last_checkpoint(address: str) -> Location:
+    """Return where LAST of a training is; `address` is the folder or `s3://` prefix of its files, or LAST itself."""
+    return Location(address.rstrip("/").removesuffix(f"/{LAST}")).join(LAST)
+
+
 class ResumableFolder:
     """`path` is where everything is written. LAST is written after all else of an epoch: it completes the epoch."""
 
@@ -53,9 +58,10 @@ class ResumableFolder:
             NotFoundError: there is no LAST.
             StorageError: it cannot be read.
         """
-        base = Location(address.rstrip("/").removesuffix(f"/{LAST}"))
-        if not base.join(LAST).exists():
+        last = last_checkpoint(address)
+        if not last.exists():
             raise NotFoundError(f"{address}: there is no {LAST} of a training there")
+        base = Location(last.uri.removesuffix(f"/{LAST}"))
         with TemporaryDirectory(dir=self.path, prefix=".fetched-") as temporary:
             for name in (*self._files, LAST):
                 source = base.join(name)

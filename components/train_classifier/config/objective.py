@@ -4,13 +4,16 @@ The tables map each name to the import path of what it names, so that a client w
 of a name an import path `package.module:name` may be written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.options import name_alone, unknown_name, whole_numbers
+from serving.runtime.card import Head
+from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen
 
 _LOSSES = "components.train_classifier.objective"
@@ -46,6 +49,11 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 def _check_name(name: str, *, kind: str, table: Mapping[str, str], suffix: str = "") -> str:
     if name.removesuffix(suffix) not in table and ":" not in name:
         raise ValueError(unknown_name(kind, name, table))
+    return name
+
+
+def _check_space(name: str) -> str:
+    label_space(name)
     return name
 
 
@@ -89,6 +97,23 @@ class ObjectiveSpec(Frozen):
 
     loss: Loss = LossSpec()
     heads: dict[str, Loss] = Field(default_factory=dict)
+
+
+def check_objective(spec: ObjectiveSpec, heads: Sequence[Head]) -> None:
+    """Raise InputError for a loss of an unknown head, and for a loss or class weights of another number of labels."""
+    for name in spec.heads:
+        if name not in (names := [head.name for head in heads]):
+            raise InputError(unknown_name("head", name, names, importable=False))
+    for head in heads:
+        loss, count = spec.heads.get(head.name, spec.loss), len(head.labels)
+        if loss.name == "bce" and count != 2:
+            raise InputError(f"loss 'bce' is for heads with 2 labels, '{head.name}' has {count}; take cross_entropy")
+        weights = loss.class_weights
+        if not isinstance(weights, str) and (len(weights) != count or not any(weights)):
+            raise InputError(
+                f"class_weights of head '{head.name}': expected {count} numbers, not all 0, one for each of "
+                f"{', '.join(head.labels)}; got {list(weights)}"
+            )
 
 
 class GroupSpec(Frozen):
@@ -163,7 +188,7 @@ class SamplingSpec(Frozen):
     """
 
     name: Literal["shuffle", "inverse_frequency", "class_balanced"] = "shuffle"
-    by: str | None = None
+    by: Annotated[str, AfterValidator(_check_space)] | None = None
 
 
 class MixingSpec(Frozen):
@@ -211,6 +236,16 @@ class SoftTargetSpec(Frozen):
 
     certainty: dict[str, Annotated[float, Field(gt=0.0, le=1.0)]] = Field(default_factory=dict)
     uncertain: dict[str, str] = Field(default_factory=dict)
+
+    def check_attributes(self, space: LabelSpace) -> None:
+        """Raise InputError for an attribute that `space` is not made of."""
+        for field, entries in (("certainty", self.certainty), ("uncertain", self.uncertain)):
+            for attribute in entries:
+                if attribute not in space.attributes:
+                    raise InputError(
+                        f"soft_targets: '{field}' names the attribute '{attribute}', but label space '{space.name}' "
+                        f"is made of: {', '.join(space.attributes)}"
+                    )
 
 
 class PseudoLabelSpec(Frozen):

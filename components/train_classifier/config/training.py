@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
-from components.shared.models.spec import ModelSpec, check_input, check_model, resolve_model
+from components.shared.models.spec import ModelSpec, check_input, check_model, head_specs, resolve_model
 from components.shared.options import name_alone, override, parse_options
 from components.shared.training.train_job_config import TrainJobSpec
 from components.train_classifier.config.augmentation import AugmentationSpec, frame_of
@@ -30,6 +30,7 @@ from components.train_classifier.config.objective import (
     SamplingSpec,
     ScheduleSpec,
     SoftTargetSpec,
+    check_objective,
 )
 from serving.runtime.card import CropRule, InputSize, Normalization
 from serving.runtime.validation import Frozen
@@ -46,7 +47,10 @@ def _named_normalization(value: Any) -> Any:
     return value
 
 
-OF_NO_EFFECT = ("validation_batch_size", "workers", "log_interval", "device", "state", "resume", "user", "train_job")
+OF_NO_EFFECT = (
+    *("validation_batch_size", "workers", "log_interval", "device", "state", "resume", "user", "train_job"),
+    "keep_checkpoints",
+)
 """Entries without an effect on the weights."""
 
 _MAY_CHANGE = ("epochs", "early_stopping", *OF_NO_EFFECT)
@@ -77,7 +81,9 @@ class TrainConfig(Frozen):
     `validation_batch_size` faces are validated at once, by default `batch_size`. `log_interval` counts training steps.
     `state` is a folder or `s3://` prefix that keeps the finished epochs of a training until it is complete; `resume`
     are checkpoints of a training to continue, a folder or `s3://` prefix.
-    `user` is the user of the MLflow run. `train_job` spreads the training over several nodes of a cluster.
+    `user` is the user of the MLflow run. `keep_checkpoints` are those that a complete training leaves: all, or
+    best.pt with or without last.pt, from which it can be continued. `train_job` spreads the training over several nodes
+    of a cluster.
     """
 
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name)]
@@ -117,6 +123,7 @@ class TrainConfig(Frozen):
     state: str = ""
     resume: str = ""
     user: str = ""
+    keep_checkpoints: Literal["all", "best_and_last", "best"] = "all"
     train_job: TrainJobSpec | None = None
 
     @field_validator("age_thresholds")
@@ -128,7 +135,23 @@ class TrainConfig(Frozen):
     @classmethod
     def _fitting_network(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "model" in info.data:
-            resolve_model(info.data["model"], value)
+            spec = resolve_model(info.data["model"], value)
+            if "label_space" in info.data:
+                head_specs(spec, label_space(info.data["label_space"]).heads)
+        return value
+
+    @field_validator("objective")
+    @classmethod
+    def _fitting_objective(cls, value: ObjectiveSpec, info: ValidationInfo) -> ObjectiveSpec:
+        if "label_space" in info.data:
+            check_objective(value, label_space(info.data["label_space"]).heads)
+        return value
+
+    @field_validator("soft_targets")
+    @classmethod
+    def _fitting_targets(cls, value: SoftTargetSpec, info: ValidationInfo) -> SoftTargetSpec:
+        if "label_space" in info.data:
+            value.check_attributes(label_space(info.data["label_space"]))
         return value
 
     @field_validator("image_width")

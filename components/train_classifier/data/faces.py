@@ -90,13 +90,7 @@ class SoftTargets:
 
     def __init__(self, spec: SoftTargetSpec, space: LabelSpace) -> None:
         """Read the tables. Raises InputError for an unusable table or an attribute that is not in `space`."""
-        for field, entries in (("certainty", spec.certainty), ("uncertain", spec.uncertain)):
-            for attribute in entries:
-                if attribute not in space.attributes:
-                    raise InputError(
-                        f"soft_targets: '{field}' names the attribute '{attribute}', but label space '{space.name}' "
-                        f"is made of: {', '.join(space.attributes)}"
-                    )
+        spec.check_attributes(space)
         self._space = space
         self._certainty = dict(spec.certainty)
         self.uncertain = {attribute: read_persons(table) for attribute, table in spec.uncertain.items()}
@@ -164,6 +158,8 @@ def read_data(config: TrainConfig, annotations: Path) -> Data:
         log.warning("no labeled face in the val split: the last epoch counts as the best one")
         if config.early_stopping is not None:
             raise InputError("early_stopping watches the val split, and that has no labeled face: leave it out")
+        if config.scheduler.name == "ReduceLROnPlateau":
+            raise InputError("ReduceLROnPlateau watches the val split, and that has no labeled face: take another")
     if config.pseudo_labels.enabled and not train.unlabeled:
         raise InputError(f"pseudo_labels: every face of the train split has a label of '{space.name}': leave it out")
     by = config.sampling.by

@@ -7,14 +7,14 @@ from typing import Any, Literal
 from torch.optim import Optimizer, lr_scheduler
 
 from components.shared.options import by_name, check_arguments, imported, parse_options
-from components.train_classifier.config.objective import METRICS, SCHEDULERS, EarlyStoppingSpec, ScheduleSpec
+from components.train_classifier.config.objective import METRICS, SCHEDULERS, EarlyStoppingSpec, ScheduleSpec, Share
 from components.train_classifier.optimization.optimizers import SharpnessAware
 from serving.runtime.errors import InputError
 
 Every = Literal["step", "epoch"]
 
 
-def cosine_with_warmup(position: int, total: int, *, warmup: float = 0.2) -> float:
+def cosine_with_warmup(position: int, total: int, *, warmup: Share = 0.2) -> float:
     """Rise linearly over the share `warmup`, then fall to 1 % along half a cosine."""
     progress = (position + 0.5) / total
     if progress < warmup:
@@ -22,7 +22,7 @@ def cosine_with_warmup(position: int, total: int, *, warmup: float = 0.2) -> flo
     return 0.01 + 0.99 * _fall((progress - warmup) / (1 - warmup))
 
 
-def cosine_cycle(position: int, total: int, *, warmup: float = 0.2) -> float:
+def cosine_cycle(position: int, total: int, *, warmup: Share = 0.2) -> float:
     """Rise from 1/25 over the share `warmup`, fall to 1/10,000, each along half a cosine (Smith and Topin, 2018).
 
     Unlike OneCycleLR it leaves the momentum alone and takes the value in the middle of each step.
@@ -37,7 +37,7 @@ def _fall(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
-def warmup_cosine(position: int, total: int, *, warmup_ratio: float = 0.1, min_ratio: float = 0.05) -> float:
+def warmup_cosine(position: int, total: int, *, warmup_ratio: Share = 0.1, min_ratio: Share = 0.05) -> float:
     """Rise linearly from `min_ratio` to 1, then half a cosine that reaches `min_ratio` at `total`.
 
     The rise takes the whole number of positions in `warmup_ratio * total`; where that is 0 the first position has
@@ -113,7 +113,10 @@ def make_schedule(
         def factor(position: int) -> float:
             return float(entry(min(position, total - 1), total, **spec.arguments))
 
-        return Schedule(lr_scheduler.LambdaLR(base, factor), every)
+        try:
+            return Schedule(lr_scheduler.LambdaLR(base, factor), every)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise InputError(f"scheduler '{spec.name}' with {spec.arguments}: {error}") from error
     if entry is not lr_scheduler.ReduceLROnPlateau:
         return Schedule(_torch_scheduler(entry, spec, base, total), every)
     if every == "step":

@@ -188,3 +188,12 @@ def test_age_thresholds_move_training_targets_and_nothing_else(dataset: Path, tm
     history = json.loads((tmp_path / "checkpoints" / "history.json").read_text())
     assert history[-1]["train_accuracy"] > 0.9
     assert history[-1]["val_accuracy"] == 0, "all of val is from 30 to 59"
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [("all", ["best", "best_acc", "best_f1", "last"]), ("best_and_last", ["best", "last"]), ("best", ["best"])],
+)
+def test_checkpoints_are_kept_by_choice(run: Run, keep: str, left: list[str]) -> None:
+    _, folder = run(epochs=1, keep_checkpoints=keep)
+    assert sorted(path.stem for path in folder.glob("*.pt")) == left

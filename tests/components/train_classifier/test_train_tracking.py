@@ -1,11 +1,13 @@
 """What a training tells MLflow and TensorBoard, and that it needs neither."""
 
+import getpass
 import json
 import logging
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from train_samples import config
 
 from components.search.leaderboard import leaderboard
+from components.shared.dataset.annotations import read_annotations, write_annotations
 from components.shared.trial import Outcome, Trial
 from components.train_classifier import record
 from components.train_classifier.config.training import resolve_config
@@ -64,6 +67,10 @@ def test_a_run_has_everything(tracking: str, dataset: Path, tmp_path: Path) -> N
     assert run.data.tags["mlflow.user"] == "someone"
     if "git_revision" in facts["environment"]:
         assert run.data.tags["mlflow.source.git.commit"] == facts["environment"]["git_revision"]
+    assert {"mlflow.source.name": "facet", "mlflow.source.type": "LOCAL"}.items() <= run.data.tags.items()
+    (read,) = run.inputs.dataset_inputs
+    assert read.dataset.digest == facts["dataset_digest"][:36]
+    assert json.loads(read.dataset.profile)["train_faces"] == facts["train_faces"]
     local = {name: (tmp_path / "out" / f"{name}.pt").read_bytes() for name in record.BEST}
     assert local["best_f1"] != local["best_acc"]
     for name, content in local.items():
@@ -242,3 +249,46 @@ def test_trials_are_runs_below_that_of_their_search(
         assert run.data.metrics["Val/f1"] >= 0
     page = client.download_artifacts(found.run_id, "leaderboard.html", str(tmp_path))
     assert Path(page).read_bytes() == (tmp_path / "page").read_bytes()
+
+
+def test_a_run_says_where_its_data_come_from(tracking: str, dataset: Path, tmp_path: Path) -> None:
+    """On its page: Datasets, Source, Created by, a description, and what was done to the data as parameters."""
+    content = read_annotations(dataset / "annotations.json")
+    info = {
+        "source": "s3://raw/faces/2026",
+        "source_digest": "5" * 64,
+        "format": "manifest",
+        "curation": [{"operation": "drop_ages", "options": {"ranges": [[0, 5]]}}, {"operation": "sample"}],
+        "split": {"mode": "person", "seed": 3, "images": {"train": 25, "val": 9}},
+    }
+    write_annotations(replace(content, info=content.info.changed(**info)), tmp_path / "annotations.json")
+    result = train(config(epochs=1), dataset / "images", tmp_path / "annotations.json", tmp_path / "out")
+    run = MlflowClient().get_run(result.run_id)
+    assert {
+        "data.source": "s3://raw/faces/2026",
+        "data.source_digest": "5" * 64,
+        "data.format": "manifest",
+        "data.curation": '[{"drop_ages": {"ranges": [[0, 5]]}}, {"sample": {}}]',
+        "data.split.mode": "person",
+        "data.split.seed": "3",
+        "data.split.images.train": "25",
+    }.items() <= run.data.params.items()
+    (read,) = run.inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.source_type) == ("2026", "s3")
+    assert json.loads(read.dataset.source) == {"uri": "s3://raw/faces/2026"}
+    assert [(tag.key, tag.value) for tag in read.tags] == [("mlflow.data.context", "training")]
+    assert run.data.tags["mlflow.user"] == getpass.getuser()
+    note = run.data.tags["mlflow.note.content"]
+    assert "s3://raw/faces/2026 (manifest)" in note
+    assert "Curation: drop_ages, sample. Split: person" in note
+
+
+def test_a_run_of_somebody_else_keeps_its_source(
+    tracking: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient()
+    tags = {"mlflow.source.name": "https://example.org/project", "mlflow.source.type": "PROJECT", "mlflow.user": "kim"}
+    given = client.create_run("0", tags=tags).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    go(dataset, tmp_path / "out", epochs=1)
+    assert tags.items() <= client.get_run(given).data.tags.items()

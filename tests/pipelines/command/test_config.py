@@ -1,5 +1,7 @@
 """Configs: everything is checked before anything starts, and every problem is one line that says where and what."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from components.train_classifier.config.training import TrainConfig
 from pipelines.classification import ClassificationConfig
 from pipelines.command.config import CONFIGS, resolve
 from pipelines.parameters.model import SHARED
+from pipelines.parameters.training import missing_packages
 from serving.runtime.errors import InputError
 
 
@@ -110,6 +113,36 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "FILE: test_ratio = 0.6: val_ratio and test_ratio leave nothing to train on",
         ),
         ("training: {epochs: 3}", "FILE: training.epochs = 3: is a parameter of its own: write it as epochs"),
+        # what does not fit the label space
+        (
+            "training: {objective: {loss: bce}}",
+            "FILE: training.objective = {'loss': 'bce'}: loss 'bce' is for hea",
+        ),
+        (
+            "label_space: all\ntraining: {objective: {heads: {emotion: focal}}}",
+            "FILE: training.objective = {'heads': {'emotion': 'focal'}}: unknown head 'emotion'; known: age, gend",
+        ),
+        (
+            "label_space: mask\ntraining: {objective: {loss: {class_weights: [1, 2]}}}",
+            "FILE: training.objective = {'loss': {'class_weights': [1, 2]}}: class_weights of head 'mask': expected 3",
+        ),
+        (
+            "training: {sampling: {name: class_balanced, by: agee}}",
+            "FILE: training.sampling.by = 'agee': unknown label space 'agee', did you mean 'age'?",
+        ),
+        (
+            "training: {soft_targets: {certainty: {emotion: 0.9}}}",
+            "FILE: training.soft_targets = {'certainty': {'emotion': 0.9}}: soft_targets: 'certainty' names the",
+        ),
+        (
+            "training: {network: {heads: {gender: {kind: hidden}}}}",
+            "FILE: training.network = {'heads': {'gender': {'kind': 'hidden'}}}: the model has a head of its own",
+        ),
+        (
+            "checkpoint: best_f1\ntraining: {keep_checkpoints: best_and_last}",
+            "FILE: training.keep_checkpoints = 'best_and_last': drops best_f1, which becomes the model",
+        ),
+        ("training: {keep_checkpoints: some}", "FILE: training.keep_checkpoints = 'some': unknown name"),
         # files that are no configs
         ("just words", "FILE: expected `key: value` lines, got str"),
         ("a: [1", "FILE: is not YAML: while parsing"),
@@ -220,3 +253,86 @@ def test_defaults_are_those_of_the_training() -> None:
         name: getattr(training, name) for name in SHARED
     }
     assert {"model", "epochs", "batch_size", "learning_rate", "image_height", "image_width", "seed"} < SHARED
+
+
+@pytest.mark.parametrize(
+    ("training", "entry", "message"),
+    [
+        # losses
+        ("objective: {loss: {name: focal, arguments: {gama: 1}}}", "objective", "has no argument 'gama'; it takes: ga"),
+        ("objective: {loss: {name: focal, arguments: {gamma: much}}}", "objective", "gamma = 'much': Input should be"),
+        (
+            "objective: {loss: {name: focal, arguments: {gamma: -1}}}",
+            "objective",
+            "gamma = -1: Input should be",
+        ),
+        ("objective: {loss: {arguments: {label_smoothing: 2}}}", "objective", "label_smoothing = 2: Input should be l"),
+        ("objective: {loss: json:loads}", "objective", "loss 'json:loads'"),
+        # optimizers
+        ("optimizer: {arguments: {momentum: 0.9}}", "optimizer", "'AdamW' has no argument 'momentum'; it takes: betas"),
+        ("optimizer: {name: SGD, arguments: {momentum: x}}", "optimizer", "momentum = 'x': Input should be a valid nu"),
+        ("optimizer: {name: SGD, arguments: {nesterov: true}}", "optimizer", "Nesterov momentum requires a momentum"),
+        ("optimizer: {name: Adam, arguments: {betas: [0.9]}}", "optimizer", "list index out of range"),
+        ("optimizer: {name: Adam, arguments: {betas: [0.9, 2]}}", "optimizer", "Invalid beta parameter"),
+        ("optimizer: {groups: {backbon: {learning_rate: 1}}}", "optimizer", "group 'backbon' matches no trainable par"),
+        ("optimizer: torch.optim:Adamx", "optimizer", "cannot be imported"),
+        ("optimizer: json:loads", "optimizer", "is not an optimizer class"),
+        # schedules
+        ("scheduler: StepLR", "scheduler", "needs the argument 'step_size'"),
+        ("scheduler: {name: StepLR, arguments: {step_size: 0}}", "scheduler", "modulo by zero"),
+        ("scheduler: {name: StepLR, arguments: {step_size: two}}", "scheduler", "step_size = 'two': Input should be a"),
+        ("scheduler: {name: OneCycleLR, arguments: {total_steps: 3}}", "scheduler", "Tried to step"),
+        ("scheduler: {arguments: {warmup: 2}}", "scheduler", "warmup = 2: Input should be less than or equal to 1"),
+        ("scheduler: {name: ExponentialLR, arguments: {gamma: -1}}", "scheduler", "the learning rate of epoch 2 is"),
+        # networks
+        ("network: {arguments: {depth: 3}}", "network", "unexpected keyword argument 'depth'"),
+        ("network: {arguments: {norm_layer: 3}}", "network", "cannot be built with norm_layer=3"),
+        ("network: {freeze: 99}", "network", "the backbone has 9 stages, 99 cannot be frozen"),
+        ("network: {freeze: [layer9]}", "network", "the backbone has no module 'layer9'"),
+        ("network: {backbone: small_resnet, pretrained: imagenet}", "network", "there are no ImageNet weights"),
+        ("network: {parts: {eyes: a.pt}}", "network", "has no part 'eyes' with weights of its own"),
+        ("network: {backbone: torch.nn:Linear}", "network", "missing 1 required positional argument"),
+        # augmentations
+        ("augmentation: {name: none, steps: [{name: Blur, arguments: {x: 1}}]}", "augmentation", "x = 1: unknown key"),
+        ("augmentation: {name: Augmentation_384, arguments: {Nope: {}}}", "augmentation", "has no step 'Nope'"),
+    ],
+)
+def test_what_libraries_are_called_with_is_tried(tmp_path: Path, training: str, entry: str, message: str) -> None:
+    (line,) = problems(tmp_path, f"training: {{{training}}}")
+    assert line.startswith(f"FILE: training.{entry} = ")
+    assert message in line
+
+
+def test_code_that_is_not_installed_here_is_left_to_the_image(tmp_path: Path) -> None:
+    config = resolve("", ["model=their_package.networks:Net", "training.optimizer=other_package:Lion"], {})
+    assert isinstance(config, ClassificationConfig)
+    assert missing_packages(config.train_config) == ["their_package.networks:Net", "other_package:Lion"]
+
+
+def test_an_ordinary_config_is_checked_without_torch() -> None:
+    script = (
+        "import sys; from pipelines.command.config import resolve; resolve('emotion'); print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("space", "rejected"),
+    [
+        ("{optimizer.name: [SGD, RMSprop], optimizer.arguments.momentum: [0.9]}", ""),
+        ("{optimizer.name: [Adam, SGD], optimizer.arguments.momentum: [0.9]}", ""),
+        ("{optimizer.name: [Adam, NAdam], optimizer.arguments.momentum: [0.9]}", "space.optimizer.arguments.momentum"),
+        ("{objective.loss.name: [focal, bce]}", "space.objective.loss.name = 'bce'"),
+        ("{scheduler.arguments.warmup: {uniform: [0, 3]}}", "space.scheduler.arguments.warmup = 3"),
+        ("{network.freeze: [2, 30]}", "space.network.freeze = 30"),
+    ],
+)
+def test_a_value_that_no_trial_could_use_is_rejected(tmp_path: Path, space: str, rejected: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"pipeline: search\nspace: {space}")
+    if not rejected:
+        resolve(str(file), (), {})
+        return
+    (line,) = problems(tmp_path, file.read_text())
+    assert f"FILE: {rejected}" in line

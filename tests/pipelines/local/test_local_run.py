@@ -134,6 +134,7 @@ def test_the_summary_names_the_next_command(result: Run) -> None:
 def test_artifacts_in_s3_have_the_layout_of_the_launcher(result: Run, stack: dict[str, str]) -> None:
     uploaded = {entry.path for entry in Location("s3://pipelines/tiny.v1").list()}
     assert uploaded >= {
+        "config.yaml",
         "ingest/annotations",
         "ingest/images/images-00000.zip",
         "split/split_annotations",
@@ -167,6 +168,14 @@ def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: di
     metrics = json.loads(outputs["parameterValues"]["metrics_json"])
     logged = {metric["key"]: metric["value"] for metric in found["data"]["metrics"]}
     assert logged["Test/macro_f1"] == pytest.approx(metrics["macro_f1"])
+    params = {param["key"]: param["value"] for param in found["data"]["params"]}
+    expected = {"data.source": DRAWN_FACES, "data.split.mode": "person", "floors.accuracy": "0.0"}
+    assert expected.items() <= params.items()
+    assert [read["dataset"]["name"] for read in found["inputs"]["dataset_inputs"]] == ["drawn_faces"]
+    tags = {tag["key"]: tag["value"] for tag in found["data"]["tags"]}
+    assert {"facet.run": "tiny.v1", "facet.artifacts": "s3://pipelines/tiny.v1"}.items() <= tags.items()
+    sent = Location(f"{found['info']['artifact_uri']}/config.yaml").read()
+    assert sent == (result.folder / "config.yaml").read_bytes()
 
 
 def test_the_endpoint_returns_the_evaluated_predictions(home: Path, result: Run, stack: dict[str, str]) -> None:
@@ -258,11 +267,12 @@ def facet(home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_failed_step_is_named_with_its_exception(tmp_path: Path) -> None:
-    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nowhere", "--name", "broken", "--no-upload")
+    (tmp_path / "nothing").mkdir()
+    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nothing", "--name", "broken", "--no-upload")
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (1, "")
     assert "Traceback" not in out
-    assert f"ingest failed: StorageError: {tmp_path}/nowhere: there is no such file or folder" in out
+    assert f"ingest failed: InputError: {tmp_path}/nothing" in out
     log = tmp_path / "home/runs/broken/log.txt"
     assert f"log            {log}" in out
     assert "Traceback" in log.read_text()

@@ -40,6 +40,14 @@ with local_stack(Path(sys.argv[1]), dict(a.split("=", 1) for a in sys.argv[2:]))
     print("up", flush=True)
     time.sleep(60)
 """
+PAGES = """
+import sys
+from pathlib import Path
+from pipelines.environment.settings import Settings
+from pipelines.local import stack
+stack.keep_up = lambda home: stack.Stack(None, None, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+stack.open_pages(Settings.from_environment({"FACET_HOME": sys.argv[1]}))
+"""
 
 
 @pytest.fixture
@@ -256,3 +264,17 @@ def test_free_port_prefers_a_port_that_is_free() -> None:
     assert free_port(port) == port
     with socket.create_server(("127.0.0.1", port)):
         assert free_port(port) != port
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_web_pages_end_with_their_command(tmp_path: Path, number: signal.Signals) -> None:
+    """TensorBoard ends however `facet ui` is ended; the servers of the stack are the user's own here."""
+    own = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    command = [sys.executable, "-u", "-c", PAGES, str(tmp_path)]
+    with subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert next(line for line in process.stdout if "TensorBoard" in line)
+        assert until(lambda: bool(list(processes_with(f"--logdir={tmp_path}"))), seconds=30)
+        process.send_signal(number)
+        process.wait(60)
+    assert not survivors(tmp_path)
