@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from components.shared.dataset.encodings import likeliest
 from components.shared.dataset.text import composed
 from serving.runtime.image.photo_types import BY_SUFFIX
 
@@ -13,14 +14,17 @@ TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".tsv", ".txt", ".xml", ".
 _DRIVE = re.compile(r"[A-Za-z]:")
 # The first character that takes three bytes in UTF-8. Hangul and Chinese characters lie above.
 _THREE_BYTES = "\u0800"
+ADVICE = "name it with the option 'encoding', or save it as UTF-8"
 
 
-def decode_names(raw_names: Iterable[tuple[bytes, bool]]) -> list[str | None]:
-    """Decode the names of one container: as UTF-8 where that is valid, else CP949; None where neither is.
+def decode_names(raw_names: Iterable[tuple[bytes, bool]], encoding: str | None = None) -> list[str | None]:
+    """Decode the names of one container: as UTF-8 where that is valid, else in `encoding`; None where neither is.
 
-    With each name comes whether the container declares it as UTF-8. A few Korean syllables in CP949 are letters of two
-    bytes in UTF-8 as well (`호` is `ȣ`). Such a name is Korean when another name of the container can only be that:
-    one tool wrote them all.
+    By default the encoding is the likeliest one of all names together: one tool wrote them. With each name comes
+    whether the container declares it as UTF-8. A few Korean syllables in CP949 are letters of two bytes in UTF-8 as
+    well (`호` is `ȣ`). Such a name is in the other encoding too when another name of the container can only be that.
+
+    Raises AmbiguousEncodingError when two encodings are equally likely for names of images.
     """
     names, unsure = [], []
     for index, (raw, is_utf8) in enumerate(raw_names):
@@ -29,9 +33,16 @@ def decode_names(raw_names: Iterable[tuple[bytes, bool]]) -> list[str | None]:
         if name is None or (not is_utf8 and _is_weak(name)):
             unsure.append((index, raw))
     if None in names:
+        encoding = encoding or _likeliest(raw for _, raw in unsure)
         for index, raw in unsure:
-            names[index] = _korean(raw)
+            names[index] = _in_parts(raw, encoding) if encoding else names[index]
     return names
+
+
+def _likeliest(raws: Iterable[bytes]) -> str | None:
+    parts = dict.fromkeys(part for raw in raws for part in raw.split(b"/") if not part.isascii())
+    unsure = [part for part in parts if (name := _decode(part, "utf-8")) is None or _is_weak(name)]
+    return likeliest(b"\n".join(unsure), "the names of files", ADVICE)
 
 
 def _decode(raw: bytes, encoding: str) -> str | None:
@@ -45,13 +56,13 @@ def _is_weak(name: str) -> bool:
     return any(not part.isascii() and max(part) < _THREE_BYTES for part in name.split("/"))
 
 
-def _korean(raw: bytes) -> str | None:
+def _in_parts(raw: bytes, encoding: str) -> str | None:
     """Decode part by part: a folder may be in UTF-8 and a file in it not. A slash is never half of a letter."""
     parts = []
     for part in raw.split(b"/"):
         name = _decode(part, "utf-8")
         if name is None or _is_weak(name):
-            name = _decode(part, "cp949") or name
+            name = _decode(part, encoding) or name
         if name is None:
             return None
         parts.append(name)

@@ -5,12 +5,20 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from components.ingest.sources.members import DOWNLOADS, Container, LooseFiles, Member
-from components.ingest.sources.names import decode_names, is_image_name, is_text_name, logical_name, printable_name
+from components.ingest.sources.names import (
+    ADVICE,
+    decode_names,
+    is_image_name,
+    is_text_name,
+    logical_name,
+    printable_name,
+)
 from components.ingest.sources.tar_members import GzipTarMembers, TarMembers
 from components.ingest.sources.zip_members import ZipMembers
+from components.shared.dataset.encodings import decode, shown_words
 from components.shared.dataset.table import Table, parse_table
 from components.shared.dataset.tally import Tally
-from components.shared.dataset.text import decode_text, is_hidden
+from components.shared.dataset.text import is_hidden
 from serving.runtime.errors import InputError
 from serving.runtime.image.photo_types import PhotoType, type_of
 from serving.runtime.ordered_map import ordered_map
@@ -30,28 +38,35 @@ class Source:
 
     The members of `a/faces.zip` are called `a/faces/<member>`, those of an archive that is the source itself just
     `<member>`. Nothing is unpacked onto the disk, and archives in archives stay closed. Names are in composed letters
-    (NFC), from UTF-8 or else CP949.
+    (NFC), from UTF-8 or else `encoding`, by default the likeliest one.
 
     Attributes:
         uri: as the user wrote it.
+        encoding: that of names and texts which are not UTF-8, None to find it.
+        read_as: the names and texts that are not UTF-8, by their encoding, with words of theirs.
         paths: the names of all files that can be read, relative to the source, sorted.
         dropped: images and archives that cannot be read, counted by reason. Damaged ones are noticed only when they
             are read.
         skipped: other files that cannot be read, second files of a name, and archives that are not opened.
 
-    Reasons are `unreadable_name` (neither UTF-8 nor CP949), `unsafe_path` (it could lead out of the source),
+    Reasons are `unreadable_name` (in no encoding that is tried), `unsafe_path` (it could lead out of the source),
     `duplicate_name` (of files with one name, a loose one comes first, then that of the first archive; a later one of
     another size counts as dropped), `link`, `device`, `encrypted`, `unsupported_compression`, `unsupported_member`,
     `too_large`, `damaged_member`, `photo_without_suffix` (a photo by its content, but not by its name),
     `nested_archive` and `empty_archive`. A link is counted when it leads nowhere, or lies in an archive.
 
     Raises:
-        InputError: an archive is damaged as a whole, or the source is a single file that is not an archive.
+        InputError: an archive is damaged as a whole, the source is a single file that is not an archive, or two
+            encodings of names are equally likely.
         StorageError: the source cannot be read.
     """
 
-    def __init__(self, uri: str) -> None:
+    encoding: str | None = None
+
+    def __init__(self, uri: str, encoding: str | None = None) -> None:
         self.uri = uri
+        self.encoding = encoding
+        self.read_as = Tally()
         self.dropped = Tally()
         self.skipped = Tally()
         self._containers: list[Container] = []
@@ -81,7 +96,7 @@ class Source:
         self._add(LooseFiles(location, loose), "", "", "")
         packed = [entries[index] for index in sorted(archives)]
         members = LooseFiles(location, packed).members
-        for entry, member, name in zip(packed, members, decode_names((m.raw, m.is_utf8) for m in members), strict=True):
+        for entry, member, name in zip(packed, members, self._names(members), strict=True):
             path = self._usable_name(member, name, "")
             suffix = _archive_suffix(entry.path)
             if path is None or name is None or suffix is None:
@@ -96,8 +111,7 @@ class Source:
         self._labels.append(label)
         if label and not container.members:
             self.skipped.add("empty_archive", label)
-        names = decode_names((member.raw, member.is_utf8) for member in container.members)
-        for index, (member, name) in enumerate(zip(container.members, names, strict=True)):
+        for index, (member, name) in enumerate(zip(container.members, self._names(container.members), strict=True)):
             path = self._usable_name(member, name, label)
             if path is None:
                 continue
@@ -127,6 +141,13 @@ class Source:
     def _type_of(self, path: str) -> PhotoType | None:
         container, index = self._where[path]
         return type_of(self._containers[container].beginning(index))
+
+    def _names(self, members: Sequence[Member]) -> list[str | None]:
+        names = decode_names(((member.raw, member.is_utf8) for member in members), self.encoding)
+        for member, name in zip(members, names, strict=True):
+            if name is not None and not name.isascii() and name.encode() != member.raw:
+                self.read_as.add("names of files", name)
+        return names
 
     def _usable_name(self, member: Member, name: str | None, label: str) -> str | None:
         """Return the name of a file in its container, or None, counted, when the file cannot be read."""
@@ -171,12 +192,15 @@ class Source:
             raise InputError(f"{self.uri}: no {what} '{path}'; see the option '{option}'")
 
     def read_text(self, path: str) -> str:
-        """Read a text in UTF-8 or CP949. Raises InputError when it is neither, and as `read` does."""
-        return decode_text(self.read(path), f"{self.uri}/{path}")
+        """Read a text; see `encodings.decode`. Raises InputError when its encoding cannot be told, and as `read`."""
+        decoded = decode(self.read(path), f"{self.uri}/{path}", self.encoding, ADVICE)
+        if decoded.encoding != "utf-8":
+            self.read_as.add(decoded.encoding, f"{path}: {shown_words(decoded.text)}")
+        return decoded.text
 
-    def read_table(self, path: str, columns: Sequence[str]) -> Table:
-        """Read a CSV table with these columns; see `parse_table`. Raises InputError as it and `read_text` do."""
-        return parse_table(self.read_text(path), f"{self.uri}/{path}", columns)
+    def read_table(self, path: str, columns: Sequence[str], separator: str | None = None) -> Table:
+        """Read a table with these columns; see `parse_table`. Raises InputError as it and `read_text` do."""
+        return parse_table(self.read_text(path), f"{self.uri}/{path}", columns, separator)
 
     def stream(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (path, content) of files, each once, whatever the order of `paths`.

@@ -5,7 +5,6 @@ gender_age = 3*gender + age. mask_gender_age = 6*mask + 3*gender + age.
 """
 
 import itertools
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.shared.dataset.ages import OLDEST, age_span
 from components.shared.dataset.text import composed
+from components.shared.dataset.vocabulary import SPELLINGS
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 from serving.runtime.validation import nearest
@@ -29,28 +30,6 @@ _LABELS = {
     "age": ("<30", "30-59", ">=60"),
     "emotion": ("anger", "anxiety", "embarrass", "happy", "normal", "pain", "sad"),
 }
-
-_MASK_ALIASES = {
-    "worn": ("worn", "with_mask", "mask", "masked", "correct", "correct_mask", "mask_worn"),
-    "incorrect": ("incorrect", "incorrect_mask", "mask_incorrect", "mask_weared_incorrect", "mask_worn_incorrect"),
-    "absent": ("absent", "without_mask", "no_mask", "unmasked", "normal", "none", "not_worn"),
-}
-_VALUES = {
-    "mask": {alias: value for value, aliases in _MASK_ALIASES.items() for alias in aliases},
-    "gender": {"male": "male", "female": "female", "남": "male", "여": "female"},
-}
-
-# Names of other taxonomies (neutral, angry, fear, ...) are classes of their own and must not be listed here.
-_EMOTION_ALIASES = {
-    "anger": ("분노", "ang", "test_ang"),
-    "anxiety": ("불안", "anx", "test_anx"),
-    "embarrass": ("당황", "emb", "test_emb"),
-    "happy": ("기쁨", "hap", "test_hap"),
-    "normal": ("중립", "nor", "test_nor"),
-    "pain": ("상처", "pai", "test_pai"),
-    "sad": ("슬픔", "test_sad"),
-}
-_EMOTION_VALUES = {alias: value for value, aliases in _EMOTION_ALIASES.items() for alias in aliases}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,35 +118,42 @@ class LabelSpace:
         return joint
 
 
+def spelling(text: str) -> str:
+    """Return a word as the vocabulary lists it: composed letters in lower case, underscores between words."""
+    return re.sub(r"[\s-]+", "_", composed(text.strip()).lower())
+
+
 def canonical_value(attribute: str, value: Any) -> str | int:
     """Return the value as it is stored: the one spelling of a mask state, gender or emotion, an age as an integer.
 
-    Emotions and genders are understood in English and Korean, Korean in composed and in decomposed letters. An emotion
-    outside of the seven comes back in lower case: a named list may hold it. Values of other attributes come back as
-    composed (NFC) text. Raises InputError on an invalid value.
+    They are understood as the vocabulary has them, Korean in composed and in decomposed letters. A range of ages within
+    one age class is the age in its middle, or the first one where there is no last: 24 for `20-29`, 60 for `60+`. An
+    emotion outside of the seven comes back in lower case: a named list may hold it. Values of other attributes come
+    back as composed (NFC) text. Raises InputError on an invalid value, and on ages of more than one age class.
     """
     text = composed(str(value).strip())
     if attribute == "age":
         return _age(value, text)
-    if attribute in _VALUES:
-        key = re.sub(r"[\s-]+", "_", text.lower())
-        if key not in _VALUES[attribute]:
-            listed = ", ".join(sorted(_VALUES[attribute]))
-            raise InputError(f"attribute '{attribute}': {value!r} is not known; known: {listed}")
-        return _VALUES[attribute][key]
     if attribute == "emotion":
-        return _EMOTION_VALUES.get(text.lower(), text.lower())
+        return SPELLINGS["emotion"].get(text.lower(), text.lower())
+    if attribute in SPELLINGS:
+        known = SPELLINGS[attribute]
+        key = spelling(text)
+        if key not in known:
+            raise InputError(f"attribute '{attribute}': {value!r} is not known; known: {', '.join(sorted(known))}")
+        return known[key]
     return text
 
 
 def _age(value: Any, text: str) -> int:
-    try:
-        years = math.nan if isinstance(value, bool) else float(text)
-    except ValueError:
-        years = math.nan
-    if not (0 <= years <= 150 and years == int(years)):
-        raise InputError(f"attribute 'age': {value!r} is not an age; write whole years from 0 to 150")
-    return int(years)
+    span = None if isinstance(value, bool) else age_span(text)
+    if span is None:
+        raise InputError(f"attribute 'age': {value!r} is not an age; write whole years from 0 to {OLDEST}")
+    first, last = span
+    if any(first < bound <= last for bound in AGE_THRESHOLDS):
+        bounds = " and ".join(map(str, AGE_THRESHOLDS))
+        raise InputError(f"attribute 'age': {value!r} are ages of more than one class; the classes part at {bounds}")
+    return first if last == OLDEST else (first + last) // 2
 
 
 def _joint_labels(attributes: Sequence[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import json
 import unicodedata
 from typing import Any
 
+from components.shared.dataset.encodings import decode
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import Location
 
@@ -24,16 +25,8 @@ def is_hidden(path: str) -> bool:
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """Decode UTF-8, with or without a byte order mark, or else CP949, as older Korean tools write it.
-
-    Raises InputError, naming the file, when it is neither.
-    """
-    for encoding in ("utf-8-sig", "cp949"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise InputError(f"{name}: not a text in UTF-8 or CP949; save it as UTF-8")
+    """Decode a text; see `encodings.decode`. Raises InputError, naming the file, when its encoding cannot be told."""
+    return decode(data, name).text
 
 
 def read_text(uri: str) -> str:
@@ -41,7 +34,7 @@ def read_text(uri: str) -> str:
 
     Raises:
         NotFoundError: there is no such file.
-        InputError: it is in neither encoding.
+        InputError: its encoding cannot be told.
         StorageError: it cannot be reached.
     """
     location = Location(uri)

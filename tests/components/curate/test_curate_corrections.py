@@ -287,7 +287,7 @@ def test_a_table_that_is_none(run, person_images, tmp_path):
     (tmp_path / "odd.csv").write_text("id,before\n1,2\n")
     with pytest.raises(InputError, match="odd.csv: expected a header with the columns error_id, miss_col, before,"):
         run(images, {"corrections": {"table": str(tmp_path / "odd.csv")}})
-    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00\x81")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xff\x00\x81")
     with pytest.raises(InputError, match="not a text in UTF-8 or CP949"):
         run(images, {"corrections": {"table": str(tmp_path / "bytes.csv")}})
 

@@ -6,6 +6,7 @@ from source_trees import KINDS, pack, tree, write_folder
 
 from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.sources.source import Source
+from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from serving.runtime.storage import make_bucket
 
@@ -15,6 +16,8 @@ class ListedSource(Source):
 
     def __init__(self, paths, contents):
         self.uri = "/data/faces"
+        self.encoding = None
+        self.read_as = Tally()
         self.paths = paths
         self.contents = contents
 

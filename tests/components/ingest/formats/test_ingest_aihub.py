@@ -163,7 +163,7 @@ def test_a_name_that_does_not_follow_the_rule_has_no_person(aihub):
     [
         (b"[{", "not valid JSON"),
         (b"", "not valid JSON"),
-        (b"\xff\xfe\x00\x81", "UTF-8 or CP949"),
+        (b"\xff\xff\x00\x81", "UTF-8 or CP949"),
         (b"[" * 100_000, "not valid JSON"),
         (text([record("a.jpg", "sad")])[:-40], "not valid JSON"),
     ],

@@ -4,7 +4,8 @@ import unicodedata
 import numpy as np
 import pytest
 
-from components.shared.dataset.label_spaces import LABEL_SPACES, canonical_value, label_space
+from components.shared.dataset.label_spaces import LABEL_SPACES, canonical_value, label_space, spelling
+from components.shared.dataset.vocabulary import VOCABULARY
 from serving.runtime.errors import InputError
 
 MASKS = ("worn", "incorrect", "absent")
@@ -165,7 +166,7 @@ def test_canonical_values(attribute, raw, stored):
     [
         ("mask", "half"),
         ("mask", 0),
-        ("gender", "m"),
+        ("gender", "x"),
         ("gender", ""),
         ("age", "old"),
         ("age", "31.5"),
@@ -260,3 +261,50 @@ def test_the_class_of_age_stands_in_for_an_unknown_age(name):
     assert label_space(name, (30, 58)).class_of(known | {"age_band": "<30"}) is None, "bounds of its own need ages"
     with pytest.raises(InputError, match="'age_band': '20s' is not a class .*<30, 30-59, >=60"):
         space.encode(known | {"age_band": "20s"})
+
+
+@pytest.mark.parametrize(
+    ("written", "age"),
+    [
+        ("31", 31), ("31.0", 31), ("만 31세", 31), ("31 years old", 31), ("31y", 31), ("31살", 31),
+        ("20대", 24), ("20s", 24), ("20's", 24), ("60대", 64), ("10대", 14), ("teens", 16),
+        ("20-29", 24), ("20 ~ 29", 24), ("20–29", 24), ("20세-29세", 24), ("30 to 59", 44), ("(15, 20)", 17),
+        ("[20, 30)", 24), ("(29, 40]", 35), ("0-2", 1), ("3-9", 6), ("00-29", 14), ("(0, 2)", 1), ("60-100", 80),
+        ("60+", 60), (">=60", 60), ("≥ 60", 60), ("60 이상", 60), ("60세 이상", 60), ("60 and over", 60),
+        ("more than 60", 61), ("more than 70", 71), (">59", 60), ("over 65", 66), ("<30", 14), ("30 미만", 14),
+        ("under 18", 8), ("29세 이하", 14), ("up to 12", 6), ("30-59", 44),
+    ],
+)  # fmt: skip
+def test_ages_and_ranges_of_one_age_class(written, age):
+    assert canonical_value("age", written) == age
+
+
+@pytest.mark.parametrize("written", ["25-32", "20-60", "(20, 30]", "more than 20", "<40", "18+", "50-60", "0-150"])
+def test_ages_of_two_classes_are_not_guessed(written):
+    with pytest.raises(InputError, match="are ages of more than one class; the classes part at 30 and 60"):
+        canonical_value("age", written)
+
+
+@pytest.mark.parametrize("written", ["29-20", "20,29", "(20-29", "25대", "160", "60-200", "2-", "-", "2-9-30", "20 30"])
+def test_what_is_no_age_is_refused(written):
+    with pytest.raises(InputError, match="is not an age"):
+        canonical_value("age", written)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("gender", "male", ["Man", "M", "BOY", "men", "남", "남자", "남성", "남아", "男性"]),
+        ("gender", "female", ["Woman", "F", "Girl", "여", "여자", "여성", "女"]),
+        ("mask", "worn", ["With Mask", "with-mask", "착용", "Mask_Worn"]),
+        ("mask", "absent", ["No Mask", "미착용", "NoMask"]),
+    ],
+)
+def test_the_vocabulary(attribute, value, words):
+    assert {canonical_value(attribute, word) for word in words} == {value}
+
+
+def test_no_spelling_has_two_values():
+    for values in VOCABULARY.values():
+        words = [word for spellings in values.values() for word in spellings]
+        assert len(set(words)) == len(words) and words == [spelling(word) for word in words]
