@@ -29,6 +29,7 @@ from components.shared.dataset.annotations import (
 )
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.info import Counts, DatasetInfo
+from components.shared.dataset.label_spaces import own_words
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress
@@ -101,8 +102,10 @@ def ingest(
         for output in (images, annotations):
             check_output(output, Path(source.removeprefix("file://")))
     with ArchiveWriter(images) as writer:
-        files = Source(source)
-        listing = FORMATS[format].read(files, settings)
+        files = Source(source, settings.encoding)
+        with own_words(settings.values):
+            listing = FORMATS[format].read(files, settings)
+        listing.layout += [f"not in UTF-8 but read as: {line}" for line in files.read_as.lines()]
         listing.skipped.update(files.skipped)
         listing.dropped.update(files.dropped)
         files.dropped = listing.dropped  # a damaged file in an archive is noticed when it is read

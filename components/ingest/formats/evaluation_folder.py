@@ -40,8 +40,7 @@ def read_evaluation(source: Source, options: EvaluationOptions) -> Listing:
     folder = posixpath.join(posixpath.dirname(options.table), "images")
     images = image_paths((path for path in source.paths if path != options.table), listing)
     table = source.read_table(options.table, (_NAME,) if space is None else (_NAME, _ANSWER))
-    for complaint in table.complaints:
-        listing.dropped.add("bad_row", f"{options.table}: {complaint}")
+    listing.count_faulty_rows(table, options.table)
     answers: dict[str, list[str]] = {path: [] for path in images}
     for row in table.rows:
         path = posixpath.join(folder, row.cells[_NAME])

@@ -1,16 +1,20 @@
 """What a reader of a format takes and returns: options, and a source's images with their labels, none opened yet."""
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from components.ingest.sources.names import is_image_name
 from components.shared.dataset.annotations import Box, Face
+from components.shared.dataset.label_spaces import canonical_value
+from components.shared.dataset.table import Table
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden
+from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen
 
 SPLITS = {
@@ -36,11 +40,41 @@ class Options(Frozen):
         box_frame: which pixels the boxes of a photo with an EXIF orientation count in: the `stored` ones, the
             `upright` ones, or (`auto`) those whose size the source states, upright where it states none.
         min_inside: the share of a box's area that must lie in its image; a box with less is lost.
+        encoding: that of names and texts which are not UTF-8; by default the likeliest one.
+        values: further spellings of values by attribute, such as `{gender: {H: male}}`, and of splits.
     """
 
     max_dropped: float = Field(default=0.05, ge=0, le=1)
     box_frame: Literal["auto", "stored", "upright"] = "auto"
     min_inside: float = Field(default=0.25, gt=0, le=1)
+    encoding: str | None = None
+    values: dict[str, dict[str, str | int]] = Field(default_factory=dict)
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            return encoding and codecs.lookup(encoding).name
+        except LookupError as error:
+            raise ValueError("is not the name of an encoding, such as cp949, gb18030 or big5") from error
+
+    @field_validator("values")
+    @classmethod
+    def _are_values(cls, values: dict[str, dict[str, str | int]]) -> dict[str, dict[str, str | int]]:
+        for attribute, words in values.items():
+            for value in words.values():
+                if attribute == "split" and split_of_name(str(value)) is None:
+                    raise ValueError(f"{value!r} is none of the splits train, val and test")
+                if attribute != "split":
+                    _checked(attribute, value)
+        return values
+
+
+def _checked(attribute: str, value: str | int) -> None:
+    try:
+        canonical_value(attribute, value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
 class BoxOptions(Options):
@@ -104,6 +138,13 @@ class Listing:
     layout: list[str] = field(default_factory=list)
     keypoint_names: tuple[str, ...] = ()
     merge: Callable[[Sequence[Box]], Box] = lambda boxes: boxes[0]
+
+    def count_faulty_rows(self, table: Table, name: str) -> None:
+        """Count the rows of a table that cannot be used as lost images, and note those that had a stray quote."""
+        for complaint in table.complaints:
+            self.dropped.add("bad_row", f"{name}: {complaint}")
+        for repair in table.repairs:
+            self.notes.add("stray_quote", f"{name}: {repair}")
 
 
 def image_paths(paths: Iterable[str], listing: Listing) -> list[str]:

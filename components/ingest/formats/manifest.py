@@ -1,170 +1,236 @@
-"""A manifest: a CSV table with one row per face that names its picture, labels and, where known, person and box."""
+"""A manifest: a table with one row per face that names its picture, labels and, where known, person and box."""
 
-import math
 import posixpath
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
-from pydantic import Field
-
-from components.ingest.formats.listing import SPLITS, Listing, Options, Record, image_paths
+from components.ingest.formats.listing import Listing, Record, image_paths, split_of_name
+from components.ingest.formats.manifest_columns import (
+    Columns,
+    Layout,
+    ManifestOptions,
+    four_numbers,
+    is_one,
+    read_layout,
+)
+from components.ingest.formats.paths import PathResolver
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box, Face
-from components.shared.dataset.label_spaces import canonical_value
+from components.shared.dataset.label_spaces import canonical_value, own_value
+from components.shared.dataset.table import Row, Table
+from components.shared.dataset.vocabulary import VOCABULARY
 from serving.runtime.errors import InputError
-from serving.runtime.validation import Frozen
 
-_PATH_COLUMNS = ("path", "file_name", "filename", "image")
-_PERSON_COLUMNS = ("group", "person", "subject")
-_LABEL_COLUMNS = ("mask", "gender", "age", "emotion", "label")
-# `width` and `height` mostly hold the size of the picture, so a box is never guessed from them.
-_BOX_COLUMNS: tuple[tuple[tuple[str, str, str, str], Literal["xyxy", "xywh"]], ...] = (
-    (("face_xmin", "face_ymin", "face_xmax", "face_ymax"), "xyxy"),
-    (("xmin", "ymin", "xmax", "ymax"), "xyxy"),
-    (("x", "y", "w", "h"), "xywh"),
-)
+__all__ = ["Columns", "ManifestOptions", "read_manifest"]
 
-
-class Columns(Frozen):
-    """The columns by role; a missing one is looked up under its usual names."""
-
-    path: str | None = None
-    person: str | None = None
-    split: str | None = None
-    box: tuple[str, str, str, str] | None = None
-
-
-class ManifestOptions(Options):
-    """Options of a manifest.
-
-    Attributes:
-        manifest: the table's path below the source.
-        columns: columns of the path, the person, the split and the four numbers of the box.
-        box_format: what `columns.box` holds: two corners (`xyxy`), or a corner and a size (`xywh`).
-        labels: columns that become attributes; by default those of mask, gender, age, emotion and label that exist.
-        rename: from a label column to the name of its attribute.
-    """
-
-    manifest: str = Field(default="manifest.csv", min_length=1)
-    columns: Columns = Columns()
-    box_format: Literal["xyxy", "xywh"] = "xyxy"
-    labels: tuple[str, ...] | None = None
-    rename: dict[str, str] = Field(default_factory=dict)
+_DEFAULT = "manifest.csv"
+_TABLES = (".csv", ".tsv")
+# The tables that Roboflow writes into the folder of each split.
+_TABLES_OF_SPLITS = ("_annotations.csv", "_classes.csv")
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """The columns of one table by role."""
+class _Entry:
+    """A row: its face, None when it is lost, its person and its split."""
 
-    path: str
+    face: Face | None
     person: str | None
     split: str | None
-    box: tuple[str, str, str, str] | None
-    corners: bool
-    labels: dict[str, str]
 
 
 def read_manifest(source: Source, options: ManifestOptions) -> Listing:
-    """Find the pictures that a table names, paths being relative to the source.
+    """Find the pictures that a table names, paths being relative to the source, the table or the option `images`.
 
     Several rows of one picture are several faces, told apart by their boxes. Equal rows count once; rows that
-    contradict each other drop their picture. Only train, val and test are splits, another value is ignored.
-    Raises InputError when the table or a column is missing.
+    contradict each other drop their picture. What a cell says and cannot be read is lost, the rest of its row stays;
+    a face without a box among others that have one is lost, or its whole picture with `no_box: keep`. Boxes whose
+    numbers are all at most 1 are shares of the picture. Raises InputError when the table or a column is missing, and
+    as `read_layout` does.
     """
     listing = Listing()
-    source.require(options.manifest, "table", "manifest")
-    name = f"{source.uri}/{options.manifest}"
-    table = source.read_table(options.manifest, ())
-    if not table.rows and not table.complaints:
-        raise InputError(f"{name}: the table has no rows; expected a header and one row per face")
-    layout = _layout(table.header, options, name)
-    for complaint in table.complaints:
-        listing.dropped.add("bad_row", complaint)
-    available = set(source.paths)
-    pictures: dict[str, list[Record]] = {}
-    for row in table.rows:
-        path = posixpath.normpath(row.cells[layout.path])
-        if path not in available:
-            listing.dropped.add("missing_file", f"row {row.line}: {row.cells[layout.path]}")
-            continue
-        entries = pictures.setdefault(path, [])
-        entry = _entry(row.cells, layout, path, listing)
-        if entry is not None and entry in entries:
-            listing.notes.add("duplicate_row", f"row {row.line}: {path}")
-        elif entry is not None:
-            entries.append(entry)
-    _collect(pictures, listing)
-    for path in image_paths(available - pictures.keys() - {options.manifest}, listing):
+    tables = _tables(source, options)
+    pictures: dict[str, list[_Entry]] = {}
+    for path, split in tables.items():
+        _read(source, path, split, options, pictures, listing)
+    shares = _are_shares(pictures)
+    if shares:
+        listing.layout.append("boxes are in shares of the picture's width and height: no number is above 1")
+    spellings = _spellings(pictures, options, listing)
+    for path, entries in sorted(pictures.items()):
+        _collect(path, entries, shares, spellings, listing)
+    unnamed = image_paths(set(source.paths) - pictures.keys() - tables.keys(), listing)
+    for path in unnamed:
         listing.skipped.add("no_row", path)
+    if len(unnamed) > len(listing.records):
+        listing.layout.append(f"{len(unnamed)} pictures have no row in the table, only {len(listing.records)} have one")
     return listing
 
 
-def _layout(header: list[str], options: ManifestOptions, table: str) -> _Layout:
-    def first(names: Sequence[str]) -> str | None:
-        return next((name for name in names if name in header), None)
-
-    columns = options.columns
-    path = columns.path or first(_PATH_COLUMNS)
-    if path is None:
-        raise InputError(
-            f"{table}: no column of paths; name it with the option 'columns.path'. Found: {', '.join(header)}"
-        )
-    labels = options.labels if options.labels is not None else [name for name in _LABEL_COLUMNS if name in header]
-    attributes = {name: options.rename.get(name, name) for name in dict.fromkeys([*labels, *options.rename])}
-    if len(set(attributes.values())) < len(attributes):
-        raise InputError(f"{table}: two label columns become one attribute: {attributes}; change 'labels' or 'rename'")
-    box, box_format = columns.box, options.box_format
-    if box is None:
-        usual = (pair for pair in _BOX_COLUMNS if set(pair[0]) <= set(header))
-        box, box_format = next(usual, (None, box_format))
-    person, split = columns.person or first(_PERSON_COLUMNS), columns.split or first(["split"])
-    for name in (path, person, split, *(box or ()), *attributes):
-        if name is not None and name not in header:
-            raise InputError(f"{table}: no column '{name}'. Found: {', '.join(header)}")
-    return _Layout(path, person, split, box, box_format == "xyxy", attributes)
+def _tables(source: Source, options: ManifestOptions) -> dict[str, str | None]:
+    """Return the tables to read, with the split of all their rows where their folder says one."""
+    if options.manifest == _DEFAULT and _DEFAULT not in source.paths:
+        tables = [path for path in source.paths if path.lower().endswith(_TABLES)]
+        of_splits = {
+            path: split_of_name(posixpath.basename(posixpath.dirname(path)))
+            for path in tables
+            if posixpath.basename(path) in _TABLES_OF_SPLITS
+        }
+        if of_splits and None not in of_splits.values():
+            return of_splits
+        if len(tables) == 1:
+            return {tables[0]: None}
+        if tables:
+            raise InputError(
+                f"{source.uri}: no table '{_DEFAULT}'; name one of {', '.join(tables[:5])} with the option 'manifest'"
+            )
+    source.require(options.manifest, "table", "manifest")
+    return {options.manifest: None}
 
 
-def _entry(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> Record | None:
-    """Read one face of an image; None, counted, when a label is invalid."""
+def _read(
+    source: Source,
+    path: str,
+    split: str | None,
+    options: ManifestOptions,
+    pictures: dict[str, list[_Entry]],
+    listing: Listing,
+) -> None:
+    """Read the rows of one table into the entries of each picture."""
+    name = f"{source.uri}/{path}"
+    table = source.read_table(path, (), options.separator)
+    listing.count_faulty_rows(table, path)
+    if not table.rows and not table.complaints:
+        raise InputError(f"{name}: the table has no rows; expected a header and one row per face")
+    layout = read_layout(table, options, name)
+    listing.layout.append(f"{path}: {layout}")
+    if not layout.box:
+        listing.layout.append(f"{path}: no boxes, every face is its whole picture")
+    resolver = _resolver(source, path, options, table, layout)
+    missing: set[str] = set()
+    for row in table.rows:
+        written = row.cells[layout.path]
+        picture = resolver.resolve(written)
+        if picture is None:
+            if written not in missing:
+                listing.dropped.add(resolver.reason(written), f"row {row.line}: {written}")
+            missing.add(written)
+            continue
+        entries = pictures.setdefault(picture, [])
+        entry = _entry(row, layout, split, picture, options, listing)
+        if entry.face is not None and entry in entries:
+            listing.notes.add("duplicate_row", f"row {row.line}: {picture}")
+        else:
+            entries.append(entry)
+    listing.notes.update(resolver.notes)
+
+
+def _resolver(source: Source, path: str, options: ManifestOptions, table: Table, layout: Layout) -> PathResolver:
+    """Return the resolver of a table's paths: below the option's folder, or below the table's or the top.
+
+    Of the last two, the one counts where more of the paths are found. Raises InputError when the folder of the option
+    has no files.
+    """
+    beside = posixpath.dirname(path)
+    if options.images is not None:
+        for folder in (posixpath.join(beside, options.images), options.images):
+            root = posixpath.normpath(folder)
+            if root == "." or any(other.startswith(f"{root}/") for other in source.paths):
+                return PathResolver(source.paths, root)
+        raise InputError(f"{source.uri}: no folder '{options.images}'; see the option 'images'")
+    if not beside:
+        return PathResolver(source.paths)
+    written = dict.fromkeys(row.cells[layout.path] for row in table.rows)
+    resolvers = [PathResolver(source.paths, beside), PathResolver(source.paths)]
+    found = [sum(resolver.resolve(name) is not None for name in written) for resolver in resolvers]
+    return resolvers[found[1] > found[0]]
+
+
+def _entry(
+    row: Row, layout: Layout, split: str | None, path: str, options: ManifestOptions, listing: Listing
+) -> _Entry:
+    """Read one row."""
+    cells = row.cells
     attributes = {}
     for column, attribute in layout.labels.items():
         if cells[column]:
             try:
                 attributes[attribute] = canonical_value(attribute, cells[column])
             except InputError:
-                listing.dropped.add(f"bad_{attribute}", f"{path} ({cells[column]})")
-                return None
-    person = cells[layout.person] or None if layout.person else None
-    split = SPLITS.get(cells[layout.split].lower()) if layout.split else None
-    if layout.split and cells[layout.split] and split is None:
-        listing.notes.add(f"ignored_split_{cells[layout.split]}", path)
-    return Record(path, (Face(0, _box(cells, layout, path, listing), attributes),), person, split)
+                listing.lost.add(f"bad_{attribute}", f"row {row.line}: {path} ({cells[column]})")
+    if layout.one_hot:
+        classes = [column for column in layout.one_hot if is_one(cells[column])]
+        if len(classes) == 1:
+            attributes[layout.one_hot_attribute] = canonical_value(layout.one_hot_attribute, classes[0])
+        else:
+            listing.lost.add("several_classes" if classes else "no_class", f"row {row.line}: {path}")
+    written = cells[layout.split] if layout.split else ""
+    if written:
+        split = split_of_name(str(own_value("split", written) or written))
+        if split is None:
+            listing.lost.add("unknown_split", f"row {row.line}: {path} ({written})")
+    box = _box(cells, layout)
+    lost = bool(layout.box) and box is None
+    if lost:
+        texts = [cells[name] for name in layout.box]
+        tally = listing.notes if options.no_box == "keep" else listing.lost
+        tally.add("box_unreadable" if any(texts) else "no_box", f"row {row.line}: {path} ({', '.join(texts)})")
+    face = None if lost and options.no_box == "drop" else Face(0, box, attributes)
+    return _Entry(face, cells[layout.person] or None if layout.person else None, split)
 
 
-def _box(cells: dict[str, str], layout: _Layout, path: str, listing: Listing) -> Box | None:
-    texts = [cells[name] for name in layout.box or ()]
-    if not any(texts):
-        return None
-    try:
-        left, top, third, fourth = map(float, texts)
-    except ValueError:
-        left = top = third = fourth = math.nan
-    if not all(map(math.isfinite, (left, top, third, fourth))):
-        listing.notes.add("box_unreadable", f"{path} ({', '.join(texts)})")
-        return None
-    return (left, top, third - left, fourth - top) if layout.corners else (left, top, third, fourth)
+def _box(cells: Mapping[str, str], layout: Layout) -> Box | None:
+    numbers = four_numbers([cells[name] for name in layout.box]) if layout.box else None
+    if numbers is None or layout.box_format == "xywh":
+        return numbers
+    left, top, right, bottom = numbers
+    return left, top, right - left, bottom - top
 
 
-def _collect(pictures: dict[str, list[Record]], listing: Listing) -> None:
-    """List the entries of each picture as one record, in the order of the paths."""
-    for path, entries in sorted(pictures.items()):
-        if not entries:
+def _are_shares(pictures: Mapping[str, list[_Entry]]) -> bool:
+    """Whether no number of any box is above 1: then boxes are not in pixels."""
+    boxes = [entry.face.box for entries in pictures.values() for entry in entries if entry.face and entry.face.box]
+    return bool(boxes) and all(min(box) >= 0 and max(box[0] + box[2], box[1] + box[3]) <= 1 for box in boxes)
+
+
+def _spellings(
+    pictures: Mapping[str, list[_Entry]], options: ManifestOptions, listing: Listing
+) -> dict[tuple[str, Any], Any]:
+    """Return the usual spelling of each class that rows write in several cases, by attribute and value."""
+    counts: Counter[tuple[str, Any]] = Counter()
+    if options.label_case == "merge":
+        for entries in pictures.values():
+            for entry in entries:
+                counts.update(entry.face.attributes.items() if entry.face else ())
+    usual: dict[tuple[str, str], Any] = {}
+    spellings = {}
+    for (attribute, value), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
+        if attribute in VOCABULARY or not isinstance(value, str):
             continue
-        faces = tuple(face for entry in entries for face in entry.faces)
-        boxes = [face.box for face in faces]
-        alike = len({(entry.person, entry.split) for entry in entries}) == 1
-        if not alike or (len(entries) > 1 and (None in boxes or len(set(boxes)) < len(boxes))):
-            listing.dropped.add("conflicting_rows", path)
-            continue
-        listing.records.append(replace(entries[0], faces=faces))
+        merged = usual.setdefault((attribute, value.casefold()), value)
+        if merged != value:
+            spellings[attribute, value] = merged
+            listing.notes.add("spelling_of_class", f"{value} is read as {merged}", count)
+    return spellings
+
+
+def _collect(
+    path: str, entries: list[_Entry], shares: bool, spellings: Mapping[tuple[str, Any], Any], listing: Listing
+) -> None:
+    """List the entries of a picture as one record."""
+    faces = [entry.face for entry in entries if entry.face is not None]
+    boxes = [face.box for face in faces]
+    alike = len({(entry.person, entry.split) for entry in entries}) == 1
+    if not alike or (len(faces) > 1 and (None in boxes or len(set(boxes)) < len(boxes))):
+        listing.dropped.add("conflicting_rows", path)
+    elif not faces:
+        listing.dropped.add("every_face_lost", path)
+    else:
+        if spellings:
+            faces = [
+                replace(face, attributes={k: spellings.get((k, v), v) for k, v in face.attributes.items()})
+                for face in faces
+            ]
+        entry = entries[0]
+        listing.records.append(Record(path, tuple(faces), entry.person, entry.split, normalized=shares))

@@ -6,7 +6,9 @@ gender_age = 3*gender + age. mask_gender_age = 6*mask + 3*gender + age.
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +125,26 @@ def spelling(text: str) -> str:
     return re.sub(r"[\s-]+", "_", composed(text.strip()).lower())
 
 
+_own_words: ContextVar[Mapping[str, Mapping[str, str | int]]] = ContextVar("own_words")
+
+
+@contextmanager
+def own_words(values: Mapping[str, Mapping[str, str | int]]) -> Iterator[None]:
+    """Let `canonical_value` understand further spellings, by attribute, as long as the context lasts."""
+    words = {attribute: {spelling(word): value for word, value in known.items()} for attribute, known in values.items()}
+    token = _own_words.set(words)
+    try:
+        yield
+    finally:
+        _own_words.reset(token)
+
+
+def own_value(attribute: str, text: str) -> str | int | None:
+    """Return the value that `own_words` gives a word; None without one."""
+    words = _own_words.get({}).get(attribute)
+    return words.get(spelling(text)) if words else None
+
+
 def canonical_value(attribute: str, value: Any) -> str | int:
     """Return the value as it is stored: the one spelling of a mask state, gender or emotion, an age as an integer.
 
@@ -132,6 +154,8 @@ def canonical_value(attribute: str, value: Any) -> str | int:
     back as composed (NFC) text. Raises InputError on an invalid value, and on ages of more than one age class.
     """
     text = composed(str(value).strip())
+    own = own_value(attribute, text)
+    text = text if own is None else composed(str(own).strip())
     if attribute == "age":
         return _age(value, text)
     if attribute == "emotion":

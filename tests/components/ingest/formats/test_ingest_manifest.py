@@ -28,20 +28,29 @@ def test_usual_columns_are_found(read):
         "path,label,width,height,face_xmin,face_ymin,face_xmax,face_ymax,group,split,age,gender\n"
         "b.jpg,with_mask,640,480,10,20,40,60,g1,dev,31,Male\n"
         "a.jpg,without_mask,640,480,,,,,g1,TEST,,\n"
-        "c.jpg,x,1,1,0.5,0.5,2,2,,train,60,female\n"
+        "c.jpg,x,1,1,0.5,0.5,2,2,,train,60,female\n",
+        no_box="keep",
     )
     assert facts(result) == [
         ("a.jpg", "g1", "test", [(None, {"label": "without_mask"})]),
         ("b.jpg", "g1", None, [((10, 20, 30, 40), {"label": "with_mask", "age": 31, "gender": "male"})]),
         ("c.jpg", None, "train", [((0.5, 0.5, 1.5, 1.5), {"label": "x", "age": 60, "gender": "female"})]),
     ]
-    assert result.notes.counts == {"ignored_split_dev": 1}
+    assert result.lost.counts == {"unknown_split": 1} and result.notes.counts == {"no_box": 1}
+    assert result.layout == [
+        "manifest.csv: columns: path = path, person = group, split = split, gender = gender, age = age, label = label, "
+        "box (xyxy) = face_xmin,face_ymin,face_xmax,face_ymax; unused: width, height"
+    ]
     assert result.dropped.total == result.skipped.total == 0
 
 
 def test_width_and_height_are_not_taken_for_a_box(read):
-    result = read("path,x,y,width,height\na.jpg,3,4,640,480\n", files=("a.jpg",))
-    assert result.records[0].faces[0].box is None
+    table = "path,x,y,width,height\na.jpg,3,4,640,480\n"
+    with pytest.raises(InputError, match="x, y, width, height look like a box and are not read; .*'columns.box'"):
+        read(table, files=("a.jpg",))
+    result = read(table, files=("a.jpg",), columns={"box": "none"})
+    assert result.records[0].faces[0].box is None and not result.lost.counts
+    assert read("path,width,height\na.jpg,640,480\n", files=("a.jpg",)).records[0].faces[0].box is None
     named = read(
         "path,x,y,width,height\na.jpg,3,4,64,48\n",
         ("a.jpg",),
@@ -81,12 +90,16 @@ def test_two_columns_for_one_attribute_are_refused(read):
         read("path,label,mask\na.jpg,normal,worn\n", rename={"label": "mask"})
 
 
-def test_values_that_cannot_be_understood_drop_their_row(read):
-    result = read("path,gender,age\na.jpg,m,20\nb.jpg,male,old\nc.jpg,male,20\n")
-    assert [record.path for record in result.records] == ["c.jpg"]
-    assert result.dropped.counts == {"bad_gender": 1, "bad_age": 1}
-    assert not result.skipped.counts, "a picture whose row cannot be read is not a picture without a row"
-    assert result.dropped.examples == {"bad_gender": ["a.jpg (m)"], "bad_age": ["b.jpg (old)"]}
+def test_values_that_cannot_be_understood_are_lost_and_the_rest_of_their_row_stays(read):
+    result = read("path,gender,age,split\na.jpg,x,20,train\nb.jpg,male,old,test\nc.jpg,male,25-35,1\n")
+    assert facts(result) == [
+        ("a.jpg", None, "train", [(None, {"age": 20})]),
+        ("b.jpg", None, "test", [(None, {"gender": "male"})]),
+        ("c.jpg", None, None, [(None, {"gender": "male"})]),
+    ]
+    assert result.lost.counts == {"bad_gender": 1, "bad_age": 2, "unknown_split": 1}
+    assert result.lost.examples["bad_age"] == ["row 3: b.jpg (old)", "row 4: c.jpg (25-35)"]
+    assert not result.dropped.counts and not result.skipped.counts
 
 
 def test_rows_and_files_that_do_not_meet_are_counted(read):
@@ -104,7 +117,7 @@ def test_rows_of_a_wrong_length_are_dropped(read):
     result = read("path,label\na.jpg,x,y\nb.jpg\nc.jpg,z\n")
     assert [record.path for record in result.records] == ["c.jpg"]
     assert result.dropped.counts == {"bad_row": 2}
-    assert result.dropped.examples["bad_row"][0] == "row 2 has 3 values, the header has 2"
+    assert result.dropped.examples["bad_row"][0] == "manifest.csv: row 2 has 3 values, the header has 2"
 
 
 def test_several_faces_of_a_picture(read):
@@ -115,8 +128,8 @@ def test_several_faces_of_a_picture(read):
 
 @pytest.mark.parametrize(
     "second",
-    ["a.jpg,0,0,5,5,y,p,test", "a.jpg,,,,,x,p,test", "a.jpg,6,6,9,9,x,q,test", "a.jpg,6,6,9,9,x,p,train"],
-    ids=["label", "no box", "person", "split"],
+    ["a.jpg,0,0,5,5,y,p,test", "a.jpg,6,6,9,9,x,q,test", "a.jpg,6,6,9,9,x,p,train"],
+    ids=["label", "person", "split"],
 )
 def test_rows_that_contradict_each_other_drop_their_picture(read, second):
     result = read(
@@ -126,10 +139,16 @@ def test_rows_that_contradict_each_other_drop_their_picture(read, second):
     assert result.dropped.counts == {"conflicting_rows": 1}
 
 
-def test_an_unreadable_box_leaves_the_picture(read):
-    result = read("path,x,y,w,h\na.jpg,1,2,3,\nb.jpg,nan,2,3,4\nc.jpg,1,2,3,four\n")
-    assert [record.faces[0].box for record in result.records] == [None, None, None]
-    assert result.notes.counts == {"box_unreadable": 3}
+def test_a_face_whose_box_is_missing_or_cannot_be_read_is_lost(read):
+    table = "path,x,y,w,h\na.jpg,1,2,3,\nb.jpg,nan,2,3,4\nc.jpg,1,2,3,four\nd.jpg,,,,\ne.jpg,1,2,3,4\ne.jpg,,,,\n"
+    files = tuple(f"{name}.jpg" for name in "abcde")
+    result = read(table, files)
+    assert facts(result) == [("e.jpg", None, None, [((1, 2, 3, 4), {})])]
+    assert result.lost.counts == {"box_unreadable": 3, "no_box": 2}
+    assert result.dropped.counts == {"every_face_lost": 4}
+    kept = read(table, files, no_box="keep")
+    assert [record.faces[0].box for record in kept.records] == [None] * 4
+    assert kept.notes.counts == {"box_unreadable": 3, "no_box": 2} and kept.dropped.counts == {"conflicting_rows": 1}
 
 
 def test_quotes_byte_order_mark_and_names_of_other_languages(read):
@@ -140,19 +159,19 @@ def test_quotes_byte_order_mark_and_names_of_other_languages(read):
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        ("file,label\na.jpg,x\n", {}, "no column of paths.*Found: file, label"),
+        ("what,label\na.jpg,x\n", {}, "no column of paths.*Found: what, label"),
         ("path,label\na.jpg,x\n", {"columns": {"person": "who"}}, "no column 'who'. Found: path, label"),
         ("path,label\na.jpg,x\n", {"labels": ["mask"]}, "no column 'mask'"),
         ("path,label\na.jpg,x\n", {"columns": {"box": ["a", "b", "c", "d"]}}, "no column 'a'"),
         ("path,path\na.jpg,x\n", {}, "two columns have the same name"),
         ("path\n", {}, "the table has no rows"),
         ("", {}, "the table has no rows"),
-        (b"path\n\xff\xfe.jpg\n", {}, "not a text in UTF-8 or CP949"),
+        (b"path\n\xff\xfe.jpg\n", {}, "not a text in UTF-8 or CP949, GB18030"),
         ("path\na.jpg\n", {"manifest": "other.csv"}, "no table 'other.csv'"),
         (
             "path\na.jpg\n",
             {"colums": {}},
-            "colums = {}: unknown key, did you mean 'columns'.*known: box_format, box_frame, columns, labels, manifest",
+            "colums = {}: unknown key, did you mean 'columns'.*known: box_format, box_frame, columns, encoding",
         ),
         ("path\na.jpg\n", {"columns": {"group": "g"}}, "columns.group = 'g': unknown key"),
         ("path\na.jpg\n", {"columns": {"box": ["x", "y"]}}, "columns.box.* = "),
