@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from components.curate.operation import Options, Outcome, original_name
+from components.shared.dataset.ages import age_span
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.label_spaces import canonical_value
 from components.shared.dataset.table import Row, read_table, shipped_tables
@@ -67,6 +68,9 @@ def _correction(row: Row, table: str) -> Correction:
             if {_picture(before), _picture(after)} != {"incorrect", "absent"}:
                 raise InputError(f"incorrect_mask and normal can be exchanged, got {before!r} and {after!r}")
             return Correction(line, person, attribute, frozenset(), None)
+        span = age_span(after) if attribute == "age" else None
+        if span is not None and span[0] < span[1]:
+            raise InputError(f"'after' must be one age, got {after!r}")
         return Correction(line, person, attribute, _expected(attribute, before), canonical_value(attribute, after))
     except InputError as error:
         raise InputError(f"{table}, line {line}: {error}") from error

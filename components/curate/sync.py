@@ -12,6 +12,7 @@ from pydantic import model_validator
 from components.curate.operation import Options, Outcome, original_name
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.export.files import MAPPER
+from components.shared.dataset.persons import refuse_unknown
 from components.shared.dataset.text import composed, is_hidden, printable, read_json, read_names
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location
@@ -43,13 +44,14 @@ def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
     In a tree with a filename_mapper.json an image is removed when no exported file of it is left. Images that were
     not exported stay (`not_exported`), and so do those whose file lies in another folder now (`moved`): labels do not
     follow. In a tree without one, an image is removed when its name is not a relative path in it. In a list, an image
-    is named by its name in the archive or its original name. Other names are `unknown`.
+    is named by its name in the archive or its original name. Other files of a folder are `unknown`.
 
     Raises:
         InputError: the folder contains none of the images, or was exported from others of the same names.
+        InputError: the folder contains none of the images, or a name of the list is that of no image.
     """
     if options.removed:
-        return _without(images, read_names(options.removed))
+        return _without(images, read_names(options.removed), options.removed)
     assert options.folder is not None
     tree = Location(options.folder)
     paths = [entry.path for entry in tree.list() if not is_hidden(entry.path)]
@@ -58,14 +60,11 @@ def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
     return _by_path(images, paths, options.folder)
 
 
-def _without(images: Sequence[Image], names: Sequence[str]) -> Outcome:
+def _without(images: Sequence[Image], names: Sequence[str], uri: str) -> Outcome:
     ids = _by_name(images)
+    refuse_unknown(names, ids, f"{uri}: no image has")
     outcome = Outcome([])
-    removed = {ids[name] for name in names if name in ids}
-    for name in names:
-        if name not in ids:
-            outcome.notes.add("unknown", name)
-    outcome.drop(images, removed, "removed")
+    outcome.drop(images, {ids[name] for name in names}, "removed")
     return outcome
 
 

@@ -14,6 +14,7 @@ from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
 from components.ingest.formats.coco import CocoOptions, read_coco
 from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
+from components.ingest.formats.fer2013 import Fer2013Options, read_fer2013
 from components.ingest.formats.listing import Listing, Options
 from components.ingest.formats.manifest import ManifestOptions, read_manifest
 from components.ingest.formats.profile import ProfileOptions, read_profiles
@@ -59,6 +60,7 @@ FORMATS = {
     "manifest": Format(ManifestOptions, read_manifest),
     "coco": Format(CocoOptions, read_coco),
     "yolo": Format(YoloOptions, read_yolo),
+    "fer2013": Format(Fer2013Options, read_fer2013),
     "evaluation": Format(EvaluationOptions, read_evaluation),
 }
 

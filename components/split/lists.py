@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from components.shared.dataset.annotations import Image
-from components.shared.dataset.persons import refuse_overlap
+from components.shared.dataset.persons import refuse_overlap, refuse_unknown
 from components.shared.dataset.tally import MAX_EXAMPLES
 from components.shared.dataset.text import composed, listed_names, read_text
 from components.split.division import Division, Task
@@ -17,10 +17,12 @@ def divide_lists(task: Task) -> Division:
     A name is a person's id, or the name of the folder that a picture lay in, exactly but for how its letters are
     composed. Persons in no list have no split. A test set that came with the data stays when there is no `test_list`.
     Counted are persons of which no image is in a list (`unlisted_persons`), their images (`unlisted_images`) and names
-    that belong to no image (`unknown_names`).
+    that belong to no image (`unknown_names`). A misspelt name leaves its person out of all lists, so names of nobody
+    are refused when persons are in no list.
 
     Raises:
-        InputError: a person is in two lists, or no name of the train list is known.
+        InputError: a person is in two lists, no name of the train list is known, or names belong to no image while
+            persons are in no list.
         NotFoundError: a list does not exist.
     """
     options = task.options
@@ -55,6 +57,11 @@ def divide_lists(task: Task) -> Division:
     unknown = sorted(listed.keys() - known)
     on_a_side = set().union(*sides.values())
     strangers = {image.person or _folder(image) or image.file_name for image in unlisted} - on_a_side
+    if strangers:
+        persons = {name for image in unlisted for name in (image.person, _folder(image)) if name}
+        for split, names_there in lists.items():
+            what = f"{uris[split]}: {len(strangers)} persons are in no list and no image has"
+            refuse_unknown(names_there.intersection(unknown), persons, what)
     details = {
         "given": existing,
         "unlisted_images": len(unlisted),

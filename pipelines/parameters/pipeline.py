@@ -49,7 +49,8 @@ class PipelineConfig(BaseModel):
     )
     format: str = Field(
         default="profile",
-        description="Layout of the raw photos: profile, aihub, class_folder, manifest, coco, yolo or evaluation.",
+        description="Layout of the raw photos: profile, aihub, class_folder, manifest, coco, yolo, fer2013 or "
+        "evaluation.",
     )
     ingest_options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the format, such as max_dropped, or manifest and rename."

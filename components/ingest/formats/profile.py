@@ -77,13 +77,13 @@ def read_profiles(source: Source, options: ProfileOptions) -> Listing:
 
 
 def _table(source: Source, path: str | None, options: ProfileOptions, listing: Listing) -> dict[str, Person] | None:
-    """Read the table of persons, if there is one. Errors of a table that no option names are only counted."""
+    """Read the table of persons, if there is one. Errors of one that no option asks for are only counted."""
     if path is None:
         return None
     try:
         return read_person_table(source, path, listing)
     except InputError as error:
-        if options.table is not None:
+        if options.table is not None or options.prefer == "table":
             raise
         listing.notes.add("table_not_read", str(error))
         return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from components.ingest.formats.listing import Listing
 from components.ingest.sources.source import Source
 from components.shared.dataset.label_spaces import canonical_value
-from components.shared.dataset.persons import refuse_overlap
+from components.shared.dataset.persons import refuse_overlap, refuse_unknown
 from components.shared.dataset.text import listed_names
 from serving.runtime.errors import InputError
 
@@ -32,16 +32,18 @@ def parse_folder(folder: str) -> Person:
 def read_person_table(source: Source, path: str, listing: Listing) -> dict[str, Person]:
     """Read a table with one row per folder; `path` is the folder's name.
 
-    Rows that cannot be read are counted, and so are folders whose rows contradict each other: those are ignored.
+    Rows that cannot be read are lost, and so are folders whose rows contradict each other.
     """
     table: dict[str, Person] = {}
     conflicts = set()
     file = source.read_table(path, COLUMNS)
     for complaint in file.complaints:
-        listing.notes.add("bad_table_row", f"{path}: {complaint}")
+        listing.lost.add("bad_table_row", f"{path}: {complaint}")
+    for repair in file.repairs:
+        listing.notes.add("stray_quote", f"{path}: {repair}")
     for row in file.rows:
         cells = row.cells
-        folder = cells["path"].strip("/").rpartition("/")[2]
+        folder = cells["path"].replace("\\", "/").strip("/").rpartition("/")[2]
         try:
             if not cells["id"] or not folder:
                 raise InputError("no id or path")
@@ -49,14 +51,14 @@ def read_person_table(source: Source, path: str, listing: Listing) -> dict[str, 
                 cells["id"], canonical_value("gender", cells["gender"]), canonical_value("age", cells["age"])
             )
         except InputError as error:
-            listing.notes.add("bad_table_row", f"{path}: row {row.line}: {error}")
+            listing.lost.add("bad_table_row", f"{path}: row {row.line}: {error}")
             continue
         if table.setdefault(folder, person) != person:
             conflicts.add(folder)
         elif table[folder] is not person:
             listing.notes.add("duplicate_table_row", f"{path}: row {row.line}: {folder}")
     for folder in sorted(conflicts):
-        listing.notes.add("conflicting_table_rows", folder)
+        listing.lost.add("conflicting_table_rows", folder)
         del table[folder]
     return table
 
@@ -81,15 +83,17 @@ def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], l
         source: where the lists are.
         lists: the path of the list of each split, one name per line.
         persons: the person of each folder.
-        listing: counts the names that no folder and no person has.
+        listing: counts the names that no folder and no person has, and the folders in no list.
 
     Raises:
-        InputError: a list is missing, or a person is in two of them.
+        InputError: a list is missing, a person is in two of them, or names are unknown while folders are in no list: a
+            misspelt name leaves its folder out.
     """
     folders_of: dict[str, list[str]] = {}
     for folder, person in persons.items():
         folders_of.setdefault(person, []).append(folder)
     splits: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
     sides: dict[str, set[str]] = {split: set() for split in lists}
     for split, path in lists.items():
         source.require(path, "list", f"{split}_list")
@@ -97,6 +101,7 @@ def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], l
             members = [name] if name in persons else folders_of.get(name, [])
             if not members:
                 listing.notes.add("unknown_name_in_list", f"{path}: {name}")
+                unknown.setdefault(path, []).append(name)
             for folder in members:
                 splits[folder] = split
                 sides[split].add(persons[folder])
@@ -104,6 +109,10 @@ def read_lists(source: Source, lists: dict[str, str], persons: dict[str, str], l
         refuse_overlap(sides)
     except InputError as error:
         raise InputError(f"{source.uri}: {error}") from error
-    for folder in sorted(persons.keys() - splits.keys()):
+    left_out = persons.keys() - splits.keys()
+    for folder in sorted(left_out):
         listing.notes.add("in_no_list", folder)
+    for path, names in unknown.items() if left_out else ():
+        choices = left_out | {persons[folder] for folder in left_out}
+        refuse_unknown(names, choices, f"{source.uri}/{path}: {len(left_out)} folders are in no list and no folder has")
     return splits

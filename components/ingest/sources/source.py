@@ -149,6 +149,11 @@ class Source:
                 self.read_as.add("names of files", name)
         return names
 
+    def attach(self, container: Container, prefix: str) -> None:
+        """Add pictures that a reader makes itself, under their names with the prefix."""
+        self._add(container, "", prefix, prefix)
+        self.paths = tuple(sorted(self._where))
+
     def _usable_name(self, member: Member, name: str | None, label: str) -> str | None:
         """Return the name of a file in its container, or None, counted, when the file cannot be read."""
         path = logical_name(name) if name is not None else None

@@ -1,11 +1,14 @@
 """Images by person. A person belongs to one split only."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
 
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.tally import MAX_EXAMPLES
 from serving.runtime.errors import InputError
+from serving.runtime.validation import nearest
+
+_SHOWN = 10
 
 
 def by_person(images: Iterable[Image]) -> dict[str | int, list[Image]]:
@@ -43,3 +46,12 @@ def refuse_overlap(sides: Mapping[str, set[str]]) -> None:
                 f"{len(both)} persons are in {first} and in {second}: {', '.join(both[:MAX_EXAMPLES])}{more}; a person "
                 "belongs to one split, remove them from one list"
             )
+
+
+def refuse_unknown(names: Iterable[str], known: Collection[str], what: str) -> None:
+    """Raise InputError, naming the names with the nearest known one each, when any is not known; `what` begins it."""
+    unknown = sorted(set(names).difference(known))
+    if unknown:
+        shown = "; ".join(f"'{name}'{nearest(name, known)}" for name in unknown[:_SHOWN])
+        more = f"; and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        raise InputError(f"{what} {len(unknown)} of its names: {shown}{more}")

@@ -118,17 +118,25 @@ def test_a_tree_in_s3(run, s3, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content"),
     [
-        ("gone.txt", "sad/1.jpg\r\n\n  sad/2.jpg  \nno/such.jpg\nsad/1.jpg\n"),
-        ("gone.txt", "\ufeffsad/1.jpg\nsad/2.jpg\nno/such.jpg"),
-        ("gone.json", json.dumps(["sad/1.jpg", "sad/2.jpg", "no/such.jpg"])),
+        ("gone.txt", "sad/1.jpg\r\n\n  sad/2.jpg  \nsad/1.jpg\n"),
+        ("gone.txt", "\ufeffsad/1.jpg\nsad/2.jpg"),
+        ("gone.json", json.dumps(["sad/1.jpg", "sad/2.jpg"])),
     ],
 )
 def test_a_list_of_removed_names(run, tmp_path, file, content):
     (tmp_path / file).write_text(content, encoding="utf-8")
     report, data = run(images("sad/1.jpg", "sad/2.jpg", "sad/3.jpg"), {"sync": {"removed": str(tmp_path / file)}})
     assert names(data) == ["sad/3.jpg"]
-    assert report.operations[0].counts == {"unknown": 1, "removed": 2}
-    assert report.operations[0].examples["unknown"] == ["no/such.jpg"]
+    assert report.operations[0].counts == {"removed": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("sad/1.jpeg", ", did you mean 'sad/1.jpg'"), ("Sad/1.jpg", ", did"), ("q", "$")]
+)
+def test_a_misspelt_name_in_a_list_is_refused(run, tmp_path, name, hint):
+    (tmp_path / "gone.txt").write_text(f"sad/2.jpg\n{name}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"gone.txt: no image has 1 of its names: '{name}'{hint}"):
+        run(images("sad/1.jpg", "sad/2.jpg"), {"sync": {"removed": str(tmp_path / "gone.txt")}})
 
 
 def test_a_folder_without_any_of_the_images_drops_nothing(run, tmp_path):

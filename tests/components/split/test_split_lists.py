@@ -75,19 +75,41 @@ def test_two_folders_of_one_person_cannot_be_on_two_sides(divide, person_images,
     assert data.info.split.unlisted_persons == 0
 
 
-def test_persons_in_no_list_and_names_of_nobody_are_counted(divide, person_images, lists):
-    """Names match exactly, 000001-1 is not 000001."""
-    report, data = divide(
-        person_images(PERSONS),
-        **lists(train=["000001", "000001-1", "2", "nobody"], val=["000002", "000002_male_Asian_99"]),
-    )
+def test_persons_in_no_list_are_counted(divide, person_images, lists):
+    report, data = divide(person_images(PERSONS), **lists(train=["000001"], val=["000002"]))
     assert report.persons == {"train": 1, "val": 1}
     facts = data.info.split.record()
     assert facts["unlisted_persons"] == 18
     assert facts["unlisted_images"] == report.unlisted == 18 * 7
     assert facts["unlisted_examples"] == [who for who, _, _ in PERSONS[2:]]
-    assert facts["unknown_names"] == 4
-    assert facts["unknown_examples"] == ["000001-1", "000002_male_Asian_99", "2", "nobody"]
+    assert facts["unknown_names"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("000003-1", ", did you mean '000003'"),
+        ("000003_female_Asian_32", ", did you mean '000003_female_Asian_23'"),
+        ("O00003", ", did you mean '0000"),
+        ("nobody", "$"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_misspelt_name_is_refused(divide, person_images, lists, split, name, hint):
+    """Names match exactly, 000003-1 is not 000003."""
+    names = {"train": ["000001"], "val": ["000002"], "test": ["000004"]}
+    names[split].append(name)
+    with pytest.raises(
+        InputError, match=f"{split}.txt: 17 persons are in no list and no image has 1 of its names: '{name}'{hint}"
+    ):
+        divide(person_images(PERSONS), **lists(**names))
+
+
+def test_names_of_persons_who_are_gone_are_counted_where_all_others_are_in_a_list(divide, person_images, lists):
+    """A misspelt name would leave a person out: these are lists of a larger data set."""
+    _, data = divide(person_images(PERSONS[:3]), **lists(train=["000001", "000002"], val=["000003", "000009", "x"]))
+    facts = data.info.split.record()
+    assert (facts["unknown_names"], facts["unknown_examples"]) == (2, ["000009", "x"])
 
 
 def test_the_persons_of_the_field(divide, person_images, lists):

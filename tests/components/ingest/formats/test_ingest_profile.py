@@ -90,7 +90,7 @@ def test_missing_pictures_are_counted_by_stem(found):
         ("000001_male_20", "expected <id>_<gender>_<race>_<age>"),
         ("000001_male_Asian_20_x", "expected <id>_<gender>_<race>_<age>"),
         ("_male_Asian_20", "expected <id>_<gender>_<race>_<age>"),
-        ("000001_man_Asian_20", "gender"),
+        ("000001_xy_Asian_20", "gender"),
         ("000001_male_Asian_old", "age"),
         ("000001_male_Asian_20.5", "age"),
         ("000001_male_Asian_-1", "age"),
@@ -143,11 +143,13 @@ def test_differences_between_the_table_and_the_folders_are_reported(found):
     ]
     files = with_files(ANN, BOB, "000009_male_Asian_60", train_csv=table(*rows))
     result = found(files)
-    assert result.notes.examples == {
+    assert result.lost.examples == {
         "bad_table_row": [
             "train.csv: row 7 has 2 values, the header has 5",
             "train.csv: row 5: attribute 'age': 'old' is not an age; write whole years from 0 to 150",
-        ],
+        ]
+    }
+    assert result.notes.examples == {
         "duplicate_table_row": [f"train.csv: row 6: {BOB}"],
         "folder_without_row": ["000009_male_Asian_60"],
         "row_without_folder": ["000003_male_Asian_30"],
@@ -178,7 +180,8 @@ def test_rows_that_contradict_each_other_do_not_count(found):
     rows = [f"000001,female,Asian,45,{ANN}", f"000001,female,Asian,46,{ANN}"]
     result = found(with_files(ANN, train_csv=table(*rows)), prefer="table")
     assert {record.faces[0].attributes["age"] for record in result.records} == {45}
-    assert result.notes.counts == {"conflicting_table_rows": 1, "folder_without_row": 1}
+    assert result.lost.counts == {"conflicting_table_rows": 1}
+    assert result.notes.counts == {"folder_without_row": 1}
 
 
 def test_a_table_that_is_none_only_counts_unless_it_was_named(found):
@@ -186,21 +189,31 @@ def test_a_table_that_is_none_only_counts_unless_it_was_named(found):
     assert found(files).notes.counts == {"table_not_read": 1}
     with pytest.raises(InputError, match="expected a header with the columns id, gender, race, age, path"):
         found(files, table="train.csv")
+    with pytest.raises(InputError, match="expected a header with the columns id, gender, race, age, path"):
+        found(files, prefer="table")
     with pytest.raises(InputError, match="no table 'x.csv'"):
         found(files, table="x.csv")
 
 
 def test_profile_lists_give_splits_by_folder_name_or_person(found):
-    lists = {"train_txt": f"\ufeff{ANN}\r\n\r\nnobody\r\n".encode(), "val_txt": b"000002\n"}
+    lists = {"train_txt": f"\ufeff{ANN}\r\n\r\n".encode(), "val_txt": b"000002\n"}
     files = with_files(ANN, BOB, BOB_AGAIN, "000003_male_Asian_20", **lists)
     result = found(files, train_list="train.txt", val_list="val.txt")
     splits = {record.path.split("/")[1]: record.split for record in result.records}
     assert splits == {ANN: "train", BOB: "val", BOB_AGAIN: "val", "000003_male_Asian_20": None}
-    assert result.notes.examples == {
-        "unknown_name_in_list": ["train.txt: nobody"],
-        "in_no_list": ["000003_male_Asian_20"],
-    }
+    assert result.notes.examples == {"in_no_list": ["000003_male_Asian_20"]}
     assert not result.skipped.total
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [(ANN[:-1], f", did you mean '{ANN}'"), ("O00001", ", did"), ("nobody", "$")]
+)
+def test_a_misspelt_name_in_a_list_is_refused(found, name, hint):
+    files = with_files(ANN, BOB, train_txt=f"{name}\n{BOB}\n".encode())
+    with pytest.raises(InputError, match=f"train.txt: 1 folders are in no list and no folder has .*: '{name}'{hint}"):
+        found(files, train_list="train.txt")
+    files["train.txt"] = f"{ANN}\n{name}\n{BOB}\n".encode()
+    assert found(files, train_list="train.txt").notes.counts == {"unknown_name_in_list": 1}
 
 
 @pytest.mark.parametrize("other", [BOB, BOB_AGAIN, "000002"])
