@@ -37,6 +37,8 @@ _PREFIXED_BOXES: tuple[tuple[tuple[str, str, str, str], BoxFormat], ...] = (
 _PREFIXES = ("face", "bbox", "box", "bb", "boundingbox", "facebox", "facebbox", "rect", "roi")
 _ONE_CELL = ("bbox", "box", "boundingbox", "facebox", "facebbox", "rect", "rectangle", "roi")
 _COORDINATES = {"cx", "cy", "xcenter", "ycenter"}.union(*(names for names, _ in _BOXES)) - {"width", "height"}
+# Columns of names without a suffix, where there is no column of paths.
+_IDS = {"imageid", "photoid", "fileid", "id", "name", "fname"}
 _FEW_COORDINATES = 3
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _AROUND_NUMBERS = set("[](){},; \t")
@@ -131,6 +133,9 @@ def read_layout(table: Table, options: ManifestOptions, name: str) -> Layout:
     """
     header, columns = table.header, options.columns
     path = _column(header, "path", columns.path, name)
+    if path is None:
+        ids = [column for column in header if folded(column) in _IDS]
+        path = ids[0] if len(ids) == 1 else None
     if path is None:
         raise InputError(
             f"{name}: no column of paths; name it with the option 'columns.path'. Found: {', '.join(header)}"

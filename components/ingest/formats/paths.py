@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 from components.ingest.formats.listing import SPLITS
+from components.ingest.sources.names import is_image_name
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import composed
 
@@ -20,8 +21,8 @@ class PathResolver:
     A path is relative to `root` or to the top of the source; it is taken as it stands where there is such a file.
     Backslashes are slashes. Else the file is searched below `root` by the longest ending that the path shares with
     exactly one file, in any case of its letters: the path may be absolute on another machine, an address, or lack its
-    first folders. What differs on both sides must not say that another file is meant, see `_other_file`; and two
-    written paths never name one file in this way.
+    first folders or the suffix of an image. What differs on both sides must not say that another file is meant, see
+    `_other_file`; and two written paths never name one file in this way.
 
     Attributes:
         notes: the paths that were found in another way than written: `path_by_suffix`, `path_by_case`.
@@ -37,6 +38,7 @@ class PathResolver:
         self._written: dict[str, str] = {}
         self._endings: dict[str, str | None] = {}
         self._folded: dict[str, str | None] = {}
+        self._stems: dict[str, str | None] = {}
         self._folders: set[str] = set()
 
     def resolve(self, written: str) -> str | None:
@@ -72,6 +74,8 @@ class PathResolver:
             entries, key = self._endings, ending
             if key not in entries:
                 entries, key = self._folded, ending.casefold()
+            if key not in entries and not is_image_name(key):
+                entries = self._stems
             if key not in entries:
                 continue
             path = entries[key]
@@ -109,7 +113,10 @@ class PathResolver:
             self._folders.update(part.casefold() for part in parts[:-1])
             for start in range(len(parts)):
                 ending = "/".join(parts[start:])
-                for entries, key in ((self._endings, ending), (self._folded, ending.casefold())):
+                keys = [(self._endings, ending), (self._folded, ending.casefold())]
+                if is_image_name(path):
+                    keys.append((self._stems, posixpath.splitext(ending)[0].casefold()))
+                for entries, key in keys:
                     entries[key] = None if key in entries else path
 
 

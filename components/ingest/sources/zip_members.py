@@ -67,8 +67,7 @@ class ZipMembers:
             fault = _fault(flags, method, mode) or ("too_large" if size > MAX_FILE_BYTES else None)
             if fault is None and not (is_whole and (method == _DEFLATED or size == stored)):
                 fault = "damaged_member"
-            # Old Windows tools write backslashes. In CP949, too, this byte is never half of a letter.
-            name = (path or raw).replace(b"\\", b"/")
+            name = _with_slashes(path or raw)
             self.members.append(Member(name, size, fault, bool(flags & _UTF8) or path is not None))
             end = min(data_start + len(extra) + _SLACK + stored, entries.start)
             self._extents.append(_Extent(start, end, stored, method, crc))
@@ -125,6 +124,20 @@ class ZipMembers:
             except zlib.error:
                 return None
         return data if len(data) == size and zlib.crc32(data) == extent.crc else None
+
+
+def _with_slashes(name: bytes) -> bytes:
+    """Replace the backslashes that old Windows tools write.
+
+    In UTF-8 and CP949 this byte is never half of a letter, in Shift-JIS, Big5 and GBK it is: such a name is left as it
+    is when it has slashes.
+    """
+    if b"\\" in name and b"/" in name:
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            return name
+    return name.replace(b"\\", b"/")
 
 
 def _unicode_path(raw: bytes, extra: bytes) -> bytes | None:

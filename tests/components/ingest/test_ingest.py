@@ -124,8 +124,8 @@ def test_too_many_bad_images_fail_with_their_names_and_leave_nothing(profiles, t
 
 
 def test_dropped_folders_count_too(profiles, tmp_path):
-    (profiles / "000001_female_Asian_45").rename(profiles / "000001_woman_Asian_45")
-    with pytest.raises(InputError, match=r"7 of 21 images.*folder_name.*000001_woman_Asian_45"):
+    (profiles / "000001_female_Asian_45").rename(profiles / "000001_xy_Asian_45")
+    with pytest.raises(InputError, match=r"7 of 21 images.*folder_name.*000001_xy_Asian_45"):
         run(profiles, tmp_path / "out")
 
 

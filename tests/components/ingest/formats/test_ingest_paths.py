@@ -34,6 +34,8 @@ FILES = (
         ("/home/x/images/1.jpg", "images/1.jpg", "path_by_suffix"),
         ("/home/x/photos/1.jpg", "images/1.jpg", "path_by_suffix"),
         ("../input/faces/images/1.jpg", "images/1.jpg", "path_by_suffix"),
+        ("images/1", "images/1.jpg", "path_by_suffix"),
+        ("A B", "a b.jpg", "path_by_suffix"),
         ("/old/sub/3.jpg", "old/sub/3.jpg", "path_by_suffix"),
         ("file:///mnt/images/1.jpg", "images/1.jpg", "path_by_suffix"),
         ("https://host:1/images/1.jpg?size=1", "images/1.jpg", "path_by_suffix"),

@@ -212,6 +212,12 @@ def test_paths_of_another_machine(read, written, files, notes):
     assert len(result.records) == 2 and result.notes.counts == notes and not result.dropped.counts
 
 
+@pytest.mark.parametrize("column", ["id", "image_id", "Name", "ImageID"])
+def test_names_without_a_suffix(read, column):
+    result = read(f"{column},label\n0001,x\n0002,y\n", ("images/0001.jpg", "images/0002.png"))
+    assert labels(result) == {"images/0001.jpg": {"label": "x"}, "images/0002.png": {"label": "y"}}
+
+
 def test_pictures_beside_the_table_and_in_a_named_folder(read):
     files = ("train/a.jpg", "train/faces/a.jpg", "a.jpg")
     table = "path,label\na.jpg,x\n"

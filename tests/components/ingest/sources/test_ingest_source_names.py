@@ -38,6 +38,13 @@ def test_korean_names_in_a_zip(tmp_path, raw, original, flags):
     assert source.original(KOREAN) == original
 
 
+def test_a_letter_whose_second_half_is_a_backslash(tmp_path):
+    names = ["表情/ソフト_1.jpg", "表情/喜び_2.jpg", "能力/予想_3.jpg"]
+    assert any(b"\\" in name.encode("cp932") for name in names)
+    write_zip(tmp_path / "a.zip", {name.encode("cp932"): b"x" for name in names})
+    assert Source(str(tmp_path / "a.zip")).paths == tuple(sorted(names))
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
 @pytest.mark.parametrize("dialect", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 def test_korean_names_in_a_tar(tmp_path, encoding, dialect):
