@@ -14,6 +14,7 @@ from components.ingest.sources.members import Member
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
 from components.shared.dataset.table import Table, folded
+from serving.runtime.image.photo_types import BEGINNING_BYTES
 
 # The order of the numbers 0 to 6 in the column `emotion`.
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -50,6 +51,10 @@ class GrayPictures:
         file = io.BytesIO()
         Image.frombytes("L", (side, side), pixels).save(file, "PNG")
         return file.getvalue()
+
+    def beginning(self, index: int) -> bytes:
+        """Return the first bytes of one picture."""
+        return self.read(index)[:BEGINNING_BYTES]
 
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield pictures in their order."""
