@@ -36,7 +36,7 @@ _CLEARLY, _CLEARLY_OF_FEW, _FEW_LETTERS = 1.5, 2.0, 6
 _LEAST = 0.003
 # A text of another language becomes a Hangul syllable of KS X 1001 by each letter with a chance of about 0.8.
 _CHANCE_OF_HANGUL, _MOST_SYLLABLES = 0.8, 12
-_WEIGHT_OF_A_WORD, _MOST_WORDS = 6.0, 3
+_WEIGHT_OF_A_WORD, _MOST_WORDS = 50.0, 3
 _SHOWN_WORDS = 5
 
 
