@@ -4,6 +4,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -160,6 +161,7 @@ def image_paths(paths: Iterable[str], listing: Listing) -> list[str]:
     return kept
 
 
+@lru_cache(maxsize=1024)
 def split_of_name(name: str) -> str | None:
     """Return the split that a folder or a cell is called after, in any case: `Train`, `val_set`, `testing`, `test2017`.
 
