@@ -47,8 +47,8 @@ def sync(images: Sequence[Image], options: SyncOptions) -> Outcome:
     is named by its name in the archive or its original name. Other files of a folder are `unknown`.
 
     Raises:
-        InputError: the folder contains none of the images, or was exported from others of the same names.
-        InputError: the folder contains none of the images, or a name of the list is that of no image.
+        InputError: the folder contains none of the images, or was exported from others of the same names, or a name
+            of the list is that of no image.
     """
     if options.removed:
         return _without(images, read_names(options.removed), options.removed)
