@@ -1,5 +1,6 @@
 """What a reader of a format takes and returns: options, and a source's images with their labels, none opened yet."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,8 +13,19 @@ from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden
 from serving.runtime.validation import Frozen
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 """The names of splits that sources use, and ours."""
+
+# What may stand beside the split in a name: `val_set`, `train2017`, `test_images`.
+_BESIDE_SPLITS = {"data", "dataset", "set", "split", "fold", "images", "image", "imgs", "img", "jpg", "faces", "face"}
 
 
 class Options(Frozen):
@@ -105,3 +117,13 @@ def image_paths(paths: Iterable[str], listing: Listing) -> list[str]:
         else:
             kept.append(path)
     return kept
+
+
+def split_of_name(name: str) -> str | None:
+    """Return the split that a folder or a cell is called after, in any case: `Train`, `val_set`, `testing`, `test2017`.
+
+    None where the name says something else, or several splits.
+    """
+    words = [word.removesuffix("set") or word for word in re.findall(r"[^\W\d_]+", name.casefold())]
+    splits = {SPLITS.get(word, "") for word in words if word not in _BESIDE_SPLITS}
+    return splits.pop() or None if len(splits) == 1 else None
