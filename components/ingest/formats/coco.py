@@ -1,29 +1,33 @@
 """COCO: JSON files with images, boxes and categories, one file for all or one for each split."""
 
 import logging
-import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import Field
 
 from components.ingest.formats.class_names import ClassNames, class_names
-from components.ingest.formats.coco_files import CocoFile, coco_files, image_root, resolver_below
-from components.ingest.formats.coco_values import box, identity, keypoints, number, outline_box, side
+from components.ingest.formats.coco_faces import (
+    Annotation,
+    Category,
+    category_names,
+    category_of,
+    kept_faces,
+    read_annotation,
+)
+from components.ingest.formats.coco_files import CocoFile, below, coco_files, image_root, resolver_below
+from components.ingest.formats.coco_values import identity, side
 from components.ingest.formats.listing import BoxOptions, Listing, Record, image_paths, split_of_name
 from components.ingest.formats.paths import PathResolver
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Box, Face, Keypoint
-from components.shared.dataset.label_spaces import canonical_value
 from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
 
 _log = logging.getLogger(__name__)
 
-_KNOWN_ATTRIBUTES = ("mask", "gender", "age", "emotion")
 _SHOWN = 10
 
 
@@ -43,34 +47,13 @@ class CocoOptions(BoxOptions):
     attribute: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*$")
 
 
-class _Category(NamedTuple):
-    """The category of a face: its name, why it gives no label, and what the annotation states."""
-
-    name: str | None
-    reason: str
-    stated: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Annotation:
-    """A face as its annotation states it. `boxless` says why it has no box."""
-
-    where: str
-    category: _Category
-    attributes: dict[str, Any]
-    box: Box | None
-    boxless: str
-    keypoints: tuple[Keypoint, ...] | None
-    score: float | None
-
-
 @dataclass(slots=True)
 class _Data:
     """What all files together state: faces by picture, category names, and whether any face has a box."""
 
-    entries: dict[str, list[tuple[Record, list[_Annotation]]]] = field(default_factory=lambda: defaultdict(list))
+    entries: dict[str, list[tuple[Record, list[Annotation]]]] = field(default_factory=lambda: defaultdict(list))
     names: dict[str, None] = field(default_factory=dict)
-    used: Counter[_Category] = field(default_factory=Counter)
+    used: Counter[Category] = field(default_factory=Counter)
     told: set[str | None] = field(default_factory=set)  # "" stands for a file that does not tell
     has_boxes: bool = False
     keypoint_names: set[tuple[str, ...]] = field(default_factory=set)
@@ -122,7 +105,7 @@ class _Pictures:
         self._available = available
 
     def find(self, name: str) -> str | None:
-        path = composed(posixpath.normpath(posixpath.join(self._root, name)))
+        path = composed(below(self._root, name))
         if path not in self._available:
             path = self.resolver.resolve(name) or ""
         return self._available.get(path)
@@ -181,25 +164,16 @@ def _images(file: CocoFile, listing: Listing) -> dict[str, dict[str, Any]]:
     return images
 
 
-def _categories(file: CocoFile) -> dict[str, list[str]]:
-    """Return the names of each category id, one where the file is sound."""
-    names: dict[str, list[str]] = defaultdict(list)
-    for record in file.categories:
-        category, name = identity(record.get("id")), record.get("name")
-        if category is not None and name is not None and str(name) not in names[category]:
-            names[category].append(str(name))
-    return names
-
-
-def _faces(file: CocoFile, images: Any, data: _Data, listing: Listing) -> dict[str, list[_Annotation]]:
+def _faces(file: CocoFile, images: Any, data: _Data, listing: Listing) -> dict[str, list[Annotation]]:
     """Return the faces of each image id."""
-    told = file.info.get("category_attribute")
-    data.told.add((told if isinstance(told, str) else None) if "category_attribute" in file.info else "")
-    names = _categories(file)
+    if file.annotations:
+        told = file.info.get("category_attribute", "")
+        data.told.add(told if isinstance(told, str) else None)
+    names = category_names(file)
     data.names |= dict.fromkeys(name for entry in names.values() for name in entry)
     is_ours = isinstance(file.info.get("format"), str) and isinstance(file.info.get("counts"), dict)
-    categories: dict[Any, _Category] = {}
-    faces: dict[str, list[_Annotation]] = defaultdict(list)
+    categories: dict[Any, Category] = {}
+    faces: dict[str, list[Annotation]] = defaultdict(list)
     for index, record in enumerate(file.annotations):
         where = f"{file.path}: annotations[{index}]"
         image_id = identity(record.get("image_id"))
@@ -209,57 +183,12 @@ def _faces(file: CocoFile, images: Any, data: _Data, listing: Listing) -> dict[s
         category_id = identity(record.get("category_id"))
         category = categories.get(category_id)
         if category is None:
-            category = categories[category_id] = _category(category_id, names.get(category_id or "", []))
+            category = categories[category_id] = category_of(category_id, names.get(category_id or "", []))
         data.used[category] += 1
         has_box = "bbox" in record or bool(record.get("segmentation"))
         data.has_boxes |= has_box and record.get("whole_image") is not True
-        faces[image_id].append(_face(record, category, where, is_ours and not has_box, listing))
+        faces[image_id].append(read_annotation(record, category, where, is_ours and not has_box, listing))
     return faces
-
-
-def _category(category: str | None, names: Sequence[str]) -> _Category:
-    if category is None:
-        return _Category(None, "no_category", "")
-    if len(names) == 1:
-        return _Category(names[0], "unknown_category", f"{category}, {names[0]}")
-    if names:
-        return _Category(None, "category_id_twice", f"{category}: {', '.join(names)}")
-    return _Category(None, "unknown_category", category)
-
-
-def _face(record: dict[str, Any], category: _Category, where: str, is_whole: bool, listing: Listing) -> _Annotation:
-    found, written = None, "whole_image"
-    if record.get("whole_image") is not True and not is_whole:
-        found, written = box(record.get("bbox"))
-        if written == "no_box" and (outline := outline_box(record.get("segmentation"))) is not None:
-            found, written = outline, "box_of_segmentation"
-        if found is not None and written:
-            listing.notes.add(written, where)
-    if record.get("iscrowd") and number(record["iscrowd"]) != 0:
-        found, written = None, "iscrowd"
-    points = keypoints(record.get("keypoints"))
-    if points is None and record.get("keypoints"):
-        listing.lost.add("bad_keypoints", where)
-    score = number(record.get("score"))
-    if score is None and record.get("score") is not None:
-        listing.lost.add("bad_score", where)
-    attributes = _attributes(record.get("attributes"), where, listing)
-    boxless = "" if found else written
-    return _Annotation(where, category, attributes, found, boxless, points, None if score is None else float(score))
-
-
-def _attributes(stated: Any, where: str, listing: Listing) -> dict[str, Any]:
-    """Return the attributes that an annotation states, those that we know in their one spelling."""
-    if stated and not isinstance(stated, dict):
-        listing.lost.add("bad_attributes", where)
-    attributes = {k: v for k, v in stated.items() if v is not None} if isinstance(stated, dict) else {}
-    for name in _KNOWN_ATTRIBUTES:
-        if name in attributes:
-            try:
-                attributes[name] = canonical_value(name, attributes[name])
-            except InputError:
-                listing.lost.add(f"bad_{name}", f"{where} ({attributes.pop(name)})")
-    return attributes
 
 
 def _record(path: str, record: dict[str, Any], split: str | None, where: str, listing: Listing) -> Record:
@@ -281,7 +210,7 @@ def _record(path: str, record: dict[str, Any], split: str | None, where: str, li
 def _classes(data: _Data, attribute: str | None, listing: Listing) -> ClassNames:
     """Return what the categories mean in all files, and say so in `listing.layout`."""
     used = {category.name for category in data.used if category.name is not None}
-    if attribute is None and data.told != {""}:
+    if attribute is None and data.told - {""}:
         if len(data.told) > 1:
             told = ", ".join(sorted(name or "none" for name in data.told))
             raise InputError(
@@ -306,51 +235,9 @@ def _classes(data: _Data, attribute: str | None, listing: Listing) -> ClassNames
     return classes
 
 
-def _labeled(face: _Annotation, classes: ClassNames, listing: Listing) -> dict[str, Any]:
-    """Return the attributes of a face with its category; where they disagree, the category counts, and one is lost."""
-    attribute, category = classes.attribute, face.category
-    if attribute is None:
-        return face.attributes
-    value = classes.values.get(category.name) if category.name is not None else None
-    if value is None:
-        if category.reason != "no_category" or attribute not in face.attributes:
-            listing.lost.add(category.reason, f"{face.where} ({category.stated})" if category.stated else face.where)
-        return face.attributes
-    if face.attributes.get(attribute, value) != value:
-        differs = f"{face.where} ({face.attributes[attribute]} -> {value})"
-        listing.lost.add("category_differs_from_attributes", differs)
-    return face.attributes | {attribute: value}
-
-
-def _kept(
-    stated: Sequence[_Annotation], classes: ClassNames, has_boxes: bool, options: CocoOptions, listing: Listing
-) -> Iterator[Face]:
-    """Yield the faces of a picture that can be read."""
-    whole: list[tuple[_Annotation, Face]] = []
-    for entry in stated:
-        no_box = entry.boxless in ("no_box", "bad_box")
-        if entry.boxless == "iscrowd" or (no_box and has_boxes and options.no_box == "drop"):
-            listing.lost.add(entry.boxless, entry.where)
-            continue
-        face = Face(0, entry.box, _labeled(entry, classes, listing), entry.keypoints, entry.score)
-        if no_box:
-            whole.append((entry, face))
-            if has_boxes:
-                listing.notes.add(entry.boxless, entry.where)
-        else:
-            yield face
-    if any(face.attributes != whole[0][1].attributes for _, face in whole):
-        for entry, _ in whole:
-            listing.lost.add("several_labels_without_a_box", entry.where)
-    elif whole:
-        yield whole[0][1]
-        for entry, _ in whole[1:]:
-            listing.notes.add("duplicate_annotation", entry.where)
-
-
 def _collect(
     path: str,
-    entries: Sequence[tuple[Record, Sequence[_Annotation]]],
+    entries: Sequence[tuple[Record, Sequence[Annotation]]],
     classes: ClassNames,
     has_boxes: bool,
     options: CocoOptions,
@@ -358,7 +245,8 @@ def _collect(
 ) -> None:
     """List the entries of one picture as one record, or count why they cannot be one."""
     records = [
-        replace(record, faces=tuple(_kept(stated, classes, has_boxes, options, listing))) for record, stated in entries
+        replace(record, faces=tuple(kept_faces(stated, classes, has_boxes, options, listing)))
+        for record, stated in entries
     ]
     first = records[0]
     splits = {record.split for record in records} - {None}
@@ -371,4 +259,5 @@ def _collect(
         return
     if len(records) > 1:
         listing.notes.add("duplicate_file_name", path, len(records) - 1)
-    listing.records.append(replace(first, split=next(iter(splits), None)))
+    split = next(iter(splits), None)
+    listing.records.append(first if first.split == split else replace(first, split=split))

@@ -150,11 +150,20 @@ def image_root(file: CocoFile, folder: str | None, available: Collection[str]) -
         bases = [base for parent in parents for base in (posixpath.join(parent, "images"), parent)]
     roots = [composed(posixpath.join(base, split)) for base in bases for split in (*file.folders, "")]
     roots = list(dict.fromkeys("" if root in ("", ".") else posixpath.normpath(root) for root in roots))
-    hits = [sum(posixpath.normpath(posixpath.join(root, name)) in available for name in names) for root in roots]
+    hits: list[int] = []
+    for root in roots:
+        hits.append(sum(below(root, name) in available for name in names))
+        if hits[-1] == len(names):
+            return root, roots
     if 2 * max(hits) < len(names):
         resolvers = [resolver_below(root, file.split, available) for root in roots]
         hits = [sum(resolver.resolve(name) is not None for name in names) for resolver in resolvers]
     return roots[hits.index(max(hits))], roots
+
+
+def below(root: str, name: str) -> str:
+    """Return the path of a name that is relative to a folder."""
+    return posixpath.normpath(f"{root}/{name}" if root else name)
 
 
 def resolver_below(root: str, split: str | None, available: Iterable[str]) -> PathResolver:
