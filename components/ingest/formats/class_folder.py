@@ -21,8 +21,8 @@ class ClassFolderOptions(Options):
 
     Attributes:
         attribute: the attribute that the folder names are values of.
-        folders: what the folders are, from the top, where the tree does not tell: `pets/{split}/{class}`. `{person}` is
-            the folder of a person, `*` any other; folders below are not read.
+        folders: what the folders are, from the top, where the tree does not tell: `pets/<split>/<class>`. `<person>` is
+            the folder of a person, `<any>` any other; folders below are not read.
         person: a regular expression with one group that finds the person in a file name without its extension;
             empty when the names do not tell.
     """

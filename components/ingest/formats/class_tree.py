@@ -12,7 +12,8 @@ from serving.runtime.errors import InputError
 Folder = tuple[str, ...]
 """The names of a folder and of those above it, the top one first."""
 
-_ROLES = ("{split}", "{class}", "{person}")
+_ROLES = ("<split>", "<class>", "<person>")
+_ANY = "<any>"
 _SHOWN = 20
 _SHOWN_FOLDERS = 5
 _SHOWN_DEPTH = 5
@@ -51,7 +52,7 @@ class ClassTree:
     """The folders of a tree that have a class.
 
     Attributes:
-        template: the folders as the option `folders` writes them, such as `pets/{split}/{class}`.
+        template: the folders as the option `folders` writes them, such as `pets/<split>/<class>`.
         placements: what the pictures of each folder are.
         unlabeled: the folders in a split, above the class folders, that have pictures.
         beside: the other folders that have pictures and no class.
@@ -82,8 +83,8 @@ def read_tree(
     except _UnclearError as error:
         raise InputError(
             f"{uri}: {error}. The folders and their pictures:\n{_drawn(counts)}\n"
-            f"Say what the folders are with the option 'folders', such as '{{split}}/{{class}}' or 'photos/{{class}}': "
-            f"{{class}} is the folder that names the class, {{split}} the split, {{person}} the person, * any other"
+            f"Say what the folders are with the option 'folders', such as '<split>/<class>' or 'photos/<class>': "
+            f"<class> is the folder that names the class, <split> the split, <person> the person, <any> another folder"
         ) from error
 
 
@@ -251,25 +252,25 @@ def _template(rows: Collection[tuple[str | None, Folder]], class_level: int, spl
     parts = []
     for level in range(class_level):
         names = _names(rows, level)
-        parts.append(next(iter(names)) if len(names) == 1 else "*")
-    parts.append("{class}")
+        parts.append(next(iter(names)) if len(names) == 1 else _ANY)
+    parts.append("<class>")
     if split_level is not None:
-        parts += ["*"] * (split_level - len(parts))
-        parts.insert(split_level, "{split}")
+        parts += [_ANY] * (split_level - len(parts))
+        parts.insert(split_level, "<split>")
     return "/".join(parts)
 
 
 def check_template(template: str) -> str:
-    """Return a template of folders, such as `pets/{split}/{class}`. Raises ValueError when it is none."""
+    """Return a template of folders, such as `pets/<split>/<class>`. Raises ValueError when it is none."""
     parts = template.strip("/").split("/")
     for role in _ROLES:
         if parts.count(role) > 1:
             raise ValueError(f"has {role} more than once")
-    if "{class}" not in parts:
-        raise ValueError("needs the folder {class}, such as photos/{split}/{class}")
-    odd = [part for part in parts if part not in _ROLES and ("{" in part or "}" in part or part in ("", ".", ".."))]
+    if "<class>" not in parts:
+        raise ValueError("needs the folder <class>, such as photos/<split>/<class>")
+    odd = [part for part in parts if (part.startswith("<") and part not in (*_ROLES, _ANY)) or part in ("", ".", "..")]
     if odd:
-        raise ValueError(f"'{odd[0]}' is no folder; known: {', '.join(_ROLES)}, *, and names of folders")
+        raise ValueError(f"'{odd[0]}' is no folder; known: {', '.join(_ROLES)}, {_ANY} and names of folders")
     return "/".join(parts)
 
 
@@ -279,15 +280,13 @@ def _by_template(counts: Mapping[Folder, int], template: str) -> ClassTree:
     for folder in counts:
         named = dict(zip(parts, folder, strict=False))
         if len(folder) < len(parts) or any(
-            part != name for part, name in zip(parts, folder, strict=False) if part not in (*_ROLES, "*")
+            part != name for part, name in zip(parts, folder, strict=False) if part not in (*_ROLES, _ANY)
         ):
             continue
-        split = split_of_name(named["{split}"]) if "{split}" in named else None
-        if "{split}" in named and split is None:
-            raise _UnclearError(
-                f"'{named['{split}']}' names no split, and lies where the option 'folders' has {{split}}"
-            )
-        placements[folder] = Placement(named["{class}"], split, named.get("{person}"))
+        split = split_of_name(named["<split>"]) if "<split>" in named else None
+        if "<split>" in named and split is None:
+            raise _UnclearError(f"'{named['<split>']}' names no split, and lies where the option 'folders' has <split>")
+        placements[folder] = Placement(named["<class>"], split, named.get("<person>"))
     if not placements:
         raise _UnclearError(f"no pictures in folders like '{template}'")
     return ClassTree(template, placements, beside=frozenset(counts.keys() - placements.keys()))
@@ -303,9 +302,9 @@ def described(tree: ClassTree, counts: Mapping[Folder, int], attribute: str) -> 
         if placement.split:
             sizes[placement.split] += counts[folder]
             splits[placement.label].add(placement.split)
-    lines = [f"folders: {tree.template}; {attribute} is the folder {{class}}: {_listed(classes)}"]
+    lines = [f"folders: {tree.template}; {attribute} is the folder <class>: {_listed(classes)}"]
     if sizes:
-        lines.append(f"splits are the folders {{split}}: {_listed(sizes)}")
+        lines.append(f"splits are the folders <split>: {_listed(sizes)}")
         single = sorted(f"{label} ({next(iter(found))})" for label, found in splits.items() if len(found) == 1)
         if single and len(sizes) > 1:
             lines.append(f"classes in one split only: {', '.join(single[:_SHOWN])}")

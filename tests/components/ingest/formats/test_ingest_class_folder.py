@@ -175,10 +175,10 @@ def test_the_tree_in_an_error_is_short_and_has_counts(found):
 @pytest.mark.parametrize(
     ("folders", "option", "understood", "beside"),
     [
-        (["cat*3"], "{class}", {"cat": CAT}, 0),
-        (["a/cat", "a/dog", "b/cat", "x"], "*/{class}", {"a/cat": CAT, "a/dog": DOG, "b/cat": CAT}, 1),
-        (["x/train/cat", "y/q"], "x/{split}/{class}/", {"x/train/cat": ("cat", "train")}, 1),
-        (["test", "blank"], "{class}", {"test": ("test", None), "blank": ("blank", None)}, 0),
+        (["cat*3"], "<class>", {"cat": CAT}, 0),
+        (["a/cat", "a/dog", "b/cat", "x"], "<any>/<class>", {"a/cat": CAT, "a/dog": DOG, "b/cat": CAT}, 1),
+        (["x/train/cat", "y/q"], "x/<split>/<class>/", {"x/train/cat": ("cat", "train")}, 1),
+        (["test", "blank"], "<class>", {"test": ("test", None), "blank": ("blank", None)}, 0),
     ],
 )
 def test_an_option_says_what_the_folders_are(found, folders, option, understood, beside):
@@ -188,23 +188,23 @@ def test_an_option_says_what_the_folders_are(found, folders, option, understood,
 
 
 def test_the_folder_of_a_person(found):
-    result = found(pictures("cat/ann", "dog/bob"), folders="{class}/{person}")
+    result = found(pictures("cat/ann", "dog/bob"), folders="<class>/<person>")
     assert [record.person for record in result.records] == ["ann", "bob"]
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("cat", "needs the folder {class}"),
-        ("{class}/{class}", "{class} more than once"),
-        ("{klass}/{class}", "'{klass}' is no folder"),
-        ("../{class}", "'..' is no folder"),
-        ("{split}/{class}", "'a' names no split"),
-        ("b/{class}", "no pictures in folders like 'b/{class}'"),
+        ("cat", "needs the folder <class>"),
+        ("<class>/<class>", "<class> more than once"),
+        ("<klass>/<class>", "'<klass>' is no folder"),
+        ("../<class>", "'..' is no folder"),
+        ("<split>/<class>", "'a' names no split"),
+        ("b/<class>", "no pictures in folders like 'b/<class>'"),
     ],
 )
 def test_wrong_folders_are_named(found, option, message):
-    with pytest.raises(InputError, match=message.replace("{", r"\{")):
+    with pytest.raises(InputError, match=message):
         found(pictures("a/cat", "a/dog"), folders=option)
 
 
