@@ -65,8 +65,8 @@ def merged_spellings(
 
 
 def is_known_value(attribute: str, name: str) -> bool:
-    """Tell whether a name is a value of the attribute, or, of one of your own, of any attribute that we know."""
-    for known in (attribute,) if attribute in (*_CLOSED, "emotion") else ("emotion", "gender", "mask"):
+    """Tell whether a name is a value of the attribute; of one of your own, whether it is an emotion or a mask state."""
+    for known in (attribute,) if attribute in (*_CLOSED, "emotion") else ("emotion", "mask"):
         try:
             value = canonical_value(known, name)
         except InputError:

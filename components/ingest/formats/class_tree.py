@@ -14,6 +14,8 @@ Folder = tuple[str, ...]
 
 _ROLES = ("<split>", "<class>", "<person>")
 _ANY = "<any>"
+# FER2013 calls its validation and test images so.
+_FER2013 = {"publictest": "val", "privatetest": "test"}
 _SHOWN = 20
 _SHOWN_FOLDERS = 5
 _SHOWN_DEPTH = 5
@@ -136,7 +138,7 @@ def _split_level(folders: Collection[Folder], above: Collection[Folder]) -> tupl
 
 def _splits(names: Collection[str]) -> dict[str, str]:
     """Return the split of each name that is called after one, also of `faces_train` beside `faces_test`."""
-    splits = {name: split for name in names if (split := split_of_name(name)) is not None}
+    splits = {name: split for name in names if (split := split_of_name(name) or _FER2013.get(name.casefold()))}
     if splits:
         return splits
     parts: set[tuple[str, ...]] = set()
