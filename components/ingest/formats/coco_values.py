@@ -1,6 +1,5 @@
 """Values of COCO files as programs write them: ids, numbers, boxes and keypoints, also in another type than COCO's."""
 
-import math
 import re
 from typing import Any
 
@@ -8,6 +7,7 @@ from components.shared.dataset.annotations import Box, Keypoint
 
 # No picture has as many pixels on one side.
 _FAR = 1e9
+_LARGEST = 1e300
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _NAMED_BOXES = (
     ("x", "y", "width", "height"),
@@ -21,12 +21,11 @@ _NAMED_BOXES = (
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number, also from its text; None for everything else, truth values too."""
+    """Return a number of no absurd size, also from its text; None for everything else, truth values too."""
     if type(value) in (int, float):
-        return value if abs(value) < math.inf else None
+        return value if abs(value) < _LARGEST else None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
-        read = float(value)
-        return read if math.isfinite(read) else None
+        return number(float(value))
     return None
 
 

@@ -97,6 +97,9 @@ def _add_records(
     listing: Listing,
 ) -> None:
     """List the images with the faces of their rows."""
+    without = sum(image not in label_of for image in splits)
+    if without:
+        listing.layout.append(f"{without} of {len(splits)} images have no label file, which means background")
     has_labels = bool(names) or len({row.category for rows in parsed.values() for row in rows or ()}) > 1
     for image in splits:
         label = label_of.get(image)

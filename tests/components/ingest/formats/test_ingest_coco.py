@@ -578,7 +578,8 @@ def test_a_file_of_one_split_takes_no_picture_of_another(found):
 
 
 JUNK = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 12), st.floats(), st.text("019.,-x[] ", max_size=6),
+    st.none(), st.booleans(), st.integers(-3, 12), st.sampled_from([10**400, 1e308]),
+    st.floats(), st.text("019.,-x[] ", max_size=6),
     st.lists(st.integers(-2, 5), max_size=5), st.dictionaries(st.sampled_from(["x", "y", "w", "h"]), st.integers(0, 9)),
 )  # fmt: skip
 FACE_LOST = {"annotation_without_image", "bad_box", "no_box", "iscrowd", "several_labels_without_a_box"}

@@ -174,6 +174,7 @@ def test_several_faces_background_missing_labels_and_bad_rows(found):
         "no_label_file": 1,
     }
     assert result.lost.counts == {"bad_row": 3, "class_without_name": 1}
+    assert "1 of 5 images have no label file, which means background" in result.layout
     assert result.skipped.counts == {"not_an_image_name": 1, "not_below_images": 1}
     assert result.lost.examples["bad_row"][1] == "labels/some.txt, row 1: 2 columns, expected 5"
     skipped = found(files, background="skip")
@@ -369,6 +370,15 @@ def test_a_darknet_data_set(found):
     result = found(files)
     assert splits(result) == {"obj_train_data/a.jpg": "train", "obj_train_data/b.jpg": "val"}
     assert labels(result) == ["cat", "dog"] and not (result.lost.total or result.dropped.total)
+
+
+def test_roboflows_darknet_export(found):
+    files = {f"{split}/{name}": text for split in ("train", "valid") for name, text in
+             (("a.jpg", ""), ("a.txt", f"1{ROW[1:]}"), ("_darknet.labels", "cat\ndog\n"))}  # fmt: skip
+    result = found(files | {"README.roboflow.txt": "Exported"})
+    assert splits(result) == {"train/a.jpg": "train", "valid/a.jpg": "val"} and labels(result) == ["dog", "dog"]
+    assert not (result.lost.total or result.dropped.total)
+    assert result.skipped.examples == {"not_an_image_name": ["README.roboflow.txt"]}
 
 
 def test_lists_of_images_without_a_yaml_are_the_splits(found):
