@@ -168,10 +168,19 @@ class _Mapper(msgspec.Struct):
 
 
 def _read_mapper(uri: str) -> list[tuple[str, str, str | None]]:
-    """Return (new name, original name, sha256 where known) of every exported image, names in composed form."""
+    """Return (new name, original name, sha256 where known) of every exported image, names in composed form.
+
+    Raises InputError when a new name has two originals, and when the file is no mapper.
+    """
     try:
         mapper = msgspec.convert(read_json(uri), _Mapper | list[_Export])
     except msgspec.ValidationError as error:
         raise InputError(f"{uri}: not a list of exported images: {error}") from error
     exports = mapper.images if isinstance(mapper, _Mapper) else mapper
-    return [(composed(export.name), composed(export.original), export.sha256) for export in exports]
+    entries: dict[str, tuple[str, str, str | None]] = {}
+    for export in exports:
+        name, original = composed(export.name), composed(export.original)
+        first = entries.setdefault(name, (name, original, export.sha256))
+        if first[1] != original:
+            raise InputError(f"{uri}: '{name}' has two originals, '{first[1]}' and '{original}'")
+    return list(entries.values())

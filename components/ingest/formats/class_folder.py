@@ -1,14 +1,15 @@
-"""Class folders: `<class>/...` or `<split>/<class>/...`, the class of a picture is the name of its folder.
-
-Both may be below a folder `images`, as in the trees that YOLO classifiers learn from.
-"""
+"""Class folders: the class of a picture is the name of a folder above it, its split that of another."""
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from pydantic import Field, field_validator
 
-from components.ingest.formats.listing import SPLITS, Listing, Options, Record, image_paths
+from components.ingest.formats.class_names import is_known_value, merged_spellings
+from components.ingest.formats.class_tree import ClassTree, Folder, check_template, described, read_tree
+from components.ingest.formats.listing import Listing, Options, Record, image_paths
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import canonical_value
@@ -20,12 +21,20 @@ class ClassFolderOptions(Options):
 
     Attributes:
         attribute: the attribute that the folder names are values of.
+        folders: what the folders are, from the top, where the tree does not tell: `pets/<split>/<class>`. `<person>` is
+            the folder of a person, `<any>` any other; folders below are not read.
         person: a regular expression with one group that finds the person in a file name without its extension;
             empty when the names do not tell.
     """
 
     attribute: str = Field(default="label", pattern=r"^[A-Za-z_]\w*$")
+    folders: str = ""
     person: str = ""
+
+    @field_validator("folders")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        return check_template(value) if value else ""
 
     @field_validator("person")
     @classmethod
@@ -42,37 +51,48 @@ class ClassFolderOptions(Options):
 def read_class_folders(source: Source, options: ClassFolderOptions) -> Listing:
     """Find the pictures in class folders, at any depth below them.
 
-    Splits are read when every top-level folder is called train, val, valid, validation or test. A folder `images` that
-    holds all pictures is not a class. Raises InputError when only some folders are splits, or when a folder is not a
-    value of a known attribute.
+    Which folders are the classes and which the splits is told from the whole tree, see `read_tree`, or by the option
+    `folders`. A picture above the class folders is skipped, or, when it is in a split, dropped. Class names that differ
+    in case only are one class. Raises InputError when the tree does not tell, and when a folder is not a value of a
+    known attribute.
     """
     listing = Listing()
     images = image_paths(source.paths, listing)
-    root = "images/" if images and all(path.startswith("images/") for path in images) else ""
-    tops = {path.removeprefix(root).split("/")[0] for path in images if "/" in path.removeprefix(root)}
-    named_splits = sorted(tops & SPLITS.keys())
-    if named_splits and tops - SPLITS.keys():
-        raise InputError(
-            f"{source.uri}: some folders are splits ({', '.join(named_splits)}), others are not "
-            f"({', '.join(sorted(tops - SPLITS.keys())[:5])}); name one kind only"
-        )
-    values: dict[str, str | int] = {}
+    if not images:
+        return listing
+    counts = Counter(path.rpartition("/")[0] for path in images)
+    folders: dict[str, Folder] = {name: tuple(name.split("/")) if name else () for name in counts}
+    sizes = {folders[name]: count for name, count in counts.items()}
+    tree = read_tree(
+        sizes, lambda name: is_known_value(options.attribute, name), options.max_dropped, options.folders, source.uri
+    )
+    listing.layout += described(tree, sizes, options.attribute)
+    values = _values(source, options.attribute, tree, sizes, listing)
+    person = re.compile(options.person) if options.person else None
     for path in images:
-        parts = path.removeprefix(root).split("/")
-        split = SPLITS[parts.pop(0)] if named_splits and len(parts) > 1 else None
-        if len(parts) < 2:
-            listing.skipped.add("not_in_a_class_folder", path)
+        folder = folders[path.rpartition("/")[0]]
+        placement = tree.placements.get(folder)
+        if placement is None:
+            tally = listing.dropped if folder in tree.unlabeled else listing.skipped
+            tally.add("not_in_a_class_folder", path)
             continue
-        if parts[0] not in values:
-            values[parts[0]] = _class_value(source, options.attribute, parts[0])
-        match = re.search(options.person, PurePosixPath(path).stem) if options.person else None
-        face = Face(0, None, {options.attribute: values[parts[0]]})
-        listing.records.append(Record(path, (face,), match[1] if match else None, split))
+        match = person.search(PurePosixPath(path).stem) if person else None
+        face = Face(0, None, {options.attribute: values[placement.label]})
+        listing.records.append(Record(path, (face,), match[1] if match else placement.person, placement.split))
     return listing
 
 
-def _class_value(source: Source, attribute: str, folder: str) -> str | int:
-    try:
-        return canonical_value(attribute, folder)
-    except InputError as error:
-        raise InputError(f"{source.uri}: class folder '{folder}': {error}") from error
+def _values(
+    source: Source, attribute: str, tree: ClassTree, sizes: Mapping[Folder, int], listing: Listing
+) -> dict[str, str | int]:
+    """Return the value of each class folder's name."""
+    counts: Counter[str] = Counter()
+    for folder, placement in tree.placements.items():
+        counts[placement.label] += sizes[folder]
+    values = {}
+    for label in counts:
+        try:
+            values[label] = canonical_value(attribute, label)
+        except InputError as error:
+            raise InputError(f"{source.uri}: class folder '{label}': {error}") from error
+    return merged_spellings(values, counts, listing)

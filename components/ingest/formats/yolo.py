@@ -1,21 +1,29 @@
 """YOLO detection and pose data: images, and for each a text with one row per face."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from components.ingest.formats.class_names import ClassNames, class_names
 from components.ingest.formats.listing import Listing, Options, Record, image_paths
-from components.ingest.formats.yolo_dataset import DatasetYaml, find_yaml, label_paths, split_of_folders, splits_of_yaml
+from components.ingest.formats.yolo_dataset import (
+    DatasetYaml,
+    find_dataset,
+    find_lists,
+    label_paths,
+    other_label_paths,
+    split_of_folders,
+    splits_of_yaml,
+)
+from components.ingest.formats.yolo_names import described_classes, find_names, names_files
+from components.ingest.formats.yolo_rows import LabelRow, looks_like_pose, parse_row
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Box, Face, Keypoint
+from components.shared.dataset.annotations import Face
 from serving.runtime.errors import InputError
 
-Kind = Literal["box", "extra", "polygon"]
-# Boxes may reach beyond their image a little; larger numbers are pixels.
-_MAX_SHARE = 2.0
+_OTHER_FILES = (".txt", ".yaml", ".yml", ".cache", ".names", ".labels", "obj.data")
 
 
 class YoloOptions(Options):
@@ -23,7 +31,7 @@ class YoloOptions(Options):
 
     Attributes:
         data: the data set's yaml below the source; by default the only one that describes a data set, or none.
-        names: the names of the classes, in order, when there is no yaml, or to override it.
+        names: the names of the classes, in order, when no file has them, or to override it.
         kpt_shape: points and numbers per point of a pose data set whose yaml does not state them.
         attribute: the attribute that the classes are values of; by default `emotion` for the seven emotions, nothing
             for the one class `face`, and `label` for everything else.
@@ -37,48 +45,64 @@ class YoloOptions(Options):
     background: Literal["keep", "skip"] = "keep"
 
 
-@dataclass(frozen=True, slots=True)
-class LabelRow:
-    """One row: its class, its box (left, top, width, height) and keypoints as shares of the image, and a confidence.
-
-    `kind` tells what the box was made from. Rows that differ only in keypoints or score are equal.
-    """
-
-    category: int
-    box: Box
-    kind: Kind
-    keypoints: tuple[Keypoint, ...] | None = field(default=None, compare=False)
-    score: float | None = field(default=None, compare=False)
-
-
 def read_yolo(source: Source, options: YoloOptions) -> Listing:
     """Find the pictures of a YOLO data set and their faces.
 
-    Splits are those of the yaml, or else the names of folders (`images/train/`, `train/images/`). The label file of
-    `images/train/a.jpg` is `labels/train/a.txt`. An image with an empty label file, or with none, is background, as
-    the format has it; the missing files are counted. One whose rows are all damaged is dropped, not background.
+    Splits are those of the yaml, of Darknet's `obj.data` or of lists of images, or else the names of folders
+    (`images/train/`, `train/images/`). The label file of `images/train/a.jpg` is `labels/train/a.txt`. An image with an
+    empty label file, or with none, is background, as the format has it; the missing files are counted. One whose rows
+    are all damaged is dropped, not background; a damaged row is a lost face, and a class without a name a lost label.
     Raises InputError when there is no label file at all.
     """
     listing = Listing()
-    dataset = find_yaml(source, options.data)
-    images = image_paths(
-        (path for path in source.paths if not path.endswith((".txt", ".yaml", ".yml", ".cache"))), listing
-    )
+    dataset = find_dataset(source, options.data)
+    images = image_paths((path for path in source.paths if not path.lower().endswith(_OTHER_FILES)), listing)
+    texts = {path for path in source.paths if path.lower().endswith(".txt")}
+    label_of = _label_files(images, texts)
+    owned = set(label_of.values())
+    dataset = dataset or find_lists(source, images, owned)
     splits = _splits(source, dataset, images, listing)
-    texts = {path for path in source.paths if path.endswith(".txt")}
-    label_of = {image: next((path for path in label_paths(image) if path in texts), None) for image in splits}
-    labels = dict(source.stream(texts.intersection(label_of.values())))
+    labels = dict(source.stream({label_of[image] for image in splits if image in label_of}))
     if not labels:
         raise InputError(
             f"{source.uri}: no label file; expected labels/<split>/<name>.txt for images/<split>/<name>.jpg "
             f"(images in folders named after their classes are read by the format 'class_folder')"
         )
     keypoints = options.kpt_shape or (dataset.keypoints if dataset else None)
-    names = dict(enumerate(options.names)) or (dataset.names if dataset else {})
-    classes = class_names(names, options.attribute)
     parsed = {path: _rows(path, data, keypoints, listing) for path, data in sorted(labels.items())}
+    if keypoints is None and looks_like_pose(labels.values()):
+        raise InputError(
+            f"{source.uri}: every row has equally many columns, and the numbers behind the box are points in it, "
+            f"keypoints; say how many, and how many numbers each has, with the option 'kpt_shape', such as [5, 2]"
+        )
+    used = Counter(row.category for rows in parsed.values() for row in rows or ())
+    names = find_names(source, dataset, options.names, owned, used, listing)
+    named = {names[number] for number in used if number in names}
+    classes = class_names(names.values(), named, options.attribute, listing)
+    listing.layout.append(described_classes(names, used, classes.attribute))
+    _add_records(splits, label_of, parsed, names, classes, options, listing)
+    lists = {entry for _, entry in dataset.entries} if dataset else set()
+    others = texts - labels.keys() - lists - set(names_files(source, dataset, owned))
+    _count_other_texts(source, others, owned, listing)
+    return listing
+
+
+def _add_records(
+    splits: Mapping[str, str | None],
+    label_of: Mapping[str, str],
+    parsed: Mapping[str, list[LabelRow] | None],
+    names: Mapping[int, str],
+    classes: ClassNames,
+    options: YoloOptions,
+    listing: Listing,
+) -> None:
+    """List the images with the faces of their rows."""
+    without = sum(image not in label_of for image in splits)
+    if without:
+        listing.layout.append(f"{without} of {len(splits)} images have no label file, which means background")
+    has_labels = bool(names) or len({row.category for rows in parsed.values() for row in rows or ()}) > 1
     for image in splits:
-        label = label_of[image]
+        label = label_of.get(image)
         rows = parsed.get(label) if label is not None else []
         if rows is None:
             listing.dropped.add("bad_label_file", image)
@@ -88,14 +112,42 @@ def read_yolo(source: Source, options: YoloOptions) -> Listing:
             (listing.notes if options.background == "keep" else listing.skipped).add(reason, image)
             if options.background == "skip":
                 continue
-        faces = tuple(_face(row, names, classes, image, listing) for row in rows)
-        listing.records.append(Record(image, faces, split=splits[image], normalized=True))
-    for path in sorted(texts.difference(label_of.values())):
-        if "/labels/" in f"/{path}" and not path.endswith("/classes.txt"):
+        found = tuple(_face(row, names, classes, has_labels, image, listing) for row in rows)
+        listing.records.append(Record(image, found, split=splits[image], normalized=True))
+
+
+def _label_files(images: Collection[str], texts: Collection[str]) -> dict[str, str]:
+    """Return the label file of each image that has one."""
+    files = {}
+    folded: dict[str, str] = {}
+    for image in images:
+        path = next((path for path in label_paths(image) if path in texts), None)
+        if path is None:
+            folded = folded or {text.casefold(): text for text in texts}
+            path = next((folded[path] for path in other_label_paths(image) if path in folded), None)
+        if path is not None:
+            files[image] = path
+    return files
+
+
+def _count_other_texts(source: Source, texts: Collection[str], owned: Collection[str], listing: Listing) -> None:
+    """Count label files without an image as dropped images, and other texts as files that do not belong to the data."""
+    outside = [path for path in texts if path not in owned and "/labels/" not in f"/{path}"]
+    rows = {path for path, data in source.stream(outside) if _is_label_text(data)}
+    for path in sorted(texts):
+        if path not in owned and ("/labels/" in f"/{path}" or path in rows):
             listing.dropped.add("missing_image", path)
         else:
-            listing.skipped.add("not_an_image_name", path)
-    return listing
+            listing.skipped.add("label_of_a_skipped_image" if path in owned else "not_an_image_name", path)
+
+
+def _is_label_text(data: bytes) -> bool:
+    line = next((line for line in data.decode("utf-8-sig", errors="replace").splitlines() if line.strip()), "")
+    try:
+        parse_row(line, None)
+    except ValueError:
+        return False
+    return True
 
 
 def _splits(source: Source, dataset: DatasetYaml | None, images: list[str], listing: Listing) -> dict[str, str | None]:
@@ -104,6 +156,7 @@ def _splits(source: Source, dataset: DatasetYaml | None, images: list[str], list
         inside = [path for path in images if "/images/" in f"/{path}"]
         for path in sorted(set(images) - set(inside)) if inside else ():
             listing.skipped.add("not_below_images", path)
+        listing.layout.append("splits are the folders called after them")
         return {path: split_of_folders(path) for path in inside or images}
     split_of = splits_of_yaml(source, dataset, images, listing)
     if not split_of:
@@ -111,10 +164,9 @@ def _splits(source: Source, dataset: DatasetYaml | None, images: list[str], list
             f"{source.uri}/{dataset.path}: its folders contain no images: "
             f"{', '.join(entry for _, entry in dataset.entries)}"
         )
-    for path in images:
-        if path not in split_of:
-            listing.skipped.add("in_no_split_of_the_yaml", path)
-    return {path: split_of[path] for path in images if path in split_of}
+    listed = ", ".join(f"{split} {entry}" for split, entry in dataset.entries)
+    listing.layout.append(f"splits are those of {dataset.path}: {listed}")
+    return dict(split_of)
 
 
 def _rows(path: str, data: bytes, keypoints: tuple[int, int] | None, listing: Listing) -> list[LabelRow] | None:
@@ -125,7 +177,7 @@ def _rows(path: str, data: bytes, keypoints: tuple[int, int] | None, listing: Li
         try:
             row = parse_row(line, keypoints)
         except ValueError as error:
-            listing.notes.add("bad_row", f"{path}, row {number}: {error}")
+            listing.lost.add("bad_row", f"{path}, row {number}: {error}")
             continue
         if row in rows:
             listing.notes.add("duplicate_row", f"{path}, row {number}")
@@ -135,69 +187,17 @@ def _rows(path: str, data: bytes, keypoints: tuple[int, int] | None, listing: Li
     return list(rows) if rows or not lines else None
 
 
-def _face(row: LabelRow, names: Mapping[int, str], classes: ClassNames, image: str, listing: Listing) -> Face:
-    if row.category not in names and (names or row.category > 0):
-        listing.notes.add("unknown_class", f"{image} (class {row.category})")
+def _face(
+    row: LabelRow, names: Mapping[int, str], classes: ClassNames, has_labels: bool, image: str, listing: Listing
+) -> Face:
     attributes = {}
-    if classes.attribute is not None and row.category in classes.values:
-        attributes = {classes.attribute: classes.values[row.category]}
+    name = names.get(row.category)
+    if name is None:
+        if has_labels:
+            listing.lost.add("class_without_name", f"{image} (class {row.category})")
+    elif classes.attribute is not None:
+        if name in classes.values:
+            attributes = {classes.attribute: classes.values[name]}
+        else:
+            listing.lost.add("unknown_class", f"{image} ({name} is no {classes.attribute})")
     return Face(0, row.box, attributes, row.keypoints, row.score)
-
-
-def parse_row(text: str, keypoints: tuple[int, int] | None) -> LabelRow:
-    """Read one row.
-
-    `keypoints` is the `kpt_shape` of a pose data set, (points, numbers per point). With it a row has 5 columns, or 5
-    and all the keypoints. Without it:
-
-    - 5 columns are a box, and of 6 the last is a confidence.
-    - More columns are a box with unused keypoints when everything after the box is zero, as files have that were
-      written for a face detector with keypoints: no polygon has its corners there.
-    - Any other row with an odd number of columns is a polygon, and the box is the one around its corners.
-
-    Raises ValueError, saying why, on any other row.
-    """
-    category, *shares = (float(word) for word in text.split())
-    if not all(abs(share) <= _MAX_SHARE for share in shares):
-        raise ValueError("a value is not a share of the image's width or height")
-    if category < 0 or not category.is_integer():
-        raise ValueError("the class is not an integer from 0 on")
-    kind = _kind(shares, keypoints)
-    if kind == "polygon":
-        left, top, right, bottom = min(shares[::2]), min(shares[1::2]), max(shares[::2]), max(shares[1::2])
-        box = (left, top, right - left, bottom - top)
-    else:
-        x, y, width, height = shares[:4]
-        box = (x - width / 2, y - height / 2, width, height)
-    if not (box[2] > 0 and box[3] > 0):
-        raise ValueError("the box is empty")
-    points = _keypoints(shares[4:], keypoints[1]) if keypoints and len(shares) > 4 else None
-    return LabelRow(int(category), box, kind, points, shares[4] if len(shares) == 5 and not keypoints else None)
-
-
-def _kind(shares: Sequence[float], keypoints: tuple[int, int] | None) -> Kind:
-    count = len(shares)
-    if count == 4:
-        return "box"
-    if keypoints is not None:
-        expected = 4 + keypoints[0] * keypoints[1]
-        if count != expected:
-            raise ValueError(f"{count + 1} columns, expected 5 or {expected + 1}")
-        return "box"
-    if count == 5:
-        return "box"
-    if count > 5 and not any(shares[4:]):
-        return "extra"
-    if count >= 6 and count % 2 == 0:
-        return "polygon"
-    raise ValueError(f"{count + 1} columns, expected 5")
-
-
-def _keypoints(values: Sequence[float], numbers: int) -> tuple[Keypoint, ...]:
-    """Return points of x, y and, where there are three numbers, visibility; negative coordinates are not labeled."""
-    points = []
-    for start in range(0, len(values), numbers):
-        x, y, *rest = values[start : start + numbers]
-        labeled = 2 if min(x, y) >= 0 else 0
-        points.append(Keypoint(x, y, max(round(rest[0]), 0) if rest else labeled))
-    return tuple(points)

@@ -43,11 +43,24 @@ def read_text(uri: str) -> str:
     return decode_text(location.read(), uri)
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the object of a JSON document, as `object_pairs_hook`: of two values of one key, neither is the right one.
+
+    Raises ValueError, naming both, when a key occurs twice with different values.
+    """
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        for key, value in pairs:
+            if value != document[key]:
+                raise ValueError(f"the key '{key}' occurs twice in one object, with {value!r} and {document[key]!r}")
+    return document
+
+
 def read_json(uri: str) -> Any:
-    """Read a JSON file. Raises InputError when it is not JSON, and as `read_text` does."""
+    """Read a JSON file. Raises InputError when it is not JSON or has a key twice, and as `read_text` does."""
     text = read_text(uri)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except ValueError as error:
         raise InputError(f"{uri}: not JSON: {error}") from error
 

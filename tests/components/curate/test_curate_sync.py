@@ -149,7 +149,13 @@ def test_a_folder_without_any_of_the_images_drops_nothing(run, tmp_path):
         run(images("sad/1.jpg"), {"sync": {"folder": str(tmp_path / "empty")}})
 
 
-@pytest.mark.parametrize("mapper", ['{"images": 3}', '{"images": [{"name": "a"}]}', "[1]", "{"])
+TWO_ORIGINALS = '[{"name": "a", "original": "b"}, {"name": "a", "original": "c"}]'
+
+
+@pytest.mark.parametrize(
+    "mapper",
+    ['{"images": 3}', '{"images": [{"name": "a"}]}', "[1]", "{", TWO_ORIGINALS, '{"images": [], "images": [1]}'],
+)
 def test_a_damaged_mapper_is_refused(run, tmp_path, mapper):
     tree = tmp_path / "tree"
     touch(tree, "a.jpg")

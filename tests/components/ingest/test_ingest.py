@@ -132,7 +132,8 @@ def test_dropped_folders_count_too(profiles, tmp_path):
 def test_more_than_twenty_examples_are_not_kept(tmp_path):
     for number in range(30):
         put(tmp_path / "raw" / "x" / f"{number:02d}.jpg", picture() if number == 0 else b"")
-    _, data, _ = run(tmp_path / "raw", tmp_path / "out", format="class_folder", options={"max_dropped": 1})
+    options = {"max_dropped": 1, "folders": "<class>"}
+    _, data, _ = run(tmp_path / "raw", tmp_path / "out", format="class_folder", options=options)
     assert data.info.dropped == {"empty": 29}
     assert data.info.dropped_examples["empty"] == [f"x/{number:02d}.jpg" for number in range(1, 21)]
     assert data.info.persons_known is False
@@ -142,7 +143,7 @@ def test_sizes_are_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     put(tmp_path / "raw" / "x" / "turned.jpg", picture(exif=exif))
-    _, data, _ = run(tmp_path / "raw", tmp_path / "out", format="class_folder")
+    _, data, _ = run(tmp_path / "raw", tmp_path / "out", format="class_folder", options={"folders": "<class>"})
     assert (data.images[0].width, data.images[0].height) == (48, 40)
 
 
@@ -321,7 +322,8 @@ def test_images_are_not_all_held_in_memory(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Location, "read", count_read)
     monkeypatch.setattr(ingest_module.ArchiveWriter, "add", count_add)
-    run(tmp_path / "raw", tmp_path / "out", format="class_folder", workers=2)
+    options = {"folders": "<class>"}
+    run(tmp_path / "raw", tmp_path / "out", format="class_folder", options=options, workers=2)
     assert written == 200
     assert max(ahead) < 60
 

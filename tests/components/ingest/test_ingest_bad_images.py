@@ -77,7 +77,7 @@ def test_every_image_is_kept_unchanged_or_dropped_with_its_reason(tmp_path):
         tmp_path / "images",
         tmp_path / "a.json",
         format="class_folder",
-        options={"max_dropped": 0.5},
+        options={"max_dropped": 0.5, "folders": "<class>"},
     )
     data = read_annotations(tmp_path / "a.json")
     images = ImageArchive(tmp_path / "images")

@@ -54,7 +54,8 @@ UNREAD = sorted(f"cat/{name}" for name in NAMED if not BY_SUFFIX[Path(name).suff
 
 
 def run(source, out, limit=1.0):
-    info = ingest(str(source), out / "images", out / "a.json", format="class_folder", options={"max_dropped": limit})
+    options = {"max_dropped": limit, "folders": "<class>"}
+    info = ingest(str(source), out / "images", out / "a.json", format="class_folder", options=options)
     return info, read_annotations(out / "a.json")
 
 
@@ -221,7 +222,7 @@ def test_the_command_prints_no_line_that_is_not_ours(tmp_path):
     write_folder(tmp_path / "raw" / "cat", files)
     command = [Path(sys.executable).with_name("facet"), "step", "ingest", "--source", tmp_path / "raw"]
     command += ["--images", tmp_path / "images", "--annotations", tmp_path / "a.json"]
-    command += ["--format", "class_folder", "--options", "max_dropped=0.5"]
+    command += ["--format", "class_folder", "--options", "max_dropped=0.5", "--options", "folders=<class>"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr

@@ -124,7 +124,8 @@ def test_ingest_of_odd_keys(bucket, tmp_path):
         f"set/{slashes}cat{slashes}/{number}.jpg": picture(number) for number, slashes in enumerate(("", "/", "//"))
     }
     bucket.update(pixels)
-    ingest("s3://raw/set", tmp_path / "images", tmp_path / "a.json", format="class_folder")
+    options = {"folders": "<class>"}
+    ingest("s3://raw/set", tmp_path / "images", tmp_path / "a.json", format="class_folder", options=options)
     data = read_annotations(tmp_path / "a.json")
     assert [image.file_name for image in data.images] == ["cat/0.jpg", "cat/1.jpg", "cat/2.jpg"]
     assert [image.faces[0].attributes for image in data.images] == [{"label": "cat"}] * 3

@@ -78,7 +78,8 @@ def test_korean_names_on_the_disk(tmp_path):
 
 def test_the_original_name_is_kept_in_the_annotations(tmp_path):
     write_folder(tmp_path / "raw", {nfd("기쁨/사진.jpg").encode(): picture(), "기쁨/other.jpg": picture(1)})
-    images, _, _ = run(tmp_path / "raw", tmp_path / "out", format="class_folder", options={"attribute": "emotion"})
+    options = {"attribute": "emotion", "folders": "<class>"}
+    images, _, _ = run(tmp_path / "raw", tmp_path / "out", format="class_folder", options=options)
     assert {image.file_name: image.source for image in images} == {
         "기쁨/other.jpg": None,
         "기쁨/사진.jpg": nfd("기쁨/사진.jpg"),
