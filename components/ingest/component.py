@@ -14,7 +14,7 @@ def ingest(
     images: Output[Dataset],
     annotations: Output[Dataset],
     metrics: Output[Metrics],
-    format: str = "profile",  # noqa: A002
+    format: str = "auto",  # noqa: A002
     options: dict[str, Any] = {},  # noqa: B006
     source_digest: str = "",
 ) -> None:
@@ -25,7 +25,7 @@ def ingest(
         images: Written: the folder of uncompressed ZIP archives with the photos.
         annotations: Written: the COCO JSON file with one annotation per face.
         metrics: Written: counts of images, faces, persons and of what was left out.
-        format: Layout of the raw data: profile, aihub, class_folder, manifest, coco, yolo, fer2013 or evaluation.
+        format: Layout of the raw data; auto recognizes it. docs/data.md lists all, such as class_folder, coco and voc.
         options: Options of that layout, such as max_dropped, attribute, manifest, columns or rename.
         source_digest: Digest of the source's listing; a changed one makes the cluster's cache miss.
     """

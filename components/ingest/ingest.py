@@ -13,11 +13,16 @@ from components.ingest.faces import fitted_faces
 from components.ingest.formats.aihub import AihubOptions, read_aihub
 from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
 from components.ingest.formats.coco import CocoOptions, read_coco
+from components.ingest.formats.cvat import CvatOptions, read_cvat
 from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
 from components.ingest.formats.fer2013 import Fer2013Options, read_fer2013
+from components.ingest.formats.label_studio import LabelStudioOptions, read_label_studio
+from components.ingest.formats.labelme import LabelmeOptions, read_labelme
 from components.ingest.formats.listing import Listing, Options
 from components.ingest.formats.manifest import ManifestOptions, read_manifest
 from components.ingest.formats.profile import ProfileOptions, read_profiles
+from components.ingest.formats.recognize import candidates, recognize
+from components.ingest.formats.voc import VocOptions, read_voc
 from components.ingest.formats.yolo import YoloOptions, read_yolo
 from components.ingest.image_checks import ADVICE, check_image, is_other_type
 from components.ingest.sources.source import Source
@@ -62,7 +67,13 @@ FORMATS = {
     "yolo": Format(YoloOptions, read_yolo),
     "fer2013": Format(Fer2013Options, read_fer2013),
     "evaluation": Format(EvaluationOptions, read_evaluation),
+    "voc": Format(VocOptions, read_voc),
+    "cvat": Format(CvatOptions, read_cvat),
+    "labelme": Format(LabelmeOptions, read_labelme),
+    "label_studio": Format(LabelStudioOptions, read_label_studio),
 }
+AUTO = "auto"
+"""The format that is recognized from the source."""
 
 
 def ingest(
@@ -70,7 +81,7 @@ def ingest(
     images: Path,
     annotations: Path,
     *,
-    format: str = "profile",  # noqa: A002
+    format: str = AUTO,  # noqa: A002
     options: Mapping[str, Any] | None = None,
     source_digest: str = "",
     workers: int | None = None,
@@ -85,7 +96,7 @@ def ingest(
         source: a local folder or archive (`.zip`, `.tar`, `.tar.gz`, `.tgz`), or one in S3 (`s3://bucket/prefix`).
         images: the folder of archives to write.
         annotations: the COCO file to write.
-        format: one of FORMATS.
+        format: one of FORMATS, or `auto`: the one that the source is recognized to have.
         options: the options of that format.
         source_digest: digest of the source's listing, recorded with the data when given.
         workers: threads that check images, by default one per core.
@@ -94,25 +105,23 @@ def ingest(
         What is recorded about the data: counts, and what was left out, by reason.
 
     Raises:
-        InputError: an unknown format or option, no images, too many lost images or faces, or an output in the source.
+        InputError: an unknown or unrecognized format, an unknown option, no images, too many lost images or faces, or
+            an output in the source.
         StorageError: the source cannot be read.
     """
-    if format not in FORMATS:
-        raise InputError(f"unknown format '{format}'{known(format, FORMATS)}")
-    settings = parse_options(FORMATS[format].options, options or {}, f"options of format '{format}'")
+    if format not in (AUTO, *FORMATS):
+        raise InputError(f"unknown format '{format}'{known(format, (AUTO, *FORMATS))}")
+    settings = None if format == AUTO else _settings(format, options)
     if not is_s3(source):
         for output in (images, annotations):
             check_output(output, Path(source.removeprefix("file://")))
     with ArchiveWriter(images) as writer:
-        files = Source(source, settings.encoding)
-        with own_words(settings.values):
-            listing = FORMATS[format].read(files, settings)
-        listing.layout += [f"not in UTF-8 but read as: {line}" for line in files.read_as.lines()]
-        listing.skipped.update(files.skipped)
-        listing.dropped.update(files.dropped)
-        files.dropped = listing.dropped  # a damaged file in an archive is noticed when it is read
-        if not listing.records:
-            raise InputError(f"{source}: no image found in the format '{format}'. {'; '.join(_left_out(listing))}")
+        files = Source(source, settings.encoding if settings else _encoding(options))
+        recognized = None if settings else recognize(files)
+        format = recognized.format if recognized else format  # noqa: A001
+        settings = settings or _settings(format, options)
+        listing = _listing(files, format, settings)
+        listing.layout[:0] = [f"format {recognized}"] if recognized else []
         _refuse_losses(listing, [len(record.faces) for record in listing.records], settings.max_dropped, source)
         kept = _transfer(files, listing, settings, writer, workers or len(os.sched_getaffinity(0)))
         _refuse_losses(listing, [len(image.faces) for image in kept], settings.max_dropped, source)
@@ -125,6 +134,45 @@ def ingest(
     for line in _summary(kept, counts, listing):
         _log.info("%s", line)
     return info
+
+
+def _settings(format_name: str, options: Mapping[str, Any] | None) -> Options:
+    return parse_options(FORMATS[format_name].options, options or {}, f"options of format '{format_name}'")
+
+
+def _encoding(options: Mapping[str, Any] | None) -> str | None:
+    """Return the option that a source needs before its format is recognized."""
+    encoding = {name: value for name, value in (options or {}).items() if name == "encoding"}
+    return parse_options(Options, encoding, f"options of format '{AUTO}'").encoding
+
+
+def _listing(source: Source, format_name: str, options: Options) -> Listing:
+    """Read a source. An error also says what the source looks like, where that is another format."""
+    try:
+        with own_words(options.values):
+            listing = FORMATS[format_name].read(source, options)
+    except InputError as error:
+        looks = _looks(source, format_name)
+        if not looks:
+            raise
+        raise InputError(f"{error}. {looks.strip()}") from error
+    listing.layout += [f"not in UTF-8 but read as: {line}" for line in source.read_as.lines()]
+    listing.skipped.update(source.skipped)
+    listing.dropped.update(source.dropped)
+    source.dropped = listing.dropped  # a damaged file in an archive is noticed when it is read
+    if not listing.records:
+        left_out = "; ".join(_left_out(listing))
+        raise InputError(
+            f"{source.uri}: no image found in the format '{format_name}'. {_looks(source, format_name)}{left_out}"
+        )
+    return listing
+
+
+def _looks(source: Source, format_name: str) -> str:
+    found = candidates(source)
+    if not found or format_name in (candidate.format for candidate in found):
+        return ""
+    return f"The source looks like {', or '.join(map(str, found))}. "
 
 
 def _refuse_losses(listing: Listing, faces: Sequence[int], limit: float, source: str) -> None:

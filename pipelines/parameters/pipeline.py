@@ -48,9 +48,9 @@ class PipelineConfig(BaseModel):
         description="Where the raw photos are: s3://bucket/prefix, or a folder that the ingest step can read.",
     )
     format: str = Field(
-        default="profile",
-        description="Layout of the raw photos: profile, aihub, class_folder, manifest, coco, yolo, fer2013 or "
-        "evaluation.",
+        default="auto",
+        description="Layout of the raw photos: auto (recognize it), profile, aihub, class_folder, manifest, coco, "
+        "yolo, fer2013, evaluation, voc, cvat, labelme or label_studio.",
     )
     ingest_options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the format, such as max_dropped, or manifest and rename."
@@ -111,12 +111,16 @@ class PipelineConfig(BaseModel):
 
 
 def _format(name: str, options: Mapping[str, Any]) -> Iterator[Problem]:
-    from components.ingest.ingest import FORMATS
+    from components.ingest.ingest import AUTO, FORMATS
 
-    if name in FORMATS:
-        yield from problems_of(FORMATS[name].options, options, path=("ingest_options",))
+    if name in (AUTO, *FORMATS):
+        # Which format it is, is known when the source is read: here some format must have the options.
+        names = FORMATS if name == AUTO else (name,)
+        yield from min(
+            (list(problems_of(FORMATS[one].options, options, path=("ingest_options",))) for one in names), key=len
+        )
     else:
-        yield Problem(("format",), name, f"unknown format{known(name, FORMATS)}")
+        yield Problem(("format",), name, f"unknown format{known(name, (AUTO, *FORMATS))}")
 
 
 def _curation(operations: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:

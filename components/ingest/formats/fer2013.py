@@ -19,7 +19,7 @@ from serving.runtime.image.photo_types import BEGINNING_BYTES
 # The order of the numbers 0 to 6 in the column `emotion`.
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _USAGES = {"publictest": "val", "privatetest": "test"}
-_TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
+TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
 
 
 class Fer2013Options(Options):
@@ -70,7 +70,7 @@ def read_fer2013(source: Source, options: Fer2013Options) -> Listing:
     of no class and another word as `Usage` are lost. Raises InputError when there is no such table.
     """
     listing = Listing()
-    path = options.table or next((name for name in _TABLES if name in source.paths), _TABLES[0])
+    path = options.table or next((name for name in TABLES if name in source.paths), TABLES[0])
     source.require(path, "table", "table")
     table = source.read_table(path, ("pixels",))
     listing.count_faulty_rows(table, path)

@@ -64,7 +64,11 @@ class LooseFiles:
 
     def beginning(self, index: int) -> bytes:
         """Read the first bytes of one file."""
-        return self._location.read_range(0, min(self.members[index].size, BEGINNING_BYTES), self._paths[index])
+        return self.head(index, BEGINNING_BYTES)
+
+    def head(self, index: int, length: int) -> bytes:
+        """Read the first bytes of one file."""
+        return self._location.read_range(0, min(length, self.members[index].size), self._paths[index])
 
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield files in the order of their names; some are read ahead in parallel."""

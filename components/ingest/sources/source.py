@@ -191,6 +191,19 @@ class Source:
             raise InputError(f"{self.uri}: '{path}' in {self._labels[container]} is damaged; copy the archive again")
         return content
 
+    def heads(self, paths: Collection[str], length: int) -> Iterator[tuple[str, bytes]]:
+        """Yield the first `length` bytes of files, fewer where one ends before; damaged members are left out.
+
+        Of loose files no more is read. Raises StorageError when a file cannot be read.
+        """
+        for container, names in sorted(self._by_container(paths).items()):
+            files = self._containers[container]
+            if isinstance(files, LooseFiles):
+                yield from ((path, files.head(index, length)) for index, path in names.items())
+            else:
+                contents = files.stream(list(names))
+                yield from ((names[index], data[:length]) for index, data in contents if data is not None)
+
     def require(self, path: str, what: str, option: str) -> None:
         """Raise InputError when there is no file at a path that an option names."""
         if path not in self.paths:
@@ -198,7 +211,11 @@ class Source:
 
     def read_text(self, path: str) -> str:
         """Read a text; see `encodings.decode`. Raises InputError when its encoding cannot be told, and as `read`."""
-        decoded = decode(self.read(path), f"{self.uri}/{path}", self.encoding, ADVICE)
+        return self.decode_text(path, self.read(path))
+
+    def decode_text(self, path: str, data: bytes) -> str:
+        """Decode the content of a text file. Raises InputError when its encoding cannot be told."""
+        decoded = decode(data, f"{self.uri}/{path}", self.encoding, ADVICE)
         if decoded.encoding != "utf-8":
             self.read_as.add(decoded.encoding, f"{path}: {shown_words(decoded.text)}")
         return decoded.text
@@ -216,17 +233,21 @@ class Source:
 
         Raises StorageError when a file cannot be read.
         """
-        requested: dict[int, dict[int, str]] = defaultdict(dict)
-        for path in paths:
-            container, index = self._where[path]
-            requested[container][index] = path
-        for container, names in sorted(requested.items()):
+        for container, names in sorted(self._by_container(paths).items()):
             for index, content in self._containers[container].stream(list(names)):
                 if content is None:
                     member = printable_name(names[index].removeprefix(self._prefixes[container]).encode())
                     self._tally(names[index]).add("damaged_member", f"{self._labels[container]}: {member}")
                 else:
                     yield names[index], content
+
+    def _by_container(self, paths: Collection[str]) -> dict[int, dict[int, str]]:
+        """Return the paths of each container by their index in it."""
+        requested: dict[int, dict[int, str]] = defaultdict(dict)
+        for path in paths:
+            container, index = self._where[path]
+            requested[container][index] = path
+        return requested
 
 
 def _archive_suffix(path: str) -> str | None:

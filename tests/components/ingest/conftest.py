@@ -24,16 +24,25 @@ class ListedSource(Source):
     def read(self, path):
         return self.contents[path]
 
+    def stream(self, paths):
+        return ((path, self.contents[path]) for path in sorted(paths))
+
+
+def listed_source(files):
+    contents = {name: data for name, data in files.items() if data is not None} if isinstance(files, dict) else {}
+    return ListedSource(tuple(sorted(files)), contents)
+
 
 @pytest.fixture
 def listing():
     """Make a source from names, or from a mapping of names to contents (None: an image that nobody reads)."""
+    return listed_source
 
-    def make(files):
-        contents = {name: data for name, data in files.items() if data is not None} if isinstance(files, dict) else {}
-        return ListedSource(tuple(sorted(files)), contents)
 
-    return make
+@pytest.fixture(scope="session")
+def make_listed_source():
+    """The same for properties, which run many times."""
+    return listed_source
 
 
 @pytest.fixture

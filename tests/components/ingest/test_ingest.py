@@ -249,19 +249,20 @@ def test_nothing_found_says_what_was_there(tmp_path):
     with pytest.raises(
         InputError, match=r"no image found in the format 'profile'.*not_in_a_profile_folder \(mask1\.jpg\)"
     ):
-        run(tmp_path / "raw", tmp_path / "out")
+        run(tmp_path / "raw", tmp_path / "out", format="profile")
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="no image found"):
-        run(tmp_path / "none", tmp_path / "out")
+        run(tmp_path / "none", tmp_path / "out", format="profile")
     with pytest.raises(StorageError, match="nowhere"):
         run(tmp_path / "nowhere", tmp_path / "out")
 
 
 def test_unknown_formats_and_options_list_the_known_ones(profiles, tmp_path):
-    with pytest.raises(InputError, match=f"unknown format 'voc'; known: {', '.join(sorted(FORMATS))}"):
-        run(profiles, tmp_path / "out", format="voc")
-    with pytest.raises(InputError, match=r"format 'profile': attribute = .*: unknown key.*max_dropped"):
-        run(profiles, tmp_path / "out", options={"attribute": "x"})
+    with pytest.raises(InputError, match=f"unknown format 'kitti'.*; known: {', '.join(sorted([*FORMATS, 'auto']))}"):
+        run(profiles, tmp_path / "out", format="kitti")
+    for format_name in ("profile", "auto"):
+        with pytest.raises(InputError, match=r"format 'profile': attribute = .*: unknown key.*max_dropped"):
+            run(profiles, tmp_path / "out", format=format_name, options={"attribute": "x"})
 
 
 @pytest.mark.parametrize(("images", "annotations"), [("raw", "a.json"), ("raw/out", "a.json"), ("out", "raw/a.json")])

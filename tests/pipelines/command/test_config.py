@@ -75,7 +75,7 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "label_space: masc",
             "FILE: label_space = 'masc': unknown label space 'masc', did you mean 'mask'?; ",
         ),
-        ("format: profil", "FILE: format = 'profil': unknown format, did you mean 'profile'?; known: aihub, class_fol"),
+        ("format: profil", "FILE: format = 'profil': unknown format, did you mean 'profile'?; known: aihub, auto, cl"),
         ("checkpoint: bst", "FILE: checkpoint = 'bst': unknown name, did you mean 'best'?; known: "),
         (
             "training: {scheduler: cosine_cycl}",
