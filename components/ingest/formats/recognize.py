@@ -189,13 +189,15 @@ def _manifest(tree: _Tree) -> str:
         table = _table(tree, path)
         if table is None or _IMAGE_ID in table.header:
             continue
+        pictures = {posixpath.basename(picture).casefold() for picture in tree.pictures}
+        cells = (cell for row in table.rows for cell in row.cells.values())
+        if not any(re.split(r"[/\\]", cell)[-1].casefold() in pictures for cell in cells):
+            continue
         try:
             layout = read_layout(table, ManifestOptions(), path)
-        except InputError:
-            continue
-        pictures = {posixpath.basename(picture).casefold() for picture in tree.pictures}
-        written = (re.split(r"[/\\]", row.cells[layout.path])[-1].casefold() for row in table.rows)
-        if (layout.labels or layout.box or layout.one_hot) and any(name in pictures for name in written):
+        except InputError:  # The reader says what is unclear, and which option helps.
+            return f"{path} names pictures"
+        if layout.labels or layout.box or layout.one_hot:
             return f"{path} has {layout}"
     return ""
 

@@ -27,6 +27,7 @@ SAMPLES = [
     ("class_folder", {"pets/images/cat/a.jpg": b"", "pets/images/dog/b.jpg": b""}),
     ("manifest", {"manifest.csv": b"path,label\na.jpg,cat\n", "cat/a.jpg": b"", "dog/b.jpg": b""}),
     ("manifest", {"manifest.csv": "\ufeffPath,Age\na.jpg,3\n".encode(), "a.jpg": b""}),
+    ("manifest", {"manifest.csv": b"path,age,age_group\na.jpg,31,30-59\n", "a.jpg": b""}),
     ("manifest", {"labels.csv": b"file;happy;sad\na.jpg;1;0\n", "photos/a.jpg": b""}),
     ("manifest", {"train/_annotations.csv": b"filename,class,xmin,ymin,xmax,ymax\na.jpg,x,1,2,3,4\n",
                   "valid/_annotations.csv": b"filename,class,xmin,ymin,xmax,ymax\nb.jpg,x,1,2,3,4\n",
