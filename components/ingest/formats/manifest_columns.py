@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.ingest.formats.listing import BoxOptions
+from components.ingest.formats.listing import BoxOptions, split_of_name
 from components.shared.dataset.annotations import Box
-from components.shared.dataset.label_spaces import spelling
+from components.shared.dataset.label_spaces import own_value, spelling
 from components.shared.dataset.table import Row, Table, folded
 from components.shared.dataset.vocabulary import COLUMNS, SPELLINGS
 from serving.runtime.errors import InputError
@@ -142,6 +142,9 @@ def read_layout(table: Table, options: ManifestOptions, name: str) -> Layout:
         )
     person = _column(header, "person", columns.person, name)
     split = _column(header, "split", columns.split, name)
+    undivided = None if columns.split or split is None else _only_value(split, table.rows)
+    if undivided is not None:
+        split = None  # a column that says `dev` in every row divides nothing
     labels = _labels(header, options, name)
     taken = {path, person, split, *labels}
     free = [column for column in header if column not in taken]
@@ -153,7 +156,19 @@ def read_layout(table: Table, options: ManifestOptions, name: str) -> Layout:
         one_hot = _one_hot((*labels, *unused), table.rows, name)
         labels = {} if one_hot else labels
         unused = tuple(column for column in unused if column not in one_hot)
+    if undivided is not None:
+        unused = (*unused, f"every row says the split '{undivided}'")
     return Layout(path, person, split, box, box_format, labels, one_hot, unused)
+
+
+def _only_value(column: str, rows: Sequence[Row]) -> str | None:
+    """Return the value of a column that has the same one, which is the name of no split, in every row."""
+    values = {row.cells[column] for row in rows}
+    if len(values) != 1 or len(rows) == 1:
+        return None
+    (written,) = values
+    known = not written or split_of_name(written) or own_value("split", written)
+    return None if known else written
 
 
 def _named(header: Sequence[str], column: str, table: str) -> str:
@@ -191,7 +206,10 @@ def _labels(header: Sequence[str], options: ManifestOptions, table: str) -> dict
             labels[_named(header, column, table)] = attribute if attribute in ATTRIBUTES else column
     else:
         for attribute in ATTRIBUTES:
-            labels |= {column: attribute for column in _candidates(header, attribute) if column not in labels}
+            candidates = [column for column in _candidates(header, attribute) if column not in labels]
+            if attribute == "age":  # years say more than a group of ages beside them
+                candidates = [column for column in candidates if folded(column) == "age"] or candidates
+            labels |= dict.fromkeys(candidates, attribute)
     labels |= rename
     if len(set(labels.values())) < len(labels):
         shown = ", ".join(f"{column} = {attribute}" for column, attribute in labels.items())

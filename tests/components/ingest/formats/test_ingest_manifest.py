@@ -85,6 +85,33 @@ def test_columns_labels_and_renaming(read):
     ]
 
 
+@pytest.mark.parametrize(
+    ("splits", "expected", "lost"),
+    [
+        (("dev", "dev", "dev"), [None, None, None], {}),
+        (("all", "all", "all"), [None, None, None], {}),
+        (("test", "test", "test"), ["test", "test", "test"], {}),
+        (("", "", ""), [None, None, None], {}),
+        (("dev", "dev", ""), [None, None, None], {"unknown_split": 2}),
+        (("dev", "test", "dev"), [None, "test", None], {"unknown_split": 2}),
+    ],
+)
+def test_a_split_that_every_row_shares_divides_nothing(read, splits, expected, lost):
+    rows = "".join(f"{name}.jpg,x,{split}\n" for name, split in zip("abc", splits, strict=True))
+    result = read(f"path,label,split\n{rows}")
+    assert [record.split for record in result.records] == expected
+    assert result.lost.counts == lost
+    assert ("every row says the split 'dev'" in result.layout[0]) == (splits == ("dev", "dev", "dev"))
+
+
+def test_years_say_more_than_a_group_of_ages(read):
+    result = read("path,age_group,age\na.jpg,<30,31\nb.jpg,30-59,29\n")
+    assert [record.faces[0].attributes for record in result.records] == [{"age": 31}, {"age": 29}]
+    assert result.layout[0].endswith("unused: age_group")
+    with pytest.raises(InputError, match="two label columns become one attribute: age_group = age, age_band = age"):
+        read("path,age_group,age_band\na.jpg,<30,<30\n")
+
+
 def test_two_columns_for_one_attribute_are_refused(read):
     with pytest.raises(InputError, match="two label columns become one attribute"):
         read("path,label,mask\na.jpg,normal,worn\n", rename={"label": "mask"})
