@@ -66,9 +66,7 @@ def build(folder: Path, raw: Path) -> None:
 def test_checkpoint_table_and_endpoint_agree(folder: Path) -> None:
     checkpoint = load_checkpoint(folder / "checkpoints" / "best.pt")
     network = checkpoint.network()
-    client = TestClient(
-        create_app(ServerState(max_body=2**20, models=ModelRepository(load_model(str(folder / "model")))))
-    )
+    client = TestClient(create_app(ServerState(models=ModelRepository(load_model(str(folder / "model"))))))
     faces = {image.file_name: image.faces[0] for image in read_annotations(folder / "split").images}
     with (folder / "predictions").open(newline="") as table:
         rows = list(csv.DictReader(table))
@@ -109,7 +107,7 @@ def test_a_preset_with_a_frame_is_trained_and_served_on_the_same_pixels(
         load_checkpoint(tmp_path / "checkpoints" / "best.pt").network(),
         load_model(str(tmp_path / "model")),
     )
-    client = TestClient(create_app(ServerState(max_body=2**20, models=ModelRepository(model))))
+    client = TestClient(create_app(ServerState(models=ModelRepository(model))))
     labels = model.card.heads[0].labels
     content = read_annotations(folder / "split")
     faces = select_faces(content, label_space("mask"), "test").labeled

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from serving.runtime.cgroup import read_group_files
+
 
 def usable_cpus(root: Path = Path("/")) -> int:
     """Return the number of whole CPUs that the affinity mask and the cgroup quotas (v1 or v2) allow, at least 1.
@@ -16,28 +18,8 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yield the CPU quotas of this process's cgroup and of every group above it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    mount = root / "sys/fs/cgroup"
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        below = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(below), -1, -1):
-            group = "/".join(below[:depth])
-            if not controllers:
-                yield from _ratio(mount / group / "cpu.max")
-            elif "cpu" in controllers.split(","):
-                folder = mount / controllers / group
-                yield from _ratio(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
-
-
-def _ratio(*files: Path) -> Iterator[float]:
-    """Yield quota / period from one file with both or from two files; nothing where there is no limit."""
-    try:
-        quota, period = " ".join(file.read_text() for file in files).split()
-    except (OSError, ValueError):
-        return
-    if quota.isdigit() and period.isdigit() and int(period) > 0:
-        yield int(quota) / int(period)
+    files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    for content in read_group_files(root, version_2="cpu.max", controller="cpu", version_1=files):
+        match content.split():
+            case [quota, period] if quota.isdigit() and period.isdigit() and int(period) > 0:
+                yield int(quota) / int(period)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal, Protocol
 
 import numpy as np
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 
 from serving.runtime.card import WHOLE, ClassificationCard, ModelCard
 from serving.runtime.errors import InputError
-from serving.runtime.image.preprocess import Box, decode_crop_resize
+from serving.runtime.image.header import Pixels
+from serving.runtime.image.preprocess import Box, decode_crops
 from serving.runtime.session import Outputs, Session
+from serving.runtime.work import Work
 
 # How far the probabilities of one head may sum from 1.
 _SUM_TOLERANCE = 1e-3
@@ -55,20 +58,28 @@ class Predictor(Protocol):
     def sha256(self) -> str:
         """The digest of the model file."""
 
-    def predict(self, images: Sequence[tuple[bytes, Sequence[Box]]]) -> list[list[FaceResult]]:
+    def predict(
+        self, images: Sequence[tuple[bytes, Sequence[Box]]], *, work: Work | None = None
+    ) -> list[list[FaceResult]]:
         """Find or classify the faces of encoded images; the faces' boxes are given for each image.
+
+        `work` bounds the memory for each image, and is checked between images, boxes and batches.
 
         Raises:
             ImageError: an image cannot be used.
             InputError: a box cannot be used.
+            AbandonedError: nobody waits for the result any longer.
         """
 
-    def infer(self, images: NDArray[np.uint8] | Sequence[bytes]) -> Outputs:
+    def infer(self, images: NDArray[np.uint8] | Sequence[bytes], *, work: Work | None = None) -> Outputs:
         """Return the outputs of the graph for prepared pixels (N, height, width, 3), or for whole image files.
+
+        `work` as in `predict`.
 
         Raises:
             ImageError: an image cannot be used.
             InputError: the array has another type or shape.
+            AbandonedError: nobody waits for the result any longer.
         """
 
 
@@ -95,24 +106,31 @@ class Classifier:
             if not np.all(values >= 0) or not np.allclose(values.sum(axis=1), 1, atol=_SUM_TOLERANCE):
                 raise InputError(f"{session.source}: head '{head}' does not give probabilities that sum to 1")
 
-    def predict(self, images: Sequence[tuple[bytes, Sequence[Box]]]) -> list[list[FaceResult]]:
+    def predict(
+        self, images: Sequence[tuple[bytes, Sequence[Box]]], *, work: Work | None = None
+    ) -> list[list[FaceResult]]:
         """Classify the boxes of each encoded image; without a box the whole image is one face, see `Predictor`."""
-        faces = [(data, box) for data, boxes in images for box in boxes or (None,)]
-        outputs = self.infer(self._pixels(faces))
-        results = iter([self._result(row, box, outputs) for row, (_, box) in enumerate(faces)])
-        return [[next(results) for _ in boxes or (None,)] for _, boxes in images]
+        crops: list[Pixels] = []
+        boxes_of: list[Sequence[Box | None]] = []
+        for data, given in images:
+            boxes: Sequence[Box | None] = given or (None,)
+            crops += decode_crops(data, boxes, self.card, work=work)
+            boxes_of.append(boxes)
+        outputs = self._session.run(self._batch(crops), work)
+        rows = count()
+        return [[self._result(next(rows), box, outputs) for box in boxes] for boxes in boxes_of]
 
-    def infer(self, images: NDArray[np.uint8] | Sequence[bytes]) -> Outputs:
+    def infer(self, images: NDArray[np.uint8] | Sequence[bytes], *, work: Work | None = None) -> Outputs:
         """Return head name -> float32 (N, number of labels) probabilities; files are not cut, see `Predictor`."""
-        pixels = images if isinstance(images, np.ndarray) else self._pixels([(data, None) for data in images])
-        return self._session.run(pixels)
+        if not isinstance(images, np.ndarray):
+            images = self._batch(
+                [crop for data in images for crop in decode_crops(data, (None,), self.card, work=work)]
+            )
+        return self._session.run(images, work)
 
-    def _pixels(self, faces: Sequence[tuple[bytes, Box | None]]) -> NDArray[np.uint8]:
+    def _batch(self, crops: list[Pixels]) -> Pixels:
         size = self.card.input
-        pixels = np.empty((len(faces), size.height, size.width, 3), np.uint8)
-        for row, (data, box) in enumerate(faces):
-            pixels[row] = decode_crop_resize(data, box, self.card)
-        return pixels
+        return np.stack(crops) if crops else np.empty((0, size.height, size.width, 3), np.uint8)
 
     def _result(self, row: int, box: Box | None, outputs: Outputs) -> FaceResult:
         frame = self.card.crop.frame

@@ -10,9 +10,10 @@ from serving.runtime.card import INPUT_NAME, METADATA_KEY, Shape, read_card
 from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import InputError
 from serving.runtime.seal import check_seal
+from serving.runtime.work import Work
 
-# Images per run of the graph: memory stays bounded for any number of images.
-_BATCH = 64
+# Images per run of the graph: memory stays bounded for any number of images, and more at once are hardly quicker.
+_BATCH = 8
 
 Outputs = dict[str, NDArray[np.float32]]
 """Outputs of a graph by name, in the order of the card."""
@@ -57,10 +58,14 @@ class Session:
         self.card = read_card(metadata[METADATA_KEY], self.source)
         self.sha256 = hashlib.sha256(content).hexdigest()
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+    def run(self, pixels: NDArray[np.uint8], work: Work | None = None) -> Outputs:
         """Run the graph on prepared images, uint8 (N, height, width, 3) of the card's input size; N may be 0.
 
-        Raises InputError for an array of another type or shape.
+        `work` is checked between batches.
+
+        Raises:
+            InputError: the array has another type or shape.
+            AbandonedError: nobody waits for the result any longer.
         """
         size, shapes = self.card.input, self.card.outputs
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
@@ -70,10 +75,12 @@ class Session:
             )
         if len(pixels) == 0:
             return {name: np.zeros((0, *(axis or 0 for axis in shape)), np.float32) for name, shape in shapes.items()}
-        batches = [
-            self._session.run(list(shapes), {INPUT_NAME: np.ascontiguousarray(pixels[start : start + _BATCH])})
-            for start in range(0, len(pixels), _BATCH)
-        ]
+        batches = []
+        for start in range(0, len(pixels), _BATCH):
+            if work is not None:
+                work.check()
+            batch = np.ascontiguousarray(pixels[start : start + _BATCH])
+            batches.append(self._session.run(list(shapes), {INPUT_NAME: batch}))
         return {name: np.concatenate(parts) for name, parts in zip(shapes, zip(*batches, strict=True), strict=True)}
 
     def check_graph(self) -> Outputs:

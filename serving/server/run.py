@@ -1,4 +1,4 @@
-"""The command `python -m serving`: options, socket, signals and exit codes."""
+"""The command `python -m serving`: options, limits, socket and exit codes."""
 
 import argparse
 import logging
@@ -6,19 +6,15 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Sequence
-from types import FrameType
 
-import uvicorn
-
+from serving.runtime.cpus import usable_cpus
 from serving.runtime.load import load_model
-from serving.server.http.app import create_app
+from serving.runtime.memory import resident_memory, usable_memory
+from serving.server.http.server import HttpServer
+from serving.server.limits import MIB, Limits
+from serving.server.log import set_up_logging
 from serving.server.state import ModelRepository, ServerState
-
-# After a stop signal: how long requests in flight may take, and then how long their connections may stay open.
-DRAIN_S = 20.0
-CLOSE_S = 5
 
 _log = logging.getLogger(__name__)
 
@@ -30,25 +26,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model cannot be loaded or an option is wrong.
     """
     options = _parse(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for name in ("uvicorn", "botocore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    set_up_logging()
     try:
         listener = _listen(options.host, options.port)
     except OSError as error:
         print(f"error: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
     models = ModelRepository(expected=len(options.model))
-    state = ServerState(max_body=options.max_body_mib * 2**20, models=models)
+    state = ServerState(limits=_limits(options), models=models)
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     # A daemon: a stop signal need not wait for a slow download.
     threading.Thread(target=_load, args=(state, options.model, options.name, address), daemon=True).start()
-    _Server(state).run(sockets=[listener])
+    HttpServer(state).run(sockets=[listener])
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
+    if state.lanes.busy:
+        # Python would wait for the thread, which may decode for a while yet; its request has been answered.
+        _log.warning("a lane is still at work; ending without it")
+        logging.shutdown()
+        os._exit(0)
     return 0
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits.for_machine(
+        usable_memory(),
+        usable_cpus(),
+        max_body=options.max_body_mib * MIB,
+        max_waiting=options.max_waiting,
+        request_s=options.timeout_s,
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -64,6 +73,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")
     parser.add_argument("--port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)")
     parser.add_argument("--max-body-mib", type=_positive, default=16, help="largest request body in MiB")
+    parser.add_argument("--max-waiting", type=_positive, default=32, help="requests that may wait; more are refused")
+    parser.add_argument("--timeout-s", type=_positive, default=30, help="seconds for a request and its answer")
     options = parser.parse_args(arguments)
     options.model = list(filter(None, options.model or environment.get("FACET_MODEL_URI", "").splitlines()))
     if not options.model:
@@ -99,38 +110,14 @@ def _load(state: ServerState, uris: list[str], name: str | None, address: str) -
             state.failure = " ".join(str(error).split()) or type(error).__name__
             return
         _log.info("serving %s version %s on %s", model.name, model.version, address)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that answers what is in flight after a stop signal, and that stops when a model cannot be loaded."""
-
-    def __init__(self, state: ServerState) -> None:
-        super().__init__(
-            uvicorn.Config(
-                create_app(state),
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=CLOSE_S,
-            )
-        )
-        self.state = state
-        self.deadline = 0.0
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Start to drain; a second signal stops at once."""
-        if self.state.draining:
-            self.should_exit = self.force_exit = True
-        else:
-            self.deadline = time.monotonic() + DRAIN_S
-            self.state.draining = True
-
-    async def on_tick(self, counter: int) -> bool:
-        """Tell uvicorn, ten times a second, whether to stop."""
-        drained = self.state.draining and (not self.server_state.tasks or time.monotonic() > self.deadline)
-        self.should_exit |= drained or bool(self.state.failure)
-        return await super().on_tick(counter)
+    limits, memory = state.limits, usable_memory() // MIB
+    _log.info(
+        "%d lanes with %d MiB each for a picture, of %d MiB in all; %d requests may wait, %d connections be open",
+        limits.lanes,
+        limits.decode_memory // MIB,
+        memory,
+        limits.max_waiting,
+        limits.connections,
+    )
+    if (used := resident_memory() // MIB) > memory // 2:
+        _log.warning("the models take %d of %d MiB; more than half of it leaves too little for pictures", used, memory)

@@ -1,19 +1,12 @@
 """The state of a running server, shared by all requests and protocols: its models, by name and version, and more."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
 
-import anyio.to_thread
-from anyio import CapacityLimiter
-
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.predictor import Predictor
+from serving.server.lanes import Lanes
+from serving.server.limits import Limits
 from serving.server.metrics import Metrics
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class ModelRepository:
@@ -79,28 +72,33 @@ class ServerState:
     """Shared by all requests.
 
     Attributes:
-        max_body: the largest request body in bytes.
+        limits: what bounds requests.
         models: the loaded models.
         failure: why loading failed; "" while it has not.
         draining: a stop was requested; requests are still answered, but no more should come.
+        stopping: the time for that is over; what is not answered is refused.
         metrics: Prometheus metrics.
-        workers: how many requests may decode and compute at the same time; the others wait.
+        body_bytes: bytes of the bodies that are held at this moment.
+        lanes: where requests are decoded and computed.
     """
 
-    max_body: int
+    limits: Limits = field(default_factory=Limits)
     models: ModelRepository = field(default_factory=ModelRepository)
     failure: str = ""
     draining: bool = False
+    stopping: bool = False
     metrics: Metrics = field(default_factory=Metrics)
-    workers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(usable_cpus()))
+    body_bytes: int = 0
+    lanes: Lanes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(self.limits)
 
     @property
     def unready(self) -> str:
         """Why this server wants no requests; "" when it is ready."""
         if self.draining:
             return "the server is stopping"
+        if self.lanes.blocked:
+            return "every lane still computes for a request that is over"
         return "a model is still loading" if self.models.loading else ""
-
-    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that decodes or computes in a worker thread, so that other requests are not held up."""
-        return await anyio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self.workers)

@@ -17,7 +17,8 @@ from pipelines.classification import ClassificationConfig
 from pipelines.resources import SECRET_KEYS
 from serving.runtime.load import open_model
 from serving.server.http.app import create_app
-from serving.server.run import CLOSE_S, DRAIN_S, _parse
+from serving.server.http.server import CLOSE_S, DRAIN_S
+from serving.server.run import _parse
 from serving.server.state import ModelRepository, ServerState
 
 KUBERNETES_VERSIONS = ("1.30.0", "1.37.0")
@@ -247,7 +248,7 @@ def test_the_endpoint_is_equal_in_three_manifests(overlays: dict[str, Overlay]) 
 
 
 def test_the_server_takes_the_arguments_and_answers_the_probes(overlay: Overlay, model_file: Path) -> None:
-    state = ServerState(max_body=1, models=ModelRepository(open_model(model_file.read_bytes(), threads=1)))
+    state = ServerState(models=ModelRepository(open_model(model_file.read_bytes(), threads=1)))
     routes = {getattr(route, "path", "") for route in create_app(state).routes}
     for name, spec in pod_specs(overlay):
         for container in spec["containers"]:

@@ -62,9 +62,7 @@ def test_metrics_and_labels_of_an_expression() -> None:
 @pytest.fixture(scope="module")
 def shown(model_file: Path) -> dict[str, set[str]]:
     """The labels of every metric that the server shows once it has been asked a few things."""
-    client = TestClient(
-        create_app(ServerState(max_body=2**20, models=ModelRepository(open_model(model_file.read_bytes(), threads=1))))
-    )
+    client = TestClient(create_app(ServerState(models=ModelRepository(open_model(model_file.read_bytes(), threads=1)))))
     client.post("/predict", content=b"no image")
     client.get("/v2")
     found: dict[str, set[str]] = {}

@@ -9,11 +9,15 @@ from PIL import Image
 
 from serving.runtime.card import InputSize
 from serving.runtime.errors import ImageError
+from serving.runtime.image.decode_cost import check_memory, check_scans
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, FORMATS, Header, Pixels, Rect, clip, read_header
 from serving.runtime.image.jpeg import colors_of, decode_jpeg
 
 REDUCTIONS = (1, 2, 4, 8)
 """The eighths at which JPEGs are decoded. TurboJPEG has slow code for the others: even 5/8 takes longer than 8/8."""
+
+# Pixels that are turned into RGB at a time: the whole picture is in memory twice, not five times.
+_STRIP_PIXELS = 2**20
 
 
 def decode(data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
@@ -47,7 +51,14 @@ def decode_with_warning(
 
 
 def decode_rect(
-    data: bytes, header: Header, rect: Rect, input_size: InputSize, min_decode: float
+    data: bytes,
+    header: Header,
+    rect: Rect,
+    input_size: InputSize,
+    min_decode: float,
+    *,
+    decoded: dict[int, tuple[Pixels, float]] | None = None,
+    max_memory: int | None = None,
 ) -> tuple[Pixels, Rect]:
     """Decode the part of an image that a rectangle needs, and map the rectangle to the decoded pixels.
 
@@ -61,6 +72,9 @@ def decode_rect(
         rect: (left, top, right, bottom) in upright pixels; clipped to the image.
         input_size: the size that the rectangle will be resized to.
         min_decode: how much larger than that the decoded rectangle must be, 1 or more.
+        decoded: this image's pixels so far, by scale; a dictionary of the caller, filled here. With it an image is
+            decoded once for each scale that its rectangles need.
+        max_memory: bytes that decoding and resizing may take; no limit by default.
 
     Returns:
         Upright RGB pixels, uint8 (h, w, 3), a view; and the rectangle in those pixels, fractions included.
@@ -72,8 +86,13 @@ def decode_rect(
     left, top, right, bottom = rect = clip(rect, header.upright)
     height, width = input_size.height, input_size.width
     required = 8 * min_decode * max(height / (bottom - top), width / (right - left))
-    eighths = next((n for n in REDUCTIONS if n >= required), 8)
-    stored, scale, _ = _stored_pixels(data, header, eighths, DEFAULT_MAX_PIXELS)
+    eighths = next((n for n in REDUCTIONS if n >= required), 8) if header.jpeg else 8
+    if max_memory is not None:
+        check_memory(data, header, eighths / 8, (bottom - top) * (right - left), max_memory)
+    decoded = {} if decoded is None else decoded
+    if eighths not in decoded:
+        decoded[eighths] = _stored_pixels(data, header, eighths, DEFAULT_MAX_PIXELS)[:2]
+    stored, scale = decoded[eighths]
     # A reduced side is rounded up at its end as it is stored, so the rectangle is scaled there and turned afterwards.
     reduced = replace(header, height=stored.shape[0], width=stored.shape[1])
     left, top, right, bottom = (value * scale for value in header.to_stored(rect))
@@ -95,6 +114,7 @@ def _stored_pixels(data: bytes, header: Header, eighths: int, max_pixels: int) -
     Raises:
         ImageError: `truncated` (or damaged) or `unsupported`.
     """
+    check_scans(data, header)
     colors = colors_of(data) if header.jpeg else None
     if colors is None:
         return _pillow_pixels(data), 1.0, ""
@@ -118,19 +138,30 @@ def _pillow_pixels(data: bytes) -> Pixels:
         image.load()
     except Exception as error:  # Pillow's decoders raise many types on hostile data
         raise ImageError("truncated", f"the image is damaged or cut short: {error}") from error
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F", "LAB"):
+    deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if image.mode in ("I", "F", "LAB") and not deep:
         raise ImageError(
             "unsupported", f"images of mode {image.mode} are not read; save it as RGB or gray, 8 or 16 bit"
         )
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
     try:
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.array(image.convert("RGB"))
+        for top in range(0, image.height, rows):
+            strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+            pixels[top : top + rows] = np.asarray(_rgb(strip, high_byte=deep))
     except ValueError as error:
         raise ImageError("unsupported", f"images of mode {image.mode} cannot be turned into RGB") from error
+    return pixels
+
+
+def _rgb(image: Image.Image, *, high_byte: bool) -> Image.Image:
+    """Turn a part of an image into RGB; `high_byte` keeps that of 16-bit samples."""
+    if high_byte:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def _scaled(length: int, eighths: int) -> int:

@@ -23,6 +23,7 @@ from PIL import (  # noqa: F401
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.jpeg import colors_of, read_scans
 from serving.runtime.image.photo_types import READ, type_of
+from serving.runtime.image.webp import check_canvas
 
 Pixels = NDArray[np.uint8]
 
@@ -71,14 +72,15 @@ _ORIENTATIONS = {
 class Header:
     """Stored height and width in pixels, and EXIF orientation (1 to 8).
 
-    `jpeg` marks the JPEGs: only they are decoded at reduced scales. `warning` says what of the header could not be
-    read though the pixels may be; "" for a sound one.
+    `jpeg` marks the JPEGs: only they are decoded at reduced scales. `format` is Pillow's name of the type. `warning`
+    says what of the header could not be read though the pixels may be; "" for a sound one.
     """
 
     height: int
     width: int
     orientation: int
     jpeg: bool
+    format: str
     warning: str = ""
 
     @property
@@ -144,6 +146,7 @@ def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     """
     if not data:
         raise ImageError("empty", "the image is empty (0 bytes)")
+    check_canvas(data, max_pixels)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -157,7 +160,7 @@ def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     if image.format == "PNG":
         _add_late_exif(image, data)
     orientation, warning = _orientation(image)
-    return Header(image.height, image.width, orientation, jpeg, warning)
+    return Header(image.height, image.width, orientation, jpeg, image.format or "", warning)
 
 
 def _unidentified(data: bytes) -> ImageError:

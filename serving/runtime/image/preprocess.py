@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,7 @@ from serving.runtime.card import ClassificationCard, CropRule, Frame, InputSize
 from serving.runtime.errors import InputError
 from serving.runtime.image.decode import decode_rect
 from serving.runtime.image.header import Header, Pixels, Rect, clip, read_header
+from serving.runtime.work import Work
 
 Box = tuple[float, float, float, float]
 """A face box: x, y, width, height in upright pixels."""
@@ -29,9 +31,29 @@ def decode_crop_resize(data: bytes, box: Box | None, card: ClassificationCard) -
         ImageError: the image cannot be used, see `decode`.
         InputError: the box cannot be used, see `crop_rect`.
     """
+    (pixels,) = decode_crops(data, [box], card)
+    return pixels
+
+
+def decode_crops(
+    data: bytes, boxes: Sequence[Box | None], card: ClassificationCard, *, work: Work | None = None
+) -> list[Pixels]:
+    """Return the pixels of several faces of one image, as `decode_crop_resize` returns those of one.
+
+    The image is decoded once for each scale that its faces need. `work` bounds its memory and is checked between faces.
+    """
+    work = work or Work()
     header = read_header(data)
-    rect = crop_rect(header.upright, box, card.crop, card.input)
-    return cut_resize(data, header, rect, card.input, card.crop.min_decode)
+    decoded: dict[int, tuple[Pixels, float]] = {}
+    crops = []
+    for box in boxes:
+        work.check()
+        rect = crop_rect(header.upright, box, card.crop, card.input)
+        pixels, rect = decode_rect(
+            data, header, rect, card.input, card.crop.min_decode, decoded=decoded, max_memory=work.max_memory
+        )
+        crops.append(_resized(pixels, rect, card.input))
+    return crops
 
 
 def decode_rect_resize(
@@ -60,11 +82,15 @@ def decode_rect_resize(
 def cut_resize(data: bytes, header: Header, rect: Rect, input_size: InputSize, min_decode: float) -> Pixels:
     """Cut and resize as `decode_rect_resize`, for an image whose `header` has been read.
 
-    A JPEG is decoded as by `decode_rect`. The resize is antialiased bilinear with a fractional source box.
+    A JPEG is decoded as by `decode_rect`.
     """
-    pixels, box = decode_rect(data, header, rect, input_size, min_decode)
+    return _resized(*decode_rect(data, header, rect, input_size, min_decode), input_size)
+
+
+def _resized(pixels: Pixels, rect: Rect, input_size: InputSize) -> Pixels:
+    """Cut a rectangle out of decoded pixels and resize it, antialiased bilinear, to uint8 (height, width, 3)."""
     size = (input_size.width, input_size.height)
-    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=rect))
 
 
 def crop_rect(size: tuple[int, int], box: Box | None, rule: CropRule, input_size: InputSize) -> Rect:

@@ -1,5 +1,6 @@
-"""The HTTP application: its routes, its errors and its access log."""
+"""The HTTP application: its routes, its errors, the time of a request and the access log."""
 
+import asyncio
 import logging
 import time
 from importlib import metadata as distribution
@@ -17,6 +18,7 @@ from serving.runtime.errors import ImageError, InputError, NotFoundError, NotRea
 from serving.server.http.inference import infer, metadata
 from serving.server.http.predict import predict
 from serving.server.http.request import model_of, state_of
+from serving.server.lanes import BusyError
 from serving.server.state import ServerState
 
 _access = logging.getLogger("serving.access")
@@ -40,11 +42,12 @@ def create_app(state: ServerState) -> Starlette:
         ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(_AccessLog)],
+        middleware=[Middleware(_Watch)],
         exception_handlers={
             HTTPException: _http_error,
             InputError: _input_error,
             NotReadyError: _not_ready,
+            BusyError: _not_ready,
             ClientDisconnect: _client_gone,
             Exception: _internal_error,
         },
@@ -122,8 +125,11 @@ async def _internal_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "internal error; the server's log has the cause"}, 500)
 
 
-class _AccessLog:
-    """One short line and one count per request; health checks and scrapes are left out, and so is the query."""
+class _Watch:
+    """Ends requests whose time is over; writes one short line and one count per request.
+
+    Health checks and scrapes are left out, and so is the query.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -132,21 +138,45 @@ class _AccessLog:
         if scope["type"] != "http" or scope["path"].startswith("/v2/health/") or scope["path"] == "/metrics":
             await self.app(scope, receive, send)
             return
-        metrics = scope["app"].state.server.metrics
-        metrics.begin(scope["path"])
+        state = scope["app"].state.server
+        state.metrics.begin(scope["path"])
         began = time.perf_counter()
-        status = 0
+        status, arrived = 0, False
 
-        async def watch(message: Message) -> None:
+        async def watch_receive() -> Message:
+            nonlocal arrived
+            message = await receive()
+            arrived |= message["type"] == "http.request" and not message.get("more_body", False)
+            return message
+
+        async def watch_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, watch)
+            async with asyncio.timeout(state.limits.request_s):
+                await self.app(scope, watch_receive, watch_send)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if status or not (state.stopping or isinstance(error, TimeoutError)):
+                raise
+            await _ended(state, arrived=arrived)(scope, receive, watch_send)
         finally:
             seconds = time.perf_counter() - began
-            metrics.end(scope["path"], status or 500, seconds)
+            state.metrics.end(scope["path"], status or 500, seconds)
             path = scope["raw_path"].partition(b"?")[0].decode("latin-1")[:100]
-            _access.info("%s %s %d %.0f ms", scope["method"], path, status, 1000 * seconds)
+            # Many of these say one thing only, and warnings are written once a minute.
+            level = logging.WARNING if status in (408, 503, 504) else logging.INFO
+            _access.log(level, "%s %s %d %.0f ms", scope["method"], path, status, 1000 * seconds)
+
+
+def _ended(state: ServerState, *, arrived: bool) -> Response:
+    """Return the answer to a request that is ended before it has one; `arrived` means with its whole body."""
+    close, seconds = {"Connection": "close"}, f"{state.limits.request_s:g} s"
+    if state.stopping:
+        return JSONResponse({"error": "the server is stopping; try again"}, 503, headers=close | {"Retry-After": "1"})
+    if not arrived:
+        return JSONResponse({"error": f"the request did not arrive whole within {seconds}"}, 408, headers=close)
+    text = f"there is no answer within {seconds}; send smaller pictures or fewer at once"
+    return JSONResponse({"error": text}, 504, headers=close)

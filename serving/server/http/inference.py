@@ -3,11 +3,14 @@
 import base64
 import binascii
 import math
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from msgspec import Meta, Raw, Struct
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -15,29 +18,43 @@ from serving.runtime.card import INPUT_NAME
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.predictor import Predictor
 from serving.runtime.session import Outputs
-from serving.runtime.validation import explain
+from serving.runtime.work import Work
 from serving.server.answer import rounded
-from serving.server.http.request import MAX_FILES, model_of, read_body, state_of
+from serving.server.http.request import MAX_FILES, compute, model_of, receive_body, state_of
+
+# Axes of a tensor, images of one request, and letters of its id.
+MAX_AXES = 8
+MAX_IMAGES = 1024
+_MAX_ID = 1000
+# Bytes of memory per byte of JSON that numbers are read from: copies of the text, and a list of 8 bytes a number.
+_MEMORY_PER_BYTE = 8
+
+_Axis = Annotated[int, Meta(ge=-(2**31), le=2**31)]
 
 
-class _Tensor(BaseModel):
-    model_config = ConfigDict(strict=True)
+class _Parameters(Struct, gc=False):
+    binary_data_size: Raw = Raw()
+
+
+class _Tensor(Struct, gc=False):
     name: str
-    shape: list[int]
+    shape: Annotated[list[_Axis], Meta(max_length=MAX_AXES)]
     datatype: str
-    data: list[Any]
+    data: Raw = Raw()
+    parameters: _Parameters | None = None
 
 
-class _Output(BaseModel):
-    model_config = ConfigDict(strict=True)
+class _Output(Struct, gc=False):
     name: str
 
 
-class _InferRequest(BaseModel):
-    model_config = ConfigDict(strict=True)
-    id: str | None = None
-    inputs: list[_Tensor]
+class _InferRequest(Struct, gc=False):
+    inputs: Annotated[list[_Tensor], Meta(max_length=64)]
+    id: Annotated[str, Meta(max_length=_MAX_ID)] | None = None
     outputs: list[_Output] = []
+
+
+_REQUEST = msgspec.json.Decoder(_InferRequest)
 
 
 async def metadata(request: Request) -> Response:
@@ -64,25 +81,37 @@ async def infer(request: Request) -> Response:
     """Run the model on one input tensor `images`.
 
     Datatype UINT8 has shape (n, height, width, 3): prepared RGB images, flat or nested. Datatype BYTES has shape (n):
-    image files in base64, which are decoded and resized whole. `outputs` selects outputs; all by default.
+    image files in base64 (standard or URL-safe, with or without padding, line breaks or a `data:` prefix), which are
+    decoded and resized whole. `outputs` selects outputs; all by default.
     """
     model = model_of(request)
-    body = await read_body(request)
-    return JSONResponse(await state_of(request).compute(_infer, model, body))
+    if "inference-header-content-length" in request.headers:
+        raise InputError(_NO_BINARY)
+    async with receive_body(request) as body:
+        return await compute(request, lambda work: _infer(work, model, body))
 
 
-def _infer(model: Predictor, body: bytes) -> dict[str, Any]:
+_NO_BINARY = (
+    "the binary tensor data extension is not supported; send the tensor's data as JSON: in tritonclient "
+    "set_data_from_numpy(..., binary_data=False) and InferRequestedOutput(..., binary_data=False)"
+)
+
+
+def _infer(work: Work, model: Predictor, body: bytes) -> dict[str, Any]:
     try:
-        request = _InferRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise InputError(f"the inference request is not valid: {explain(error)}") from None
-    names = [output.name for output in request.outputs] or list(model.card.outputs)
+        request = _REQUEST.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"the inference request is not valid: {_explain(error)}") from None
+    names = [output.name for output in request.outputs[: len(model.card.outputs) + 1]] or list(model.card.outputs)
     for name in names:
         if name not in model.card.outputs:
-            raise InputError(f"outputs: the model has no output '{name}'; it has {', '.join(model.card.outputs)}")
+            known = ", ".join(model.card.outputs)
+            raise InputError(f"outputs: the model has no output '{name[:80]}'; it has {known}")
+    if len(set(names)) < len(names):
+        raise InputError("outputs: an output is named twice; name each once")
     if [tensor.name for tensor in request.inputs] != [INPUT_NAME]:
         raise InputError(f"inputs: expected exactly one tensor named '{INPUT_NAME}'")
-    outputs = _run(model, request.inputs[0])
+    outputs = _run(work, model, request.inputs[0])
     response: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if request.id is not None:
         response["id"] = request.id
@@ -98,41 +127,100 @@ def _infer(model: Predictor, body: bytes) -> dict[str, Any]:
     return response
 
 
-def _run(model: Predictor, tensor: _Tensor) -> Outputs:
-    values = _flat(tensor)
+def _run(work: Work, model: Predictor, tensor: _Tensor) -> Outputs:
+    if tensor.parameters and tensor.parameters.binary_data_size:
+        raise InputError(_NO_BINARY)
     size = model.card.input
     if tensor.datatype == "UINT8":
         if tensor.shape[1:] != [size.height, size.width, 3]:
             raise InputError(f"{INPUT_NAME}: expected shape [n, {size.height}, {size.width}, 3], got {tensor.shape}")
-        try:
-            pixels = np.frombuffer(bytes(values), np.uint8)
-        except (TypeError, ValueError):
-            raise InputError(f"{INPUT_NAME}: UINT8 data must be whole numbers from 0 to 255") from None
-        return model.infer(pixels.reshape(tensor.shape))
+        if tensor.shape[0] > MAX_IMAGES:
+            raise InputError(f"{INPUT_NAME}: {tensor.shape[0]} images are too many for one request; send {MAX_IMAGES}")
+        return model.infer(_numbers(tensor, work.max_memory), work=work)
     if tensor.datatype == "BYTES":
-        if len(values) > MAX_FILES:
-            raise InputError(f"{INPUT_NAME}: {len(values)} files are too many for one request; at most {MAX_FILES}")
-        return model.infer([_decode(value, number) for number, value in enumerate(values)])
+        if min(tensor.shape, default=0) >= 0 and math.prod(tensor.shape) > MAX_FILES:
+            raise InputError(f"{INPUT_NAME}: {tensor.shape} are too many files for one request; at most {MAX_FILES}")
+        return model.infer([_decode(text, number) for number, text in enumerate(_texts(tensor))], work=work)
     raise InputError(f"{INPUT_NAME}: datatype '{tensor.datatype[:20]}' is not supported; expected UINT8 or BYTES")
 
 
-def _flat(tensor: _Tensor) -> Sequence[Any]:
-    """Return a tensor's elements in row-major order; InputError when they do not fill its shape."""
-    data, nesting = tensor.data, [len(tensor.data)]
+def _numbers(tensor: _Tensor, max_memory: int | None) -> NDArray[np.uint8]:
+    """Return the numbers of a UINT8 tensor in its shape; what the text can hold is checked before a list is made.
+
+    Raises:
+        InputError: they are no such numbers, do not fill the shape, or would take more than `max_memory` bytes.
+    """
+    text, shape = bytes(tensor.data), tensor.shape
+    if max_memory is not None and len(text) * _MEMORY_PER_BYTE > max_memory:
+        most = max_memory // _MEMORY_PER_BYTE
+        raise InputError(f"{tensor.name}: {len(text)} bytes of numbers are too many; at most {most}; send image files")
+    # The text is JSON, so that white space says nothing, and brackets and commas are the structure.
+    structure = text.translate(None, b"0123456789" + _BLANKS)
+    expected = f"{tensor.name}: UINT8 data must be whole numbers from 0 to 255"
+    if structure.strip(b"[],"):
+        raise InputError(expected)
+    elements = math.prod(shape)
+    # Every element but the last has a comma.
+    fills = 0 <= elements <= len(text) and structure in (_structure([elements]), _structure(shape))
+    if not fills:
+        raise InputError(f"{tensor.name}: the data, {len(text)} bytes of JSON, does not fill {shape}")
+    try:
+        values = _UINT8_LIST.decode(b"[" + text.translate(None, b"[]") + b"]")
+    except msgspec.DecodeError as error:
+        raise InputError(f"{expected}: {error}") from None
+    return np.frombuffer(bytes(values), np.uint8).reshape(shape)
+
+
+_BLANKS = b" \t\r\n"
+_UINT8_LIST = msgspec.json.Decoder(list[Annotated[int, Meta(ge=0, le=255)]])
+
+
+def _structure(shape: Sequence[int]) -> bytes:
+    """Return the brackets and commas of nested JSON lists of a shape, the last axis numbers."""
+    text = b""
+    for length in reversed(shape):
+        text = b"[" + ((text + b",") * length)[:-1] + b"]"
+    return text
+
+
+def _texts(tensor: _Tensor) -> list[str]:
+    """Return the strings of a BYTES tensor, flat or nested; InputError when they are none or do not fill the shape."""
+    kind: Any = list[str]
+    if bytes(tensor.data).translate(None, _BLANKS).startswith(b"[["):
+        for _ in tensor.shape[1:]:
+            kind = list[kind]
+    try:
+        data: list[Any] = msgspec.json.decode(tensor.data, type=kind)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{tensor.name}: BYTES data must be base64 strings: {error}") from None
+    lengths = [len(data)]
     while data and isinstance(data[0], list):
-        lengths = {len(row) if isinstance(row, list) else -1 for row in data}
-        if len(lengths) > 1:
+        if len({len(row) for row in data}) > 1:
             raise InputError(f"{tensor.name}: the rows of the nested data differ in length")
-        nesting.append(lengths.pop())
+        lengths.append(len(data[0]))
         data = [element for row in data for element in row]
-    fills = min(tensor.shape, default=0) >= 0 and len(data) == math.prod(tensor.shape)
-    if not fills or (len(nesting) > 1 and nesting != tensor.shape):
-        raise InputError(f"{tensor.name}: the data has shape {nesting[:8]}, which does not fill {tensor.shape[:8]}")
+    if lengths not in ([math.prod(tensor.shape)], tensor.shape):
+        raise InputError(f"{tensor.name}: the data has shape {lengths}, which does not fill {tensor.shape}")
     return data
 
 
-def _decode(value: object, number: int) -> bytes:
+# URL-safe letters to the standard ones; white space is dropped.
+_LETTERS = str.maketrans({"-": "+", "_": "/"} | dict.fromkeys(" \t\r\n"))
+
+
+def _decode(text: str, number: int) -> bytes:
+    if text[:5].lower() == "data:":
+        prefix, _, text = text.partition(",")
+        if not prefix.lower().endswith(";base64"):
+            raise ImageError("not_an_image", f"{INPUT_NAME}[{number}]: only data: URLs with ;base64 are read")
+    text = text.translate(_LETTERS).rstrip("=")
     try:
-        return base64.b64decode(value, validate=True)  # type: ignore[arg-type]
-    except (TypeError, ValueError, binascii.Error):
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (ValueError, binascii.Error):
         raise ImageError("not_an_image", f"{INPUT_NAME}[{number}]: BYTES data must be base64 strings") from None
+
+
+def _explain(error: Exception) -> str:
+    """Return msgspec's message with the path of a value as `inputs.0.shape`."""
+    text = re.sub(r"\[(\d+)\]", r".\1", str(error))
+    return re.sub(r"(.*) - at `\$\.?(.*)`", lambda match: f"{match[2] or 'body'}: {match[1]}", text)

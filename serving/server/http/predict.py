@@ -4,13 +4,14 @@ import math
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.preprocess import Box
 from serving.runtime.predictor import Predictor
+from serving.runtime.work import Work
 from serving.server.answer import answer
-from serving.server.http.request import model_of, read_body, read_form, state_of
+from serving.server.http.request import compute, model_of, read_form, receive_body
 
 MAX_BOXES = 64
 
@@ -26,37 +27,37 @@ async def predict(request: Request) -> Response:
     refused.
     """
     model = model_of(request)
-    body = await read_body(request)
-    boxes = request.query_params.getlist("box")
-    files = [("", body)]
-    if request.headers.get("content-type", "").strip().lower().startswith("multipart/form-data"):
-        form = await read_form(request, body)
-        files, boxes = list(form.files), [*boxes, *form.boxes]
-    parsed = [_parse_box(box) for box in boxes]
-    return JSONResponse(await state_of(request).compute(_answer, model, files, parsed))
+    async with receive_body(request) as body:
+        boxes = request.query_params.getlist("box")
+        files = [("", body)]
+        if request.headers.get("content-type", "").strip().lower().startswith("multipart/form-data"):
+            form = await read_form(request, body)
+            files, boxes = list(form.files), [*boxes, *form.boxes]
+        _check_counts(files, boxes)
+        parsed = [_parse_box(box) for box in boxes]
+        return await compute(request, lambda work: _answer(work, model, files, parsed))
 
 
-def _answer(model: Predictor, files: list[tuple[str, bytes]], boxes: list[Box]) -> dict[str, Any]:
+def _check_counts(files: list[tuple[str, bytes]], boxes: list[str]) -> None:
     if not files:
         raise InputError("the form has no file; send the image as a part with a file name")
     if len(files) > 1 and boxes:
         raise InputError("boxes go with one image; send one request per image")
     if len(boxes) > MAX_BOXES:
         raise InputError(f"{len(boxes)} boxes are too many for one request; at most {MAX_BOXES}")
-    if len(files) == 1:
-        return _one(model, files[0][1], boxes)
+
+
+def _answer(work: Work, model: Predictor, files: list[tuple[str, bytes]], boxes: list[Box]) -> dict[str, Any]:
     results = []
     for number, (name, data) in enumerate(files, 1):
         try:
-            results.append(_one(model, data, []))
+            (faces,) = model.predict([(data, boxes)], work=work)
         except ImageError as error:
-            raise ImageError(error.reason, f"file {number} ({name}): {error}") from error
-    return {"results": results}
-
-
-def _one(model: Predictor, data: bytes, boxes: list[Box]) -> dict[str, Any]:
-    (faces,) = model.predict([(data, boxes)])
-    return answer(model, faces)
+            if len(files) == 1:
+                raise
+            raise ImageError(error.reason, f"file {number} ({name[:80]}): {error}") from error
+        results.append(answer(model, faces))
+    return results[0] if len(files) == 1 else {"results": results}
 
 
 def _parse_box(text: str) -> Box:

@@ -1,18 +1,27 @@
 """What the handlers read from a request: the server's state, the model it names, its body and its multipart form."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import Predictor
+from serving.runtime.work import Work
+from serving.server.lanes import BusyError
 from serving.server.state import ServerState
 
 MAX_FILES = 64
 MAX_FIELDS = 256
+
+# A form is parsed in pieces of this many bytes, so that other requests are answered in between.
+_FORM_PIECE = 2**16
 
 # A client that is still sending rarely reads an answer, so a body above the limit is read on for a while.
 _DISCARDED_BYTES = 64 * 2**20
@@ -42,27 +51,75 @@ def model_of(request: Request) -> Predictor:
     return state_of(request).models.get(named.get("model", ""), named.get("version", ""))
 
 
-async def read_body(request: Request) -> bytes:
-    """Read a whole request body.
+@asynccontextmanager
+async def receive_body(request: Request) -> AsyncIterator[bytes]:
+    """Read a whole request body, and count it as held until the context ends.
 
     Raises:
-        HTTPException: 413 when it is larger than the server's limit, with or without a Content-Length.
+        HTTPException: 413 when it is larger than the server's limit, with or without a Content-Length; 415 when it is
+            compressed.
+        BusyError: too many requests wait already, or all bodies together are too large.
     """
-    limit = state_of(request).max_body
+    state, headers = state_of(request), request.headers
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        text = f"bodies with Content-Encoding {encoding[:20]!r} are not read; send it uncompressed, without that header"
+        raise HTTPException(415, text, headers={"Accept-Encoding": "identity"})
+    state.lanes.check_queue()
+    held = 0
+    try:
+        chunks: list[bytes] = []
+        async for chunk in _received(request, state.limits.max_body):
+            chunks.append(chunk)
+            held += len(chunk)
+            state.body_bytes += len(chunk)
+            if state.body_bytes > state.limits.body_memory:
+                raise BusyError("the server is busy: it receives too many bytes at once; try again soon")
+        body = b"".join(chunks)
+        chunks.clear()
+        yield body
+    finally:
+        state.body_bytes -= held
+
+
+async def _received(request: Request, limit: int) -> AsyncIterator[bytes]:
     declared = int(request.headers.get("content-length", 0))
     if declared > limit and "expect" in request.headers:
         raise _too_large(limit)  # the client waits for the permission to send
-    chunks: list[bytes] = []
     total = 0
     async for chunk in request.stream():
         total += len(chunk)
         if max(total, declared) <= limit:
-            chunks.append(chunk)
+            yield chunk
         elif total > limit + _DISCARDED_BYTES:
             break
     if max(total, declared) > limit:
         raise _too_large(limit)
-    return b"".join(chunks)
+
+
+async def compute(request: Request, function: Callable[[Work], dict[str, Any]]) -> Response:
+    """Call a function in a lane and return its result as JSON; stop when the client leaves.
+
+    Raises:
+        ClientDisconnect: the client has left.
+        BusyError: no lane became free, see `Lanes.run`.
+    """
+    # The lane writes the JSON too: large answers must not hold up others.
+    work = asyncio.create_task(state_of(request).lanes.run(lambda bounds: JSONResponse(function(bounds))))
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        work.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def read_form(request: Request, body: bytes) -> Form:
@@ -71,7 +128,7 @@ async def read_form(request: Request, body: bytes) -> Form:
     Raises:
         InputError: the form is broken, cut short, or has too many parts.
     """
-    parser = _Parser(request.headers, _once(body), max_files=MAX_FILES, max_fields=MAX_FIELDS)
+    parser = _Parser(request.headers, _pieces(body), max_files=MAX_FILES, max_fields=MAX_FIELDS)
     try:
         form = await parser.parse()
     except (MultiPartException, UnicodeError, LookupError) as error:
@@ -102,8 +159,10 @@ class _Parser(MultiPartParser):
         self.complete = True
 
 
-async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body
+async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(body), _FORM_PIECE):
+        yield body[start : start + _FORM_PIECE]
+        await asyncio.sleep(0)
 
 
 def _too_large(limit: int) -> HTTPException:

@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app
+from serving.server.limits import Limits
 from serving.server.state import ModelRepository, ServerState
 
 
@@ -19,5 +20,6 @@ def predictor(model_file: Path) -> Predictor:
 def client(predictor: Predictor) -> TestClient:
     """A client that shows a crash of the server as the 500 that a real client would see."""
     return TestClient(
-        create_app(ServerState(max_body=LIMIT, models=ModelRepository(predictor))), raise_server_exceptions=False
+        create_app(ServerState(limits=Limits(max_body=LIMIT), models=ModelRepository(predictor))),
+        raise_server_exceptions=False,
     )

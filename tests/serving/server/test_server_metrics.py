@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from serving.runtime.load import open_model
 from serving.server.http.app import create_app
+from serving.server.limits import Limits
 from serving.server.state import ModelRepository, ServerState
 
 
@@ -43,7 +44,9 @@ def test_requests_are_counted_by_endpoint_and_status(model_file: Path) -> None:
 
 
 def test_a_crash_is_a_500(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = ServerState(max_body=2**20, models=ModelRepository(open_model(model_file.read_bytes(), threads=1)))
+    state = ServerState(
+        limits=Limits(max_body=2**20), models=ModelRepository(open_model(model_file.read_bytes(), threads=1))
+    )
     client = TestClient(create_app(state), raise_server_exceptions=False)
     monkeypatch.setattr("serving.server.http.predict._answer", lambda *arguments: 1 / 0)
     assert client.post("/predict", content=b"any").status_code == 500
@@ -51,7 +54,7 @@ def test_a_crash_is_a_500(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_ready_follows_the_server(model_file: Path) -> None:
-    state = ServerState(max_body=2**20)
+    state = ServerState(limits=Limits(max_body=2**20))
     client = TestClient(create_app(state))
     loading = scrape(client)
     assert loading["facet_ready", ()] == 0 and not any(key[0] == "facet_model_info" for key in loading)

@@ -3,7 +3,6 @@
 import http.client
 import io
 import json
-import os
 import re
 import signal
 import socket
@@ -13,76 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from server_process import Server, environment, picture, serving, start
 from tiny_model import card_facts
 
 from serving.runtime.load import open_model
 from serving.server.run import main
-
-
-def picture(seed: int = 0, size: tuple[int, int] = (120, 90)) -> bytes:
-    buffer = io.BytesIO()
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize(size).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-class Server:
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        self.process = process
-        self.log = log
-        self.port = 0
-
-    def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
-
-    def wait(self, timeout: float = 20) -> int:
-        return self.process.wait(timeout)
-
-
-def environment() -> dict[str, str]:
-    hidden = ("AWS_", "MLFLOW_", "FACET_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | {"OMP_NUM_THREADS": "1"}
-
-
-@contextmanager
-def start(tmp_path: Path, *options: str, **variables: str) -> Iterator[Server]:
-    log = tmp_path / "server.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serving", *options], stderr=file, stdout=file, text=True,
-            env=environment() | variables,
-        )  # fmt: skip
-    try:
-        yield Server(process, log)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-@contextmanager
-def serving(tmp_path: Path, *options: str, **variables: str) -> Iterator[Server]:
-    """A server on a free port, with its model loaded."""
-    with start(tmp_path, "--port", "0", *options, **variables) as server:
-        deadline = time.monotonic() + 120
-        while not (found := re.search(r"serving .* on http://\S+:(\d+)", server.log.read_text())):
-            assert server.process.poll() is None and time.monotonic() < deadline, server.log.read_text()
-            time.sleep(0.02)
-        server.port = int(found[1])
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +148,8 @@ def test_options_from_the_environment_and_an_idle_server_stops_at_once(model_fil
         server.process.send_signal(signal.SIGTERM)
         assert server.wait() == 0 and time.monotonic() - began < 4
         idle.close()
-        assert server.log.read_text().count("\n") == 2, "one line for the start, one for the request"
+        assert re.search(r"INFO \d+ lanes with \d+ MiB each .* of \d+ MiB in all", log := server.log.read_text())
+        assert log.count("\n") == 3, "two lines for the start, one for the request"
 
 
 @pytest.mark.parametrize("by_environment", [False, True])
@@ -256,6 +197,41 @@ def test_while_the_model_loads_it_is_alive_and_not_ready(tmp_path: Path) -> None
             server.process.send_signal(signal.SIGTERM)
             assert server.wait() == 0 and time.monotonic() - began < 4
             asked.close()
+
+
+def test_a_stop_signal_does_not_wait_for_a_lane(model_file: Path, tmp_path: Path) -> None:
+    """A decode that takes a minute holds its thread; the request is answered and the process ends all the same."""
+    script = f"""
+import sys, time
+from serving.runtime.classifier import Classifier
+from serving.server import run
+from serving.server.http import server
+server.DRAIN_S = 0.5
+Classifier.predict = lambda self, images, work=None: (print("predicts", file=sys.stderr), time.sleep(60))
+sys.exit(run.main(["--model", {str(model_file)!r}, "--port", "0"]))
+"""
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=file, env=environment())
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := re.search(r"serving .* on http://\S+:(\d+)", log.read_text())):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        server = Server(process, log)
+        server.port = int(found[1])
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(server.request, "POST", "/predict", picture())
+            while "predicts" not in log.read_text():
+                time.sleep(0.02)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            status, answer = held.result(20)
+            assert status == 503 and "stopping" in answer["error"]
+            assert process.wait(20) == 0 and time.monotonic() - began < 15
+        assert "a lane is still at work" in log.read_text() and "Traceback" not in log.read_text()
+    finally:
+        process.kill()
 
 
 # --- not starting --------------------------------------------------------------------------------------------------
@@ -326,6 +302,8 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
         (["--model", "m", "--port", "70000"], {}, "'70000' is not a port"),
         (["--model", "m"], {"FACET_PORT": "http"}, "'http' is not a port"),
         (["--model", "m", "--max-body-mib", "0"], {}, "'0' is not a whole number above 0"),
+        (["--model", "m", "--max-waiting", "-1"], {}, "'-1' is not a whole number above 0"),
+        (["--model", "m", "--timeout-s", "x"], {}, "'x' is not a whole number above 0"),
         (["--model", "m", "--model", "n", "--name", "x"], {}, "--name goes with a single model"),
         (["--model", ""], {}, "FACET_MODEL_URI"),
         (["--nothing"], {}, "--nothing"),

@@ -11,6 +11,7 @@ from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app
+from serving.server.limits import Limits
 from serving.server.state import ModelRepository, ServerState
 
 HAT = [{"name": "hat", "labels": ["cap", "none"]}]
@@ -46,7 +47,7 @@ def test_a_model_is_served_while_others_load(models: list[Predictor]) -> None:
         repository.get()
     repository.add(models[0])
     assert repository.get() is models[0]
-    client = TestClient(create_app(ServerState(max_body=LIMIT, models=repository)))
+    client = TestClient(create_app(ServerState(limits=Limits(max_body=LIMIT), models=repository)))
     assert client.get("/v2/models/tiny/ready").json() == {"name": "tiny", "ready": True}
     assert client.get("/v2/health/ready").status_code == 503
     waiting = client.get("/v2/models/hats/ready")
@@ -59,7 +60,9 @@ def test_a_model_is_served_while_others_load(models: list[Predictor]) -> None:
 
 
 def test_requests_reach_the_model_that_they_name(models: list[Predictor]) -> None:
-    client = TestClient(create_app(ServerState(max_body=LIMIT, models=ModelRepository(*models, expected=3))))
+    client = TestClient(
+        create_app(ServerState(limits=Limits(max_body=LIMIT), models=ModelRepository(*models, expected=3)))
+    )
     assert client.get("/v2/models").json() == {"models": ["tiny", "hats"]}
     described = client.get("/v2/models/tiny/versions/2").json()
     assert (described["name"], described["versions"]) == ("tiny", ["1", "2"])

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from serving.runtime.predictor import Classifier, Predictor
 from serving.runtime.session import Session
 from serving.server.http.app import create_app
+from serving.server.limits import Limits
 from serving.server.state import ModelRepository, ServerState
 
 # --- health and metadata -------------------------------------------------------------------------------------------
@@ -38,7 +39,7 @@ def test_health_and_metadata(client: TestClient) -> None:
 
 
 def test_readiness_while_loading_serving_and_stopping(predictor: Predictor) -> None:
-    state = ServerState(max_body=LIMIT)
+    state = ServerState(limits=Limits(max_body=LIMIT))
     client = TestClient(create_app(state))
     assert client.get("/v2/health/live").status_code == 200
     for path in ("/v2/health/ready", "/v2/models/tiny/ready", "/v2/models/tiny"):
@@ -163,10 +164,12 @@ def test_a_crash_is_a_500_with_an_error(make_model: Callable[..., bytes]) -> Non
     """The fuzz tests above can fail: a fault of the server is seen as one."""
 
     class Broken(Classifier):
-        def predict(self, images: Any) -> Any:
+        def predict(self, images: Any, *, work: Any = None) -> Any:
             raise RuntimeError("secret detail")
 
-    state = ServerState(max_body=LIMIT, models=ModelRepository(Broken(Session(make_model()), name="tiny", version="3")))
+    state = ServerState(
+        limits=Limits(max_body=LIMIT), models=ModelRepository(Broken(Session(make_model()), name="tiny", version="3"))
+    )
     client = TestClient(create_app(state), raise_server_exceptions=False)
     response = client.post("/predict", content=picture())
     expect_error(response, 500, "internal error")

@@ -94,9 +94,7 @@ def test_a_model_with_a_frame_says_so_and_needs_no_box(
 ) -> None:
     card = predictor.card.model_dump(mode="json") | {"crop": {"frame": frame}}
     (tmp_path / "model.onnx").write_bytes(make_model(card))
-    state = ServerState(
-        max_body=LIMIT, models=ModelRepository(open_model((tmp_path / "model.onnx").read_bytes(), threads=1))
-    )
+    state = ServerState(models=ModelRepository(open_model((tmp_path / "model.onnx").read_bytes(), threads=1)))
     client, data = TestClient(create_app(state)), picture(2)
     (plain,), (boxed,) = (client.post(f"/predict{q}", content=data).json()["faces"] for q in ("", "?box=10,12,40,30"))
     assert (boxed["crop"], boxed["box"]) == (cut, [10, 12, 40, 30])

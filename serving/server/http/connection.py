@@ -1,0 +1,93 @@
+"""One connection: uvicorn's protocol, with limits on the size of headers and on the times of a slow client."""
+
+import asyncio
+import time
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# From the connection, or from the first byte of a request, to the end of its headers.
+HEADERS_S = 10.0
+# Without a request; longer than gateways keep theirs, so that none uses a connection at the moment it closes.
+IDLE_S = 75
+# Without taking any of an answer.
+STALLED_S = 30.0
+# Of the headers of one request, its first line included.
+MAX_HEADER_BYTES = 64 * 1024
+
+
+class Connection(HttpToolsProtocol):
+    """A connection whose client must send headers and take answers in time."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.since = time.monotonic()
+        self._body_open = False
+        self._header_bytes = 0
+        self._arrival_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def arriving(self) -> bool:
+        """Whether no whole request is here: the client is idle or still sends."""
+        return self._idle or self.cycle.more_body
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for the first request."""
+        super().connection_made(transport)
+        self._arrival_timer = self.loop.call_later(HEADERS_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all timers."""
+        for timer in (self._arrival_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client has sent; close when its headers are too large.
+
+        The rest of a body whose request has been answered must arrive in time like headers.
+        """
+        in_body = self._body_open
+        super().data_received(data)
+        if not self._idle or self.transport.is_closing():
+            return
+        if self._arrival_timer is None:
+            self._arrival_timer = self.loop.call_later(HEADERS_S, self.transport.abort)
+        self._header_bytes += 0 if in_body or self._body_open else len(data)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self.send_400_response(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+
+    def on_headers_complete(self) -> None:
+        """Begin with a request whose headers are here."""
+        self._body_open, self._header_bytes = True, 0
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note the end of a body."""
+        self._body_open = False
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that takes nothing of its answer."""
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with a client that has taken most of what was sent."""
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        super().resume_writing()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()

@@ -1,0 +1,109 @@
+"""The HTTP server: uvicorn's loop, with a bounded number of connections and a stop that takes bounded time."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from types import FrameType
+from typing import cast
+
+import uvicorn
+
+from serving.server.http.app import create_app
+from serving.server.http.connection import IDLE_S, Connection
+from serving.server.state import ServerState
+
+# After a stop signal: how long requests in flight may take, and then how long their connections may stay open.
+DRAIN_S = 20.0
+CLOSE_S = 5
+
+# Before the next try when no connection can be accepted.
+_PAUSE_S = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn that answers what is in flight after a stop signal, and that stops when a model cannot be loaded."""
+
+    def __init__(self, state: ServerState) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(state),
+                loop="asyncio",
+                http=Connection,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=CLOSE_S,
+            )
+        )
+        self.state = state
+        self.deadline = 0.0
+        self._accepting: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections of the sockets, which the loop's own servers would without a limit on their number."""
+        self.servers = []
+        for listener in sockets or []:
+            listener.setblocking(False)
+            self._accepting.append(asyncio.create_task(self._accept(listener)))
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and close what is open."""
+        for task in self._accepting:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Start to drain; a second signal stops at once."""
+        if self.state.draining:
+            self.should_exit = self.force_exit = True
+        else:
+            self.deadline = time.monotonic() + DRAIN_S
+            self.state.draining = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell uvicorn, ten times a second, whether to stop."""
+        drained = self.state.draining and not self.server_state.tasks
+        if self.state.draining and time.monotonic() > self.deadline:
+            drained = self.state.stopping = True
+            for task in self.server_state.tasks:
+                task.cancel()
+        self.should_exit |= drained or bool(self.state.failure)
+        return await super().on_tick(counter)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                _log.warning("cannot accept a connection: %s", error.strerror)
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            await self._make_room()
+            with contextlib.suppress(OSError):  # the client has gone again
+                # Without it, the second write of an answer waits for the client's delayed acknowledgment, 40 ms.
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.connect_accepted_socket(self._connection, client)
+
+    async def _make_room(self) -> None:
+        """Close the oldest connection that has no whole request, or wait until one closes, when all are taken."""
+        connections = cast(set[Connection], self.server_state.connections)
+        while len(connections) >= self.state.limits.connections:
+            arriving = [connection for connection in connections if connection.arriving]
+            if arriving:
+                min(arriving, key=lambda connection: connection.since).abort()
+                _log.warning("%d connections are open: the oldest without a whole request is closed", len(connections))
+                await asyncio.sleep(0)
+            else:
+                await asyncio.sleep(_PAUSE_S)
+
+    def _connection(self) -> Connection:
+        return Connection(config=self.config, server_state=self.server_state, app_state={})
