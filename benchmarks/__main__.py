@@ -16,6 +16,7 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.input_pipeline import input_pipeline
 from benchmarks.overhead import epoch_compute_share, step_overhead, train_startup
 from benchmarks.scale import scale
+from benchmarks.serve_latency import serve_latency
 from pipelines.environment.settings import load_settings
 
 LIBRARIES = ("kfp", "numpy", "onnxruntime", "torch")
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "augmentation_presets": augmentation_presets,
     "epoch_compute_share": epoch_compute_share,
     "train_startup": train_startup,
+    "serve_latency": serve_latency,
 }
 
 

@@ -21,6 +21,8 @@ of these, 268 lack fewer blocks than this, and most of them none. A photo that l
 Colors = Literal["RGB", "CMYK"]
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+# A JPEG of 500 scans with a table before each has about a thousand.
+_MOST_MARKERS = 10_000
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _EOI, _SOS = 0xD9, 0xDA
@@ -47,12 +49,15 @@ class Scans:
 
 
 def read_scans(data: bytes) -> Scans:
-    """Read the markers up to the end marker; damaged ones are passed over."""
+    """Read the markers up to the end marker, a bounded number of them; damaged ones are passed over."""
     progressive = one_pass = ended = False
     start = 0
     missing: dict[int, set[int]] = {}
     position = 2
-    while not ended and (match := _MARKER.search(data, position)):
+    for _ in range(_MOST_MARKERS):
+        match = None if ended else _MARKER.search(data, position)
+        if match is None:
+            break
         marker, position = match[1][0], match.end()
         length = int.from_bytes(data[position : position + 2], "big")
         segment = data[position + 2 : position + length]

@@ -16,7 +16,7 @@ from serving.runtime.predictor import FaceResult
 from serving.server.http.server import HttpServer
 from serving.server.limits import Limits
 from serving.server.run import _listen
-from serving.server.state import ServerState
+from serving.server.state import ModelRepository, ServerState
 
 Answer = tuple[int, dict[str, str], Any]
 

@@ -20,13 +20,8 @@ def scrape(client: TestClient) -> dict[tuple[str, tuple[str, ...]], float]:
 
 
 def test_requests_are_counted_by_endpoint_and_status(model_file: Path) -> None:
-    client = TestClient(
-        create_app(
-            ServerState(
-                max_body=2**20, models=ModelRepository(open_model(model_file.read_bytes(), version="3", threads=1))
-            )
-        )
-    )
+    model = open_model(model_file.read_bytes(), version="3", threads=1)
+    client = TestClient(create_app(ServerState(limits=Limits(max_body=2**20), models=ModelRepository(model))))
     client.post("/predict", content=b"no image")
     client.post("/predict", content=b"no image")
     client.post("/v2/models/tiny/infer", content=b"{}")

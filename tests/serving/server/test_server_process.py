@@ -203,7 +203,7 @@ def test_a_stop_signal_does_not_wait_for_a_lane(model_file: Path, tmp_path: Path
     """A decode that takes a minute holds its thread; the request is answered and the process ends all the same."""
     script = f"""
 import sys, time
-from serving.runtime.classifier import Classifier
+from serving.runtime.predictor import Classifier
 from serving.server import run
 from serving.server.http import server
 server.DRAIN_S = 0.5
