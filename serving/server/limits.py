@@ -46,6 +46,7 @@ class Limits:
         body may be as large as all of them together, and there are no more connections than files may be open.
         """
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        connections = MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files - _OTHER_FILES)
         return cls(
             lanes=lanes,
             decode_memory=min(_MOST_DECODE_MEMORY, memory * 3 // 8 // lanes),
@@ -53,5 +54,5 @@ class Limits:
             max_body=max_body,
             max_waiting=max_waiting,
             request_s=request_s,
-            connections=max(8, min(MAX_CONNECTIONS, files - _OTHER_FILES)),
+            connections=max(8, connections),
         )
