@@ -1,6 +1,7 @@
 """One connection: uvicorn's protocol, with limits on the size of headers and on the times of a slow client."""
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -14,6 +15,8 @@ IDLE_S = 75
 STALLED_S = 30.0
 # Of the headers of one request, its first line included.
 MAX_HEADER_BYTES = 64 * 1024
+
+_UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
 class Connection(HttpToolsProtocol):
@@ -54,7 +57,7 @@ class Connection(HttpToolsProtocol):
         The rest of a body whose request has been answered must arrive in time like headers.
         """
         in_body = self._body_open
-        super().data_received(data)
+        super().data_received(data if in_body else _without_upgrade(data))
         if not self._idle or self.transport.is_closing():
             return
         if self._arrival_timer is None:
@@ -91,3 +94,12 @@ class Connection(HttpToolsProtocol):
     def abort(self) -> None:
         """Close at once."""
         self.transport.abort()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Rename the header `Upgrade` in the first request of some bytes.
+
+    Clients may offer HTTP/2 with any request (RFC 7540, section 3.2; Java's does). The parser would drop its body.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nignored", head) + end + rest if _UPGRADE.search(head) else data

@@ -42,6 +42,17 @@ def test_a_later_answer_on_a_connection_is_not_late() -> None:
         assert min(seconds[1:]) < 0.03
 
 
+def test_an_offer_of_another_protocol_is_ignored() -> None:
+    """Java's client offers HTTP/2 with every request over plain HTTP."""
+    offer = b"HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    bodies: list[bytes] = []
+    with running(lambda data, work: bodies.append(data)) as server, server.connect() as client:
+        for body in (b"a picture", b"Upgrade: in it\r\nUpgrade: x\r\n\r\n"):
+            client.sendall(post(body).replace(b"HTTP/1.1\r\n", offer))
+            assert read_socket(client)[0] == 200
+            assert bodies[-1] == body
+
+
 # --- overload --------------------------------------------------------------------------------------------------------
 
 
