@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(folder: Path, raw: Path) -> None:
-    ingest(str(raw), folder / "images", folder / "annotations", format="manifest")
+    ingest(str(raw), folder / "images", folder / "annotations", format="manifest", options={"no_box": "keep"})
     split(folder / "annotations", folder / "split", label_space="gender", val_ratio=0.2, test_ratio=0.3, seed=0)
     config = TrainConfig(label_space="all", model="base", epochs=1, image_height=40, image_width=32, workers=0)
     train(config, folder / "images", folder / "split", folder / "checkpoints")

@@ -249,7 +249,7 @@ def test_what_needs_a_val_split_says_so(run: Run, dataset: Path, tmp_path: Path)
     (tmp_path / "annotations.json").write_text(text)
     for entries, message in [
         ({"early_stopping": {}}, "early_stopping watches the val split"),
-        ({"scheduler": "ReduceLROnPlateau"}, "ReduceLROnPlateau' watches 'loss' on the val split"),
+        ({"scheduler": "ReduceLROnPlateau"}, "ReduceLROnPlateau watches the val split"),
     ]:
         with pytest.raises(InputError, match=message):
             train(config(**entries), dataset / "images", tmp_path / "annotations.json", tmp_path / "out")
