@@ -70,6 +70,8 @@ def _candidate_faces(
                 box=face.box and upright(face.box),
                 keypoints=face.keypoints and tuple(map(upright_point, face.keypoints)),
             )
+            if face.box or face.keypoints
+            else face
             for face in record.faces
         ]
     (face,) = record.faces

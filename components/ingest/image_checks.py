@@ -1,16 +1,16 @@
 """Whether an image can be used: decoded once, hashed, and compared with the type that its name says."""
 
 import hashlib
+import posixpath
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from serving.runtime.errors import ImageError
-from serving.runtime.image.decode import decode_with_warning
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, read_header
+from serving.runtime.image.decode import decode_with_header
+from serving.runtime.image.header import Header
 from serving.runtime.image.photo_types import BEGINNING_BYTES, BY_SUFFIX
 
 SIDE = 8
@@ -44,8 +44,7 @@ class Checks:
 def check_image(data: bytes) -> Checks | ImageError:
     """Decode and hash an image, or return why it cannot be used. A reduced decode still reads all of it."""
     try:
-        header = read_header(data, DEFAULT_MAX_PIXELS)
-        pixels, warning = decode_with_warning(data, min_height=_HASH_PIXELS, min_width=_HASH_PIXELS)
+        pixels, header, warning = decode_with_header(data, min_height=_HASH_PIXELS, min_width=_HASH_PIXELS)
     except ImageError as error:
         return error
     return Checks(header, hashlib.sha256(data).hexdigest(), dhash(pixels), warning)
@@ -67,5 +66,5 @@ def dhash(pixels: NDArray[np.uint8]) -> str:
 
 def is_other_type(path: str, data: bytes) -> bool:
     """Tell whether the content begins unlike that of its extension, as a PNG that is called `.jpg` does."""
-    named = BY_SUFFIX.get(PurePosixPath(path).suffix.lower())
+    named = BY_SUFFIX.get(posixpath.splitext(path)[1].lower())
     return named is not None and not named.beginning.match(data[:BEGINNING_BYTES])

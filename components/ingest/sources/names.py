@@ -1,8 +1,8 @@
 """File names: decoded from bytes of unknown encoding, normalized (NFC), and kept inside their source."""
 
+import posixpath
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 from components.shared.dataset.encodings import likeliest
 from components.shared.dataset.text import composed
@@ -90,9 +90,9 @@ def printable_name(raw: bytes) -> str:
 
 def is_image_name(path: str) -> bool:
     """Tell whether the name ends like that of a photo, of a type that is read or not, in any case."""
-    return PurePosixPath(path).suffix.lower() in BY_SUFFIX
+    return posixpath.splitext(path)[1].lower() in BY_SUFFIX
 
 
 def is_text_name(path: str) -> bool:
     """Tell whether the name ends like one of a text that a layout may be read out of, in any case."""
-    return PurePosixPath(path).suffix.lower() in TEXT_SUFFIXES
+    return posixpath.splitext(path)[1].lower() in TEXT_SUFFIXES

@@ -32,13 +32,16 @@ def decode(data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: 
     Raises:
         ImageError: `empty`, `not_an_image`, `truncated` (or damaged), `too_large` or `unsupported`.
     """
-    return decode_with_warning(data, min_height=min_height, min_width=min_width, max_pixels=max_pixels)[0]
+    return decode_with_header(data, min_height=min_height, min_width=min_width, max_pixels=max_pixels)[0]
 
 
-def decode_with_warning(
+def decode_with_header(
     data: bytes, *, min_height: int = 0, min_width: int = 0, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> tuple[Pixels, str]:
-    """Decode an image as `decode` does; returns what of a damaged one could not be read too, "" of a sound one."""
+) -> tuple[Pixels, Header, str]:
+    """Decode an image as `decode` does; returns its header, and what of a damaged one could not be read, too.
+
+    Of a sound image the last is "".
+    """
     header = read_header(data, max_pixels)
     eighths = 8
     if min_height > 0 or min_width > 0:
@@ -47,7 +50,7 @@ def decode_with_warning(
             (n for n in REDUCTIONS if _scaled(height, n) >= min_height and _scaled(width, n) >= min_width), 8
         )
     pixels, _, warning = _stored_pixels(data, header, eighths, max_pixels)
-    return np.ascontiguousarray(header.to_upright(pixels)), warning or header.warning
+    return np.ascontiguousarray(header.to_upright(pixels)), header, warning or header.warning
 
 
 def decode_rect(

@@ -10,7 +10,7 @@ from encoded_pictures import card, difference, encode, smooth
 from PIL import Image
 
 from serving.runtime.errors import ImageError
-from serving.runtime.image.decode import decode, decode_with_warning
+from serving.runtime.image.decode import decode, decode_with_header
 from serving.runtime.image.jpeg import read_scans
 from serving.runtime.image.preprocess import decode_crop_resize
 
@@ -48,7 +48,7 @@ SILENT = {"bytes before the end marker", "bytes behind the end marker", "a pictu
 def test_pixels_that_are_there_are_read_with_a_warning(kind: str, damage: str) -> None:
     data = WHOLE[damage](SOUND[kind])
     for minimum in (0, 100, 1):
-        pixels, warning = decode_with_warning(data, min_height=minimum)
+        pixels, _, warning = decode_with_header(data, min_height=minimum)
         assert np.array_equal(pixels, decode(SOUND[kind], min_height=minimum))
         assert warning or damage in SILENT
     box = (40.0, 30.0, 100.0, 90.0)
@@ -89,7 +89,7 @@ def test_a_damaged_byte_gives_one_decision_at_every_scale(kind: str) -> None:
         answers = set()
         for minimum in (0, 120, 60, 1):
             try:
-                answers.add(decode_with_warning(bytes(data), min_height=minimum)[1])
+                answers.add(decode_with_header(bytes(data), min_height=minimum)[2])
             except ImageError as error:
                 answers.add(error.reason)
         assert len(answers) == 1, answers

@@ -9,7 +9,7 @@ from encoded_pictures import COLOR, ORIENTATION, SHOWN, TABLE, card, difference,
 from PIL import Image
 
 from serving.runtime.errors import ImageError
-from serving.runtime.image.decode import decode, decode_with_warning
+from serving.runtime.image.decode import decode, decode_with_header
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
 from serving.runtime.image.preprocess import decode_crop_resize
 
@@ -83,9 +83,9 @@ def test_an_orientation_that_means_nothing_is_ignored(orientation: int) -> None:
 
 def test_broken_exif_is_ignored() -> None:
     sound = encode(smooth(8, 16), orientation=1)
-    assert decode_with_warning(sound)[1] == decode_with_warning(encode(smooth(8, 16), exif=b"Exif\0\0"))[1] == ""
+    assert decode_with_header(sound)[2] == decode_with_header(encode(smooth(8, 16), exif=b"Exif\0\0"))[2] == ""
     for nonsense in (b"II*\0\xff\xff\xff\xffnonsense", b"MM\0*\0\0\0\x08\0\x09\1", b"XX and other text"):
-        pixels, warning = decode_with_warning(encode(smooth(8, 16), exif=b"Exif\0\0" + nonsense.ljust(30)))
+        pixels, _, warning = decode_with_header(encode(smooth(8, 16), exif=b"Exif\0\0" + nonsense.ljust(30)))
         assert pixels.shape == (8, 16, 3) and "EXIF data cannot be read" in warning
 
 
