@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from components.ingest.faces import fitted_faces
-from components.ingest.formats.aihub import AihubOptions, read_aihub
-from components.ingest.formats.class_folder import ClassFolderOptions, read_class_folders
-from components.ingest.formats.coco import CocoOptions, read_coco
-from components.ingest.formats.cvat import CvatOptions, read_cvat
-from components.ingest.formats.evaluation_folder import EvaluationOptions, read_evaluation
-from components.ingest.formats.fer2013 import Fer2013Options, read_fer2013
-from components.ingest.formats.label_studio import LabelStudioOptions, read_label_studio
-from components.ingest.formats.labelme import LabelmeOptions, read_labelme
+from components.ingest.formats.aihub.reader import AihubOptions, read_aihub
+from components.ingest.formats.coco.reader import CocoOptions, read_coco
+from components.ingest.formats.folders.class_folder import ClassFolderOptions, read_class_folders
+from components.ingest.formats.folders.profile import ProfileOptions, read_profiles
 from components.ingest.formats.listing import Listing, Options
-from components.ingest.formats.manifest import ManifestOptions, read_manifest
-from components.ingest.formats.profile import ProfileOptions, read_profiles
 from components.ingest.formats.recognize import candidates, recognize
-from components.ingest.formats.voc import VocOptions, read_voc
-from components.ingest.formats.yolo import YoloOptions, read_yolo
+from components.ingest.formats.tables.evaluation import EvaluationOptions, read_evaluation
+from components.ingest.formats.tables.fer2013 import Fer2013Options, read_fer2013
+from components.ingest.formats.tables.manifest import ManifestOptions, read_manifest
+from components.ingest.formats.tools.cvat import CvatOptions, read_cvat
+from components.ingest.formats.tools.label_studio import LabelStudioOptions, read_label_studio
+from components.ingest.formats.tools.labelme import LabelmeOptions, read_labelme
+from components.ingest.formats.tools.voc import VocOptions, read_voc
+from components.ingest.formats.yolo.reader import YoloOptions, read_yolo
 from components.ingest.image_checks import ADVICE, check_image, is_other_type
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import (

@@ -6,7 +6,7 @@ import sys
 import pytest
 from export_samples import photos, store
 
-from components.ingest.formats.profile import MASK_OF_STEM
+from components.ingest.formats.folders.profile import MASK_OF_STEM
 from components.shared.dataset.annotations import Face, Image
 
 

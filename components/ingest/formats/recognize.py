@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from components.ingest.formats.class_names import is_known_value
-from components.ingest.formats.class_tree import Folder, described, read_tree
-from components.ingest.formats.evaluation_folder import EvaluationOptions
-from components.ingest.formats.fer2013 import TABLES
-from components.ingest.formats.manifest_columns import ManifestOptions, read_layout
-from components.ingest.formats.profile import MASK_OF_STEM
-from components.ingest.formats.profile_table import parse_folder
-from components.ingest.formats.yolo_dataset import label_paths
-from components.ingest.formats.yolo_rows import parse_row
+from components.ingest.formats.folders.class_tree import Folder, described, read_tree
+from components.ingest.formats.folders.profile import MASK_OF_STEM
+from components.ingest.formats.folders.profile_table import parse_folder
+from components.ingest.formats.tables.evaluation import EvaluationOptions
+from components.ingest.formats.tables.fer2013 import TABLES
+from components.ingest.formats.tables.manifest_columns import ManifestOptions, read_layout
+from components.ingest.formats.yolo.dataset import label_paths
+from components.ingest.formats.yolo.rows import parse_row
 from components.ingest.sources.names import is_image_name
 from components.ingest.sources.source import Source
 from components.shared.dataset.table import Table, parse_table

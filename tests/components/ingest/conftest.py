@@ -4,7 +4,7 @@ import pytest
 from aihub_records import text
 from source_trees import KINDS, pack, tree, write_folder
 
-from components.ingest.formats.aihub import AihubOptions, read_aihub
+from components.ingest.formats.aihub.reader import AihubOptions, read_aihub
 from components.ingest.sources.source import Source
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from components.ingest.formats.aihub_names import EMOTIONS, parse_name
+from components.ingest.formats.aihub.names import EMOTIONS, parse_name
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import read_annotations
 from pipelines.samples.aihub import KOREAN, draw_aihub_sample, write_cp949_zip

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 from pycocotools.coco import COCO
 
-from components.ingest.formats.yolo import parse_row
+from components.ingest.formats.yolo.reader import parse_row
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import Face, Image
 from components.shared.dataset.export.yolo import yolo_row
