@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from kfp import dsl, kubernetes
 from kfp.dsl import pipeline_channel
 from pydantic import Field
 
+from components.shared.parsing import read_yaml
 from components.shared.training.train_job_config import SECRET_KEYS
 from pipelines.catalog import STEPS
 from serving.runtime.errors import InputError
@@ -118,12 +118,7 @@ def read_site(file: Path) -> Site:
     Raises:
         InputError: one line for every problem, with the file and the path in it.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"FACET_RESOURCES: {file} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(file, f"FACET_RESOURCES: {file}")
     content = {} if content is None else content
     problems = list(problems_of(Site, content)) or list(_task_problems(Site.model_validate(content)))
     if problems:

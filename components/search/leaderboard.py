@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from components.search.space import Dimension, Space, read_space, size, text
+from components.search.space import Dimension, Space, check_changes, read_space, size, text
 from components.search.study import importances
 from components.shared.dataset import label_spaces
 from components.shared.report.plots import best_so_far
@@ -60,7 +60,7 @@ def leaderboard(
         seed: seed of the search, for the page.
 
     Raises:
-        InputError: all trials have failed.
+        InputError: all trials have failed, or one is of another space.
     """
     best_first = sorted((trial for trial in outcomes if trial.score is not None), key=_rank)
     failed = [trial for trial in outcomes if trial.score is None]
@@ -68,6 +68,7 @@ def leaderboard(
         reason = f", the first one with: {failed[0].error}" if failed else ""
         raise InputError(f"all {len(failed)} trials have failed{reason}")
     dimensions, label_space = read_space(space), label_spaces.label_space(label_space).name
+    check_changes(dimensions, outcomes)
     shares = importances(dimensions, outcomes)
     board = Leaderboard(best_first[0].score or 0.0, tuple(best_first), tuple(failed), shares)
     page = _page(board, outcomes, dimensions, label_space=label_space, method=method, seed=seed)

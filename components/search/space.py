@@ -13,14 +13,18 @@ ends.
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from components.shared.options import parse_options, whole_numbers
+from components.shared.trial import Trial
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen, Problem
+
+MAX_TRIALS = 100
+"""Kubernetes passes the outcomes of all trials to a step as arguments, which may be 128 KiB long."""
 
 Changes = dict[str, Any]
 """A value for every key of a space."""
@@ -73,6 +77,14 @@ class Dimension(Frozen):
         assert ends is not None
         return ends
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of these."""
+        if self.choice is not None:
+            return text(value) in {text(one) for one in self.choice}
+        if isinstance(value, bool) or not isinstance(value, float | int):
+            return False
+        return self.ends[0] <= value <= self.ends[1] and (self.int is None or float(value).is_integer())
+
     @property
     def values(self) -> Sequence[Any] | None:
         """All values in order; None for a range of real numbers."""
@@ -115,6 +127,16 @@ def key_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
     for inner, outer in itertools.permutations(values, 2):
         if inner.startswith(f"{outer}."):
             yield Problem(("space", inner), values[inner], f"is within {outer}, which is searched itself")
+
+
+def check_changes(space: Space, trials: Iterable[Trial]) -> None:
+    """Raise InputError when a trial is of another space: it changes other entries, or to values that are not there."""
+    for trial in trials:
+        if trial.changes.keys() != space.keys():
+            raise InputError(f"trial {trial.number} changes {sorted(trial.changes)}, the space has {sorted(space)}")
+        for key, value in trial.changes.items():
+            if not space[key].holds(value):
+                raise InputError(f"trial {trial.number}: {key} = {value!r} is not in space.{key}")
 
 
 def size(space: Space) -> float:

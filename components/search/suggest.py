@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.search.space import Changes, Space, combinations, planned, read_space, text
+from components.search.space import MAX_TRIALS, Changes, Space, check_changes, combinations, planned, read_space, text
 from components.shared.options import unknown_name
 from components.shared.trial import NO_TRIAL, Outcome, Trial
 from serving.runtime.errors import InputError
@@ -74,14 +74,23 @@ def suggest(
         The trials; NO_TRIAL alone when nothing is left to try.
 
     Raises:
-        InputError: the space or the method is invalid, or all trials so far, five or more, have failed.
+        InputError: an argument is invalid, an outcome is missing or of another space, or all trials so far, five or
+            more, have failed.
     """
     if method not in METHODS:
         raise InputError(unknown_name("search method", method, METHODS, importable=False))
+    _check_range("trials", trials, 1, MAX_TRIALS)
+    _check_range("round_index", round_index, 0, ROUNDS - 1)
+    _check_range("seed", seed, 0, 2**63 - 1)
     dimensions = read_space(space)
+    check_changes(dimensions, past)
     total = planned(dimensions, method, trials)
     begun = _begun(total, round_index)
-    assert [outcome.number for outcome in past] == list(range(begun)), "a trial has no outcome"
+    if [outcome.number for outcome in past] != list(range(begun)):
+        numbers = ", ".join(str(outcome.number) for outcome in past) or "none"
+        raise InputError(
+            f"round {round_index} needs the outcomes of all {begun} trials before it, numbered from 0 on; got {numbers}"
+        )
     if begun >= _MAX_FAILURES and all(outcome.score is None for outcome in past):
         raise InputError(f"all {begun} trials so far have failed, the first one with: {past[0].error}")
     count = _begun(total, round_index + 1) - begun
@@ -90,6 +99,11 @@ def suggest(
     for number, changes in enumerate(chosen, begun):
         log.info("trial %d of %d: %s", number, total, ", ".join(f"{key} {value}" for key, value in changes.items()))
     return [Trial(number=number, changes=changes) for number, changes in enumerate(chosen, begun)] or [NO_TRIAL]
+
+
+def _check_range(name: str, value: int, lowest: int, largest: int) -> None:
+    if not lowest <= value <= largest:
+        raise InputError(f"{name} = {value}: expected {lowest} to {largest}")
 
 
 def _begun(total: int, round_index: int) -> int:

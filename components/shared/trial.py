@@ -3,12 +3,14 @@
 KFP passes both as dicts: `model_dump` on the one side, `model_validate` on the other.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from components.shared.options import whole_numbers
+from components.shared.options import parse_options, whole_numbers
+from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen
 
 
@@ -28,6 +30,11 @@ NO_TRIAL = Trial(number=-1, changes={})
 """Fills a round that has no trial left: KFP's local runner cannot collect the results of an empty loop."""
 
 
+def read_trial(values: Mapping[str, Any]) -> Trial | None:
+    """Read a trial; None for an empty mapping, which stands for no search. Raises InputError when it is none."""
+    return parse_options(Trial, values, "trial") if values else None
+
+
 class Outcome(Trial):
     """A trial and its result.
 
@@ -45,5 +52,11 @@ class Outcome(Trial):
 
 
 def read_outcomes(outcomes: Iterable[Mapping[str, Any]]) -> list[Outcome]:
-    """Read the outcomes of trials, by number; that of NO_TRIAL is an empty mapping, which is left out."""
-    return sorted((Outcome.model_validate(outcome) for outcome in outcomes if outcome), key=lambda one: one.number)
+    """Read the outcomes of trials, by number; that of NO_TRIAL is an empty mapping, which is left out.
+
+    Raises InputError when one is not an outcome, or two are of the same trial.
+    """
+    read = [parse_options(Outcome, outcome, f"outcome {index}") for index, outcome in enumerate(outcomes) if outcome]
+    if repeated := [number for number, count in Counter(one.number for one in read).items() if count > 1]:
+        raise InputError(f"trial {repeated[0]} has two outcomes; pass each once, in past or in outcomes")
+    return sorted(read, key=lambda one: one.number)

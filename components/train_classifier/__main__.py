@@ -13,10 +13,10 @@ import os
 import sys
 from pathlib import Path
 
-import yaml
-
+from components.shared.parsing import read_yaml
 from components.shared.variables import set_variables
 from components.train_classifier.config.training import resolve_config
+from serving.runtime.addresses import masked
 from serving.runtime.errors import InputError
 from serving.runtime.storage import is_s3, upload
 
@@ -39,7 +39,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(message)s")
     try:
         with node_folder() as folder:
-            options = yaml.safe_load(local_copy(arguments.config, folder).read_text(encoding="utf-8")) or {}
+            options = read_yaml(local_copy(arguments.config, folder), arguments.config) or {}
             remote = is_s3(arguments.checkpoints)
             checkpoints = folder / "checkpoints" if remote else Path(arguments.checkpoints)
             result = train(
@@ -52,8 +52,8 @@ def main() -> None:
             )
             if remote and first:
                 upload(checkpoints, arguments.checkpoints)
-    except (InputError, OSError, yaml.YAMLError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"error: {masked(str(error))}", file=sys.stderr)
         sys.exit(2)
     if first:
         print(f"best epoch {result.best_epoch}: " + ", ".join(f"{k} {v:.4f}" for k, v in result.metrics.items()))

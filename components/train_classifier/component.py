@@ -57,7 +57,7 @@ def train_classifier(
     from pathlib import Path
 
     from components.shared.metrics.step import log_metrics
-    from components.shared.trial import Trial
+    from components.shared.trial import read_trial
     from components.train_classifier.config.training import resolve_config
     from components.train_classifier.trial import run_training
 
@@ -75,7 +75,7 @@ def train_classifier(
     )
     result, outcome = run_training(
         resolve,
-        Trial.model_validate(trial) if trial else None,
+        read_trial(trial),
         Path(images.path),
         Path(annotations.path),
         Path(checkpoints.path),

@@ -22,6 +22,7 @@ import urllib3
 from pipelines.cluster.explain import FAULTS, UnreadableResponseError, explanation, host_of, status_of
 from pipelines.environment.errors import ClusterError
 from pipelines.environment.settings import Settings
+from serving.runtime.addresses import public_address
 from serving.runtime.errors import InputError
 
 OLDEST = (2, 14)
@@ -77,7 +78,7 @@ class Cluster:
 
     def page(self, path: str) -> str:
         """The address of a page of the web interface."""
-        return f"{self.settings.kfp_ui.rstrip('/') or host_of(self.settings)}/#/{path}"
+        return f"{public_address(self.settings.kfp_ui).rstrip('/') or host_of(self.settings)}/#/{path}"
 
 
 def connect(settings: Settings) -> Cluster:
@@ -90,7 +91,11 @@ def connect(settings: Settings) -> Cluster:
     """
     if not settings.kfp_host:
         raise InputError("KFP_HOST is not set: export the address of Kubeflow Pipelines, or use `facet run`")
-    if urlsplit(host_of(settings)).username is not None:
+    try:
+        has_user = urlsplit(host_of(settings)).username is not None
+    except ValueError as error:
+        raise InputError(f"KFP_HOST is not an address: {error}; expected such as https://host/pipeline") from error
+    if has_user:
         raise InputError("KFP_HOST holds a user or a password: leave them out, and use KFP_TOKEN or KFP_COOKIES")
     client = Client(_configuration(settings), cookie=settings.kfp_cookies or None)
     try:

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.shared.options import set_entry
+from components.shared.parsing import parse_yaml, read_yaml
 from pipelines.catalog import DEFAULT, PIPELINES
 from pipelines.environment.settings import SOURCE_VARIABLE
 from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
-from serving.runtime.validation import Problem, known, problems_of
+from serving.runtime.validation import Problem, known, problems_of, shortened
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -60,14 +59,12 @@ def assign(values: dict[str, Any], text: str, option: str) -> tuple[str, ...]:
     key, equals, written = text.partition("=")
     path = tuple(key.split("."))
     if not equals or not all(path):
-        raise InputError(f"{option} {text}: expected key=value, such as epochs=5 or training.ema_decay=0")
+        raise InputError(f"{option} {shortened(text)}: expected key=value, such as epochs=5 or training.ema_decay=0")
+    value = parse_yaml(written, f"{option} {shortened(text)}: the value") if written.strip() else ""
     try:
-        value = yaml.safe_load(written) if written.strip() else ""
         set_entry(values, key, value)
-    except yaml.YAMLError as error:
-        raise InputError(f"{option} {text}: the value is not YAML: {' '.join(str(error).split())}") from error
     except InputError as error:
-        raise InputError(f"{option} {text}: {error}") from error
+        raise InputError(f"{option} {shortened(text)}: {error}") from error
     return path
 
 
@@ -77,7 +74,7 @@ def find_config(name: str) -> Path:
         if path.is_file():
             return path
     names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    raise InputError(f"config '{name}': no such file, and no config of that name{known(name, names)}")
+    raise InputError(f"config '{shortened(name)}': no such file, and no config of that name{known(name, names)}")
 
 
 def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -102,10 +99,7 @@ def _line(problem: Problem, origins: Mapping[tuple[str, ...], str]) -> str:
 
 
 def _read(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{_relative(file)}: is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(file, _relative(file))
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -9,11 +9,11 @@ import typer
 
 from components.shared.variables import set_variables
 from pipelines.command.cluster import app as cluster_app
+from pipelines.command.failure import explained
 from pipelines.command.options import ConfigCommand, ConfigOption, SetOption
 from pipelines.command.runs import app as runs_app
-from pipelines.environment.errors import ClusterError, ServerError
 from pipelines.environment.settings import load_settings
-from serving.runtime.errors import InputError, StorageError
+from serving.runtime.errors import InputError
 
 app = typer.Typer(
     help="From raw face photos to a served model: run a pipeline, submit it, or use one of its steps.",
@@ -222,7 +222,7 @@ def stack_status() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error is one message, with exit code 2 for invalid input and storage errors.
+    """Run the command line; an error is one message, see `failure`.
 
     Under a locale without UTF-8 the program starts itself again in Python's UTF-8 mode: otherwise it could not read an
     argument or the name of a file in Korean.
@@ -231,9 +231,10 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
     try:
         app()
-    except (InputError, StorageError, ServerError, ClusterError) as error:
-        typer.echo(f"facet: {error}", err=True)
-        sys.exit(2 if isinstance(error, InputError | StorageError) else 1)
+    except Exception as error:
+        message, code = explained(error)
+        typer.echo(message, err=True)
+        sys.exit(code)
 
 
 if __name__ == "__main__":

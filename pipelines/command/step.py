@@ -1,7 +1,6 @@
 """Every step as a command: `facet step <name>`. Parameters are options, artifacts are paths."""
 
 import inspect
-import json
 import logging
 import os
 import re
@@ -14,11 +13,14 @@ import docstring_parser
 import typer
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
+from pydantic import TypeAdapter, ValidationError
 
 from components.shared.options import imported
+from components.shared.parsing import parse_json
 from pipelines.catalog import STEPS, Step
 from pipelines.command.config import assign
 from serving.runtime.errors import InputError
+from serving.runtime.validation import explain, shortened
 
 _TYPES: dict[str, type] = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -47,7 +49,8 @@ def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
 
     It ends with NOT_HELD when the component returns False.
     """
-    kinds = {name: _artifact(annotation) for name, annotation in component.python_func.__annotations__.items()}
+    annotations = component.python_func.__annotations__
+    kinds = {name: _artifact(annotation) for name, annotation in annotations.items()}
 
     def command(**options: Any) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -60,11 +63,14 @@ def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
             elif kind and options[name] is None:
                 arguments[name] = None
             elif kind:
+                _check_text(name, str(options[name]))
+                if not options[name].name:
+                    raise InputError(f"--{name} '{options[name]}': expected the path of a file or of a new folder")
                 options[name].parent.mkdir(parents=True, exist_ok=True)
                 arguments[name] = kind(uri=str(options[name]))
         for name, spec in component.component_spec.inputs.items():
             if not kinds[name]:
-                arguments[name] = _structure(name, options[name], spec) if _structured(spec) else options[name]
+                arguments[name] = _parameter(name, options[name], spec, annotations[name])
         returned = [name for name, spec in (component.component_spec.outputs or {}).items() if not kinds.get(name)]
         result = component.python_func(**arguments)
         values = dict(zip(returned, result if isinstance(result, tuple) else [result], strict=bool(returned)))
@@ -142,15 +148,36 @@ def _listed(spec: Any) -> bool:
     return str(spec.type).startswith("List")
 
 
-def _structure(name: str, texts: Sequence[str], spec: Any) -> Any:
-    """One JSON text, or `key=value` texts, as a mapping or list; the default when there is none."""
-    if not texts:
+def _parameter(name: str, written: Any, spec: Any, annotation: Any) -> Any:
+    """The value of a parameter from what was written for it, of the type that the component declares."""
+    if isinstance(written, str):
+        _check_text(name, written)
+    if not _structured(spec):
+        return written
+    if not written:
+        if not spec.optional:
+            raise InputError(f"--{name}: is missing; expected JSON, or key=value")
         return spec.default
+    for text in written:
+        _check_text(name, text)
+    try:
+        return TypeAdapter(annotation).validate_python(_structure(name, written, spec))
+    except ValidationError as error:
+        expected = "a list" if _listed(spec) else "a mapping"
+        raise InputError(f"--{name}: expected {expected}: {explain(error)}") from error
+
+
+def _check_text(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"--{name} {shortened(ascii(text))}: is not UTF-8; write it in UTF-8") from error
+
+
+def _structure(name: str, texts: Sequence[str], spec: Any) -> Any:
+    """One JSON text, or `key=value` texts, as a mapping or list."""
     if len(texts) == 1 and texts[0].lstrip().startswith(("{", "[")):
-        try:
-            return json.loads(texts[0])
-        except ValueError as error:
-            raise InputError(f"--{name} {texts[0]}: is not JSON: {error}") from error
+        return parse_json(texts[0], f"--{name} {shortened(texts[0])}")
     if _listed(spec):
         return _items(name, texts)
     values: dict[str, Any] = {}

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.runtime.addresses import separate_credentials
+from serving.runtime.errors import InputError
+
 SOURCE_VARIABLE = "SM_CHANNEL_TRAIN"
 """Overrides a config's `source`, see `pipelines.command.config`."""
 PROJECTED_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
@@ -62,8 +65,16 @@ def _projected_token() -> str:
 
 
 def load_settings(folder: Path | None = None) -> Settings:
-    """Read `.env` in the folder (by default the current one) into the environment, then the settings from there."""
+    """Read `.env` in the folder (by default the current one) into the environment, then the settings from there.
+
+    Users and passwords in the addresses of the environment become variables of their own, see `separate_credentials`.
+    """
     from dotenv import load_dotenv
 
-    load_dotenv((folder or Path()) / ".env")
+    file = (folder or Path()) / ".env"
+    try:
+        load_dotenv(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read, expected lines NAME=value in UTF-8: {error}") from error
+    separate_credentials(os.environ)
     return Settings.from_environment(os.environ)

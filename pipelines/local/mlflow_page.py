@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.local.run_folder import CONFIG
-from pipelines.local.stack import public_address
+from serving.runtime.addresses import public_address
 from serving.runtime.errors import StorageError
 from serving.runtime.storage import is_s3, upload
 

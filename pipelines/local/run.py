@@ -26,6 +26,7 @@ from pipelines.local.run_folder import (
     BUCKET,
     CONFIG,
     LOG,
+    check_run_folder,
     end,
     flatten,
     in_use,
@@ -41,6 +42,7 @@ from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.parameters.training import missing_packages
 from pipelines.samples.put import SAMPLES, put_sample
+from serving.runtime.addresses import masked
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.storage import Location, is_s3
 
@@ -82,11 +84,12 @@ def run(
         echo: receives every line for the user.
 
     Raises:
-        InputError: the runner is unknown, its images are missing, the training needs a cluster, or what the config
-            names is not there.
+        InputError: the name is not one of a folder, the runner is unknown, its images are missing, the training needs
+            a cluster, or what the config names is not there.
         ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
         KeyboardInterrupt: Ctrl-C, SIGTERM, SIGQUIT or SIGHUP, after the step and the servers were stopped.
     """
+    check_run_folder(settings.runs, name)
     in_s3 = _check(config, runner, echo)
     variables = {name: os.environ.get(name, value) for name, value in VARIABLES.items()}
     with interruptible(), local_stack(settings.home) as stack, environment(stack.environment | variables):
@@ -177,7 +180,8 @@ def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[
             worker.stdin.write(json.dumps(config.arguments()) + "\n")
             worker.stdin.flush()
         with (folder / LOG).open("w") as file:
-            for line in worker.stdout:
+            for raw in worker.stdout:
+                line = masked(raw)
                 file.write(line)
                 file.flush()
                 for text in log.feed(line):

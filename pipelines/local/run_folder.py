@@ -6,7 +6,6 @@ Each item of a loop has a folder for its tasks, such as `fold=2`.
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import re
 import shutil
@@ -14,10 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from pipelines.catalog import STEPS
 from pipelines.local.kfp_loops import task_folders, without_numbers
 from serving.runtime.errors import InputError
 from serving.runtime.storage import make_bucket, upload
+from serving.runtime.validation import shortened
 
 OUTPUTS = "executor_output.json"
 LOG = "log.txt"
@@ -26,16 +28,26 @@ PAGES = {name.replace("_", "-"): step.page for name, step in STEPS.items() if st
 """File names of the reports by task; a browser shows a file without a suffix as text."""
 BUCKET = "pipelines"
 _END = "facet: the run has "
+_LONGEST = 100
+"""Letters of a name; S3, MLflow and KFP add to it."""
+
+
+def check_run_folder(root: Path, name: str) -> None:
+    """Raise InputError when the name is not a plain folder name, or `root` is a file."""
+    if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST - 1}}}", name):
+        raise InputError(
+            f"name '{shortened(name)}': use letters, digits, '.', '_' and '-', a letter or digit first, {_LONGEST} at most"
+        )
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: is a file, and the folders of runs are made there; set SM_MODEL_DIR to a folder")
 
 
 def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda _: False) -> Path:
     """Make the first folder of the series that does not exist and whose name is not `taken` elsewhere.
 
-    Raises:
-        InputError: when the name is not a plain folder name.
+    Raises InputError as `check_run_folder`.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise InputError(f"name '{name}': use letters, digits, '.', '_' and '-', a letter or digit first")
+    check_run_folder(root, name)
     root.mkdir(parents=True, exist_ok=True)
     for number in itertools.count():
         folder = root / f"{name}{number or ''}"
@@ -103,11 +115,19 @@ def state(folder: Path) -> str:
     return "succeeded" if outputs(folder, "register") else "stopped"
 
 
+class _Outputs(BaseModel):
+    parameterValues: dict[str, Any] = Field(default_factory=dict)  # noqa: N815
+
+
 def outputs(folder: Path, task: str) -> dict[str, Any]:
     """The output parameters of a task, such as `evaluate` or `fold=2/evaluate`; empty when it did not run or failed."""
     path = folder / task / OUTPUTS
-    parameters: dict[str, Any] = json.loads(path.read_text()).get("parameterValues", {}) if path.exists() else {}
-    return parameters
+    if not path.exists():
+        return {}
+    try:
+        return _Outputs.model_validate_json(path.read_bytes()).parameterValues
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged, expected what the step returned; run again, or remove {folder}") from error
 
 
 def artifacts(folder: Path) -> Iterator[Path]:

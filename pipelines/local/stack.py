@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import psutil
+from pydantic import BaseModel, Field, ValidationError
 
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
@@ -34,6 +34,8 @@ from pipelines.local.supervisor import (
     use,
     wait_until_ready,
 )
+from serving.runtime.addresses import public_address
+from serving.runtime.errors import InputError
 from serving.runtime.output import whole_file
 from serving.runtime.storage import make_bucket
 
@@ -64,12 +66,6 @@ class Stack:
             f"S3      {public_address(self.environment['AWS_ENDPOINT_URL'])}{'' if self.s3 else '  (yours)'}",
             f"MLflow  {public_address(self.environment['MLFLOW_TRACKING_URI'])}{'' if self.mlflow else '  (yours)'}",
         ]
-
-
-def public_address(address: str) -> str:
-    """An address without the user and password that it may hold."""
-    parts = urlsplit(address)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextlib.contextmanager
@@ -184,6 +180,11 @@ def _mlflow(home: Path, environment: Mapping[str, str]) -> Server:
     return Server("mlflow", home, command, variables, health="/health", incomplete=incomplete)
 
 
+class _Keys(BaseModel):
+    AWS_ACCESS_KEY_ID: str = Field(min_length=1)
+    AWS_SECRET_ACCESS_KEY: str = Field(min_length=1)
+
+
 def _keys(home: Path) -> tuple[str, str]:
     """The access key (20 characters; rclone rejects very short ones) and secret (40) of this folder, created once."""
     path = home / "s3-keys.json"
@@ -195,8 +196,13 @@ def _keys(home: Path) -> tuple[str, str]:
             with whole_file(path) as partial:
                 partial.touch(mode=0o600)
                 partial.write_text(json.dumps(created))
-    keys = json.loads(path.read_text())
-    return keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]
+    try:
+        keys = _Keys.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: damaged, expected the keys of the local S3; remove it, and the next start makes new ones"
+        ) from error
+    return keys.AWS_ACCESS_KEY_ID, keys.AWS_SECRET_ACCESS_KEY
 
 
 def serve(model: str, port: int, settings: Settings, *, echo: Callable[[str], None] = print) -> None:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,14 +26,16 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import psutil
+from pydantic import BaseModel, Field, ValidationError
 
 from pipelines.environment.errors import ServerError
 from serving.runtime.output import write_text
 
 _PR_SET_PDEATHSIG = 1
+_FULL_BYTES = 2**20
 POLL_SECONDS = 0.2
 PORTS = range(20_000, 30_000)
 """Below the ranges from which systems take the ports of outgoing connections."""
@@ -88,9 +91,9 @@ def find(server: Server) -> Running | None:
     state = _read(server)
     if not state:
         return None
-    supervisor, process = find_process(*state["supervisor"]), find_process(*state["server"])
+    supervisor, process = find_process(*state.supervisor), find_process(*state.server)
     if supervisor and process:
-        return Running(process, supervisor, state["port"], state["fingerprint"])
+        return Running(process, supervisor, state.port, state.fingerprint)
     if process:
         stop_group(process)
     return None
@@ -235,7 +238,8 @@ def _find_or_start(server: Server) -> Running:
         return running
     if running is not None:
         _stop(running.supervisor)
-    port = free_port(_read(server).get("port"))
+    state = _read(server)
+    port = free_port(state.port if state else None)
     server.log.parent.mkdir(parents=True, exist_ok=True)
     if not server.file("ready").exists():
         for path in server.incomplete:
@@ -262,12 +266,13 @@ def _find_or_start(server: Server) -> Running:
 
 def _stopped(server: Server) -> ServerError:
     message = server.log.read_text(errors="replace").strip().rpartition("\n")[2]
-    return ServerError(f"{server.name} stopped: {message or 'no message'} (log: {server.log})")
+    full = "; the disk is full: free some space" if shutil.disk_usage(server.folder).free < _FULL_BYTES else ""
+    return ServerError(f"{server.name} stopped: {message or 'no message'}{full} (log: {server.log})")
 
 
 def _stop_if_unused(server: Server) -> None:
     state = _read(server)
-    supervisor = find_process(*state["supervisor"]) if state else None
+    supervisor = find_process(*state.supervisor) if state else None
     if supervisor and _unused(server.folder, server.name):
         _stop(supervisor)
 
@@ -288,12 +293,24 @@ def _stop(supervisor: psutil.Process) -> None:
     until(lambda: not alive(supervisor), seconds=15)
 
 
-def _read(server: Server) -> dict[str, Any]:
+_Process = tuple[Annotated[int, Field(ge=1, lt=2**31)], float]
+
+
+class _State(BaseModel):
+    """`<name>.json`: number and start time of both processes, port, and digest of the server."""
+
+    supervisor: _Process
+    server: _Process
+    port: int = Field(ge=1, le=65535)
+    fingerprint: str
+
+
+def _read(server: Server) -> _State | None:
+    """The state of a server; None without a file, and for one that is damaged or of an older version."""
     try:
-        state: dict[str, Any] = json.loads(server.file("json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state.get("supervisor"), list) else {}  # older versions wrote another form
+        return _State.model_validate_json(server.file("json").read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _end_with_parent() -> None:

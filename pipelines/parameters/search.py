@@ -7,16 +7,13 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from components.search.space import Dimension, key_problems, planned, read_space
+from components.search.space import MAX_TRIALS, Dimension, key_problems, planned, read_space
 from components.shared.options import override
 from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
 from pipelines.parameters.model import SHARED, PublishParameters, TrainingParameters
 from pipelines.parameters.training import training_problems
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of
-
-MAX_TRIALS = 100
-"""Kubernetes passes the outcomes of all trials to a step as arguments, which may be 128 KiB long."""
 
 _NOT_SEARCHED = {
     "label_space": "is the same for all trials: make a search for each label space",

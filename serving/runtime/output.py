@@ -13,8 +13,12 @@ from serving.runtime.errors import InputError
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that is moved to `path` when the block ends, and removed when it raises.
 
-    Folders above `path` are made.
+    Folders above `path` are made. Raises InputError when it is a folder, or a device, which would be
+    replaced.
     """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device, pipe or socket"
+        raise InputError(f"{path}: is {kind}, and a file is written here; name another one")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:

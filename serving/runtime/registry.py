@@ -10,6 +10,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
+from serving.runtime.addresses import masked
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.storage import Location
 
@@ -195,6 +196,6 @@ def _mlflow_error(error: urllib.error.HTTPError) -> tuple[str, str]:
     """Return MLflow's error code and message from an error answer."""
     try:
         answer = json.loads(error.read())
-        return str(answer["error_code"]), str(answer["message"])
+        return str(answer["error_code"]), masked(str(answer["message"]))
     except (ValueError, KeyError, TypeError, OSError):
         return "", str(error.reason)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.runtime.addresses import masked, public_address
 from serving.runtime.errors import StorageError
 
 if TYPE_CHECKING:
@@ -64,9 +65,14 @@ def _make_client(
     )
     try:
         session = Session()
-        return session.client("s3", region_name=session.region_name or "us-east-1", config=config)
+        region, endpoint = session.region_name or "us-east-1", _configured_endpoint()
+        # boto3 quotes the endpoint in its messages, so a user and a password in it stay out; S3 takes no such.
+        return session.client(
+            "s3", region_name=region, endpoint_url=endpoint and public_address(endpoint), config=config
+        )
     except (BotoCoreError, ValueError) as error:
-        raise StorageError(f"no S3 client can be made from the AWS_* environment variables: {error}") from error
+        message = f"no S3 client can be made from the AWS_* environment variables: {error}"
+        raise StorageError(masked(message)) from error
 
 
 def make_bucket(name: str) -> None:
@@ -214,11 +220,11 @@ def _client(uri: str, *, accepted: Collection[str] = ()) -> Iterator["S3Client"]
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code not in accepted:
-            raise StorageError(f"{uri}: {_refusal(code, error)}") from error
+            raise StorageError(masked(f"{uri}: {_refusal(code, error)}")) from error
     except BotoCoreError as error:
-        raise StorageError(f"{uri}: {_failure(error)}") from error
+        raise StorageError(masked(f"{uri}: {_failure(error)}")) from error
     except (Boto3Error, ConnectionError, TimeoutError) as error:
-        raise StorageError(f"{uri}: the transfer failed: {error}") from error
+        raise StorageError(masked(f"{uri}: the transfer failed: {error}")) from error
 
 
 def _uri(bucket: str, key: str) -> str:
@@ -255,4 +261,8 @@ def _failure(error: Exception) -> str:
 
 
 def _endpoint() -> str:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon S3"
+    return public_address(_configured_endpoint() or "Amazon S3")
+
+
+def _configured_endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

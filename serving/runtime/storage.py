@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.runtime import s3
+from serving.runtime.addresses import public_address
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.output import whole_file
 from serving.runtime.s3 import make_bucket
@@ -47,7 +48,7 @@ class Location:
     `s3://b/faces` holds `faces/1.jpg` but not `faces2/1.jpg`.
 
     Raises:
-        InputError: the URI is empty, names no bucket, or has another scheme.
+        InputError: the URI is empty, names no bucket, holds a user or password, or has another scheme.
     """
 
     def __init__(self, uri: str) -> None:
@@ -60,8 +61,13 @@ class Location:
             self.key = key.rstrip("/")
             if not self.bucket:
                 raise InputError(f"'{uri}' names no bucket; expected s3://bucket/path")
+            if "@" in self.bucket:
+                raise InputError(
+                    f"'{public_address(uri)}' is written with a user or a password; leave them out: the keys of S3 are "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                )
         elif not uri or (_SCHEME.match(uri) and not uri.startswith("file:///")):
-            raise InputError(f"'{uri}' is not a location; expected s3://bucket/path or a local path")
+            raise InputError(f"'{public_address(uri)}' is not a location; expected s3://bucket/path or a local path")
         else:
             self.folder = Path(uri.removeprefix("file://"))
 

@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from serving.runtime.addresses import public_address
+
 
 class Frozen(BaseModel):
     """A model whose values cannot be changed and that takes no unknown fields."""
@@ -24,8 +26,14 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """`path = value: message`."""
-        return f"{'.'.join(self.path)} = {self.value!r}: {self.message}" if self.path else self.message
+        """`path = value: message`, without what is secret in an address, and only the start of a long value."""
+        shown = shortened(public_address(repr(self.value)))
+        return f"{'.'.join(self.path)} = {shown}: {self.message}" if self.path else self.message
+
+
+def shortened(text: str, longest: int = 300) -> str:
+    """Return the text, or its start and three dots where it is long."""
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def problems_of(

@@ -189,7 +189,7 @@ def read_annotations(path: Path) -> Annotations:
         raise NotFoundError(f"{path}: no such annotations file") from error
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: not an annotations file: {error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file: {error}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -106,6 +106,8 @@ class ImageArchive:
 
     def _open(self, number: int, path: Path) -> npt.NDArray[np.int64]:
         """Open a shard, put its names into the index, return (entries, 4): shard, offset, size, CRC."""
+        if not path.is_file():
+            raise InputError(f"{path}: is not a file; expected an image archive")
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._files.append(file)
         names, rows = read_directory(file, path)

@@ -61,7 +61,7 @@ def read_json(uri: str) -> Any:
     text = read_text(uri)
     try:
         return json.loads(text, object_pairs_hook=unique_keys)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{uri}: not JSON: {error}") from error
 
 

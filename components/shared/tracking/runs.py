@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.runtime.addresses import masked, separate_credentials
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import is_s3
 
@@ -44,6 +45,7 @@ def mlflow_client() -> "MlflowClient":
     MLflow's own retries, after 2, 4, 8 ... seconds and for two minutes in all, wait for a server that is still
     starting. Its progress messages, and one warning per retry, are silenced.
     """
+    separate_credentials(os.environ)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -159,7 +161,7 @@ class Run:
             if not self._tolerant:
                 raise
             self._client = None
-            log.warning(_WARNING, "no longer answers", error)
+            log.warning(_WARNING, "no longer answers", masked(str(error)))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -203,7 +205,7 @@ def open_run(
     except Exception as error:
         if not tolerant or not _unreachable(error):
             raise
-        log.warning(_WARNING, "cannot be reached", error)
+        log.warning(_WARNING, "cannot be reached", masked(str(error)))
         yield Run()
         return
     run = Run(run_id, client, tolerant=tolerant)

@@ -177,8 +177,6 @@ def test_the_component_returns_the_outcomes_of_all_rounds() -> None:
     outcomes = [{**one, "score": 0.5} for one in first[0]]
     second = door.python_func(space=RANGES, method="tpe", trials=10, seed=0, round_index=1, outcomes=outcomes)
     assert [one["number"] for one in second[0]] == [2, 3] and second[1] == outcomes
-    space = {"a": [1]}
-    last = door.python_func(
-        space=space, method="grid", trials=9, seed=0, round_index=2, past=[{**outcomes[0]}], outcomes=[{}]
-    )
+    space, tried = {"a": [1]}, {"number": 0, "changes": {"a": 1}, "score": 0.5}
+    last = door.python_func(space=space, method="grid", trials=9, seed=0, round_index=2, past=[tried], outcomes=[{}])
     assert (last[0], last[1]) == ([NO_TRIAL.model_dump()], [outcomes[0]])

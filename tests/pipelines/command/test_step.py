@@ -1,18 +1,16 @@
 """Every component as a command: options for parameters, paths for artifacts, one line for a user's error."""
 
 import ast
-import contextlib
-import io
 import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import docstring_parser
 import numpy as np
 import pytest
+from command_line import facet
 from kfp.dsl.base_component import BaseComponent
 from PIL import Image as Picture
 from tiny_model import build_model, card_facts
@@ -22,35 +20,11 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, read_predictions, write_predictions
 from components.shared.options import imported
 from pipelines.catalog import STEPS
-from pipelines.command.main import main
 from pipelines.resources import TASKS
 from pipelines.samples.profiles import draw_sample
 
 COMPONENTS = {name: imported("component", step.component) for name, step in STEPS.items()}
 NAMES = [name.replace("_", "-") for name in COMPONENTS]
-
-
-@dataclass
-class Answer:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def facet(*arguments: object) -> Answer:
-    """The command line, in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as end,
-    ):
-        patch.setattr(sys, "argv", ["facet", *map(str, arguments)])
-        patch.setenv("COLUMNS", "200")
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        main()
-    return Answer(int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def test_help_is_quick_and_lists_the_commands() -> None:
