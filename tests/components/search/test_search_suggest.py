@@ -179,4 +179,4 @@ def test_the_component_returns_the_outcomes_of_all_rounds() -> None:
     assert [one["number"] for one in second[0]] == [2, 3] and second[1] == outcomes
     space, tried = {"a": [1]}, {"number": 0, "changes": {"a": 1}, "score": 0.5}
     last = door.python_func(space=space, method="grid", trials=9, seed=0, round_index=2, past=[tried], outcomes=[{}])
-    assert (last[0], last[1]) == ([NO_TRIAL.model_dump()], [outcomes[0]])
+    assert (last[0], last[1]) == ([NO_TRIAL.model_dump()], [tried])
