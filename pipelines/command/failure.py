@@ -48,7 +48,7 @@ def explained(error: Exception) -> tuple[str, int]:
     elif isinstance(error, OSError):
         message, code = _of_the_system(error)
     elif _is_of_mlflow(error):
-        message, code = f"MLflow refuses the request: {' '.join(str(error).split())}", SERVER
+        message, code = f"MLflow in MLFLOW_TRACKING_URI: {' '.join(str(error).split())}", SERVER
     else:
         return masked("".join(traceback.format_exception(error))), SERVER
     return _LONG_WORD.sub(r"\1...", masked(f"facet: {message}")), code

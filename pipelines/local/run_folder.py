@@ -36,7 +36,8 @@ def check_run_folder(root: Path, name: str) -> None:
     """Raise InputError when the name is not a plain folder name, or `root` is a file."""
     if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST - 1}}}", name):
         raise InputError(
-            f"name '{shortened(name)}': use letters, digits, '.', '_' and '-', a letter or digit first, {_LONGEST} at most"
+            f"name '{shortened(name)}': use letters, digits, '.', '_' and '-', a letter or digit first, "
+            f"{_LONGEST} at most"
         )
     if root.exists() and not root.is_dir():
         raise InputError(f"{root}: is a file, and the folders of runs are made there; set SM_MODEL_DIR to a folder")

@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, MutableMapping
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
+
+from serving.runtime.errors import InputError
 
 _HIDDEN = "***"
 _SHORTEST = 4
@@ -44,6 +46,9 @@ def separate_credentials(environment: MutableMapping[str, str]) -> None:
 
     Those of MLflow become MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, unless a user or a token is set. S3
     has keys and knows no others.
+
+    Raises:
+        InputError: one of the addresses cannot be taken apart.
     """
     tracking = environment.get("MLFLOW_TRACKING_URI", "")
     if tracking.startswith(("http://", "https://")) and (user := _USER.search(tracking)):
@@ -55,6 +60,15 @@ def separate_credentials(environment: MutableMapping[str, str]) -> None:
     for variable in _S3_ENDPOINTS:
         if _USER.search(environment.get(variable, "")):
             environment[variable] = _USER.sub("", environment[variable])
+    for variable in ("MLFLOW_TRACKING_URI", *_S3_ENDPOINTS):
+        _check_address(variable, environment.get(variable, ""))
+
+
+def _check_address(variable: str, address: str) -> None:
+    try:
+        _ = urlsplit(address).port
+    except ValueError as error:
+        raise InputError(f"{variable} is not an address: {error}; expected such as http://host:5000") from error
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:

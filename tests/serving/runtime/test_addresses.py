@@ -3,6 +3,7 @@
 import pytest
 
 from serving.runtime.addresses import masked, public_address, separate_credentials
+from serving.runtime.errors import InputError
 
 ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "se/cret+key",
@@ -77,3 +78,11 @@ def test_credentials_leave_the_addresses(before: dict[str, str], after: dict[str
     for _ in range(2):
         separate_credentials(environment)
         assert environment == (before if after is None else after)
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"])
+@pytest.mark.parametrize("address", ["http://[bad", "http://me:planted@host:port", "http://host:99999"])
+def test_an_address_that_is_none_is_named(variable: str, address: str) -> None:
+    with pytest.raises(InputError, match=f"^{variable} is not an address: ") as caught:
+        separate_credentials({variable: address})
+    assert "planted" not in str(caught.value)
