@@ -24,7 +24,7 @@ from components.register.register import package, promote, read_metrics, registe
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
-from components.shared.tracking import runs
+from components.shared.tracking import server
 from components.shared.tracking.runs import open_run, resume_run
 from serving.runtime.card import METADATA_KEY, ClassificationCard, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError, StorageError
@@ -107,7 +107,7 @@ def test_a_starting_server_is_waited_for(tracking: str, monkeypatch: pytest.Monk
     began = time.monotonic()
     with open_run("waited") as run:
         assert time.monotonic() - began >= 1.0
-    assert runs.mlflow_client().get_run(run.run_id).info.status == "FINISHED"
+    assert server.mlflow_client().get_run(run.run_id).info.status == "FINISHED"
 
 
 def test_a_run_keeps_everything(tracking: str, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_run_keeps_everything(tracking: str, tmp_path: Path) -> None:
             run.metrics({"m7": 7 + step}, step)
         run.artifact(tmp_path / "some" / "file.txt", "files")
         run.artifact(tmp_path / "some")
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     found = client.get_run(run.run_id)
     assert found.info.status == "FINISHED" and found.info.run_name == "named" and found.data.tags["kind"] == "test"
     assert len(found.data.params) == 233 and found.data.params["nested.deep.list"] == "[1, 2]"
@@ -138,11 +138,11 @@ def test_a_run_keeps_everything(tracking: str, tmp_path: Path) -> None:
 def test_a_run_that_ends_early_says_so(tracking: str, error: type[BaseException], status: str) -> None:
     with pytest.raises(error), open_run("first") as run:
         raise error
-    assert runs.mlflow_client().get_run(run.run_id).info.status == status
+    assert server.mlflow_client().get_run(run.run_id).info.status == status
 
 
 def test_an_external_run_is_used_and_left_open(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     outer = client.create_run("0")
     client.log_param(outer.info.run_id, "epochs", "3")
     monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
@@ -187,7 +187,7 @@ def test_the_evaluation_goes_to_the_training_run(tracking: str, tmp_path: Path) 
     with open_run("first") as run:
         pass
     result = evaluate(tmp_path / "p.csv", tmp_path / "a.json", tmp_path / "report", run_id=run.run_id)
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     assert client.get_run(run.run_id).data.metrics == {f"Test/{k}": v for k, v in result.metrics.items()}
     page = client.download_artifacts(run.run_id, "evaluation/report.html", str(tmp_path))
     assert Path(page).read_bytes() == (tmp_path / "report").read_bytes()
@@ -201,7 +201,7 @@ def test_a_registered_model_is_the_exported_file(tracking: str, tmp_path: Path) 
         pass
     done = register(model, name="tiny", metrics={"macro_f1": 0.875}, run_id=run.run_id)
     assert done.sha256 == sha256(model / "model.onnx") and done.run_id == run.run_id
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     version = client.get_model_version_by_alias("tiny", "candidate")
     assert (str(version.version), version.run_id) == (done.version, run.run_id)
     facts = {"sha256": done.sha256, "dataset_digest": DIGEST, "label_space": "mask", "metrics.macro_f1": "0.875"}
@@ -230,7 +230,7 @@ def test_every_registration_is_a_version_and_promotion_moves_the_alias(tracking:
     model = write_model(tmp_path / "model")
     first, second = (register(model, name="twice").version for _ in range(2))
     assert first != second
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     assert client.get_registered_model("twice").aliases == {"candidate": second}
     assert client.get_run(client.get_model_version("twice", first).run_id).info.status == "FINISHED"
     assert promote("twice", first) == ""
@@ -244,7 +244,7 @@ def test_every_registration_is_a_version_and_promotion_moves_the_alias(tracking:
 
 def test_artifacts_in_s3(tracking: str, s3: Any, tmp_path: Path) -> None:
     make_bucket("mlflow")
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     client.create_experiment("in s3", artifact_location="s3://mlflow/here")
     with open_run("in s3") as run:
         run.artifact(Path(__file__), "source")
@@ -267,7 +267,7 @@ def test_a_store_that_changes_the_file_is_detected(
     monkeypatch.setattr("components.register.register.package", package_other_bytes)
     with pytest.raises(StorageError, match=r"has sha256 .*the version was removed"):
         register(model, name="damaged")
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     assert [v.version for v in client.search_model_versions("name='damaged'")] == [good]
     assert client.get_registered_model("damaged").aliases == {"candidate": good}
 
@@ -276,7 +276,7 @@ def test_the_components(tracking: str, tmp_path: Path) -> None:
     artifact = dsl.Model(uri=str(write_model(tmp_path / "model")))
     (version,) = register_door.python_func(model=artifact, name="door", metrics_json='{"accuracy": 1}', run_id="")
     promote_door.python_func(name="door", version=version)
-    assert runs.mlflow_client().get_registered_model("door").aliases == {"candidate": version, "champion": version}
+    assert server.mlflow_client().get_registered_model("door").aliases == {"candidate": version, "champion": version}
 
 
 def test_what_cannot_be_registered(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
