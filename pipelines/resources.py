@@ -48,8 +48,8 @@ class Resources(Frozen):
 
     `shared_memory` is the size of /dev/shm: PyTorch's loader processes pass batches through it, and with the default
     of 64 MB they end with a bus error. `gpu` is the resource name of the GPUs, whose number is a parameter of the run.
-    `storage` adds the Secret. `timeout` is in seconds, per attempt. Every task may run twice, whatever `retries` says: a
-    cluster may retry by itself.
+    `storage` adds the Secret. `timeout` is in seconds, per attempt. Every task may run twice, whatever `retries` says:
+    a cluster may retry by itself.
     """
 
     cpu: tuple[Cpu, Cpu]
