@@ -49,8 +49,11 @@ def wait_until(probe: Callable[[], None], server: subprocess.Popen[bytes], log: 
 
 
 @contextmanager
-def run_s3(work: Path) -> Iterator[S3Server]:
-    """Run rclone's S3 server on `work`/data; its keys live in this process and in the server's environment only."""
+def run_s3(work: Path, *options: str) -> Iterator[S3Server]:
+    """Run rclone's S3 server on `work`/data; its keys live in this process and in the server's environment only.
+
+    `options` are more of rclone's, such as --read-only.
+    """
     folder = work / "data"
     folder.mkdir(parents=True)
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
@@ -64,6 +67,7 @@ def run_s3(work: Path) -> Iterator[S3Server]:
                 "--addr", f"127.0.0.1:{port}",
                 "--config", work / "rclone.conf",
                 "--vfs-write-back", "0s",
+                *options,
             ],
             env=os.environ | {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'},
             stdout=log_file,

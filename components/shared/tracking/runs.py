@@ -29,8 +29,8 @@ _LONGEST_VALUE = 6000
 _LONGEST_DIGEST = 36
 KFP_RUN = "facet.kfp_run"
 """The tag with the run that the MLflow plugin of Kubeflow Pipelines has opened for the step."""
-_WARNING = "%s: the step continues without it, its outputs will be complete, and nothing more is sent to MLflow"
-_NOT_STORED = "%s: they are among the outputs of the step; nothing else is uploaded to this MLflow run"
+_WARNING = "%s. The step continues without it, its outputs will be complete, and nothing more is sent to MLflow"
+_NOT_STORED = "%s. They are among the outputs of the step, and no others are uploaded to this MLflow run"
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from kfp import dsl
 from onnx import TensorProto, helper
 
 from components.evaluate.evaluate import evaluate
+from components.register import register as register_module
 from components.register.component import promote as promote_door
 from components.register.component import register as register_door
 from components.register.register import package, promote, read_metrics, register
@@ -226,20 +227,98 @@ def test_a_registered_model_is_the_exported_file(tracking: str, tmp_path: Path) 
     assert [(m.key, m.value) for m in logged.metrics] == [("macro_f1", 0.875)]
 
 
-def test_every_registration_is_a_version_and_promotion_moves_the_alias(tracking: str, tmp_path: Path) -> None:
-    model = write_model(tmp_path / "model")
-    first, second = (register(model, name="twice").version for _ in range(2))
+def test_every_model_is_a_version_and_promotion_moves_the_alias(tracking: str, tmp_path: Path) -> None:
+    first, second = (register(write_model(tmp_path / f"{seed}", seed), name="twice").version for seed in range(2))
     assert first != second
     client = server.mlflow_client()
     assert client.get_registered_model("twice").aliases == {"candidate": second}
     assert client.get_run(client.get_model_version("twice", first).run_id).info.status == "FINISHED"
     assert promote("twice", first) == ""
-    assert promote("twice", second) == first
+    assert [promote("twice", second) for _ in range(2)] == [first, second]
     assert client.get_registered_model("twice").aliases == {"candidate": second, "champion": second}
     with pytest.raises(NotFoundError, match="no version '99' of model 'twice'"):
         promote("twice", "99")
     with pytest.raises(NotFoundError, match="no version '1' of model 'nobody'"):
         promote("nobody", "1")
+
+
+@pytest.mark.parametrize("name", ["once", "kim's"])
+def test_a_file_is_one_version_of_its_run(tracking: str, tmp_path: Path, name: str) -> None:
+    model, other = write_model(tmp_path / "model"), write_model(tmp_path / "other", seed=1)
+    runs = []
+    for _ in range(2):
+        with open_run("first") as run:
+            runs.append(run.run_id)
+    first = [register(model, name=name, run_id=runs[0]) for _ in range(2)]
+    without = [register(model, name=name) for _ in range(2)]
+    second = register(model, name=name, run_id=runs[1])
+    newest = register(other, name=name, run_id=runs[0])
+    assert first[0] == first[1] and without[0] == without[1]
+    assert [one.version for one in (first[0], without[0], second, newest)] == ["1", "2", "3", "4"]
+    client = server.mlflow_client()
+    assert register(model, name=name, run_id=runs[0]).version == "1"
+    assert client.get_registered_model(name).aliases == {"candidate": "4"}, (
+        "a late attempt takes nothing from a newer one"
+    )
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_registration_that_is_killed_between_two_calls_is_completed_by_the_next(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model")
+    with open_run("first") as run:
+        pass
+    original = server.patiently
+    left = 0
+
+    def killed_after(call: Any) -> Any:
+        nonlocal left
+        answer = original(call)
+        left -= 1
+        if not left:
+            raise Killed
+        return answer
+
+    completed, attempts = False, 0
+    while not completed:
+        attempts += 1
+        name = f"killed-{attempts}"
+        with monkeypatch.context() as patch:
+            left = attempts
+            patch.setattr(server, "patiently", killed_after)
+            try:
+                register(model, name=name, run_id=run.run_id)
+                completed = True
+            except Killed:
+                pass
+        done = register(model, name=name, run_id=run.run_id)
+        client = server.mlflow_client()
+        (version,) = client.search_model_versions(f"name='{name}'")
+        assert (version.version, version.run_id, done.version) == ("1", run.run_id, "1")
+        assert client.get_registered_model(name).aliases == {"candidate": "1"}
+    assert attempts > 10
+
+
+def test_of_two_attempts_at_once_one_version_stays(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster may start a step anew while a node that it has lost still works on it."""
+    model = write_model(tmp_path / "model")
+    with open_run("first") as run:
+        pass
+    answers: list[list[Any]] = [[]]
+    search = register_module._versions
+    monkeypatch.setattr(
+        register_module, "_versions", lambda *arguments: answers.pop() if answers else search(*arguments)
+    )
+    register(model, name="at-once", run_id=run.run_id)
+    answers.append([])
+    assert register(model, name="at-once", run_id=run.run_id).version == "1"
+    assert [one.version for one in server.mlflow_client().search_model_versions("name='at-once'")] == ["1"]
 
 
 def test_artifacts_in_s3(tracking: str, s3: Any, tmp_path: Path) -> None:
@@ -266,7 +345,7 @@ def test_a_store_that_changes_the_file_is_detected(
 
     monkeypatch.setattr("components.register.register.package", package_other_bytes)
     with pytest.raises(StorageError, match=r"has sha256 .*the version was removed"):
-        register(model, name="damaged")
+        register(write_model(tmp_path / "other", seed=1), name="damaged")
     client = server.mlflow_client()
     assert [v.version for v in client.search_model_versions("name='damaged'")] == [good]
     assert client.get_registered_model("damaged").aliases == {"candidate": good}
