@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +119,12 @@ def run_mlflow(work: Path) -> Iterator[str]:
         # Its workers are processes of their own; they all belong to its session.
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+@pytest.fixture(scope="session")
+def start_s3() -> Callable[..., AbstractContextManager[S3Server]]:
+    """For a test that needs a server with options of its own."""
+    return run_s3
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Everything that talks to MLflow, against one real server: runs, the evaluation's log, the registry."""
 
-import asyncio
 import hashlib
 import os
 import socket
@@ -15,7 +14,8 @@ import numpy as np
 import onnx
 import pytest
 from kfp import dsl
-from onnx import TensorProto, helper
+from register_models import DIGEST, write_model
+from relay import relay
 
 from components.evaluate.evaluate import evaluate
 from components.register import register as register_module
@@ -27,12 +27,9 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.tracking import server
 from components.shared.tracking.runs import open_run, resume_run
-from serving.runtime.card import METADATA_KEY, ClassificationCard, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import load_model
 from serving.runtime.storage import make_bucket
-
-DIGEST = "d" * 64
 
 
 def free_port() -> int:
@@ -41,63 +38,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_model(folder: Path, seed: int = 0) -> Path:
-    """A model that looks at the mean color: uint8 (N, 16, 12, 3) to three mask states."""
-    space = label_space("mask")
-    card = ClassificationCard(
-        name="tiny",
-        label_space="mask",
-        heads=space.heads,
-        input=InputSize(height=16, width=12),
-        normalization=Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-        leaks=False,
-        versions={},
-        dataset_digest=DIGEST,
-        training_digest="e" * 64,
-    )
-    weights = np.random.default_rng(seed).normal(size=(3, 3)).astype(np.float32) / 20
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["pixels", "axes"], ["color"], keepdims=0),
-            helper.make_node("MatMul", ["color", "weights"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["mask"], axis=1),
-        ],
-        "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 16, 12, 3])],
-        [helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["n", 3])],
-        [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]), onnx.numpy_helper.from_array(weights, "weights")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    helper.set_model_props(model, {METADATA_KEY: card.model_dump_json()})
-    folder.mkdir(parents=True)
-    # Field order that no serializer would choose: metadata first, the rest after it.
-    first = onnx.ModelProto(metadata_props=model.metadata_props)
-    model.ClearField("metadata_props")
-    (folder / "model.onnx").write_bytes(first.SerializeToString() + model.SerializeToString())
-    return folder
-
-
 def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def relay(port: int, target: int) -> None:
-    """Forward connections, for as long as the process lives."""
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    async def serve() -> None:
-        await (await asyncio.start_server(connected, "127.0.0.1", port)).serve_forever()
-
-    asyncio.run(serve())
 
 
 def test_a_starting_server_is_waited_for(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
