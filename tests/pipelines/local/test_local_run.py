@@ -28,7 +28,7 @@ from pipelines.command.config import resolve
 from pipelines.environment.settings import Settings
 from pipelines.local import summary
 from pipelines.local.run import Run, run
-from pipelines.local.run_folder import LOG
+from pipelines.local.run_folder import LOG, outputs
 from pipelines.local.stack import local_stack, running, take_down
 from pipelines.parameters.pipeline import DRAWN_FACES
 from pipelines.samples.profiles import draw_sample
@@ -157,6 +157,29 @@ def test_the_registered_model_is_the_exported_one(result: Run, stack: dict[str, 
     assert served.sha256 == hashlib.sha256(exported).hexdigest()
     batch = np.zeros((2, 32, 24, 3), np.uint8)
     assert served.infer(batch)["mask_gender_age"].shape == (2, 18)
+
+
+def test_a_step_registers_in_the_local_stack(home: Path, result: Run, stack: dict[str, str]) -> None:
+    """The command that a run names when it could not register; here it finds the version that there is."""
+    metrics = json.loads(outputs(result.folder, "evaluate")["metrics_json"])
+    run_id = str(outputs(result.folder, "train-classifier")["run_id"])
+    options = {"--model": str(result.folder / "export-onnx" / "model"), "--name": "faces", "--run-id": run_id}
+    options["--metrics-json"] = json.dumps(metrics)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pipelines.command.main",
+            "step",
+            "register",
+            *(text for pair in options.items() for text in pair),
+        ],
+        env=kept | {"FACET_HOME": str(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "version: 1\n"), done.stderr
 
 
 def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: dict[str, str]) -> None:
