@@ -1,4 +1,4 @@
-"""A model file that can be registered, made in no time."""
+"""A model file that can be registered and predictions that can be evaluated, made in no time."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.label_spaces import label_space
+from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from serving.runtime.card import METADATA_KEY, ClassificationCard, InputSize, Normalization
 
 DIGEST = "d" * 64
@@ -47,3 +49,13 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     model.ClearField("metadata_props")
     (folder / "model.onnx").write_bytes(first.SerializeToString() + model.SerializeToString())
     return folder
+
+
+def write_predicted(folder: Path) -> tuple[Path, Path]:
+    """Predictions of four male faces, one of them wrong, and their annotations."""
+    images = tuple(Image(i, f"{i}.jpg", 9, 9, (Face(i, None, {"gender": "male"}),), split="test") for i in range(1, 5))
+    write_annotations(Annotations(images), folder / "a.json")
+    faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(1, 5))
+    values = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]], np.float32)
+    write_predictions(Predictions(faces, {"gender": values}, label_space("gender"), "m", "v"), folder / "p.csv")
+    return folder / "p.csv", folder / "a.json"

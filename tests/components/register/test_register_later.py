@@ -8,30 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from kfp import dsl
-from register_models import write_model
+from register_models import write_model, write_predicted
 from relay import relayed
 
 from components.evaluate.evaluate import evaluate
 from components.register.component import register as register_door
 from components.register.register import register
-from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
-from components.shared.dataset.label_spaces import label_space
-from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.tracking.runs import open_run
 from components.shared.tracking.server import mlflow_client
 from serving.runtime.errors import NoAnswerError, StorageError
-
-
-def write_predicted(folder: Path) -> tuple[Path, Path]:
-    images = tuple(Image(i, f"{i}.jpg", 9, 9, (Face(i, None, {"gender": "male"}),), split="test") for i in range(1, 5))
-    write_annotations(Annotations(images), folder / "a.json")
-    faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(1, 5))
-    values = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]], np.float32)
-    write_predictions(Predictions(faces, {"gender": values}, label_space("gender"), "m", "v"), folder / "p.csv")
-    return folder / "p.csv", folder / "a.json"
 
 
 def facet(command: str, **environment: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from kfp import dsl
-from register_models import DIGEST, write_model
+from register_models import DIGEST, write_model, write_predicted
 from relay import relay
 
 from components.evaluate.evaluate import evaluate
@@ -22,9 +22,6 @@ from components.register import register as register_module
 from components.register.component import promote as promote_door
 from components.register.component import register as register_door
 from components.register.register import package, promote, read_metrics, register
-from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
-from components.shared.dataset.label_spaces import label_space
-from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.tracking import server
 from components.shared.tracking.runs import open_run, resume_run
 from serving.runtime.errors import InputError, NotFoundError, StorageError
@@ -121,15 +118,10 @@ assert "mlflow" not in sys.modules
 
 
 def test_the_evaluation_goes_to_the_training_run(tracking: str, tmp_path: Path) -> None:
-    space = label_space("gender")
-    images = tuple(Image(i, f"{i}.jpg", 9, 9, (Face(i, None, {"gender": "male"}),), split="test") for i in range(1, 5))
-    write_annotations(Annotations(images), tmp_path / "a.json")
-    faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(1, 5))
-    values = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]], np.float32)
-    write_predictions(Predictions(faces, {"gender": values}, space, "m", "v"), tmp_path / "p.csv")
+    predictions, annotations = write_predicted(tmp_path)
     with open_run("first") as run:
         pass
-    result = evaluate(tmp_path / "p.csv", tmp_path / "a.json", tmp_path / "report", run_id=run.run_id)
+    result = evaluate(predictions, annotations, tmp_path / "report", run_id=run.run_id)
     client = server.mlflow_client()
     assert client.get_run(run.run_id).data.metrics == {f"Test/{k}": v for k, v in result.metrics.items()}
     page = client.download_artifacts(run.run_id, "evaluation/report.html", str(tmp_path))

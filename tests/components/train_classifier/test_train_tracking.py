@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback_server import running
+from loopback_server import answering
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from train_samples import config
@@ -222,15 +221,8 @@ def test_a_server_that_dies_stops_nothing(
 def test_a_refused_password_ends_a_training_before_it_begins(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Refusing(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(401)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
     monkeypatch.setattr("components.train_classifier.train.set_up", lambda *_: pytest.fail("it began"))
-    with running(ThreadingHTTPServer(("127.0.0.1", 0), Refusing)) as address:
+    with answering(401) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{address}")
         with pytest.raises(StorageError, match="refuses the credentials"):
             go(dataset, tmp_path / "out")

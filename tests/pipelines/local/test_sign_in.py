@@ -8,20 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback_server import running
+from loopback_server import answering, running
 
 from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
 from pipelines.local.run import check, run
 from serving.runtime.errors import StorageError
-
-
-class Refusing(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_error(401)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def refused(server: Callable[..., object], home: Path, expected: str) -> None:
@@ -34,7 +26,7 @@ def refused(server: Callable[..., object], home: Path, expected: str) -> None:
 
 @pytest.mark.parametrize("command", [run, check])
 def test_mlflow(tmp_path: Path, no_aws: None, monkeypatch: pytest.MonkeyPatch, command: Callable[..., object]) -> None:
-    with running(ThreadingHTTPServer(("127.0.0.1", 0), Refusing)) as address:
+    with answering(401) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://kim:sesame@{address}")
         refused(command, tmp_path / "home", rf"http://{address} refuses the credentials \(401\)")
     refused(command, tmp_path / "home", rf"the MLflow server at http://{address} cannot be reached")
