@@ -13,6 +13,7 @@ from kfp.dsl import pipeline_channel
 from pydantic import Field
 
 from components.shared.parsing import read_yaml
+from components.shared.tracking.server import OWN_SERVER
 from components.shared.training.train_job_config import SECRET_KEYS
 from pipelines.catalog import STEPS
 from serving.runtime.errors import InputError
@@ -47,7 +48,8 @@ class Resources(Frozen):
 
     `shared_memory` is the size of /dev/shm: PyTorch's loader processes pass batches through it, and with the default
     of 64 MB they end with a bus error. `gpu` is the resource name of the GPUs, whose number is a parameter of the run.
-    `storage` adds the Secret. `retries` is 0 for tasks that must not run twice. `timeout` is in seconds, per attempt.
+    `storage` adds the Secret. `timeout` is in seconds, per attempt. Every task may run twice, whatever `retries` says:
+    a cluster may retry by itself.
     """
 
     cpu: tuple[Cpu, Cpu]
@@ -88,8 +90,7 @@ TASKS = {
     "export": Resources(cpu=("1", "2"), memory=("2Gi", "8Gi")),
     "predict": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), timeout=48 * HOUR),
     "evaluate": Resources(cpu=("500m", "1"), memory=("1Gi", "4Gi"), storage=True),
-    # Registering twice would make two versions.
-    "register": Resources(cpu=("500m", "1"), memory=("1Gi", "4Gi"), storage=True, retries=0, timeout=HOUR),
+    "register": Resources(cpu=("500m", "1"), memory=("1Gi", "4Gi"), storage=True, timeout=HOUR),
     "promote": Resources(cpu=("250m", "1"), memory=("512Mi", "2Gi"), storage=True, timeout=HOUR),
 }
 
@@ -160,7 +161,8 @@ def configure(task: dsl.PipelineTask, title: str, *, site: Site, gpus: Any, stor
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)
     if resources.storage:
         # Optional: without it the step starts and reports what is missing, instead of a pod that never starts.
-        kubernetes.use_secret_as_env(task, storage_secret, {key: key for key in SECRET_KEYS}, optional=True)
+        variables = {key: OWN_SERVER.get(key, key) for key in SECRET_KEYS}
+        kubernetes.use_secret_as_env(task, storage_secret, variables, optional=True)
     if resources.retries:
         task.set_retry(
             resources.retries,

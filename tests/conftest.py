@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,11 @@ def wait_until(probe: Callable[[], None], server: subprocess.Popen[bytes], log: 
 
 
 @contextmanager
-def run_s3(work: Path) -> Iterator[S3Server]:
-    """Run rclone's S3 server on `work`/data; its keys live in this process and in the server's environment only."""
+def run_s3(work: Path, *options: str) -> Iterator[S3Server]:
+    """Run rclone's S3 server on `work`/data; its keys live in this process and in the server's environment only.
+
+    `options` are more of rclone's, such as --read-only.
+    """
     folder = work / "data"
     folder.mkdir(parents=True)
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
@@ -64,6 +67,7 @@ def run_s3(work: Path) -> Iterator[S3Server]:
                 "--addr", f"127.0.0.1:{port}",
                 "--config", work / "rclone.conf",
                 "--vfs-write-back", "0s",
+                *options,
             ],
             env=os.environ | {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'},
             stdout=log_file,
@@ -115,6 +119,12 @@ def run_mlflow(work: Path) -> Iterator[str]:
         # Its workers are processes of their own; they all belong to its session.
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+@pytest.fixture(scope="session")
+def start_s3() -> Callable[..., AbstractContextManager[S3Server]]:
+    """For a test that needs a server with options of its own."""
+    return run_s3
 
 
 @pytest.fixture(scope="session")

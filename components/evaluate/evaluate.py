@@ -58,7 +58,7 @@ def evaluate(
     """Score predictions against the labels in the annotations and write an HTML report.
 
     Faces without a label are left out and counted. The metrics and the report also go to the
-    MLflow run `run_id`, when there is one.
+    MLflow run `run_id`, when there is one; a server or store that fails then is a warning.
 
     Args:
         predictions: CSV of the predict step.
@@ -70,9 +70,11 @@ def evaluate(
 
     Raises:
         InputError: the predictions are of other pictures; rows are missing, extra or double; a floor's metric is
-            unknown or its value is not a number.
+            unknown or its value is not a number; there is no such MLflow run.
+        StorageError: the MLflow server refuses the credentials.
     """
     check_output(report, predictions, annotations)
+    run = resume_run(run_id, tolerant=True)
     table = read_predictions(predictions)
     data = read_truth_table(annotations, table) if is_truth_table(annotations) else read_annotations(annotations)
     pictures = check_pictures(table, data, predictions, annotations)
@@ -84,7 +86,6 @@ def evaluate(
         _log.warning("floor missed: %s %.4f is below %g", name, metrics[name], limits[name])
     page = scored.page(limits, missed)
     write_text(report, page)
-    run = resume_run(run_id)
     prefix = "+".join(split.capitalize() for split in scored.splits) or "Test"
     run.metrics({f"{prefix}/{name}": value for name, value in metrics.items()})
     run.params({"floors": limits})

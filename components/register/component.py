@@ -10,7 +10,7 @@ from components import container_images
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
 def register(model: Input[Model], name: str, metrics_json: str, run_id: str = "") -> NamedTuple("Outputs", version=str):  # type: ignore[valid-type]
-    """Register the exported model as a new version with the alias candidate.
+    """Register the exported model as a new version with the alias candidate, once for each run and file.
 
     Args:
         model: Folder with model.onnx.
@@ -25,7 +25,8 @@ def register(model: Input[Model], name: str, metrics_json: str, run_id: str = ""
 
     from components.register.register import read_metrics, register
 
-    return (register(Path(model.path), name=name, metrics=read_metrics(metrics_json), run_id=run_id).version,)
+    metrics = read_metrics(metrics_json)
+    return (register(Path(model.path), name=name, metrics=metrics, run_id=run_id, address=model.uri).version,)
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)

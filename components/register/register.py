@@ -1,7 +1,9 @@
 """Registration of exported models in MLflow's registry, and promotion of a version to an alias."""
 
 import hashlib
+import json
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from components.shared.tracking.runs import DEFAULT_EXPERIMENT, mlflow_client, open_run, resume_run, tracking_is_on
+from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run, resume_run
+from components.shared.tracking.server import mlflow_client, patiently, tracking_is_on
 from serving.runtime.card import INPUT_NAME, ClassificationCard, ModelCard
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import open_model
@@ -24,10 +27,13 @@ from serving.runtime.validation import explain
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
+TRAINING_RUN = "training_run"
+"""Tag of a version with the run that it was registered for; "" where none was given."""
 _METRICS = TypeAdapter(dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False)]])
 _MODEL_TYPES = {"classification": "classifier", "detection": "detector"}
 
@@ -42,33 +48,48 @@ class Registration:
     sha256: str
 
 
-def register(model: Path, *, name: str, metrics: Mapping[str, float] | None = None, run_id: str = "") -> Registration:
+def register(
+    model: Path, *, name: str, metrics: Mapping[str, float] | None = None, run_id: str = "", address: str = ""
+) -> Registration:
     """Register an exported model as a new version of `name` and give it the alias `candidate`.
 
     The version is linked to the run and has the run's parameters, the metrics, and entries of the model card as
     tags. Its file is downloaded again and compared with the exported one
-    before the alias moves. The same bytes registered twice are two versions.
+    before the alias moves.
+
+    The same bytes for the same run are one version, however often and up to which call this was done before. An alias
+    that a newer version has stays there.
 
     Args:
         model: folder with `model.onnx`, or the file itself.
         name: name in the registry.
         metrics: scalar metrics by name.
         run_id: the training run; "" opens a run for this registration.
+        address: where the model is kept, where `model` is a copy that goes with this machine; an error names it.
 
     Raises:
         InputError: no tracking server is configured, or the file is not a model that can be served.
         NotFoundError: there is no such run.
         StorageError: there is no model, or the registered file differs from the exported one; then the version is
-            removed.
+            removed. Or MLflow or its store cannot be used; then the message has the command that registers it later.
     """
     _check_registry(name)
     content = fetch_model(str(model)).content
     exported = open_model(content, source=str(model))
-    if run_id:
-        return _register(content, exported, name, metrics or {}, resume_run(run_id).run_id)
-    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
-    with open_run(experiment, run_name=f"register {name}") as run:
-        return _register(content, exported, name, metrics or {}, run.run_id)
+    try:
+        client = mlflow_client()
+        if run_id:
+            resume_run(run_id)
+        if found := _versions(client, name, exported.sha256, run_id):
+            return _finish(client, found[0], exported.sha256)
+        if run_id:
+            return _register(client, content, exported, name, metrics or {}, run_id, {TRAINING_RUN: run_id})
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
+        with open_run(experiment, run_name=f"register {name}") as run:
+            return _register(client, content, exported, name, metrics or {}, run.run_id, {TRAINING_RUN: ""})
+    except StorageError as error:
+        later = _how_later(model, address, name, metrics or {}, run_id)
+        raise type(error)(f"{error}\n{later}") from error
 
 
 def promote(name: str, version: str, alias: str = CHAMPION) -> str:
@@ -87,7 +108,8 @@ def promote(name: str, version: str, alias: str = CHAMPION) -> str:
             raise
         raise NotFoundError(f"MLflow's registry has no version '{version}' of model '{name}'") from error
     previous = str(client.get_registered_model(name).aliases.get(alias, ""))
-    client.set_registered_model_alias(name, alias, version)
+    if previous != version:
+        client.set_registered_model_alias(name, alias, version)
     return previous
 
 
@@ -108,13 +130,32 @@ def _check_registry(name: str) -> None:
         raise InputError(f"'{name}' cannot name a model: expected text without / : and @")
 
 
+def _how_later(model: Path, address: str, name: str, metrics: Mapping[str, float], run_id: str) -> str:
+    """Return where the model is kept and the command that does what `register` does."""
+    remote = "://" in address
+    options = {
+        "model": "FOLDER" if remote else str(model.absolute()),
+        "name": name,
+        "metrics-json": json.dumps(dict(metrics), sort_keys=True),
+        "run-id": run_id,
+    }
+    command = " ".join(["facet step register", *(f"--{key} {shlex.quote(text)}" for key, text in options.items())])
+    kept = f"The model is kept in {address if remote else model.absolute()}."
+    return f"{kept} Register it later with{', from a copy of it in a FOLDER of yours' if remote else ''}:\n{command}"
+
+
 def _register(
-    content: bytes, exported: Predictor, name: str, metrics: Mapping[str, float], run_id: str
+    client: "MlflowClient",
+    content: bytes,
+    exported: Predictor,
+    name: str,
+    metrics: Mapping[str, float],
+    run_id: str,
+    origin: Mapping[str, str],
 ) -> Registration:
     from mlflow.exceptions import MlflowException
 
-    client = mlflow_client()
-    tags = _tags(exported, metrics)
+    tags = {**_tags(exported, metrics), **origin}
     model_id = _log_model(client, content, exported.card, tags, metrics, run_id)
     try:
         client.create_registered_model(name)
@@ -122,16 +163,36 @@ def _register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     created = client.create_model_version(name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
-    version = str(created.version)
+    first, *_ = _versions(client, name, exported.sha256, origin[TRAINING_RUN]) or [created]
+    if str(first.version) != str(created.version):  # another attempt of this step was a little earlier
+        client.delete_model_version(name, str(created.version))
+    return _finish(client, first, exported.sha256)
+
+
+def _versions(client: "MlflowClient", name: str, sha256: str, run_id: str) -> "list[ModelVersion]":
+    """Return the versions with this file that were registered for this run, the first one first."""
+    quote = '"' if "'" in name else "'"
+    found = client.search_model_versions(f"name = {quote}{name}{quote} AND tags.sha256 = '{sha256}'")
+    return sorted(
+        (one for one in found if one.tags.get(TRAINING_RUN, one.run_id or "") == run_id),
+        key=lambda one: int(one.version),
+    )
+
+
+def _finish(client: "MlflowClient", found: "ModelVersion", sha256: str) -> Registration:
+    """Compare the file of a version with the exported one, and let no older version stay the candidate."""
+    name, version = str(found.name), str(found.version)
     registered = _registered_sha256(name, version)
-    if registered != exported.sha256:
+    if registered != sha256:
         client.delete_model_version(name, version)
         raise StorageError(
             f"the registered file of '{name}' version {version} has sha256 {registered}, the exported one has "
-            f"{exported.sha256}: the version was removed; check the artifact store of the MLflow server"
+            f"{sha256}: the version was removed; check the artifact store of the MLflow server"
         )
-    client.set_registered_model_alias(name, CANDIDATE, version)
-    return Registration(name, version, run_id, exported.sha256)
+    candidate = client.get_registered_model(name).aliases.get(CANDIDATE, "0")
+    if int(candidate) < int(version):
+        client.set_registered_model_alias(name, CANDIDATE, version)
+    return Registration(name, version, str(found.run_id), sha256)
 
 
 def _tags(exported: Predictor, metrics: Mapping[str, float]) -> dict[str, str]:
@@ -184,7 +245,8 @@ def _registered_sha256(name: str, version: str) -> str:
     from mlflow.artifacts import download_artifacts
 
     with tempfile.TemporaryDirectory() as folder:
-        path = download_artifacts(artifact_uri=f"models:/{name}/{version}/{MODEL_FILE}", dst_path=folder)
+        uri = f"models:/{name}/{version}/{MODEL_FILE}"
+        path = patiently(lambda: download_artifacts(artifact_uri=uri, dst_path=folder))
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 

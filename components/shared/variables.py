@@ -1,6 +1,6 @@
 """Variables that libraries read when they are loaded, in whatever way a step is started. Imports no library.
 
-docker/Dockerfile sets the same for the image that trains.
+docker/Dockerfile sets the same: STORAGE for every image, VARIABLES for the one that trains.
 """
 
 import os
@@ -18,8 +18,18 @@ programs. By default glibc returns freed memory to the kernel, which clears ever
 reading pictures. It reads its limits when a process starts, so they reach those that read pictures.
 """
 
+STORAGE = {
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+}
+"""Name -> value of every process, unless it is set: what MLflow's own S3 client sends.
+
+By default boto3 sends uploads over TLS in chunks with a checksum behind them and without their length, which many
+S3-compatible servers refuse (`MissingContentLength`). Our own client is made so in `serving.runtime.s3`.
+"""
+
 
 def set_variables() -> None:
     """Set them in this process, before torch is imported; what is set stays."""
-    for name, value in VARIABLES.items():
+    for name, value in (VARIABLES | STORAGE).items():
         os.environ.setdefault(name, value)

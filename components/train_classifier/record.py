@@ -76,6 +76,11 @@ def best_row(history: Sequence[Row], criterion: str) -> Row:
     return max(history, key=lambda row: (sign * row[f"val_{name}"], -row["val_loss"]))
 
 
+def experiment_of(data: Data) -> str:
+    """Return the MLflow experiment of trainings on the data, where none is named."""
+    return f"{DEFAULT_EXPERIMENT}-{data.space.name}"
+
+
 @contextmanager
 def open_recorder(
     training: Training, folder: ResumableFolder, start: Checkpoint | None, *, experiment: str, run_name: str
@@ -105,7 +110,7 @@ def open_recorder(
     first_step = len(training.history) * training.steps_per_epoch + 1
     with (
         open_run(
-            experiment or f"{DEFAULT_EXPERIMENT}-{data.space.name}",
+            experiment or experiment_of(data),
             run_name=run_name or f"{config.model} {data.space.name}",
             params={**metadata, "data": data_parameters(data.annotations.info)},
             tags={name: value for name, value in tags.items() if value},

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from components.shared.models.checkpoint import Checkpoint, load_checkpoint
+from components.shared.tracking.runs import check_tracking
 from components.shared.training.processes import Processes, join_processes, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, resumable_folder
 from components.train_classifier.config.training import TrainConfig
@@ -18,7 +19,15 @@ from components.train_classifier.data.normalization import compute_normalization
 from components.train_classifier.learner import new_learner
 from components.train_classifier.loop import Row, Training, train_epoch, validate
 from components.train_classifier.optimization.schedules import should_stop
-from components.train_classifier.record import BEST, EPOCH_FILES, Recorder, best_row, example_indices, open_recorder
+from components.train_classifier.record import (
+    BEST,
+    EPOCH_FILES,
+    Recorder,
+    best_row,
+    example_indices,
+    experiment_of,
+    open_recorder,
+)
 from serving.runtime.card import Normalization
 from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import InputError
@@ -67,6 +76,8 @@ def train(
     Raises:
         InputError: there is too little to train on, `checkpoints` is not empty, a picture cannot be used, parts of the
             configuration do not match, or the loss is no longer finite.
+        StorageError: the address of the MLflow server or its credentials are wrong. A server that does not answer, or
+            dies later, is a warning.
     """
     data = read_data(config, annotations)
     with join_processes(config.device) as (processes, device), ExitStack() as stack:
@@ -76,6 +87,7 @@ def train(
             digest = config.digest(data.digest)
             folder = stack.enter_context(resumable_folder(checkpoints, digest, config.state, EPOCH_FILES))
             start = find_start(folder, config, data.digest)
+            check_tracking(experiment or experiment_of(data))
         start = processes.share(start)
         training = set_up(config, data, images, start, processes, device)
         if folder is not None:

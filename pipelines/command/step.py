@@ -1,11 +1,12 @@
 """Every step as a command: `facet step <name>`. Parameters are options, artifacts are paths."""
 
+import contextlib
 import inspect
 import logging
 import os
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from components.shared.options import imported
 from components.shared.parsing import parse_json
 from pipelines.catalog import STEPS, Step
 from pipelines.command.config import assign
+from pipelines.environment.settings import load_settings
+from pipelines.local.stack import DATABASE, environment, local_stack
 from serving.runtime.errors import InputError
 from serving.runtime.validation import explain, shortened
 
 _TYPES: dict[str, type] = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
+_NEED_MLFLOW = ("register", "promote")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 NOT_HELD = 3
 """Exit code of a step that did its work and found that something does not hold: floors of evaluate."""
@@ -72,7 +76,8 @@ def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
             if not kinds[name]:
                 arguments[name] = _parameter(name, options[name], spec, annotations[name])
         returned = [name for name, spec in (component.component_spec.outputs or {}).items() if not kinds.get(name)]
-        result = component.python_func(**arguments)
+        with _registry(step):
+            result = component.python_func(**arguments)
         values = dict(zip(returned, result if isinstance(result, tuple) else [result], strict=bool(returned)))
         _print({step.output if name == "Output" else name: value for name, value in values.items()}, arguments)
         if any(value is False for value in values.values()):
@@ -82,6 +87,17 @@ def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
+
+
+@contextlib.contextmanager
+def _registry(step: Step) -> Iterator[None]:
+    """Starts the local stack for a step that cannot do without MLflow, where the environment names no other."""
+    home = load_settings().home
+    if step.resources not in _NEED_MLFLOW or os.environ.get("MLFLOW_TRACKING_URI") or not (home / DATABASE).exists():
+        yield
+        return
+    with local_stack(home) as stack, environment(stack.environment):
+        yield
 
 
 def _options(

@@ -30,7 +30,7 @@ SHARED_MEMORY = "2g"
 KILLED = 128
 """Exit codes from here on are those of processes that a signal killed."""
 
-_PASSED_VARIABLES = re.compile(r"(AWS_|MLFLOW_|OMP_)\w+|REQUESTS_CA_BUNDLE|SSL_CERT_FILE")
+_PASSED_VARIABLES = re.compile(r"(AWS_|MLFLOW_|OMP_)\w+|FACET_PATIENCE_SECONDS|REQUESTS_CA_BUNDLE|SSL_CERT_FILE")
 
 
 class StepFailedError(Exception):

@@ -44,6 +44,7 @@ from pipelines.parameters.training import missing_packages
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.addresses import masked
 from serving.runtime.errors import InputError, StorageError
+from serving.runtime.registry import sign_in
 from serving.runtime.storage import Location, is_s3
 
 RUNNERS = ("subprocess", "docker")
@@ -86,12 +87,13 @@ def run(
     Raises:
         InputError: the name is not one of a folder, the runner is unknown, its images are missing, the training needs
             a cluster, or what the config names is not there.
-        ServerError, StorageError: the local servers, S3 or the container engine cannot be used.
+        ServerError, StorageError: the local servers, S3, MLflow or the container engine cannot be used.
         KeyboardInterrupt: Ctrl-C, SIGTERM, SIGQUIT or SIGHUP, after the step and the servers were stopped.
     """
     check_run_folder(settings.runs, name)
     in_s3 = _check(config, runner, echo)
     variables = {name: os.environ.get(name, value) for name, value in VARIABLES.items()}
+    _sign_in()
     with interruptible(), local_stack(settings.home) as stack, environment(stack.environment | variables):
         check_addresses(in_s3, on_cluster=False, echo=echo)
         folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
@@ -134,11 +136,20 @@ def _run(
 
 def check(config: PipelineConfig, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
     """Checks what `run` checks before it starts a step, and raises as it does."""
+    _sign_in()
     if in_s3 := _check(config, "subprocess", echo):
         # S3 alone: a server of MLflow that is named is not started.
         named = {**os.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1"}
         with local_stack(settings.home, named) as stack, environment(stack.environment):
             check_addresses(in_s3, on_cluster=False, echo=echo)
+
+
+def _sign_in() -> None:
+    """Raises StorageError when a server that the environment names cannot be used."""
+    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        sign_in()
+    if os.environ.get("AWS_ENDPOINT_URL"):
+        Location(f"s3://{BUCKET}").exists()
 
 
 def _check(config: PipelineConfig, runner: str, echo: Callable[[str], None]) -> list[Address]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, Field, ValidationError
 
+from components.shared.variables import STORAGE
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
 from pipelines.local.supervisor import (
@@ -42,6 +43,8 @@ from serving.runtime.storage import make_bucket
 BUCKETS = ("raw", "pipelines", "mlflow")
 REGION = "us-east-1"
 TENSORBOARD_PORT = 6006
+DATABASE = "mlflow.db"
+"""Of the local MLflow server, in `FACET_HOME`."""
 MLFLOW_NEEDS = (
     "AWS_ENDPOINT_URL",
     "AWS_ACCESS_KEY_ID",
@@ -49,6 +52,7 @@ MLFLOW_NEEDS = (
     "AWS_DEFAULT_REGION",
     "MLFLOW_S3_ENDPOINT_URL",
     "MLFLOW_DISABLE_TELEMETRY",
+    *STORAGE,
 )
 
 
@@ -129,6 +133,7 @@ def _start(home: Path, environment: Mapping[str, str], start: Callable[[Server],
         ("AWS_DEFAULT_REGION", REGION),
         ("MLFLOW_S3_ENDPOINT_URL", variables["AWS_ENDPOINT_URL"]),
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        *STORAGE.items(),
     ):
         variables[name] = variables.get(name) or value
     if not variables.get("MLFLOW_TRACKING_URI"):
@@ -166,7 +171,7 @@ def _s3(home: Path) -> Server:
 
 
 def _mlflow(home: Path, environment: Mapping[str, str]) -> Server:
-    database = home.resolve() / "mlflow.db"
+    database = home.resolve() / DATABASE
 
     def command(port: int) -> list[str]:
         stores = [f"--backend-store-uri=sqlite:///{database}", "--default-artifact-root=s3://mlflow"]

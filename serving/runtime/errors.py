@@ -25,5 +25,9 @@ class StorageError(OSError):
     """A storage location cannot be used: bucket, key, credentials or endpoint."""
 
 
+class NoAnswerError(StorageError):
+    """A server that cannot be reached, or that did not answer while patience lasted."""
+
+
 class NotReadyError(RuntimeError):
     """A model is still loading; the request may be sent again later."""

@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import re
+import socket
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.runtime.addresses import masked
-from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.errors import InputError, NoAnswerError, NotFoundError, StorageError
+from serving.runtime.patience import patience, say_when_slow
 from serving.runtime.storage import Location
 
 MODEL_FILE = "model.onnx"
@@ -64,6 +67,21 @@ def fetch_model(uri: str) -> FetchedModel:
     else:
         content = _read_onnx(Location(artifacts))
     return FetchedModel(content, name, version)
+
+
+def sign_in() -> None:
+    """Ask the MLflow server at MLFLOW_TRACKING_URI for its registered models, as a check of address and credentials.
+
+    Raises:
+        InputError: the environment names no MLflow server.
+        NoAnswerError: nobody answers there, which may change.
+        StorageError: the address or the credentials are wrong.
+    """
+    server = _Server.from_environment("the registered model")
+    if not isinstance(server.ask("/api/2.0/mlflow/registered-models/search", max_results="1"), dict):
+        raise StorageError(
+            f"{server.url} is not an MLflow server: it answers something else; check MLFLOW_TRACKING_URI"
+        )
 
 
 def _read_onnx(location: Location) -> bytes:
@@ -162,18 +180,27 @@ class _Server:
 
     def _ask(self, endpoint: str, field: str, /, **query: str) -> Any:
         """Return one field of the server's JSON answer."""
+        try:
+            return self.ask(endpoint, **query)[field]
+        except (KeyError, TypeError) as error:
+            raise StorageError(f"{self.url} is not an MLflow server: its answer has no '{field}'") from error
+
+    def ask(self, endpoint: str, /, **query: str) -> Any:
+        """Return the server's JSON answer."""
         body = self._get(f"{endpoint}?{urllib.parse.urlencode(query)}")
         try:
-            return json.loads(body)[field]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{self.url} is not an MLflow server: its answer has no '{field}'") from error
+            return json.loads(body)
+        except ValueError as error:
+            raise StorageError(f"{self.url} is not an MLflow server: its answer is not JSON") from error
 
     def _get(self, path: str) -> bytes:
         request = urllib.request.Request(self.url + path)
         if self.authorization:
             request.add_unredirected_header("Authorization", self.authorization)
+        seconds = min(TIMEOUT_S, patience())
+        word = f"MLflow at {self.url} does not answer, waiting up to {seconds:g} s"
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            with say_when_slow(word), urllib.request.urlopen(request, timeout=seconds) as response:
                 return bytes(response.read())
         except urllib.error.HTTPError as error:
             code, message = _mlflow_error(error)
@@ -187,7 +214,8 @@ class _Server:
             raise StorageError(f"{self.url}{path} answered {error.code}: {message}") from error
         except OSError as error:
             reason = getattr(error, "reason", error)
-            raise StorageError(
+            lasting = isinstance(reason, socket.gaierror | ssl.SSLError)
+            raise (StorageError if lasting else NoAnswerError)(
                 f"the MLflow server at {self.url} cannot be reached ({reason}); check MLFLOW_TRACKING_URI"
             ) from error
 

@@ -8,20 +8,23 @@ import os
 import re
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.runtime.addresses import masked, public_address
-from serving.runtime.errors import StorageError
+from serving.runtime.errors import NoAnswerError, StorageError
+from serving.runtime.patience import Wait, patience, say_when_slow
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from s3transfer.futures import TransferFuture
     from s3transfer.manager import TransferManager
+    from s3transfer.subscribers import BaseSubscriber
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+"""Both are shorter where all attempts would take longer than patience lasts."""
 ATTEMPTS = 3
 CONNECTIONS = 32
 PART_BYTES = 32 * 2**20
@@ -42,8 +45,9 @@ def s3_client() -> "S3Client":
         StorageError: the environment describes no usable client.
     """
     environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    each = patience() / ATTEMPTS
     with _client_lock:
-        return _make_client(environment, os.getpid(), CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS)
+        return _make_client(environment, os.getpid(), min(CONNECT_TIMEOUT_S, each), min(READ_TIMEOUT_S, each), ATTEMPTS)
 
 
 @functools.lru_cache(maxsize=4)
@@ -171,8 +175,8 @@ def download_objects(bucket: str, targets: Sequence[tuple[str, Path]], workers: 
     Raises:
         StorageError: an object is missing or cannot be reached.
     """
-    with _transfers(workers) as manager:
-        futures = [(key, manager.download(bucket, key, str(path))) for key, path in targets]
+    with _transfers(workers) as (manager, heard):
+        futures = [(key, manager.download(bucket, key, str(path), subscribers=heard)) for key, path in targets]
         _await(bucket, futures)
 
 
@@ -182,13 +186,20 @@ def upload_files(bucket: str, sources: Sequence[tuple[Path, str]], workers: int)
     Raises:
         StorageError: the bucket is missing or cannot be reached.
     """
-    with _transfers(workers) as manager:
-        futures = [(key, manager.upload(str(path), bucket, key)) for path, key in sources]
+    with _transfers(workers) as (manager, heard):
+        futures = [(key, manager.upload(str(path), bucket, key, subscribers=heard)) for path, key in sources]
         _await(bucket, futures)
 
 
-def _transfers(workers: int) -> "TransferManager":
+@contextmanager
+def _transfers(workers: int) -> Iterator[tuple["TransferManager", list["BaseSubscriber"]]]:
+    """Give a manager of transfers and who is to be told of their progress: silence means that S3 does not answer."""
     from boto3.s3.transfer import TransferConfig, create_transfer_manager
+    from s3transfer.subscribers import BaseSubscriber
+
+    class Heard(BaseSubscriber):
+        def on_progress(self, future: "TransferFuture", bytes_transferred: int, **_: Any) -> None:
+            wait.progress()
 
     config = TransferConfig(
         multipart_threshold=PART_BYTES,
@@ -197,18 +208,30 @@ def _transfers(workers: int) -> "TransferManager":
         use_threads=workers > 1,
         preferred_transfer_client="classic",
     )
-    return create_transfer_manager(s3_client(), config)
+    with _say_when_slow() as wait, create_transfer_manager(s3_client(), config) as manager:
+        yield manager, [Heard()]
 
 
 def _await(bucket: str, futures: Sequence[tuple[str, "TransferFuture"]]) -> None:
     for key, future in futures:
-        with _client(_uri(bucket, key)):
+        with _clear_errors(_uri(bucket, key)):
             future.result()
+
+
+def _say_when_slow() -> AbstractContextManager[Wait]:
+    return say_when_slow(f"S3 at {_endpoint()} does not answer, waiting up to {patience():g} s")
 
 
 @contextmanager
 def _client(uri: str, *, accepted: Collection[str] = ()) -> Iterator["S3Client"]:
-    """Give the client, and turn every boto3 failure in the block into a StorageError that names `uri`.
+    """Give the client for one request; see `_clear_errors`."""
+    with _clear_errors(uri, accepted=accepted), _say_when_slow():
+        yield s3_client()
+
+
+@contextmanager
+def _clear_errors(uri: str, *, accepted: Collection[str] = ()) -> Iterator[None]:
+    """Turn every boto3 failure in the block into a StorageError that names `uri`.
 
     An answer with one of the `accepted` S3 error codes, such as `NoSuchKey` or `404`, ends the block and is no error.
     """
@@ -216,13 +239,13 @@ def _client(uri: str, *, accepted: Collection[str] = ()) -> Iterator["S3Client"]
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        yield s3_client()
+        yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code not in accepted:
             raise StorageError(masked(f"{uri}: {_refusal(code, error)}")) from error
     except BotoCoreError as error:
-        raise StorageError(masked(f"{uri}: {_failure(error)}")) from error
+        raise _failure(uri, error) from error
     except (Boto3Error, ConnectionError, TimeoutError) as error:
         raise StorageError(masked(f"{uri}: the transfer failed: {error}")) from error
 
@@ -245,19 +268,21 @@ def _refusal(code: str, error: Exception) -> str:
     return f"{endpoint} answered with an error: {error}"
 
 
-def _failure(error: Exception) -> str:
+def _failure(uri: str, error: Exception) -> StorageError:
     from botocore import exceptions as botocore
 
     credentials = (botocore.NoCredentialsError, botocore.PartialCredentialsError)
     if isinstance(error, (*credentials, botocore.CredentialRetrievalError, botocore.ProfileNotFound)):
-        return f"no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        return StorageError(
+            masked(f"{uri}: no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        )
     if isinstance(error, botocore.ReadTimeoutError | botocore.ConnectTimeoutError):
-        return f"{_endpoint()} does not answer in time ({error}); check AWS_ENDPOINT_URL"
+        return NoAnswerError(masked(f"{uri}: {_endpoint()} does not answer in time ({error}); check AWS_ENDPOINT_URL"))
     if isinstance(error, botocore.HTTPClientError | botocore.ConnectionError):
-        return f"{_endpoint()} cannot be reached ({error}); check AWS_ENDPOINT_URL"
+        return NoAnswerError(masked(f"{uri}: {_endpoint()} cannot be reached ({error}); check AWS_ENDPOINT_URL"))
     if isinstance(error, botocore.ParamValidationError):
-        return f"not a valid bucket or key: {error}"
-    return str(error)
+        return StorageError(masked(f"{uri}: not a valid bucket or key: {error}"))
+    return StorageError(masked(f"{uri}: {error}"))
 
 
 def _endpoint() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from components.shared.tracking.server import OWN_SERVER
 from components.shared.training.train_job_config import SECRET_KEYS
 from pipelines.intermediate import compile_pipeline, read_documents
 from pipelines.resources import TASKS, Resources, Site, read_site
@@ -130,14 +131,26 @@ def test_the_name_of_the_secret_is_a_parameter(default: Compiled) -> None:
         assert used["secretNameParameter"] == {"componentInputParameter": inner}
         assert used["optional"] is True
         assert "secretName" not in used
-        assert [(item["secretKey"], item["envVar"]) for item in used["keyToEnv"]] == [(key, key) for key in SECRET_KEYS]
+        variables = {item["secretKey"]: item["envVar"] for item in used["keyToEnv"]}
+        assert variables == {key: key for key in SECRET_KEYS} | OWN_SERVER
     (branch,) = [task for name, task in default.spec["root"]["dag"]["tasks"].items() if name.startswith("condition")]
     handed = branch["inputs"]["parameters"]["pipelinechannel--storage_secret"]
     assert handed == {"componentInputParameter": "storage_secret"}
 
 
-def test_a_second_registration_would_be_a_second_version(default: Compiled) -> None:
-    assert "retryPolicy" not in default.task("register")
+def test_every_task_is_retried(default: Compiled) -> None:
+    """A cluster may run any step twice in any case, so each of them bears it."""
+    assert all(resources.retries for resources in TASKS.values())
+
+
+def test_no_variable_of_a_pod_is_one_that_the_mlflow_plugin_sets(default: Compiled) -> None:
+    """Of two variables with one name one arrives, or the pod is refused."""
+    plugin = {f"MLFLOW_{name}" for name in ("RUN_ID", "EXPERIMENT_ID", "WORKSPACE")}
+    plugin |= {f"MLFLOW_TRACKING_{name}" for name in ("URI", "AUTH", "TOKEN", "USERNAME", "PASSWORD")}
+    for kind, wanted in TASKS.items():
+        if wanted.storage:
+            (used,) = default.kubernetes(kind)["secretAsEnv"]
+            assert plugin.isdisjoint(item["envVar"] for item in used["keyToEnv"])
 
 
 def test_a_site_changes_only_the_fields_that_it_names(sited: Compiled, default: Compiled) -> None:

@@ -14,8 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.runtime.addresses import masked, separate_credentials
-from serving.runtime.errors import InputError, NotFoundError
+from components.shared.tracking.killed import mark_killed, this_process
+from components.shared.tracking.server import check_server, mlflow_client, tracking_is_on
+from serving.runtime.addresses import masked
+from serving.runtime.errors import InputError, NoAnswerError, NotFoundError, StorageError
 from serving.runtime.storage import is_s3
 
 if TYPE_CHECKING:
@@ -26,41 +28,19 @@ PARENT = "mlflow.parentRunId"
 """The tag that makes a run the child of another one."""
 _LONGEST_VALUE = 6000
 _LONGEST_DIGEST = 36
-_WARNING = (
-    "the MLflow server in MLFLOW_TRACKING_URI %s: the step continues without it, its outputs will be complete, and "
-    "nothing more is sent to MLflow (%s)"
-)
+KFP_RUN = "facet.kfp_run"
+"""The tag with the run that the MLflow plugin of Kubeflow Pipelines has opened for the step."""
+_WARNING = "%s. The step continues without it, its outputs will be complete, and nothing more is sent to MLflow"
+_NOT_STORED = "%s. They are among the outputs of the step, and no others are uploaded to this MLflow run"
 
 log = logging.getLogger(__name__)
-
-
-def tracking_is_on() -> bool:
-    """Return whether `MLFLOW_TRACKING_URI` names a server."""
-    return bool(os.environ.get("MLFLOW_TRACKING_URI"))
-
-
-def mlflow_client() -> "MlflowClient":
-    """Return a client of the server in `MLFLOW_TRACKING_URI`.
-
-    MLflow's own retries, after 2, 4, 8 ... seconds and for two minutes in all, wait for a server that is still
-    starting. Its progress messages, and one warning per retry, are silenced.
-    """
-    separate_credentials(os.environ)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient()
 
 
 class Run:
     """A run to log to; every method does nothing when tracking is off (`run_id` is "").
 
-    A `tolerant` run survives its server: the first call that fails logs a warning, and nothing is sent after it.
+    A `tolerant` run survives its server: when that does not answer, a warning says so, and nothing is sent after it.
+    When the store of its artifacts fails, no more artifacts are.
     """
 
     def __init__(self, run_id: str = "", client: "MlflowClient | None" = None, *, tolerant: bool = False) -> None:
@@ -68,6 +48,7 @@ class Run:
         self.run_id = run_id
         self._client = client
         self._tolerant = tolerant
+        self._stores = True
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log the metrics in one request."""
@@ -131,13 +112,13 @@ class Run:
     def artifact(self, path: Path, folder: str = "") -> None:
         """Upload a file, or a folder with everything in it, to `folder` of the run's artifacts."""
         if path.is_dir():
-            self._send(lambda client: client.log_artifacts(self.run_id, str(path), folder or None))
+            self._store(lambda client: client.log_artifacts(self.run_id, str(path), folder or None))
         else:
-            self._send(lambda client: client.log_artifact(self.run_id, str(path), folder or None))
+            self._store(lambda client: client.log_artifact(self.run_id, str(path), folder or None))
 
     def text(self, text: str, path: str) -> None:
         """Upload a text as the file `path` of the run's artifacts."""
-        self._send(lambda client: client.log_text(self.run_id, text, path))
+        self._store(lambda client: client.log_text(self.run_id, text, path))
 
     def adopt(self, run_ids: Iterable[str]) -> None:
         """Make the runs with these ids children of this one; "" is a run that was not tracked."""
@@ -161,7 +142,20 @@ class Run:
             if not self._tolerant:
                 raise
             self._client = None
-            log.warning(_WARNING, "no longer answers", masked(str(error)))
+            log.warning(_WARNING, masked(str(error)))
+
+    def _store(self, call: Callable[["MlflowClient"], object]) -> None:
+        def send(client: "MlflowClient") -> None:
+            try:
+                call(client)
+            except StorageError as error:
+                if not self._tolerant or isinstance(error, NoAnswerError):
+                    raise
+                self._stores = False
+                log.warning(_NOT_STORED, masked(str(error)))
+
+        if self._stores:
+            self._send(send)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -192,20 +186,31 @@ def open_run(
     A run that is `part` of something larger, such as a fold or a trial, is not the one in `MLFLOW_RUN_ID`, which would
     mix the curves of all parts, but a child of it.
 
-    With `tolerant` the body runs without MLflow, after a warning, when its server cannot be reached or stops answering.
+    In a pod of Kubeflow Pipelines `MLFLOW_RUN_ID` is that of its MLflow plugin, into which the server itself writes and
+    which it closes: a run of our own is opened, with a tag that names the plugin's where that is on the same server.
+
+    With `tolerant` the body runs without MLflow, after a warning, when its server does not answer or stops answering.
     """
     if not tracking_is_on():
         yield Run()
         return
-    external = os.environ.get("MLFLOW_RUN_ID", "")
+    external, plugin = _preset_run()
     external, parent = ("", external) if part else (external, "")
     try:
         client = mlflow_client()
-        run_id = _existing_run(client, external, run_id) or _new_run(client, experiment, run_name, parent)
-    except Exception as error:
-        if not tolerant or not _unreachable(error):
+        known = _existing_run(client, external, run_id)
+        run_id = known or _new_run(client, experiment, run_name, parent)
+        if not external:
+            if plugin and _exists(client, plugin):
+                client.set_tag(run_id, KFP_RUN, plugin)
+            if known:
+                for name, text in this_process().items():
+                    client.set_tag(run_id, name, text)
+            mark_killed(client, run_id)
+    except NoAnswerError as error:
+        if not tolerant:
             raise
-        log.warning(_WARNING, "cannot be reached", masked(str(error)))
+        log.warning(_WARNING, masked(str(error)))
         yield Run()
         return
     run = Run(run_id, client, tolerant=tolerant)
@@ -223,16 +228,43 @@ def open_run(
             run.close(status)
 
 
+def check_tracking(experiment: str) -> None:
+    """Find out, before any work is done, whether a run can be opened in an experiment, which is created.
+
+    A server that does not answer is no error: `open_run` waits for it.
+
+    Raises:
+        InputError: the experiment has no name, or the run in `MLFLOW_RUN_ID` does not exist.
+        StorageError: the server's address or the credentials are wrong.
+    """
+    if not tracking_is_on() or not check_server():
+        return
+    external, _ = _preset_run()
+    if external:
+        _check_exists(mlflow_client(), external)
+    else:
+        _experiment_id(mlflow_client(), experiment)
+
+
+def _preset_run() -> tuple[str, str]:
+    """Return the run in `MLFLOW_RUN_ID`, as that of the user and as that of Kubeflow Pipelines; one of them is ""."""
+    run_id = os.environ.get("MLFLOW_RUN_ID", "")
+    return ("", run_id) if "KFP_POD_NAME" in os.environ else (run_id, "")
+
+
+def _exists(client: "MlflowClient", run_id: str) -> bool:
+    try:
+        _check_exists(client, run_id)
+    except NotFoundError:
+        return False
+    return True
+
+
 def _existing_run(client: "MlflowClient", external: str, own: str) -> str:
     if external:
         _check_exists(client, external)
         return external
-    try:
-        if own:
-            _check_exists(client, own)
-    except NotFoundError:
-        return ""
-    return own
+    return own if own and _exists(client, own) else ""
 
 
 def _new_run(client: "MlflowClient", experiment: str, run_name: str, parent: str) -> str:
@@ -241,7 +273,8 @@ def _new_run(client: "MlflowClient", experiment: str, run_name: str, parent: str
         experiment_id, tags = client.get_run(parent).info.experiment_id, {PARENT: parent}
     else:
         experiment_id, tags = _experiment_id(client, experiment), {}
-    created = client.create_run(experiment_id, run_name=run_name or None, tags=tags | _origin())
+    tags |= _origin() | this_process()
+    created = client.create_run(experiment_id, run_name=run_name or None, tags=tags)
     return str(created.info.run_id)
 
 
@@ -254,23 +287,24 @@ def _origin() -> dict[str, str]:
     return tags
 
 
-def _unreachable(error: Exception) -> bool:
-    """Return whether no server answered; an error that it answered is raised to the user."""
-    from mlflow.exceptions import MlflowException, RestException
-
-    return isinstance(error, MlflowException | OSError) and not isinstance(error, RestException)
-
-
-def resume_run(run_id: str) -> Run:
+def resume_run(run_id: str, *, tolerant: bool = False) -> Run:
     """Return a run for a later step to log to; its status stays. "" returns a run that logs nothing.
+
+    With `tolerant` the run logs nothing, after a warning, when the server does not answer or stops answering.
 
     Raises NotFoundError when tracking is on and the run does not exist.
     """
     if not run_id or not tracking_is_on():
         return Run()
     client = mlflow_client()
-    _check_exists(client, run_id)
-    return Run(run_id, client)
+    try:
+        _check_exists(client, run_id)
+    except NoAnswerError as error:
+        if not tolerant:
+            raise
+        log.warning(_WARNING, error)
+        return Run()
+    return Run(run_id, client, tolerant=tolerant)
 
 
 def _check_exists(client: "MlflowClient", run_id: str) -> None:

@@ -15,10 +15,11 @@ SECRET_KEYS = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
+    "FACET_PATIENCE_SECONDS",
 )
-"""Keys of the Secret with the addresses and keys of S3 and MLflow, that steps and the pods they start read.
+"""Keys of the Secret with the addresses and keys of S3 and MLflow, and how long these are waited for.
 
-Each becomes the environment variable of the same name.
+Steps and the pods they start read them. In the pods of a TrainJob each is the environment variable of the same name.
 """
 
 

@@ -18,7 +18,7 @@ from components.shared.dataset.annotations import Annotations, Face, Image, writ
 from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, read_predictions, write_predictions
-from components.shared.tracking import runs
+from components.shared.tracking import server
 from components.shared.tracking.runs import PARENT, open_run
 from serving.runtime.errors import InputError
 
@@ -206,7 +206,7 @@ def test_the_runs_of_the_folds_are_children_of_one_run(
         with open_run("facet-gender_age", run_name=f"fold {fold}", part=True) as run:
             children.append(run.run_id)
     found = case.run(run_ids=children)
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     parent = client.get_run(found.run_id)
     assert parent.info.run_name == "cross-validation drawn <model>"
     assert client.get_experiment(parent.info.experiment_id).name == "facet-gender_age"

@@ -1,6 +1,5 @@
 """Everything that talks to MLflow, against one real server: runs, the evaluation's log, the registry."""
 
-import asyncio
 import hashlib
 import os
 import socket
@@ -15,23 +14,19 @@ import numpy as np
 import onnx
 import pytest
 from kfp import dsl
-from onnx import TensorProto, helper
+from register_models import DIGEST, write_model, write_predicted
+from relay import relay
 
 from components.evaluate.evaluate import evaluate
+from components.register import register as register_module
 from components.register.component import promote as promote_door
 from components.register.component import register as register_door
 from components.register.register import package, promote, read_metrics, register
-from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
-from components.shared.dataset.label_spaces import label_space
-from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
-from components.shared.tracking import runs
+from components.shared.tracking import server
 from components.shared.tracking.runs import open_run, resume_run
-from serving.runtime.card import METADATA_KEY, ClassificationCard, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import load_model
 from serving.runtime.storage import make_bucket
-
-DIGEST = "d" * 64
 
 
 def free_port() -> int:
@@ -40,63 +35,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_model(folder: Path, seed: int = 0) -> Path:
-    """A model that looks at the mean color: uint8 (N, 16, 12, 3) to three mask states."""
-    space = label_space("mask")
-    card = ClassificationCard(
-        name="tiny",
-        label_space="mask",
-        heads=space.heads,
-        input=InputSize(height=16, width=12),
-        normalization=Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-        leaks=False,
-        versions={},
-        dataset_digest=DIGEST,
-        training_digest="e" * 64,
-    )
-    weights = np.random.default_rng(seed).normal(size=(3, 3)).astype(np.float32) / 20
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["pixels", "axes"], ["color"], keepdims=0),
-            helper.make_node("MatMul", ["color", "weights"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["mask"], axis=1),
-        ],
-        "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 16, 12, 3])],
-        [helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["n", 3])],
-        [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]), onnx.numpy_helper.from_array(weights, "weights")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    helper.set_model_props(model, {METADATA_KEY: card.model_dump_json()})
-    folder.mkdir(parents=True)
-    # Field order that no serializer would choose: metadata first, the rest after it.
-    first = onnx.ModelProto(metadata_props=model.metadata_props)
-    model.ClearField("metadata_props")
-    (folder / "model.onnx").write_bytes(first.SerializeToString() + model.SerializeToString())
-    return folder
-
-
 def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def relay(port: int, target: int) -> None:
-    """Forward connections, for as long as the process lives."""
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    async def serve() -> None:
-        await (await asyncio.start_server(connected, "127.0.0.1", port)).serve_forever()
-
-    asyncio.run(serve())
 
 
 def test_a_starting_server_is_waited_for(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +47,7 @@ def test_a_starting_server_is_waited_for(tracking: str, monkeypatch: pytest.Monk
     began = time.monotonic()
     with open_run("waited") as run:
         assert time.monotonic() - began >= 1.0
-    assert runs.mlflow_client().get_run(run.run_id).info.status == "FINISHED"
+    assert server.mlflow_client().get_run(run.run_id).info.status == "FINISHED"
 
 
 def test_a_run_keeps_everything(tracking: str, tmp_path: Path) -> None:
@@ -124,7 +64,7 @@ def test_a_run_keeps_everything(tracking: str, tmp_path: Path) -> None:
             run.metrics({"m7": 7 + step}, step)
         run.artifact(tmp_path / "some" / "file.txt", "files")
         run.artifact(tmp_path / "some")
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     found = client.get_run(run.run_id)
     assert found.info.status == "FINISHED" and found.info.run_name == "named" and found.data.tags["kind"] == "test"
     assert len(found.data.params) == 233 and found.data.params["nested.deep.list"] == "[1, 2]"
@@ -138,11 +78,11 @@ def test_a_run_keeps_everything(tracking: str, tmp_path: Path) -> None:
 def test_a_run_that_ends_early_says_so(tracking: str, error: type[BaseException], status: str) -> None:
     with pytest.raises(error), open_run("first") as run:
         raise error
-    assert runs.mlflow_client().get_run(run.run_id).info.status == status
+    assert server.mlflow_client().get_run(run.run_id).info.status == status
 
 
 def test_an_external_run_is_used_and_left_open(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     outer = client.create_run("0")
     client.log_param(outer.info.run_id, "epochs", "3")
     monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
@@ -178,16 +118,11 @@ assert "mlflow" not in sys.modules
 
 
 def test_the_evaluation_goes_to_the_training_run(tracking: str, tmp_path: Path) -> None:
-    space = label_space("gender")
-    images = tuple(Image(i, f"{i}.jpg", 9, 9, (Face(i, None, {"gender": "male"}),), split="test") for i in range(1, 5))
-    write_annotations(Annotations(images), tmp_path / "a.json")
-    faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(1, 5))
-    values = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]], np.float32)
-    write_predictions(Predictions(faces, {"gender": values}, space, "m", "v"), tmp_path / "p.csv")
+    predictions, annotations = write_predicted(tmp_path)
     with open_run("first") as run:
         pass
-    result = evaluate(tmp_path / "p.csv", tmp_path / "a.json", tmp_path / "report", run_id=run.run_id)
-    client = runs.mlflow_client()
+    result = evaluate(predictions, annotations, tmp_path / "report", run_id=run.run_id)
+    client = server.mlflow_client()
     assert client.get_run(run.run_id).data.metrics == {f"Test/{k}": v for k, v in result.metrics.items()}
     page = client.download_artifacts(run.run_id, "evaluation/report.html", str(tmp_path))
     assert Path(page).read_bytes() == (tmp_path / "report").read_bytes()
@@ -201,7 +136,7 @@ def test_a_registered_model_is_the_exported_file(tracking: str, tmp_path: Path) 
         pass
     done = register(model, name="tiny", metrics={"macro_f1": 0.875}, run_id=run.run_id)
     assert done.sha256 == sha256(model / "model.onnx") and done.run_id == run.run_id
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     version = client.get_model_version_by_alias("tiny", "candidate")
     assert (str(version.version), version.run_id) == (done.version, run.run_id)
     facts = {"sha256": done.sha256, "dataset_digest": DIGEST, "label_space": "mask", "metrics.macro_f1": "0.875"}
@@ -226,15 +161,14 @@ def test_a_registered_model_is_the_exported_file(tracking: str, tmp_path: Path) 
     assert [(m.key, m.value) for m in logged.metrics] == [("macro_f1", 0.875)]
 
 
-def test_every_registration_is_a_version_and_promotion_moves_the_alias(tracking: str, tmp_path: Path) -> None:
-    model = write_model(tmp_path / "model")
-    first, second = (register(model, name="twice").version for _ in range(2))
+def test_every_model_is_a_version_and_promotion_moves_the_alias(tracking: str, tmp_path: Path) -> None:
+    first, second = (register(write_model(tmp_path / f"{seed}", seed), name="twice").version for seed in range(2))
     assert first != second
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     assert client.get_registered_model("twice").aliases == {"candidate": second}
     assert client.get_run(client.get_model_version("twice", first).run_id).info.status == "FINISHED"
     assert promote("twice", first) == ""
-    assert promote("twice", second) == first
+    assert [promote("twice", second) for _ in range(2)] == [first, second]
     assert client.get_registered_model("twice").aliases == {"candidate": second, "champion": second}
     with pytest.raises(NotFoundError, match="no version '99' of model 'twice'"):
         promote("twice", "99")
@@ -242,9 +176,88 @@ def test_every_registration_is_a_version_and_promotion_moves_the_alias(tracking:
         promote("nobody", "1")
 
 
+@pytest.mark.parametrize("name", ["once", "kim's"])
+def test_a_file_is_one_version_of_its_run(tracking: str, tmp_path: Path, name: str) -> None:
+    model, other = write_model(tmp_path / "model"), write_model(tmp_path / "other", seed=1)
+    runs = []
+    for _ in range(2):
+        with open_run("first") as run:
+            runs.append(run.run_id)
+    first = [register(model, name=name, run_id=runs[0]) for _ in range(2)]
+    without = [register(model, name=name) for _ in range(2)]
+    second = register(model, name=name, run_id=runs[1])
+    newest = register(other, name=name, run_id=runs[0])
+    assert first[0] == first[1] and without[0] == without[1]
+    assert [one.version for one in (first[0], without[0], second, newest)] == ["1", "2", "3", "4"]
+    client = server.mlflow_client()
+    assert register(model, name=name, run_id=runs[0]).version == "1"
+    assert client.get_registered_model(name).aliases == {"candidate": "4"}, (
+        "a late attempt takes nothing from a newer one"
+    )
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_registration_that_is_killed_between_two_calls_is_completed_by_the_next(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model")
+    with open_run("first") as run:
+        pass
+    original = server.patiently
+    left = 0
+
+    def killed_after(call: Any) -> Any:
+        nonlocal left
+        answer = original(call)
+        left -= 1
+        if not left:
+            raise Killed
+        return answer
+
+    completed, attempts = False, 0
+    while not completed:
+        attempts += 1
+        name = f"killed-{attempts}"
+        with monkeypatch.context() as patch:
+            left = attempts
+            patch.setattr(server, "patiently", killed_after)
+            try:
+                register(model, name=name, run_id=run.run_id)
+                completed = True
+            except Killed:
+                pass
+        done = register(model, name=name, run_id=run.run_id)
+        client = server.mlflow_client()
+        (version,) = client.search_model_versions(f"name='{name}'")
+        assert (version.version, version.run_id, done.version) == ("1", run.run_id, "1")
+        assert client.get_registered_model(name).aliases == {"candidate": "1"}
+    assert attempts > 10
+
+
+def test_of_two_attempts_at_once_one_version_stays(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster may start a step anew while a node that it has lost still works on it."""
+    model = write_model(tmp_path / "model")
+    with open_run("first") as run:
+        pass
+    answers: list[list[Any]] = [[]]
+    search = register_module._versions
+    monkeypatch.setattr(
+        register_module, "_versions", lambda *arguments: answers.pop() if answers else search(*arguments)
+    )
+    register(model, name="at-once", run_id=run.run_id)
+    answers.append([])
+    assert register(model, name="at-once", run_id=run.run_id).version == "1"
+    assert [one.version for one in server.mlflow_client().search_model_versions("name='at-once'")] == ["1"]
+
+
 def test_artifacts_in_s3(tracking: str, s3: Any, tmp_path: Path) -> None:
     make_bucket("mlflow")
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     client.create_experiment("in s3", artifact_location="s3://mlflow/here")
     with open_run("in s3") as run:
         run.artifact(Path(__file__), "source")
@@ -266,8 +279,8 @@ def test_a_store_that_changes_the_file_is_detected(
 
     monkeypatch.setattr("components.register.register.package", package_other_bytes)
     with pytest.raises(StorageError, match=r"has sha256 .*the version was removed"):
-        register(model, name="damaged")
-    client = runs.mlflow_client()
+        register(write_model(tmp_path / "other", seed=1), name="damaged")
+    client = server.mlflow_client()
     assert [v.version for v in client.search_model_versions("name='damaged'")] == [good]
     assert client.get_registered_model("damaged").aliases == {"candidate": good}
 
@@ -276,7 +289,7 @@ def test_the_components(tracking: str, tmp_path: Path) -> None:
     artifact = dsl.Model(uri=str(write_model(tmp_path / "model")))
     (version,) = register_door.python_func(model=artifact, name="door", metrics_json='{"accuracy": 1}', run_id="")
     promote_door.python_func(name="door", version=version)
-    assert runs.mlflow_client().get_registered_model("door").aliases == {"candidate": version, "champion": version}
+    assert server.mlflow_client().get_registered_model("door").aliases == {"candidate": version, "champion": version}
 
 
 def test_what_cannot_be_registered(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback_server import answering
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from train_samples import config
@@ -24,7 +25,7 @@ from components.train_classifier import record
 from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import TrainResult, train
 from components.train_classifier.trial import run_training
-from serving.runtime.errors import NotFoundError
+from serving.runtime.errors import NotFoundError, StorageError
 
 TRAIN = {"Train/loss", "Train/accuracy", "Train/learning_rate"}
 VAL = {"Val/loss", "Val/accuracy", "Val/f1"}
@@ -35,7 +36,7 @@ def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("FACET_PATIENCE_SECONDS", "1")
     return mlflow_url
 
 
@@ -195,10 +196,10 @@ def test_a_server_that_is_down_stops_nothing(
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("FACET_PATIENCE_SECONDS", "1")
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     assert go(dataset, tmp_path / "out").run_id == ""
-    assert len(warnings(caplog)) == 1 and "cannot be reached: the step continues" in warnings(caplog)[0]
+    assert len(warnings(caplog)) == 1 and "did not answer within 1 s" in warnings(caplog)[0]
     assert (tmp_path / "out" / "tensorboard").is_dir()
 
 
@@ -214,7 +215,17 @@ def test_a_server_that_dies_stops_nothing(
     monkeypatch.setattr(record.Recorder, "epoch", epoch)
     result = go(dataset, tmp_path / "out", epochs=3)
     assert result.run_id and len(json.loads((tmp_path / "out" / "history.json").read_text())) == 3
-    assert len(warnings(caplog)) == 1 and "no longer answers: the step continues" in warnings(caplog)[0]
+    assert len(warnings(caplog)) == 1 and "The step continues without it" in warnings(caplog)[0]
+
+
+def test_a_refused_password_ends_a_training_before_it_begins(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.train_classifier.train.set_up", lambda *_: pytest.fail("it began"))
+    with answering(401) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{address}")
+        with pytest.raises(StorageError, match="refuses the credentials"):
+            go(dataset, tmp_path / "out")
 
 
 def test_trials_are_runs_below_that_of_their_search(

@@ -177,4 +177,4 @@ def test_retries_stay_for_containers_and_do_not_wait() -> None:
     assert policies(local_view(text)) == {}
     found = policies(local_view(text, retries=True))
     assert found["split"] == {"maxRetryCount": 2}
-    assert "register" not in found
+    assert found["register"] == {"maxRetryCount": 2}

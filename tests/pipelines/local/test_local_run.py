@@ -17,6 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from clean_environment import clean_environment
+from loopback_server import answering
 from running_processes import processes_with
 from small_sample import SMALL_TRAINING, put_small_sample
 
@@ -28,7 +29,7 @@ from pipelines.command.config import resolve
 from pipelines.environment.settings import Settings
 from pipelines.local import summary
 from pipelines.local.run import Run, run
-from pipelines.local.run_folder import LOG
+from pipelines.local.run_folder import LOG, outputs
 from pipelines.local.stack import local_stack, running, take_down
 from pipelines.parameters.pipeline import DRAWN_FACES
 from pipelines.samples.profiles import draw_sample
@@ -159,6 +160,29 @@ def test_the_registered_model_is_the_exported_one(result: Run, stack: dict[str, 
     assert served.infer(batch)["mask_gender_age"].shape == (2, 18)
 
 
+def test_a_step_registers_in_the_local_stack(home: Path, result: Run, stack: dict[str, str]) -> None:
+    """The command that a run names when it could not register; here it finds the version that there is."""
+    metrics = json.loads(outputs(result.folder, "evaluate")["metrics_json"])
+    run_id = str(outputs(result.folder, "train-classifier")["run_id"])
+    options = {"--model": str(result.folder / "export-onnx" / "model"), "--name": "faces", "--run-id": run_id}
+    options["--metrics-json"] = json.dumps(metrics)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pipelines.command.main",
+            "step",
+            "register",
+            *(text for pair in options.items() for text in pair),
+        ],
+        env=kept | {"FACET_HOME": str(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "version: 1\n"), done.stderr
+
+
 def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: dict[str, str]) -> None:
     run_id = result.mlflow_run.rpartition("/")[2]
     found = mlflow(f"runs/get?run_id={run_id}")["run"]
@@ -258,17 +282,25 @@ def test_below_a_floor_is_a_candidate_only(home: Path, result: Run, stack: dict[
     assert "next: make serve MODEL=models:/weak@candidate" in lines
 
 
-def facet(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`facet run` without MLflow, which a run that ends early does not need."""
-    clean = clean_environment() | {"FACET_HOME": str(home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+@pytest.fixture
+def no_mlflow() -> Iterator[str]:
+    """A server that lets everybody in and can do nothing, for a run that ends before it needs one."""
+    with answering(200, b"{}") as address:
+        yield f"http://{address}"
+
+
+def facet(home: Path, mlflow: str, *arguments: str) -> subprocess.Popen[str]:
+    clean = clean_environment() | {"FACET_HOME": str(home), "MLFLOW_TRACKING_URI": mlflow}
     command = [sys.executable, "-m", "pipelines.command.main", "run", *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=clean, stdout=pipe, stderr=pipe, text=True, cwd=home.parent)
 
 
-def test_a_failed_step_is_named_with_its_exception(tmp_path: Path) -> None:
+def test_a_failed_step_is_named_with_its_exception(tmp_path: Path, no_mlflow: str) -> None:
     (tmp_path / "nothing").mkdir()
-    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/nothing", "--name", "broken", "--no-upload")
+    process = facet(
+        tmp_path / "home", no_mlflow, "--set", f"source={tmp_path}/nothing", "--name", "broken", "--no-upload"
+    )
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (1, "")
     assert "Traceback" not in out
@@ -280,17 +312,17 @@ def test_a_failed_step_is_named_with_its_exception(tmp_path: Path) -> None:
     assert not processes_with(str(tmp_path))
 
 
-def test_a_wrong_config_starts_nothing(tmp_path: Path) -> None:
-    process = facet(tmp_path / "home", "--set", "epoch=3")
+def test_a_wrong_config_starts_nothing(tmp_path: Path, no_mlflow: str) -> None:
+    process = facet(tmp_path / "home", no_mlflow, "--set", "epoch=3")
     out, err = process.communicate(timeout=180)
     assert (process.returncode, out) == (2, "")
     assert err.startswith("facet: --set: epoch = 3: unknown key, did you mean 'epochs'?")
     assert not (tmp_path / "home").exists()
 
 
-def test_a_killed_worker_takes_its_step_with_it(tmp_path: Path) -> None:
+def test_a_killed_worker_takes_its_step_with_it(tmp_path: Path, no_mlflow: str) -> None:
     draw_sample(tmp_path / "faces", persons=60)
-    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/faces")
+    process = facet(tmp_path / "home", no_mlflow, "--set", f"source={tmp_path}/faces")
     assert process.stdout
     while process.stdout.readline().strip() != "ingest":
         assert process.poll() is None
@@ -312,9 +344,11 @@ def test_a_killed_worker_takes_its_step_with_it(tmp_path: Path) -> None:
         (signal.SIGKILL, -signal.SIGKILL),
     ],
 )
-def test_an_interrupted_run_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_an_interrupted_run_leaves_no_process(
+    tmp_path: Path, no_mlflow: str, number: signal.Signals, code: int
+) -> None:
     draw_sample(tmp_path / "faces", persons=60)
-    process = facet(tmp_path / "home", "--set", f"source={tmp_path}/faces")
+    process = facet(tmp_path / "home", no_mlflow, "--set", f"source={tmp_path}/faces")
     assert process.stdout
     while process.stdout.readline().strip() != "ingest":
         assert process.poll() is None

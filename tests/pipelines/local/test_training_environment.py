@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.variables import VARIABLES
+from components.shared.variables import STORAGE, VARIABLES
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
@@ -46,12 +46,18 @@ def test_the_image_that_trains_has_the_same_variables() -> None:
     assert dict(entry.split("=") for entry in line.split()) == VARIABLES
 
 
+def test_every_image_sends_uploads_that_any_s3_takes() -> None:
+    text = DOCKERFILE.read_text()
+    runtime = text[: text.index("\nFROM runtime AS data")]
+    assert all(f"{name}={value}" in runtime for name, value in STORAGE.items())
+
+
 def environment_when_torch_is_imported(*command: str, folder: Path, **variables: str) -> dict[str, str]:
     """The variables that a process has when it, or one that it starts, imports torch; it ends there."""
     (folder / "torch").mkdir()
     code = "import json, os, sys; print(json.dumps(dict(os.environ))); sys.stdout.flush(); os._exit(0)"
     (folder / "torch" / "__init__.py").write_text(code)
-    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES | STORAGE}
     done = subprocess.run(
         [sys.executable, *command],
         capture_output=True,
@@ -100,4 +106,5 @@ TRAIN = [
 def test_variables_are_set_before_torch_is_imported(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "config.yaml").write_text("label_space: mask")
     found = environment_when_torch_is_imported(*command, folder=tmp_path, OMP_WAIT_POLICY="active")
-    assert {name: found.get(name) for name in VARIABLES} == VARIABLES | {"OMP_WAIT_POLICY": "active"}
+    everything = VARIABLES | STORAGE
+    assert {name: found.get(name) for name in everything} == everything | {"OMP_WAIT_POLICY": "active"}

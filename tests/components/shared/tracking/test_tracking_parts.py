@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.tracking import runs
+from components.shared.tracking import server
 from components.shared.tracking.runs import PARENT, open_run
 from serving.runtime.errors import NotFoundError
 
 
 def test_parts_are_children_of_the_run_in_the_environment(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under `mlflow run` the folds' curves do not lie upon each other."""
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     outer = client.create_run("0")
     monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
     for fold in range(2):
@@ -34,7 +34,7 @@ def test_finished_runs_become_children(tracking: str) -> None:
     for fold in range(3):
         with open_run("folds", run_name=f"fold {fold}", part=True) as run:
             children.append(run.run_id)
-    client = runs.mlflow_client()
+    client = server.mlflow_client()
     assert not any(PARENT in client.get_run(run_id).data.tags for run_id in children)
     with open_run("folds", run_name="all") as parent:
         parent.adopt([*children[:2], ""])
