@@ -68,7 +68,7 @@ def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
                 arguments[name] = None
             elif kind:
                 _check_text(name, str(options[name]))
-                if not options[name].name:
+                if not options[name].absolute().name:
                     raise InputError(f"--{name} '{options[name]}': expected the path of a file or of a new folder")
                 options[name].parent.mkdir(parents=True, exist_ok=True)
                 arguments[name] = kind(uri=str(options[name]))
