@@ -25,8 +25,8 @@ from pipelines.environment.settings import Settings
 from serving.runtime.addresses import public_address
 from serving.runtime.errors import InputError
 
-OLDEST = (2, 14)
-"""The oldest server that runs the IR: names of Secrets as parameters, titles of tasks, several labels on a pod."""
+OLDEST = (2, 15)
+"""The oldest server that runs the IR, which has optional Secrets; `tests/pipelines/test_ir_types.py` holds its fields."""
 
 TIMEOUT_SECONDS = (10.0, 60.0)
 """To connect, and to wait for the next bytes of an answer."""

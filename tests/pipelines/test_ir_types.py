@@ -1,11 +1,16 @@
 """The compiled IR, read as strictly as a cluster's driver does: KFP's local runner forgives what a backend refuses."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.catalog import PIPELINES
 from pipelines.intermediate import read_documents
@@ -132,3 +137,35 @@ def test_no_secret_has_an_empty_name(file: Path) -> None:
 
 def test_every_pipeline_is_compiled() -> None:
     assert {file.stem for file in COMPILED} == set(PIPELINES)
+
+
+def fields(message: Message) -> Iterator[tuple[str, str]]:
+    """Message and field of everything that is set, at any depth."""
+    for field, value in message.ListFields():
+        yield message.DESCRIPTOR.full_name, field.name
+        if field.message_type is None or field.message_type.full_name.startswith("google."):
+            continue
+        if field.message_type.GetOptions().map_entry:
+            values = list(value.values())
+        else:
+            values = list(value) if field.is_repeated else [value]
+        for inner in values:
+            if isinstance(inner, Message) and not inner.DESCRIPTOR.full_name.startswith("google."):
+                yield from fields(inner)
+
+
+@pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)
+def test_no_field_is_younger_than_the_oldest_server(file: Path) -> None:
+    """A server refuses fields that it does not know. The list is that of KFP's packages of 2.15.0."""
+    known = json.loads((Path(__file__).parent / "fields_of_2_15.json").read_text())
+    spec, platform = read_documents(file.read_text())
+    messages = [
+        ParseDict(spec, pipeline_spec_pb2.PipelineSpec()),
+        ParseDict(spec["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig()),
+        ParseDict(platform, pipeline_spec_pb2.PlatformSpec()),
+    ]
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        messages.append(ParseDict(executor, KubernetesExecutorConfig()))
+    used = {field for message in messages for field in fields(message)}
+    assert len(used) > 60 and ("kfp_kubernetes.SecretAsEnv", "optional") in used
+    assert [f"{message}.{field}" for message, field in sorted(used) if field not in known.get(message, ())] == []

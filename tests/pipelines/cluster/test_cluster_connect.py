@@ -109,14 +109,14 @@ def test_a_server_that_misbehaves(
         connect(cluster_settings())
 
 
-@pytest.mark.parametrize("tag", ["1.8.22", "v2.0.5", "2.5.0", "2.13.9"])
+@pytest.mark.parametrize("tag", ["1.8.22", "v2.0.5", "2.5.0", "2.14.6"])
 def test_a_server_that_is_too_old(stand_in: StandIn, cluster_settings: Make, tag: str) -> None:
     stand_in.health = {"tag_name": tag, "multi_user": False}
-    with pytest.raises(ClusterError, match=f"is Kubeflow Pipelines {tag}: this pipeline needs 2.14 or newer"):
+    with pytest.raises(ClusterError, match=f"is Kubeflow Pipelines {tag}: this pipeline needs 2.15 or newer"):
         connect(cluster_settings())
 
 
-@pytest.mark.parametrize("tag", ["2.14.0", "2.17.3", "3.0.1", "unknown", "master"])
+@pytest.mark.parametrize("tag", ["2.15.0", "2.17.3", "3.0.1", "unknown", "master"])
 def test_a_server_that_is_new_enough_or_does_not_say(stand_in: StandIn, cluster_settings: Make, tag: str) -> None:
     stand_in.health = {"tag_name": tag, "multi_user": False}
     assert connect(cluster_settings()).version == (tag if tag[0].isdigit() else "")
@@ -131,7 +131,7 @@ def test_a_server_of_version_1(stand_in: StandIn, cluster_settings: Make, monkey
         return old(self, method, path.replace("v2beta1", "none"), query, body)
 
     monkeypatch.setattr(StandIn, "answer", answer)
-    with pytest.raises(ClusterError, match="is Kubeflow Pipelines 1.8.5: this pipeline needs 2.14"):
+    with pytest.raises(ClusterError, match="is Kubeflow Pipelines 1.8.5: this pipeline needs 2.15"):
         connect(cluster_settings())
 
 
