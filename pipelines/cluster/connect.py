@@ -26,7 +26,7 @@ from serving.runtime.addresses import public_address
 from serving.runtime.errors import InputError
 
 OLDEST = (2, 15)
-"""The oldest server that runs the IR, which has optional Secrets; `tests/pipelines/test_ir_types.py` holds its fields."""
+"""The oldest server that runs the IR: it has optional Secrets. A test holds the fields of the IR to it."""
 
 TIMEOUT_SECONDS = (10.0, 60.0)
 """To connect, and to wait for the next bytes of an answer."""
