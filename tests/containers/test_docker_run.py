@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from pipelines.local.run import Run
 from pipelines.local.run_folder import LOG, OUTPUTS
 from pipelines.local.stack import Stack
 from serving.runtime.errors import InputError
+from serving.runtime.storage import upload
 
 pytestmark = pytest.mark.containers
 STEP_SECONDS = 2.0
@@ -172,7 +174,12 @@ def test_a_step_that_is_killed_runs_once_more_with_the_same_result(
     assert_same(run, in_containers)
 
 
-def test_a_step_that_fails_is_not_tried_again(run_in: Callable[..., Run], small: ClassificationConfig) -> None:
+def test_a_step_that_fails_is_not_tried_again(
+    run_in: Callable[..., Run], small: ClassificationConfig, stack: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / "no photo.txt").touch()
+    with patch.dict(os.environ, stack.environment):
+        upload(tmp_path / "no photo.txt", "s3://raw/nothing/")
     run = run_in("docker", "failing", small.model_copy(update={"source": "s3://raw/nothing"}))
     assert run.failed == "ingest"
     assert "s3://raw/nothing" in run.error
