@@ -1,7 +1,10 @@
 """The compiled IR, read as strictly as a cluster's driver does: KFP's local runner forgives what a backend refuses."""
 
+import base64
+import gzip
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,3 +172,21 @@ def test_no_field_is_younger_than_the_oldest_server(file: Path) -> None:
     used = {field for message in messages for field in fields(message)}
     assert len(used) > 60 and ("kfp_kubernetes.SecretAsEnv", "optional") in used
     assert [f"{message}.{field}" for message, field in sorted(used) if field not in known.get(message, ())] == []
+
+
+def test_a_search_of_100_trials_fits_into_a_workflow_object() -> None:
+    """Argo keeps the nodes of a run in the workflow, compressed and in base64, and Kubernetes takes 1 MiB of it. A
+    training has five nodes (task, driver, executor and the two of its iteration); each may hold what it was started
+    with: the specification, the program and the resources.
+    """
+    spec, platform = read_documents(Path("pipelines/compiled/search.yaml").read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    started_with = [
+        spec["components"]["comp-train-classifier"],
+        spec["deploymentSpec"]["executors"]["exec-train-classifier"],
+        executors["exec-train-classifier"],
+    ]
+    nodes = [{"id": str(uuid.uuid4()), "at": f"{number}", "inputs": started_with} for number in range(5 * 100)]
+    workflow = json.dumps([spec, platform, nodes]).encode()
+    assert len(workflow) > 2**20
+    assert len(base64.b64encode(gzip.compress(workflow))) < 2**19
