@@ -22,6 +22,7 @@ from pipelines.local.kfp_docker import check_images, own_folder, remove_containe
 from pipelines.local.kfp_log import KfpLog
 from pipelines.local.mlflow_page import describe_run
 from pipelines.local.one_copy import link_equal
+from pipelines.local.processes import stop_group
 from pipelines.local.run_folder import (
     BUCKET,
     CONFIG,
@@ -36,7 +37,7 @@ from pipelines.local.run_folder import (
     upload_artifacts,
 )
 from pipelines.local.stack import Stack, environment, local_stack
-from pipelines.local.supervisor import interruptible, stop_group
+from pipelines.local.supervisor import interruptible
 from pipelines.parameters.addresses import Address, check_addresses
 from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.pipeline import PipelineConfig

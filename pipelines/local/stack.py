@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, ValidationError
 from components.shared.variables import STORAGE
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
+from pipelines.local.processes import stop_group
 from pipelines.local.supervisor import (
     Running,
     Server,
@@ -31,7 +32,6 @@ from pipelines.local.supervisor import (
     interruptible,
     keep,
     release,
-    stop_group,
     use,
     wait_until_ready,
 )

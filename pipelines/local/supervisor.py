@@ -32,6 +32,7 @@ import psutil
 from pydantic import BaseModel, Field, ValidationError
 
 from pipelines.environment.errors import ServerError
+from pipelines.local.processes import alive, find_process, stop_group, until
 from serving.runtime.output import write_text
 
 _PR_SET_PDEATHSIG = 1
@@ -167,33 +168,6 @@ def free_port(preferred: int | None) -> int:
     raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
-def find_process(pid: int, created: float) -> psutil.Process | None:
-    """The running process of that number and start time; None when it has ended, even if its number is in use again."""
-    try:
-        process = psutil.Process(pid)
-        # An adjustment of the system's clock moves the start times of all processes a little.
-        same = abs(process.create_time() - created) < 2.0
-    except psutil.NoSuchProcess:
-        return None
-    return process if same and alive(process) else None
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def stop_group(leader: psutil.Process, *, first: signal.Signals = signal.SIGTERM, patience: float = 8.0) -> None:
-    """Sends `first` to the process group of `leader`, and kills what is left of it after `patience` seconds."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader.pid, first)
-        until(lambda: not alive(leader), seconds=patience)
-        os.killpg(leader.pid, signal.SIGKILL)
-
-
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Turns signals that end a process into a KeyboardInterrupt, also when a shell started it with them ignored.
@@ -213,16 +187,6 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def until(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Waits until a condition holds; returns whether it did within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @contextlib.contextmanager

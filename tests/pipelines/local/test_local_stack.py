@@ -16,18 +16,9 @@ from running_processes import processes_with
 
 from pipelines.environment.errors import ServerError
 from pipelines.local import stack as stack_module
+from pipelines.local.processes import alive, until
 from pipelines.local.stack import Stack, keep_up, local_stack, running, take_down
-from pipelines.local.supervisor import (
-    Server,
-    alive,
-    answers,
-    free_port,
-    keep,
-    release,
-    until,
-    use,
-    wait_until_ready,
-)
+from pipelines.local.supervisor import Server, answers, free_port, keep, release, use, wait_until_ready
 from serving.runtime.errors import StorageError
 from serving.runtime.storage import Location, upload
 
