@@ -1,6 +1,7 @@
 """Text files that people write: their encoding, and the names in them."""
 
 import json
+import math
 import unicodedata
 from typing import Any
 
@@ -54,6 +55,19 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             if value != document[key]:
                 raise ValueError(f"the key '{key}' occurs twice in one object, with {value!r} and {document[key]!r}")
     return document
+
+
+def finite_json(text: str) -> Any:
+    """Parse JSON of other tools: NaN, infinity and numbers beyond all floats become None.
+
+    Raises ValueError when it is not JSON or a key has two values, RecursionError when it is nested too deep.
+    """
+    return json.loads(text, object_pairs_hook=unique_keys, parse_constant=lambda _: None, parse_float=_finite)
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def read_json(uri: str) -> Any:

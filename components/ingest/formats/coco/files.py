@@ -1,7 +1,6 @@
 """Finding the COCO files of a source, their split, and the folder of their images."""
 
 import json
-import math
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 from components.ingest.formats.listing import SPLITS, Listing, split_of_name
 from components.ingest.formats.paths import PathResolver
 from components.ingest.sources.source import Source
-from components.shared.dataset.text import composed, is_hidden, unique_keys
+from components.shared.dataset.text import composed, finite_json, is_hidden
 from serving.runtime.errors import InputError
 
 _DIGITS = "0123456789"
@@ -76,9 +75,7 @@ def coco_files(
 def _load(source: Source, path: str) -> Any:
     text = source.read_text(path)
     try:
-        document: Any = json.loads(
-            text, parse_constant=lambda _: None, parse_float=_finite, object_pairs_hook=unique_keys
-        )
+        document = finite_json(text)
         if _SURROGATE.search(text):
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -110,12 +107,6 @@ def _coco_file(document: Any, path: str, split: str | None) -> CocoFile | None:
 def _objects(value: Any) -> list[dict[str, Any]]:
     """Return a list of objects; an entry that is something else is an empty one, and no list has no entries."""
     return [entry if isinstance(entry, dict) else {} for entry in value] if isinstance(value, list) else []
-
-
-def _finite(text: str) -> float | None:
-    """Return a number; annotations cannot hold one beyond all floats."""
-    value = float(text)
-    return value if math.isfinite(value) else None
 
 
 def _split_word(path: str) -> str | None:

@@ -1,11 +1,12 @@
 """A manifest: a table with one row per face that names its picture, labels and, where known, person and box."""
 
 import posixpath
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from components.ingest.formats.class_names import merged_spellings
 from components.ingest.formats.listing import Listing, Record, image_paths, split_of_name
 from components.ingest.formats.paths import PathResolver
 from components.ingest.formats.tables.manifest_columns import (
@@ -198,20 +199,16 @@ def _spellings(
     pictures: Mapping[str, list[_Entry]], options: ManifestOptions, listing: Listing
 ) -> dict[tuple[str, Any], Any]:
     """Return the usual spelling of each class that rows write in several cases, by attribute and value."""
-    counts: Counter[tuple[str, Any]] = Counter()
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     if options.label_case == "merge":
-        for entries in pictures.values():
-            for entry in entries:
-                counts.update(entry.face.attributes.items() if entry.face else ())
-    usual: dict[tuple[str, str], Any] = {}
-    spellings = {}
-    for (attribute, value), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
-        if attribute in VOCABULARY or not isinstance(value, str):
-            continue
-        merged = usual.setdefault((attribute, value.casefold()), value)
-        if merged != value:
-            spellings[attribute, value] = merged
-            listing.notes.add("spelling_of_class", f"{value} is read as {merged}", count)
+        faces = (entry.face for entries in pictures.values() for entry in entries if entry.face)
+        for attribute, value in (item for face in faces for item in face.attributes.items()):
+            if attribute not in VOCABULARY and isinstance(value, str):
+                counts[attribute][value] += 1
+    spellings: dict[tuple[str, Any], Any] = {}
+    for attribute, values in counts.items():
+        merged = merged_spellings({value: value for value in sorted(values)}, values, listing)
+        spellings |= {(attribute, value): usual for value, usual in merged.items() if usual != value}
     return spellings
 
 

@@ -12,7 +12,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from components.shared.dataset.annotations import Box
-from components.shared.dataset.text import composed, unique_keys
+from components.shared.dataset.text import composed, finite_json
 from serving.runtime.errors import InputError
 
 _FAR = 1e9  # No picture has as many pixels on one side.
@@ -25,7 +25,7 @@ def parse_json(text: str, name: str) -> Any:
     Raises InputError naming the file when it is not JSON, or a key has two values.
     """
     try:
-        document = json.loads(text, object_pairs_hook=unique_keys, parse_constant=lambda _: None, parse_float=_finite)
+        document = finite_json(text)
         if "\\ud" not in text.lower():
             return document
         return json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
@@ -59,11 +59,6 @@ def _declared_text(data: bytes) -> str | None:
         return data.removeprefix(codecs.BOM_UTF8).decode(declared[1].decode())
     except (LookupError, UnicodeError):
         return None
-
-
-def _finite(text: str) -> float | None:
-    value = float(text)
-    return value if math.isfinite(value) else None
 
 
 def number(value: Any) -> float | None:
