@@ -1,7 +1,7 @@
 """What every kind of model offers to the server and to the steps: the protocol, its results, and the classifier."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal, Protocol
 
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from serving.runtime.card import WHOLE, ClassificationCard, ModelCard
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import Pixels
-from serving.runtime.image.preprocess import Box, decode_crops
+from serving.runtime.image.photo import Photo
+from serving.runtime.image.preprocess import Box, crop_rect, cut_resize
 from serving.runtime.session import Outputs, Session
 from serving.runtime.work import Work
 
 # How far the probabilities of one head may sum from 1.
 _SUM_TOLERANCE = 1e-3
 
-Crop = Literal["box", "frame", "whole image"]
-"""What was cut for a face: the box in the request, the fixed part that the card names, or everything."""
+Crop = Literal["box", "detector", "frame", "whole image"]
+"""What was cut for a face: the box in the request, or a detector's, the part that the card names, or everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,15 @@ class FaceResult:
         box: in upright pixels; None for the whole image.
         score: the detector's, in 0..1; None where no detector ran.
         crop: what the heads saw.
-        heads: head name -> label -> probability, labels in the order of the card.
+        heads: head name -> label -> probability, labels in the order of the card; a detector alone gives none.
+        keypoints: name -> x, y in upright pixels, where a detector gave them.
     """
 
     box: Box | None
     score: float | None
     crop: Crop
     heads: dict[str, dict[str, float]]
+    keypoints: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Predictor(Protocol):
@@ -59,11 +62,11 @@ class Predictor(Protocol):
         """The digest of the model file."""
 
     def predict(
-        self, images: Sequence[tuple[bytes, Sequence[Box]]], *, work: Work | None = None
+        self, images: Sequence[tuple[Photo, Sequence[Box]]], *, work: Work | None = None
     ) -> list[list[FaceResult]]:
-        """Find or classify the faces of encoded images; the faces' boxes are given for each image.
+        """Find or classify the faces of photos; the faces' boxes are given for each photo.
 
-        `work` bounds the memory for each image, and is checked between images, boxes and batches.
+        `work` is checked between batches, and a photo's own before each of its faces.
 
         Raises:
             ImageError: an image cannot be used.
@@ -74,7 +77,7 @@ class Predictor(Protocol):
     def infer(self, images: NDArray[np.uint8] | Sequence[bytes], *, work: Work | None = None) -> Outputs:
         """Return the outputs of the graph for prepared pixels (N, height, width, 3), or for whole image files.
 
-        `work` as in `predict`.
+        `work` is checked as in `predict`, and bounds the memory for each file.
 
         Raises:
             ImageError: an image cannot be used.
@@ -107,14 +110,14 @@ class Classifier:
                 raise InputError(f"{session.source}: head '{head}' does not give probabilities that sum to 1")
 
     def predict(
-        self, images: Sequence[tuple[bytes, Sequence[Box]]], *, work: Work | None = None
+        self, images: Sequence[tuple[Photo, Sequence[Box]]], *, work: Work | None = None
     ) -> list[list[FaceResult]]:
-        """Classify the boxes of each encoded image; without a box the whole image is one face, see `Predictor`."""
+        """Classify the boxes of each photo; without a box the whole photo is one face, see `Predictor`."""
         crops: list[Pixels] = []
         boxes_of: list[Sequence[Box | None]] = []
-        for data, given in images:
+        for photo, given in images:
             boxes: Sequence[Box | None] = given or (None,)
-            crops += decode_crops(data, boxes, self.card, work=work)
+            crops += [self._crop(photo, box) for box in boxes]
             boxes_of.append(boxes)
         outputs = self._session.run(self._batch(crops), work)
         rows = count()
@@ -123,10 +126,12 @@ class Classifier:
     def infer(self, images: NDArray[np.uint8] | Sequence[bytes], *, work: Work | None = None) -> Outputs:
         """Return head name -> float32 (N, number of labels) probabilities; files are not cut, see `Predictor`."""
         if not isinstance(images, np.ndarray):
-            images = self._batch(
-                [crop for data in images for crop in decode_crops(data, (None,), self.card, work=work)]
-            )
+            images = self._batch([self._crop(Photo(data, work), None) for data in images])
         return self._session.run(images, work)
+
+    def _crop(self, photo: Photo, box: Box | None) -> Pixels:
+        crop, size = self.card.crop, self.card.input
+        return cut_resize(photo, crop_rect(photo.upright, box, crop, size), size, crop.min_decode)
 
     def _batch(self, crops: list[Pixels]) -> Pixels:
         size = self.card.input

@@ -25,11 +25,12 @@ from components.train_classifier.config.augmentation import (
 )
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, Rect, read_header
+from serving.runtime.image.header import Rect
+from serving.runtime.image.photo import Photo
 from serving.runtime.image.preprocess import Box, crop_rect, cut_resize, frame_rect
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]
-Cut = Callable[[bytes, Header, Rect, float, np.random.Generator], Pixels]
+Cut = Callable[[Photo, Rect, float, np.random.Generator], Pixels]
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.2), (1 / 3, 3.0)
 
@@ -52,9 +53,8 @@ class Augmentation:
 
         Raises ImageError or InputError when the image or the box cannot be used.
         """
-        header = read_header(data, DEFAULT_MAX_PIXELS)
-        rect = crop_rect(header.upright, box, crop, self.input)
-        return cut_resize(data, header, rect, self.input, crop.min_decode)
+        photo = Photo(data)
+        return cut_resize(photo, crop_rect(photo.upright, box, crop, self.input), self.input, crop.min_decode)
 
     def train_pixels(self, data: bytes, box: Box | None, crop: CropRule, rng: np.random.Generator) -> Pixels:
         """Return the pixels for training, of the same kind; equal states of `rng` give equal bytes.
@@ -62,16 +62,16 @@ class Augmentation:
         Raises ImageError or InputError when the image or the box cannot be used, or the user's own transform returns
         something else than such a picture.
         """
-        header = read_header(data, DEFAULT_MAX_PIXELS)
-        size = header.upright
+        photo = Photo(data)
+        size = photo.upright
         if self.photo_transform is not None:
             assert crop.frame is not None
-            photo = cut_resize(data, header, frame_rect(size, WHOLE), PHOTO, crop.min_decode)
-            pixels = _cut_frame(self.photo_transform(photo, rng), crop.frame, self.input)
+            whole = cut_resize(photo, frame_rect(size, WHOLE), PHOTO, crop.min_decode)
+            pixels = _cut_frame(self.photo_transform(whole, rng), crop.frame, self.input)
         elif self.cut is not None:
-            pixels = self.cut(data, header, crop_rect(size, box, crop, self.input), crop.min_decode, rng)
+            pixels = self.cut(photo, crop_rect(size, box, crop, self.input), crop.min_decode, rng)
         else:
-            pixels = cut_resize(data, header, crop_rect(size, box, crop, self.input), self.input, crop.min_decode)
+            pixels = cut_resize(photo, crop_rect(size, box, crop, self.input), self.input, crop.min_decode)
         pixels = self.transform(pixels, rng)
         if pixels.shape != (self.input.height, self.input.width, 3) or pixels.dtype != np.uint8:
             raise InputError(

@@ -16,8 +16,8 @@ from torch.nn import functional
 from components.train_classifier.augmentations.ranges import Color, Pixels
 from components.train_classifier.config.augmentation import FaceArguments
 from serving.runtime.card import InputSize
-from serving.runtime.image.decode import decode_rect
-from serving.runtime.image.header import Header, Rect
+from serving.runtime.image.header import Rect
+from serving.runtime.image.photo import Photo
 
 Coordinates = NDArray[np.float32]
 
@@ -26,8 +26,7 @@ _STEP = 1.15  # largest distance of two samples in source pixels: then photos ar
 
 
 def cut_face(
-    data: bytes,
-    header: Header,
+    photo: Photo,
     rect: Rect,
     min_decode: float,
     rng: np.random.Generator,
@@ -36,13 +35,12 @@ def cut_face(
     arguments: FaceArguments,
     fill: Color,
 ) -> Pixels:
-    """Sample a random part of a rectangle of an encoded image; see `FaceArguments` for what is drawn.
+    """Sample a random part of a rectangle of a photo; see `FaceArguments` for what is drawn.
 
     Args:
-        data: the encoded image.
-        header: the result of `read_header`.
+        photo: the photo.
         rect: (left, top, right, bottom) in upright pixels, inside the image.
-        min_decode: as for `decode_rect`.
+        min_decode: as for `Photo.part`.
         rng: the source of all draws.
         input_size: the size of the result.
         arguments: the ranges of the draws.
@@ -55,16 +53,16 @@ def cut_face(
         ImageError: the image cannot be used.
     """
     unscaled = (rect[2] - rect[0], rect[3] - rect[1]) == (input_size.width, input_size.height)
-    rect = random_rect(rect, header.upright, arguments, rng)
+    rect = random_rect(rect, photo.upright, arguments, rng)
     mirrored = bool(rng.random() < arguments.flip)
     if not arguments.rotation and not arguments.elastic:  # a resize does the same, faster
-        pixels = resize_rect(*decode_rect(data, header, rect, input_size, min_decode), input_size)
+        pixels = resize_rect(*photo.part(rect, input_size, min_decode), input_size)
         return np.asarray(cv2.flip(pixels, 1), np.uint8) if mirrored else pixels
     x, y = sampling_coordinates(rect, input_size, mirrored, arguments, rng)
-    height, width = header.upright
+    height, width = photo.upright
     extent = (max(float(x.min()), 0), max(float(y.min()), 0), min(float(x.max()), width), min(float(y.max()), height))
     as_fine_as_rect = min_decode * _density(rect, input_size) / _density(extent, input_size)
-    part, (left, top, right, bottom) = decode_rect(data, header, extent, input_size, as_fine_as_rect)
+    part, (left, top, right, bottom) = photo.part(extent, input_size, as_fine_as_rect)
     x_scale, y_scale = (right - left) / (extent[2] - extent[0]), (bottom - top) / (extent[3] - extent[1])
     x = (x - np.float32(extent[0])) * np.float32(x_scale) + np.float32(left)
     y = (y - np.float32(extent[1])) * np.float32(y_scale) + np.float32(top)

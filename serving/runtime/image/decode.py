@@ -1,16 +1,13 @@
 """Decoding: from image bytes to upright RGB pixels, a JPEG at the smallest scale that is still large enough."""
 
 import io
-import math
-from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
-from serving.runtime.card import InputSize
 from serving.runtime.errors import ImageError
-from serving.runtime.image.decode_cost import check_memory, check_scans
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, FORMATS, Header, Pixels, Rect, clip, read_header
+from serving.runtime.image.decode_cost import check_scans
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, FORMATS, Header, Pixels, read_header
 from serving.runtime.image.jpeg import colors_of, decode_jpeg
 
 REDUCTIONS = (1, 2, 4, 8)
@@ -49,66 +46,11 @@ def decode_with_header(
         eighths = next(
             (n for n in REDUCTIONS if _scaled(height, n) >= min_height and _scaled(width, n) >= min_width), 8
         )
-    pixels, _, warning = _stored_pixels(data, header, eighths, max_pixels)
+    pixels, _, warning = stored_pixels(data, header, eighths, max_pixels)
     return np.ascontiguousarray(header.to_upright(pixels)), header, warning or header.warning
 
 
-def decode_rect(
-    data: bytes,
-    header: Header,
-    rect: Rect,
-    input_size: InputSize,
-    min_decode: float,
-    *,
-    decoded: dict[int, tuple[Pixels, float]] | None = None,
-    max_memory: int | None = None,
-) -> tuple[Pixels, Rect]:
-    """Decode the part of an image that a rectangle needs, and map the rectangle to the decoded pixels.
-
-    A JPEG is decoded at the smallest of the REDUCTIONS at which the rectangle still measures `min_decode` times the
-    input on both sides, or at the largest with at most DEFAULT_MAX_PIXELS. The part reaches one radius of an
-    antialiased filter to `input_size` beyond the rectangle.
-
-    Args:
-        data: the encoded image.
-        header: its header, from `read_header`.
-        rect: (left, top, right, bottom) in upright pixels; clipped to the image.
-        input_size: the size that the rectangle will be resized to.
-        min_decode: how much larger than that the decoded rectangle must be, 1 or more.
-        decoded: this image's pixels so far, by scale; a dictionary of the caller, filled here. With it an image is
-            decoded once for each scale that its rectangles need.
-        max_memory: bytes that decoding and resizing may take; no limit by default.
-
-    Returns:
-        Upright RGB pixels, uint8 (h, w, 3), a view; and the rectangle in those pixels, fractions included.
-
-    Raises:
-        ImageError: the image cannot be used, see `decode`.
-        InputError: the rectangle lies outside the image.
-    """
-    left, top, right, bottom = rect = clip(rect, header.upright)
-    height, width = input_size.height, input_size.width
-    required = 8 * min_decode * max(height / (bottom - top), width / (right - left))
-    eighths = next((n for n in REDUCTIONS if n >= required), 8) if header.jpeg else 8
-    if max_memory is not None:
-        check_memory(data, header, eighths / 8, (bottom - top) * (right - left), max_memory)
-    decoded = {} if decoded is None else decoded
-    if eighths not in decoded:
-        decoded[eighths] = _stored_pixels(data, header, eighths, DEFAULT_MAX_PIXELS)[:2]
-    stored, scale = decoded[eighths]
-    # A reduced side is rounded up at its end as it is stored, so the rectangle is scaled there and turned afterwards.
-    reduced = replace(header, height=stored.shape[0], width=stored.shape[1])
-    left, top, right, bottom = (value * scale for value in header.to_stored(rect))
-    left, top, right, bottom = clip(reduced.rect_to_upright((left, top, right, bottom)), reduced.upright)
-    pixels = header.to_upright(stored)
-    margin_x = math.ceil((right - left) / width) + 1
-    margin_y = math.ceil((bottom - top) / height) + 1
-    x0, y0 = max(0, math.floor(left) - margin_x), max(0, math.floor(top) - margin_y)
-    part = pixels[y0 : math.ceil(bottom) + margin_y, x0 : math.ceil(right) + margin_x]
-    return part, (left - x0, top - y0, right - x0, bottom - y0)
-
-
-def _stored_pixels(data: bytes, header: Header, eighths: int, max_pixels: int) -> tuple[Pixels, float, str]:
+def stored_pixels(data: bytes, header: Header, eighths: int, max_pixels: int) -> tuple[Pixels, float, str]:
     """Decode to RGB (H, W, 3) as stored; returns the scale of the stored size and the decoder's warning too.
 
     A JPEG is decoded at `eighths`/8 (1 to 8) by its DCT, or smaller to have at most `max_pixels`; every other image at

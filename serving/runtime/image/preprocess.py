@@ -1,19 +1,17 @@
 """From image bytes and a face box to the pixels a model reads: the one path of training, prediction and serving.
 
-`read_header` -> `crop_rect` -> `decode_rect` -> resize.
+`Photo` -> `crop_rect` -> `Photo.part` -> resize.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from serving.runtime.card import ClassificationCard, CropRule, Frame, InputSize
 from serving.runtime.errors import InputError
-from serving.runtime.image.decode import decode_rect
-from serving.runtime.image.header import Header, Pixels, Rect, clip, read_header
-from serving.runtime.work import Work
+from serving.runtime.image.header import Pixels, Rect, clip
+from serving.runtime.image.photo import Photo
 
 Box = tuple[float, float, float, float]
 """A face box: x, y, width, height in upright pixels."""
@@ -31,29 +29,8 @@ def decode_crop_resize(data: bytes, box: Box | None, card: ClassificationCard) -
         ImageError: the image cannot be used, see `decode`.
         InputError: the box cannot be used, see `crop_rect`.
     """
-    (pixels,) = decode_crops(data, [box], card)
-    return pixels
-
-
-def decode_crops(
-    data: bytes, boxes: Sequence[Box | None], card: ClassificationCard, *, work: Work | None = None
-) -> list[Pixels]:
-    """Return the pixels of several faces of one image, as `decode_crop_resize` returns those of one.
-
-    The image is decoded once for each scale that its faces need. `work` bounds its memory and is checked between faces.
-    """
-    work = work or Work()
-    header = read_header(data)
-    decoded: dict[int, tuple[Pixels, float]] = {}
-    crops = []
-    for box in boxes:
-        work.check()
-        rect = crop_rect(header.upright, box, card.crop, card.input)
-        pixels, rect = decode_rect(
-            data, header, rect, card.input, card.crop.min_decode, decoded=decoded, max_memory=work.max_memory
-        )
-        crops.append(_resized(pixels, rect, card.input))
-    return crops
+    photo = Photo(data)
+    return cut_resize(photo, crop_rect(photo.upright, box, card.crop, card.input), card.input, card.crop.min_decode)
 
 
 def decode_rect_resize(
@@ -72,19 +49,19 @@ def decode_rect_resize(
         ImageError: the image cannot be used, see `decode`.
         InputError: `size` is not the size of this image, or the rectangle lies outside the image.
     """
-    header = read_header(data)
-    if header.upright != tuple(size):
-        actual, expected = (f"{width} x {height}" for height, width in (header.upright, size))
+    photo = Photo(data)
+    if photo.upright != tuple(size):
+        actual, expected = (f"{width} x {height}" for height, width in (photo.upright, size))
         raise InputError(f"the image is {actual} pixels, but its rectangle was made for {expected}")
-    return cut_resize(data, header, rect, input_size, min_decode)
+    return cut_resize(photo, rect, input_size, min_decode)
 
 
-def cut_resize(data: bytes, header: Header, rect: Rect, input_size: InputSize, min_decode: float) -> Pixels:
-    """Cut and resize as `decode_rect_resize`, for an image whose `header` has been read.
+def cut_resize(photo: Photo, rect: Rect, input_size: InputSize, min_decode: float) -> Pixels:
+    """Cut a rectangle out of a photo and resize it, antialiased bilinear, to uint8 (height, width, 3) RGB.
 
-    A JPEG is decoded as by `decode_rect`.
+    A JPEG is decoded as `Photo.part` does; errors as there.
     """
-    return _resized(*decode_rect(data, header, rect, input_size, min_decode), input_size)
+    return _resized(*photo.part(rect, input_size, min_decode), input_size)
 
 
 def _resized(pixels: Pixels, rect: Rect, input_size: InputSize) -> Pixels:

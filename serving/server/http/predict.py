@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.runtime.errors import ImageError, InputError
+from serving.runtime.image.photo import Photo
 from serving.runtime.image.preprocess import Box
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
@@ -51,7 +52,7 @@ def _answer(work: Work, model: Predictor, files: list[tuple[str, bytes]], boxes:
     results = []
     for number, (name, data) in enumerate(files, 1):
         try:
-            (faces,) = model.predict([(data, boxes)], work=work)
+            (faces,) = model.predict([(Photo(data, work), boxes)], work=work)
         except ImageError as error:
             if len(files) == 1:
                 raise

@@ -20,6 +20,7 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import read_predictions
 from serving.runtime.card import METADATA_KEY, ClassificationCard, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, StorageError
+from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model
 
 HEIGHT, WIDTH = 16, 12
@@ -114,7 +115,7 @@ def test_probabilities_are_those_of_the_serving_code_for_the_same_bytes(space: s
     ]
     assert [(f.image_id, f.face_id, f.path, f.box) for f in table.faces] == expected
     assert report.faces == len(expected) > report.images > 10 and report.failed == {}
-    served = predictor.predict([(data.bytes[path], [box] if box else []) for _, _, path, box in expected])
+    served = predictor.predict([(Photo(data.bytes[path]), [box] if box else []) for _, _, path, box in expected])
     for name, values in table.heads.items():
         np.testing.assert_allclose(values, [list(face.heads[name].values()) for (face,) in served], atol=1e-6)
     assert np.ptp(table.class_probabilities(), axis=0).max() > 0.05, "the model must see differences"
@@ -264,7 +265,7 @@ def test_bare_pictures_are_predicted_without_annotations(
     assert [(f.image_id, f.face_id, f.path, f.box) for f in table.faces] == [
         (n, n, name, None) for n, name in enumerate(sorted(bare), start=1)
     ]
-    served = load_model(str(model)).predict([(bare[name], []) for name in sorted(bare)])
+    served = load_model(str(model)).predict([(Photo(bare[name]), []) for name in sorted(bare)])
     values = [list(face.heads["mask"].values()) for (face,) in served]
     np.testing.assert_allclose(table.heads["mask"], values, atol=1e-6)
     assert ("1 files are no pictures: notes.txt" in caplog.text) == (kind != "archive")

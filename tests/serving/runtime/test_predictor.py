@@ -15,6 +15,7 @@ from PIL import Image
 
 from serving.runtime.card import METADATA_KEY
 from serving.runtime.errors import ImageError, InputError, StorageError
+from serving.runtime.image.photo import Photo
 from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.load import load_model, open_model
 from serving.runtime.predictor import FaceResult, Predictor
@@ -66,10 +67,10 @@ def test_the_arithmetic(predictor: Predictor) -> None:
 
 def test_a_face_does_not_depend_on_its_batch(predictor: Predictor) -> None:
     images = [(picture(seed, 60 + seed, 80), [(10.0, 12.5, 40.0, 30.0)] if seed % 2 else []) for seed in range(64)]
-    together = predictor.predict(images)
+    together = predictor.predict([(Photo(data), boxes) for data, boxes in images])
     assert np.ptp([values(face, "mask") for (face,) in together], axis=0).max() > 0.05, "the pictures must differ"
     for image, (face,) in zip(images, together, strict=True):
-        ((alone,),) = predictor.predict([image])
+        ((alone,),) = predictor.predict([(Photo(image[0]), image[1])])
         for name in ("mask", "gender"):
             np.testing.assert_allclose(values(alone, name), values(face, name), atol=1e-6)
 
@@ -77,7 +78,7 @@ def test_a_face_does_not_depend_on_its_batch(predictor: Predictor) -> None:
 def test_predict_is_preprocess_and_infer(predictor: Predictor) -> None:
     data, boxes = picture(1), [(20.0, 20.0, 50.0, 40.0), (0.0, 0.0, 30.0, 30.0)]
     pixels = np.stack([decode_crop_resize(data, box, predictor.card) for box in boxes])
-    (none,), faces, (whole,) = predictor.predict([(data, []), (data, boxes), (picture(2), [])])
+    (none,), faces, (whole,) = predictor.predict([(Photo(data), []), (Photo(data), boxes), (Photo(picture(2)), [])])
     assert [(face.box, face.crop, face.score) for face in faces] == [(box, "box", None) for box in boxes]
     assert (none.box, none.crop) == (whole.box, whole.crop) == (None, "whole image")
     for name, expected in predictor.infer(pixels).items():
@@ -126,9 +127,9 @@ def test_pixels_that_do_not_fit(predictor: Predictor, pixels: Any) -> None:
 
 def test_images_that_do_not_fit(predictor: Predictor) -> None:
     with pytest.raises(ImageError):
-        predictor.predict([(b"no image", [])])
+        predictor.infer([b"no image"])
     with pytest.raises(InputError, match="outside"):
-        predictor.predict([(picture(1), [(500.0, 0.0, 9.0, 9.0)])])
+        predictor.predict([(Photo(picture(1)), [(500.0, 0.0, 9.0, 9.0)])])
 
 
 # --- files that are not what they say ------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ class StubModel:
         self.card = ClassificationCard.model_validate(card_facts(name="stub"))
 
     def predict(self, images: Sequence[Any], *, work: Any = None) -> list[list[FaceResult]]:
-        for data, _ in images:
-            self.act(data, work)
+        for photo, _ in images:
+            self.act(photo.data, work)
         return [[] for _ in images]
 
     def infer(self, images: Any, *, work: Any = None) -> Any:

@@ -13,7 +13,8 @@ from components.train_classifier.augmentations.face_cut import cut_face, random_
 from components.train_classifier.augmentations.ranges import Pixels
 from components.train_classifier.config.augmentation import AugmentationSpec, FaceArguments
 from serving.runtime.card import InputSize
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Rect, read_header
+from serving.runtime.image.header import Rect
+from serving.runtime.image.photo import Photo
 from serving.runtime.image.preprocess import cut_resize
 
 OFF = FaceArguments(scale=(1, 1), aspect=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, erasing=0)
@@ -27,10 +28,9 @@ def png(pixels: Pixels) -> bytes:
 
 
 def cut(pixels: Pixels, rect: Rect, size: tuple[int, int], arguments: FaceArguments, seed: int = 0) -> Pixels:
-    data, rng = png(pixels), np.random.default_rng(seed)
-    header = read_header(data, DEFAULT_MAX_PIXELS)
+    photo, rng = Photo(png(pixels)), np.random.default_rng(seed)
     input_size = InputSize(height=size[0], width=size[1])
-    return cut_face(data, header, rect, 1.0, rng, input_size=input_size, arguments=arguments, fill=FILL)
+    return cut_face(photo, rect, 1.0, rng, input_size=input_size, arguments=arguments, fill=FILL)
 
 
 def recolored(pixels: Pixels, arguments: FaceArguments, seed: int = 0) -> Pixels:
@@ -41,8 +41,7 @@ def recolored(pixels: Pixels, arguments: FaceArguments, seed: int = 0) -> Pixels
 
 
 def served(pixels: Pixels, rect: Rect, size: tuple[int, int]) -> Pixels:
-    data = png(pixels)
-    return cut_resize(data, read_header(data, DEFAULT_MAX_PIXELS), rect, InputSize(height=size[0], width=size[1]), 1.0)
+    return cut_resize(Photo(png(pixels)), rect, InputSize(height=size[0], width=size[1]), 1.0)
 
 
 def picture(seed: int = 0, height: int = 24, width: int = 20) -> np.ndarray:

@@ -22,7 +22,7 @@ from components.train_classifier.augmentations.filters import random_erasing
 from components.train_classifier.config.augmentation import NAMES, AugmentationSpec, FaceArguments, frame_of, presets
 from serving.runtime.card import ClassificationCard, CropRule, InputSize
 from serving.runtime.errors import InputError
-from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
+from serving.runtime.image.photo import Photo
 from serving.runtime.image.preprocess import crop_rect, decode_crop_resize, decode_rect_resize
 
 ALL_NAMES = (*NAMES, *presets())
@@ -153,11 +153,10 @@ def test_face_cuts_then_recolors_then_erases_as_its_arguments_say() -> None:
     arguments = FaceArguments(flip=1, rotation=20, scale=(0.4, 0.9), hue=0.1, erasing=1)
     augmentation = named("face", arguments=arguments.model_dump())
     size, fill = InputSize(height=64, width=48), (124, 116, 104)
-    header = read_header(PNG, DEFAULT_MAX_PIXELS)
     for seed in range(4):
         rng = np.random.default_rng(seed)
         rect = crop_rect((512, 384), BOX, CROP, size)
-        pixels = cut_face(PNG, header, rect, CROP.min_decode, rng, input_size=size, arguments=arguments, fill=fill)
+        pixels = cut_face(Photo(PNG), rect, CROP.min_decode, rng, input_size=size, arguments=arguments, fill=fill)
         pixels = jitter(pixels, rng, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
         rng.random()  # whether a part is erased
         expected = random_erasing(pixels, rng, normalization=NORMALIZATION, area=(0.02, 0.2), aspect=(1 / 3, 3))

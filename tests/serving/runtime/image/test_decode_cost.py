@@ -13,10 +13,11 @@ from tiny_model import card_facts
 
 from serving.runtime.card import ClassificationCard
 from serving.runtime.errors import ImageError
-from serving.runtime.image import decode as decode_module
+from serving.runtime.image import photo as photo_module
 from serving.runtime.image.decode import decode
-from serving.runtime.image.header import read_header
-from serving.runtime.image.preprocess import decode_crop_resize, decode_crops
+from serving.runtime.image.header import Pixels, read_header
+from serving.runtime.image.photo import Photo
+from serving.runtime.image.preprocess import Box, crop_rect, cut_resize, decode_crop_resize
 from serving.runtime.work import AbandonedError, Work
 
 CARD = ClassificationCard.model_validate(card_facts())
@@ -75,7 +76,7 @@ def test_a_format_takes_no_more_memory_than_it_is_counted_for(
     assert int(done.stdout) < most * side**2 + strip
     for allowed, fits in ((max(most, 10) * 1.1 * side**2, True), (min(most, 3) * 0.9 * side**2, False)):
         try:
-            decode_crops(data, [None, (0, 0, 60, 60)], CARD, work=Work(int(allowed)))
+            crops(data, [None, (0, 0, 60, 60)], CARD, work=Work(int(allowed)))
             assert fits
         except ImageError as error:
             assert error.reason == "too_large" and not fits
@@ -84,9 +85,15 @@ def test_a_format_takes_no_more_memory_than_it_is_counted_for(
 def test_a_large_jpeg_is_allowed_where_the_model_needs_it_small() -> None:
     data = encoded(noise(4000, 3000), "JPEG")
     work = Work(max_memory=4_000_000)
-    decode_crops(data, [None], CARD, work=work)
+    crops(data, [None], CARD, work=work)
     with pytest.raises(ImageError, match="decoding this JPEG of 4000 x 3000 pixels takes 34 MiB; 4 MiB are allowed"):
-        decode_crops(data, [(0, 0, 30, 30)], CARD, work=work)
+        crops(data, [(0, 0, 30, 30)], CARD, work=work)
+
+
+def crops(data: bytes, boxes: list[Box | None], card: ClassificationCard, *, work: Work | None = None) -> list[Pixels]:
+    photo, rule = Photo(data, work), card.crop
+    rects = [crop_rect(photo.upright, box, rule, card.input) for box in boxes]
+    return [cut_resize(photo, rect, card.input, rule.min_decode) for rect in rects]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -97,20 +104,20 @@ def test_a_picture_is_decoded_once_for_each_scale_and_each_face_is_as_alone(
     boxes: list[Any] = [None, (0, 0, 900, 700), (10, 20, 50, 60), (300, 200, 20, 20), (5, 5, 150, 150)] * 8
     alone = [decode_crop_resize(data, box, CARD) for box in boxes]
     scales: list[int] = []
-    stored = decode_module._stored_pixels
+    stored = photo_module.stored_pixels
 
     def count(data: bytes, header: Any, eighths: int, *rest: Any) -> Any:
         scales.append(eighths)
         return stored(data, header, eighths, *rest)
 
-    monkeypatch.setattr(decode_module, "_stored_pixels", count)
-    np.testing.assert_array_equal(decode_crops(data, boxes, CARD), alone)
+    monkeypatch.setattr(photo_module, "stored_pixels", count)
+    np.testing.assert_array_equal(crops(data, boxes, CARD), alone)
     assert len(scales) == len(set(scales)) == (1 if kind == "PNG" else 4)
 
 
 def test_work_that_is_abandoned_ends_between_faces() -> None:
     with pytest.raises(AbandonedError):
-        decode_crops(encoded(noise(90, 70), "PNG"), [None], CARD, work=Work(abandoned=True))
+        crops(encoded(noise(90, 70), "PNG"), [None], CARD, work=Work(abandoned=True))
 
 
 def test_a_jpeg_with_too_many_scans_is_refused() -> None:

@@ -12,6 +12,7 @@ import pytest
 from server_requests import LIMIT, expect_error, picture
 from starlette.testclient import TestClient
 
+from serving.runtime.image.photo import Photo
 from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app
@@ -21,7 +22,7 @@ from serving.server.state import ModelRepository, ServerState
 def check_answer(answer: dict[str, Any], predictor: Predictor, faces: list[tuple[bytes, Any]]) -> None:
     assert list(answer) == ["model", "version", "faces"]
     assert (answer["model"], answer["version"], len(answer["faces"])) == ("tiny", "3", len(faces))
-    expected = chain(*predictor.predict([(data, [box] if box else []) for data, box in faces]))
+    expected = chain(*predictor.predict([(Photo(data), [box] if box else []) for data, box in faces]))
     for face, result, (_, box) in zip(answer["faces"], expected, faces, strict=True):
         assert list(face) == ["box", "score", "crop", "heads"]
         assert face["box"] == (list(box) if box else None) and face["score"] is None
