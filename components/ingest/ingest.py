@@ -26,13 +26,7 @@ from components.ingest.formats.tools.voc import VocOptions, read_voc
 from components.ingest.formats.yolo.reader import YoloOptions, read_yolo
 from components.ingest.image_checks import ADVICE, check_image, is_other_type
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import (
-    Annotations,
-    Image,
-    count_images,
-    images_digest,
-    write_annotations,
-)
+from components.shared.dataset.annotations import Annotations, Image, count_images, images_digest, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.info import Counts, DatasetInfo
 from components.shared.dataset.label_spaces import own_words
