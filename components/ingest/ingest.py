@@ -18,7 +18,8 @@ from components.ingest.formats.listing import Listing, Options
 from components.ingest.formats.recognize import candidates, recognize
 from components.ingest.formats.tables.evaluation import EvaluationOptions, read_evaluation
 from components.ingest.formats.tables.fer2013 import Fer2013Options, read_fer2013
-from components.ingest.formats.tables.manifest import ManifestOptions, read_manifest
+from components.ingest.formats.tables.manifest import read_manifest
+from components.ingest.formats.tables.manifest_columns import ManifestOptions
 from components.ingest.formats.tools.cvat import CvatOptions, read_cvat
 from components.ingest.formats.tools.label_studio import LabelStudioOptions, read_label_studio
 from components.ingest.formats.tools.labelme import LabelmeOptions, read_labelme

@@ -1,5 +1,6 @@
 """Exact duplicates (equal files) and near duplicates (similar perceptual hashes)."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
@@ -39,6 +40,7 @@ The photos that `NEAR` was measured on have 29 to 92 of the 128 bits set, a blan
 MAX_DISTANCE = 16
 """Largest distance that can be asked for: beyond it lie unlike photos."""
 
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{32}")
 _WORDS = 2
 _SPARE = 3
 _SMALL = 32
@@ -110,14 +112,9 @@ def _sorted(groups: Iterable[list[Image]]) -> list[list[Image]]:
 
 def _hashes(images: Sequence[Image]) -> Hashes:
     """Return the fingerprints as (N, 2) words."""
-    digits = 32
     for image in images:
-        try:
-            whole = len(image.dhash or "") == digits and len(bytes.fromhex(image.dhash or "")) == digits // 2
-        except ValueError:
-            whole = False
-        if not whole:
-            raise InputError(f"image '{image.file_name}': 'dhash' must be {digits} hex digits, got {image.dhash!r}")
+        if not _FINGERPRINT.fullmatch(image.dhash or ""):
+            raise InputError(f"image '{image.file_name}': 'dhash' must be 32 hex digits, got {image.dhash!r}")
     data = bytes.fromhex("".join(image.dhash or "" for image in images))
     return np.frombuffer(data, dtype=np.uint64).reshape(-1, _WORDS)
 

@@ -25,13 +25,8 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
-def decode_text(data: bytes, name: str) -> str:
-    """Decode a text; see `encodings.decode`. Raises InputError, naming the file, when its encoding cannot be told."""
-    return decode(data, name).text
-
-
 def read_text(uri: str) -> str:
-    """Read a text file from a path or `s3://` address; see `decode_text`.
+    """Read a text file from a path or `s3://` address; see `encodings.decode`.
 
     Raises:
         NotFoundError: there is no such file.
@@ -41,7 +36,7 @@ def read_text(uri: str) -> str:
     location = Location(uri)
     if not location.exists():
         raise NotFoundError(f"{uri}: there is no such file")
-    return decode_text(location.read(), uri)
+    return decode(location.read(), uri).text
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

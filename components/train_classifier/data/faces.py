@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
-from components.shared.dataset.label_spaces import LabelSpace, canonical_value, label_space
+from components.shared.dataset.label_spaces import LabelSpace, known_value, label_space
 from components.shared.dataset.table import read_table, shipped_tables
 from components.train_classifier.config.objective import SoftTargetSpec
 from components.train_classifier.config.training import TrainConfig
@@ -251,10 +251,7 @@ def _stated(attribute: str, labels: tuple[str, ...], shares: Any) -> NDArray[np.
         raise InputError(f"{where}: expected a mapping from labels to probabilities, got {shares!r}")
     distribution: NDArray[np.float64] = np.zeros(len(labels))
     for label, share in shares.items():
-        try:
-            name = label if attribute == "age" else canonical_value(attribute, label)
-        except InputError:
-            name = None
+        name = label if attribute == "age" else known_value(attribute, label)
         if name not in labels:
             raise InputError(f"{where}: {label!r} is not a label; known: {', '.join(labels)}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
