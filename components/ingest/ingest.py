@@ -32,6 +32,7 @@ from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.info import Counts, DatasetInfo
 from components.shared.dataset.label_spaces import own_words
 from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import some
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
@@ -202,9 +203,8 @@ def _summary(images: Sequence[Image], counts: Counts, listing: Listing) -> Itera
     """Yield how the source was understood, the table of what was read and lost, and the reasons."""
     yield from listing.layout
     for attribute, values in _values(images).items():
-        shown = ", ".join(f"{value} {count}" for value, count in values.most_common(_SHOWN_VALUES))
-        more = f" and {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
-        yield f"{attribute}: {shown}{more}"
+        shown = some([f"{value} {count}" for value, count in values.most_common()], _SHOWN_VALUES)
+        yield f"{attribute}: {shown}"
     splits = Counter(image.split or "none" for image in images)
     if splits.keys() != {"none"}:
         yield f"splits: {', '.join(f'{name} {count}' for name, count in splits.most_common())}"

@@ -3,6 +3,7 @@
 import json
 import math
 import unicodedata
+from collections.abc import Collection
 from typing import Any
 
 from components.shared.dataset.encodings import decode
@@ -18,6 +19,12 @@ def composed(name: str) -> str:
 def printable(name: str) -> str:
     """Return the name as text that UTF-8 can hold."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def some(names: Collection[str], shown: int = 5) -> str:
+    """Return the first few names, and how many more there are."""
+    first = ", ".join(list(names)[:shown])
+    return first if len(names) <= shown else f"{first} and {len(names) - shown} more"
 
 
 def is_hidden(path: str) -> bool:

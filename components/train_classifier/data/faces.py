@@ -224,13 +224,6 @@ def check_faces(faces: Faces, space: LabelSpace) -> None:
             log.warning("no face of the train split is %s: it cannot be learned", ", ".join(missing))
 
 
-def file_names(samples: Sequence[Sample], indices: Sequence[int], shown: int = 8) -> str:
-    """Return the names of some pictures for a message."""
-    names = [samples[index].file_name for index in indices]
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"
-
-
 def class_indices(attributes: Sequence[Mapping[str, Any]], space: LabelSpace) -> Indices:
     """Return the class of every face in `space`. Raises InputError when a face has none."""
     classes = []
