@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.predict.pictures import Pictures, find_pictures
 from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import LabelSpace, label_space
+from components.shared.dataset.pictures import Pictures, check_present, find_pictures
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.progress import progress
 from serving.runtime.card import ClassificationCard
@@ -85,12 +85,13 @@ def predict(
     digest = ""
     archive: Pictures
     if annotations is None:
-        archive, faces = find_pictures(images)
+        archive, names = find_pictures(images)
+        faces = [PredictedFace(number, number, name, None) for number, name in enumerate(names, start=1)]
     else:
         data = read_annotations(annotations)
         digest = data.info.images_digest or ""
         archive, faces = ImageArchive(images), _faces_of_split(data, split)
-        _check_present(archive, faces)
+        check_present(archive, (face.path for face in faces))
 
     predicted: list[PredictedFace] = []
     failed: list[tuple[PredictedFace, InputError]] = []
@@ -135,16 +136,6 @@ def _present(annotations: Annotations) -> str:
     for image in annotations.images:
         counts[image.split or "no split"] += len(image.faces)
     return ", ".join(f"{name} {count} faces" for name, count in sorted(counts.items())) or "no images"
-
-
-def _check_present(archive: Pictures, faces: Sequence[PredictedFace]) -> None:
-    missing = sorted({face.path for face in faces} - set(archive.names))
-    if missing:
-        examples = ", ".join(missing[:_EXAMPLES])
-        raise InputError(
-            f"{len(missing)} images of the annotations are not in the image archive ({examples}): "
-            "pass the images that these annotations were made for"
-        )
 
 
 def _crop_batches(

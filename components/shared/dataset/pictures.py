@@ -1,15 +1,15 @@
-"""Pictures to predict without annotations: a folder tree, one ZIP archive, or the archives that ingest wrote."""
+"""Pictures without annotations: a folder tree, one ZIP archive, or the archives that ingest wrote."""
 
 import logging
 import threading
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 
 from components.shared.dataset.archive import ImageArchive
-from components.shared.dataset.predictions import PredictedFace
 from components.shared.dataset.text import is_hidden, printable
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import FORMATS
@@ -54,8 +54,8 @@ class _Zip:
             return self._archive.read(name)
 
 
-def find_pictures(images: Path) -> tuple[Pictures, list[PredictedFace]]:
-    """Return the pictures and a face for each, which is the whole picture, numbered from 1 on by the order of names.
+def find_pictures(images: Path) -> tuple[Pictures, list[str]]:
+    """Return the pictures and their names in order.
 
     A picture is what has the name of one; other files are left out with a line in the log, hidden ones without. Raises
     InputError when there is no picture.
@@ -73,4 +73,15 @@ def find_pictures(images: Path) -> tuple[Pictures, list[PredictedFace]]:
         _log.warning("%s: %d files are no pictures: %s", images, len(others), ", ".join(others[:_EXAMPLES]))
     if not chosen:
         raise InputError(f"{images}: no picture found; expected files such as a.jpg in a folder or a ZIP archive")
-    return pictures, [PredictedFace(number, number, name, None) for number, name in enumerate(chosen, start=1)]
+    return pictures, chosen
+
+
+def check_present(archive: Pictures, names: Iterable[str]) -> None:
+    """Raise InputError when pictures of the annotations are missing."""
+    missing = sorted(set(names) - set(archive.names))
+    if missing:
+        examples = ", ".join(missing[:_EXAMPLES])
+        raise InputError(
+            f"{len(missing)} images of the annotations are not in the image archive ({examples}): "
+            "pass the images that these annotations were made for"
+        )
