@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.classification import ClassificationConfig, classification
 from pipelines.cross_validation import CrossValidationConfig, cross_validation
+from pipelines.landmarks import LandmarksConfig, landmarks
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.parameters.search import SearchConfig
 from pipelines.search import search
@@ -84,6 +85,7 @@ PIPELINES: Mapping[str, Pipeline] = {
     "classification": Pipeline(ClassificationConfig, classification, mlflow_task="train-classifier"),
     "cross_validation": Pipeline(CrossValidationConfig, cross_validation, mlflow_task="evaluate-folds"),
     "search": Pipeline(SearchConfig, search, mlflow_task="leaderboard"),
+    "landmarks": Pipeline(LandmarksConfig, landmarks),
 }
 STEPS: Mapping[str, Step] = {
     "ingest": Step("components.ingest.component:ingest", "ingest", variables={"source": ("SM_CHANNEL_TRAIN", "")}),
@@ -93,6 +95,7 @@ STEPS: Mapping[str, Step] = {
     "take_fold": Step("components.split.component:take_fold", "split"),
     "data_report": Step("components.data_report.component:data_report", "data_report", DATA_REPORT),
     "export_dataset": Step("components.export_dataset.component:export_dataset", "data_report"),
+    "landmarks": Step("components.landmarks.component:landmarks", "landmarks"),
     "suggest": Step("components.search.component:suggest", "evaluate", output="trials"),
     "train_classifier": Step("components.train_classifier.component:train_classifier", "train"),
     "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),

@@ -228,12 +228,12 @@ def test_a_parameter_reaches_into_an_entry_that_is_a_name() -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_committed_configs_are_valid(path: Path) -> None:
-    config = resolve(path.stem, (), {"FACET_PHOTOS": "/photos"})
-    assert resolve(str(path), (), {"FACET_PHOTOS": "/photos"}) == config
+    config = resolve(path.stem, (), {"FACET_PHOTOS": "/photos", "FACET_WEIGHTS": "/weights"})
+    assert resolve(str(path), (), {"FACET_PHOTOS": "/photos", "FACET_WEIGHTS": "/weights"}) == config
 
 
 def test_a_resolved_config_is_a_config(tmp_path: Path) -> None:
-    config = resolve("mask3", ["training.augmentation.arguments.scale=[0.6, 1]"], {"FACET_PHOTOS": "/photos"})
+    config = resolve("mask3", ["training.augmentation.arguments.scale=[0.6, 1]"], {"FACET_PHOTOS": "/photos", "FACET_WEIGHTS": "/weights"})
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(config.model_dump()))
     assert resolve(str(tmp_path / "again.yaml"), (), {}) == config
 

@@ -1,0 +1,44 @@
+"""The landmarks pipeline: raw face photos in, the points of every face out."""
+
+from collections.abc import Iterator, Set
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from components.landmarks.options import LandmarkOptions
+from pipelines.parameters.addresses import Address
+from pipelines.parameters.pipeline import PipelineConfig
+from serving.runtime.validation import Problem, problems_of
+
+if TYPE_CHECKING:
+    from pipelines.parts import Configure
+
+
+class LandmarksConfig(PipelineConfig):
+    """The parameters of the landmarks pipeline."""
+
+    pipeline: Literal["landmarks"] = "landmarks"
+    landmarks: dict[str, Any] = Field(
+        default_factory=lambda: {"weights": "s3://raw/shape_predictor_68_face_landmarks.dat"},
+        description="How faces are marked: weights (a shape predictor of dlib), faces (found or given), pictures (gray, "
+        "color, heatmap), boxes, upsample, threshold, max_failed.",
+    )
+
+    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
+        """What is wrong below and between the fields, those of the step too."""
+        yield from super().problems(wrong)
+        yield from problems_of(LandmarkOptions, self.landmarks, path=("landmarks",))
+
+    def addresses(self) -> Iterator[Address]:
+        """What the steps read from elsewhere, the weights too."""
+        yield from super().addresses()
+        yield Address(("landmarks", "weights"), LandmarkOptions.model_validate(self.landmarks).weights)
+
+
+def landmarks(p: LandmarksConfig, configure: "Configure") -> None:
+    """Read photos and mark the points of every face with dlib: annotations, a table, and drawn faces."""
+    from components.landmarks.component import landmarks as mark
+    from pipelines.parts import read_photos
+
+    images, annotations = read_photos(p, configure)
+    configure(mark(images=images, annotations=annotations, options=p.landmarks), "Mark the points of the faces")
