@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.classification import ClassificationConfig, classification
 from pipelines.cross_validation import CrossValidationConfig, cross_validation
-from pipelines.landmarks import LandmarksConfig, landmarks
+from pipelines.face_landmarks import FaceLandmarksConfig, face_landmarks
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.parameters.search import SearchConfig
 from pipelines.search import search
@@ -85,7 +85,7 @@ PIPELINES: Mapping[str, Pipeline] = {
     "classification": Pipeline(ClassificationConfig, classification, mlflow_task="train-classifier"),
     "cross_validation": Pipeline(CrossValidationConfig, cross_validation, mlflow_task="evaluate-folds"),
     "search": Pipeline(SearchConfig, search, mlflow_task="leaderboard"),
-    "landmarks": Pipeline(LandmarksConfig, landmarks),
+    "face_landmarks": Pipeline(FaceLandmarksConfig, face_landmarks),
 }
 STEPS: Mapping[str, Step] = {
     "ingest": Step("components.ingest.component:ingest", "ingest", variables={"source": ("SM_CHANNEL_TRAIN", "")}),

@@ -54,6 +54,6 @@ def heatmap(points: Points, height: int, width: int) -> NDArray[np.uint8]:
     scale = np.float32(len(_VIRIDIS) / (high - low) if high > low else 0)
     colors = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _ROWS):
-        part = (values[top : top + _ROWS] - low) * scale
-        colors[top : top + _ROWS] = _VIRIDIS[np.minimum(part.astype(np.intp), len(_VIRIDIS) - 1)]
+        steps = ((values[top : top + _ROWS] - low) * scale).astype(np.intp)
+        np.take(_VIRIDIS, steps, axis=0, out=colors[top : top + _ROWS], mode="clip")
     return colors

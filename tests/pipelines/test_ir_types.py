@@ -71,7 +71,7 @@ def test_an_input_has_the_type_of_what_feeds_it(file: Path) -> None:
                 if kind not in (None, "item"):
                     assert kind == wanted[key], f"{name}: {title}.{key} is {wanted[key]}, fed with {kind}"
                     edges += 1
-    assert edges > 40
+    assert edges >= (5 if file.stem == "face_landmarks" else 41)
 
 
 @pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)
@@ -99,7 +99,7 @@ def test_the_items_of_a_loop_have_the_type_of_every_input_that_they_feed(file: P
                         fed += 1
             assert fed, title
             loops += 1
-    assert loops == {"classification": 0, "cross_validation": 1, "search": 5}[file.stem]
+    assert loops == {"classification": 0, "cross_validation": 1, "search": 5, "face_landmarks": 0}[file.stem]
 
 
 @pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)
@@ -120,7 +120,7 @@ def test_retries_fit_into_their_period_and_names_into_labels(file: Path) -> None
             assert period >= (policy["maxRetryCount"] + 1) * attempt + waits, name
             assert period < 2**31
             retried += 1
-    assert retried > 5
+    assert retried >= (3 if file.stem == "face_landmarks" else 6)
 
 
 @pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)

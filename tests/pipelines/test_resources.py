@@ -34,6 +34,7 @@ NAMES = {
     "curate": "curate",
     "split": "split",
     "data_report": "data-report",
+    "landmarks": "landmarks",
     "train": "train-classifier",
     "export": "export-onnx",
     "predict": "predict",
@@ -45,22 +46,31 @@ NAMES = {
 
 
 class Compiled:
-    """An IR by task."""
+    """The IR of pipelines that have every task between them, by task; `spec` is that of classification."""
 
     def __init__(self, site: Site) -> None:
-        self.spec, platform = read_documents(compile_pipeline("classification", site))
-        self._platform = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        self._documents = [
+            read_documents(compile_pipeline(name, site)) for name in ("classification", "face_landmarks")
+        ]
+        self.spec = self._documents[0][0]
+
+    def _of(self, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The first specification with this task, and its platform's executors."""
+        name = f"exec-{NAMES[kind]}"
+        spec, platform = next(both for both in self._documents if name in both[0]["deploymentSpec"]["executors"])
+        return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
     def container(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.spec["deploymentSpec"]["executors"][f"exec-{NAMES[kind]}"]["container"]
+        found: dict[str, Any] = self._of(kind)[0]["deploymentSpec"]["executors"][f"exec-{NAMES[kind]}"]["container"]
         return found
 
     def kubernetes(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._platform[f"exec-{NAMES[kind]}"]
+        found: dict[str, Any] = self._of(kind)[1][f"exec-{NAMES[kind]}"]
         return found
 
     def task(self, kind: str) -> dict[str, Any]:
-        components = [self.spec["root"], *self.spec["components"].values()]
+        spec, _ = self._of(kind)
+        components = [spec["root"], *spec["components"].values()]
         dags = [component["dag"]["tasks"] for component in components if "dag" in component]
         (found,) = [tasks[NAMES[kind]] for tasks in dags if NAMES[kind] in tasks]
         assert isinstance(found, dict)

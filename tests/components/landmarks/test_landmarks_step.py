@@ -206,7 +206,9 @@ def test_given_faces_keep_what_the_annotations_say(weights, outputs, tmp_path):
     assert new.info.format == "coco" and new.keypoint_names == IBUG_68
     points = np.array(marked[0].keypoints)
     assert error(points[:, :2], truth) < 0.12 and (points[:, 2] == 2).all()
-    assert error(np.array(marked[1].keypoints)[:, :2] + 10, portrait(101)[1]) < 0.15, "a face without a box is the one that is found"
+    assert error(np.array(marked[1].keypoints)[:, :2] + 10, portrait(101)[1]) < 0.15, (
+        "a face without a box is the one that is found"
+    )
 
 
 def test_found_faces_are_matched_with_those_of_the_annotations(weights, outputs, tmp_path):

@@ -233,7 +233,11 @@ def test_committed_configs_are_valid(path: Path) -> None:
 
 
 def test_a_resolved_config_is_a_config(tmp_path: Path) -> None:
-    config = resolve("mask3", ["training.augmentation.arguments.scale=[0.6, 1]"], {"FACET_PHOTOS": "/photos", "FACET_WEIGHTS": "/weights"})
+    config = resolve(
+        "mask3",
+        ["training.augmentation.arguments.scale=[0.6, 1]"],
+        {"FACET_PHOTOS": "/photos", "FACET_WEIGHTS": "/weights"},
+    )
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(config.model_dump()))
     assert resolve(str(tmp_path / "again.yaml"), (), {}) == config
 

@@ -1,4 +1,7 @@
-"""The landmarks pipeline: raw face photos in, the points of every face out."""
+"""The landmarks pipeline: raw face photos in, the points of every face out.
+
+It has another name than its step: KFP would load the step in its place.
+"""
 
 from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,10 +17,10 @@ if TYPE_CHECKING:
     from pipelines.parts import Configure
 
 
-class LandmarksConfig(PipelineConfig):
+class FaceLandmarksConfig(PipelineConfig):
     """The parameters of the landmarks pipeline."""
 
-    pipeline: Literal["landmarks"] = "landmarks"
+    pipeline: Literal["face_landmarks"] = "face_landmarks"
     landmarks: dict[str, Any] = Field(
         default_factory=lambda: {"weights": "s3://raw/shape_predictor_68_face_landmarks.dat"},
         description="How faces are marked: weights (a shape predictor of dlib), faces (found or given), pictures (gray, "
@@ -35,10 +38,10 @@ class LandmarksConfig(PipelineConfig):
         yield Address(("landmarks", "weights"), LandmarkOptions.model_validate(self.landmarks).weights)
 
 
-def landmarks(p: LandmarksConfig, configure: "Configure") -> None:
+def face_landmarks(p: FaceLandmarksConfig, configure: "Configure") -> None:
     """Read photos and mark the points of every face with dlib: annotations, a table, and drawn faces."""
-    from components.landmarks.component import landmarks as mark
+    from components.landmarks.component import landmarks
     from pipelines.parts import read_photos
 
     images, annotations = read_photos(p, configure)
-    configure(mark(images=images, annotations=annotations, options=p.landmarks), "Mark the points of the faces")
+    configure(landmarks(images=images, annotations=annotations, options=p.landmarks), "Mark the points of the faces")
