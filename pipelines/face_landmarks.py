@@ -23,8 +23,8 @@ class FaceLandmarksConfig(PipelineConfig):
     pipeline: Literal["face_landmarks"] = "face_landmarks"
     landmarks: dict[str, Any] = Field(
         default_factory=lambda: {"weights": "s3://raw/shape_predictor_68_face_landmarks.dat"},
-        description="How faces are marked: weights (a shape predictor of dlib), faces (found or given), pictures (gray, "
-        "color, heatmap), boxes, upsample, threshold, max_failed.",
+        description="How faces are marked: weights (a shape predictor of dlib), faces (found or given), pictures "
+        "(gray, color, heatmap), boxes, upsample, threshold, max_failed.",
     )
 
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
