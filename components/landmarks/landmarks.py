@@ -30,10 +30,10 @@ from components.shared.dataset.pictures import Pictures, check_present, find_pic
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options, whole_numbers
 from components.shared.progress import progress
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.decode import decode_with_header
 from serving.runtime.image.header import Pixels
+from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output, whole_file, whole_folder, write_text
 
