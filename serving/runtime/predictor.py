@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.runtime.card import WHOLE, ClassificationCard, ModelCard
+from serving.runtime.composite_card import CompositeCard
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import Pixels
 from serving.runtime.image.photo import Photo
@@ -46,7 +47,7 @@ class Predictor(Protocol):
     """A loaded model; several threads may use it at once."""
 
     @property
-    def card(self) -> ModelCard:
+    def card(self) -> ModelCard | CompositeCard:
         """The model's card."""
 
     @property
@@ -81,7 +82,7 @@ class Predictor(Protocol):
 
         Raises:
             ImageError: an image cannot be used.
-            InputError: the array has another type or shape.
+            InputError: the array has another type or shape, or the model is a composite, which has no graph.
             AbandonedError: nobody waits for the result any longer.
         """
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from serving.runtime.card import INPUT_NAME
+from serving.runtime.card import INPUT_NAME, InputSize, ModelCard
+from serving.runtime.composite import Composite
+from serving.runtime.composite_card import CompositeCard
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.predictor import Predictor
 from serving.runtime.session import Outputs
@@ -58,14 +60,20 @@ _REQUEST = msgspec.json.Decoder(_InferRequest)
 
 
 async def metadata(request: Request) -> Response:
-    """Describe a model's tensors and list its versions; each output of a classifier also lists its columns' labels."""
+    """Describe a model's tensors and list its versions; each output of a classifier also lists its columns' labels.
+
+    A composite has no tensors; it lists its heads with their labels, and its members.
+    """
     model = model_of(request)
-    card, size = model.card, model.card.input
+    described: dict[str, Any] = {"name": model.name, "versions": state_of(request).models.versions(model.name)}
+    if isinstance(model, Composite):
+        return JSONResponse(described | _describe(model))
+    card = _graph_card(model)
+    size = card.input
     labels = {head.name: {"labels": head.labels} for head in card.heads} if card.task == "classification" else {}
     return JSONResponse(
-        {
-            "name": model.name,
-            "versions": state_of(request).models.versions(model.name),
+        described
+        | {
             "platform": "onnx_onnxv1",
             "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, size.height, size.width, 3]}],
             "outputs": [
@@ -77,6 +85,26 @@ async def metadata(request: Request) -> Response:
     )
 
 
+def _describe(model: Composite) -> dict[str, Any]:
+    return {
+        "platform": "facet_composite",
+        "inputs": [],
+        "outputs": [],
+        "heads": [{"name": head.name, "labels": head.labels} for head in model.heads],
+        "members": [{"name": one.name, "version": one.version, "task": one.card.task} for one in model.members],
+    }
+
+
+def _graph_card(model: Predictor) -> ModelCard:
+    """Return the card of a model that has a graph. Raises InputError for a composite."""
+    if isinstance(model.card, CompositeCard):
+        raise InputError(
+            f"model '{model.name}' is a composite, which takes photos and no tensors: send one to "
+            f"POST /predict?model={model.name}"
+        )
+    return model.card
+
+
 async def infer(request: Request) -> Response:
     """Run the model on one input tensor `images`.
 
@@ -85,10 +113,11 @@ async def infer(request: Request) -> Response:
     decoded and resized whole. `outputs` selects outputs; all by default.
     """
     model = model_of(request)
+    card = _graph_card(model)
     if "inference-header-content-length" in request.headers:
         raise InputError(_NO_BINARY)
     async with receive_body(request) as body:
-        return await compute(request, lambda work: _infer(work, model, body))
+        return await compute(request, lambda work: _infer(work, model, card, body))
 
 
 _NO_BINARY = (
@@ -97,21 +126,21 @@ _NO_BINARY = (
 )
 
 
-def _infer(work: Work, model: Predictor, body: bytes) -> dict[str, Any]:
+def _infer(work: Work, model: Predictor, card: ModelCard, body: bytes) -> dict[str, Any]:
     try:
         request = _REQUEST.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"the inference request is not valid: {_explain(error)}") from None
-    names = [output.name for output in request.outputs[: len(model.card.outputs) + 1]] or list(model.card.outputs)
+    names = [output.name for output in request.outputs[: len(card.outputs) + 1]] or list(card.outputs)
     for name in names:
-        if name not in model.card.outputs:
-            known = ", ".join(model.card.outputs)
+        if name not in card.outputs:
+            known = ", ".join(card.outputs)
             raise InputError(f"outputs: the model has no output '{name[:80]}'; it has {known}")
     if len(set(names)) < len(names):
         raise InputError("outputs: an output is named twice; name each once")
     if [tensor.name for tensor in request.inputs] != [INPUT_NAME]:
         raise InputError(f"inputs: expected exactly one tensor named '{INPUT_NAME}'")
-    outputs = _run(work, model, request.inputs[0])
+    outputs = _run(work, model, card.input, request.inputs[0])
     response: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if request.id is not None:
         response["id"] = request.id
@@ -127,10 +156,9 @@ def _infer(work: Work, model: Predictor, body: bytes) -> dict[str, Any]:
     return response
 
 
-def _run(work: Work, model: Predictor, tensor: _Tensor) -> Outputs:
+def _run(work: Work, model: Predictor, size: InputSize, tensor: _Tensor) -> Outputs:
     if tensor.parameters and tensor.parameters.binary_data_size:
         raise InputError(_NO_BINARY)
-    size = model.card.input
     if tensor.datatype == "UINT8":
         if tensor.shape[1:] != [size.height, size.width, 3]:
             raise InputError(f"{INPUT_NAME}: expected shape [n, {size.height}, {size.width}, 3], got {tensor.shape}")
