@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+from serving.runtime.detector import Detector
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import Classifier, Predictor
 from serving.runtime.registry import fetch_model
 from serving.runtime.session import Session
 
-PREDICTORS: dict[str, Callable[..., Predictor]] = {"classification": Classifier}
+PREDICTORS: dict[str, Callable[..., Predictor]] = {"classification": Classifier, "detection": Detector}
 """Task -> its predictor, called with the session, `name` and `version`."""
 
 
@@ -41,13 +42,14 @@ def open_model(
     return PREDICTORS[task](session, name=name or session.card.name, version=version or session.sha256[:12])
 
 
-def load_model(uri: str, *, name: str | None = None) -> Predictor:
+def load_model(uri: str, *, name: str | None = None, threads: int | None = None) -> Predictor:
     """Load a model from where it is stored.
 
     Args:
         uri: an ONNX file or a folder with one, on the disk or in S3 (`s3://bucket/path`), or a registered model
             (`models:/name@alias`, `models:/name/version`, `models:/name/latest`).
         name: the name to serve it under; by default the registered name, else the card's.
+        threads: CPU threads per call; by default as many as this process may use.
 
     Returns:
         The model. Its version is the registered one, else as for `open_model`.
@@ -58,4 +60,4 @@ def load_model(uri: str, *, name: str | None = None) -> Predictor:
         StorageError: the location cannot be reached or holds no model.
     """
     fetched = fetch_model(uri)
-    return open_model(fetched.content, name=name or fetched.name, version=fetched.version, source=uri)
+    return open_model(fetched.content, name=name or fetched.name, version=fetched.version, threads=threads, source=uri)
