@@ -97,6 +97,7 @@ STEPS: Mapping[str, Step] = {
     "train_classifier": Step("components.train_classifier.component:train_classifier", "train"),
     "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),
     "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
+    "adopt_detector": Step("components.export_onnx.component:adopt_detector", "register"),
     "predict": Step(
         "components.predict.component:predict",
         "predict",

@@ -24,7 +24,7 @@ class Head(Frozen):
 
 
 class InputSize(Frozen):
-    """Height and width in pixels of the graph's `images` input, uint8 (N, height, width, 3) RGB."""
+    """Height and width in pixels of the graph's `images` input, uint8 (N, height, width, 3)."""
 
     height: int = Field(ge=8, le=4096)
     width: int = Field(ge=8, le=4096)
@@ -65,11 +65,14 @@ class CropRule(Frozen):
 class Letterbox(Frozen):
     """The whole photo, scaled to fit the input with its aspect ratio kept, on a background of one gray level.
 
-    It lies in the center of the input or in its top left corner.
+    It lies in the center of the input or in its top left corner. With a `stride` the graph takes any height and width
+    that are multiples of it, up to those of the card's input: a photo is scaled down to fit, never up, and padded to
+    the next multiples.
     """
 
     background: int = Field(default=114, ge=0, le=255)
     position: Literal["center", "top_left"] = "center"
+    stride: int | None = Field(default=None, ge=1, le=256)
 
 
 class Normalization(Frozen):
@@ -108,8 +111,15 @@ class _GraphCard(Frozen):
     input: InputSize
     leaks: bool = Field(description="trained on a split that has a person on both sides")
     versions: dict[str, str] = Field(description="library versions that made the graph")
-    dataset_digest: str = Field(description="sha256 of the annotations the model was trained on")
-    training_digest: str = Field(description="sha256 of the resolved training config and dataset digest")
+    dataset_digest: str = Field(description="sha256 of the annotations the model was trained on; empty when unknown")
+    training_digest: str = Field(
+        description="sha256 of the resolved training config and dataset digest; of an adopted graph, of its file"
+    )
+
+    @property
+    def stride(self) -> int | None:
+        """What height and width of the graph's input are multiples of, up to `input`; None where they are `input`."""
+        return None
 
     def to_metadata(self) -> dict[str, str]:
         """Return the card as ONNX metadata; `read_card` reads the value."""
@@ -155,7 +165,14 @@ class DetectionCard(_GraphCard):
     def _distinct(self) -> Self:
         _check_distinct("labels", self.labels)
         _check_distinct("points", self.points)
+        if self.stride is not None and (self.input.height % self.stride or self.input.width % self.stride):
+            raise ValueError(f"height and width of the input must be multiples of the stride, {self.stride}")
         return self
+
+    @property
+    def stride(self) -> int | None:
+        """See `Letterbox`."""
+        return self.resize.stride
 
     @property
     def outputs(self) -> dict[str, Shape]:
