@@ -48,9 +48,7 @@ def register(
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def promote(
-    name: str, version: str, alias: str = "champion", composite: str = "", composite_version: str = ""
-) -> None:
+def promote(name: str, version: str, alias: str = "champion", composite: str = "", composite_version: str = "") -> None:
     """Move an alias to a registered version, and to that of the composite it is part of.
 
     Args:

@@ -62,9 +62,9 @@ def register(
     found = find_detectors(detectors) if composite and detectors else []
     if found:
         _check_registry(composite)
-        names = [name, composite, *(detector.name for detector in found)]
-        if len(set(names)) < len(names):
-            raise InputError(f"the model, its composite and its detectors need different names, got {', '.join(names)}")
+        if len({name, composite} | {one.name for one in found}) < 2 + len({one.name for one in found}):
+            others = ", ".join(f"'{one.name}'" for one in found)
+            raise InputError(f"model '{name}', composite '{composite}' and detectors {others} need different names")
     try:
         registered = register_version(candidate, name, run_id)
         if not found:
@@ -72,18 +72,18 @@ def register(
         whole = register_composite(composite, registered, candidate, found, run_id)
         return replace(registered, composite_version=whole.version)
     except StorageError as error:
-        options = {
+        options: dict[str, str | Path | None] = {
             "model": model,
             "name": name,
             "metrics-json": json.dumps(dict(metrics or {}), sort_keys=True),
             "run-id": run_id,
-        } | ({"detectors": detectors, "composite": composite} if found else {})
+        }
+        if found:
+            options |= {"detectors": detectors, "composite": composite}
         raise type(error)(f"{error}\n{_how_later(options, address)}") from error
 
 
-def promote(
-    name: str, version: str, alias: str = CHAMPION, *, composite: str = "", composite_version: str = ""
-) -> str:
+def promote(name: str, version: str, alias: str = CHAMPION, *, composite: str = "", composite_version: str = "") -> str:
     """Move an alias to a version and return the version that had it, "" for none.
 
     The alias of a composite moves after that of the model. Both versions are looked for before either moves; where the

@@ -93,9 +93,7 @@ def register_version(candidate: Candidate, name: str, run_id: str, *, once: bool
         return _register(client, candidate, name, run.run_id, "")
 
 
-def _register(
-    client: "MlflowClient", candidate: Candidate, name: str, run_id: str, training_run: str
-) -> Registration:
+def _register(client: "MlflowClient", candidate: Candidate, name: str, run_id: str, training_run: str) -> Registration:
     from mlflow.exceptions import MlflowException
 
     metrics = {f"metrics.{key}": repr(float(value)) for key, value in sorted(candidate.metrics.items())}

@@ -204,8 +204,11 @@ class _Server:
 
     def files(self, folder: str) -> list[Entry]:
         """List an artifact folder that the server proxies, without what is in the folders below it."""
-        files = self._ask(_ARTIFACTS, "files", path=folder)
-        return [Entry(str(file["path"]), int(file.get("file_size") or 0), "") for file in files]
+        answer = self.ask(_ARTIFACTS, path=folder)
+        if not isinstance(answer, dict):
+            raise StorageError(f"{self.url} is not an MLflow server: its answer is no listing of files")
+        # An empty list is left out of the answer.
+        return [Entry(str(file["path"]), int(file.get("file_size") or 0), "") for file in answer.get("files", [])]
 
     def read(self, path: str) -> bytes:
         """Read a file among the artifacts that the server proxies."""
