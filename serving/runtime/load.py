@@ -90,6 +90,4 @@ def _open_member(uri: str, folder: Folder, threads: int | None, source: str) -> 
         raise type(error)(f"{place}: {error}") from error
     if fetched.folder is not None:
         raise InputError(f"{place} is a composite itself; name the members of that one")
-    return open_model(
-        fetched.content, name=fetched.name, version=fetched.version, threads=threads, source=place
-    )
+    return open_model(fetched.content, name=fetched.name, version=fetched.version, threads=threads, source=place)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from serving.runtime.card import INPUT_NAME, InputSize, ModelCard
+from serving.runtime.card import INPUT_NAME, ModelCard
 from serving.runtime.composite import Composite
 from serving.runtime.composite_card import CompositeCard
 from serving.runtime.errors import ImageError, InputError
@@ -30,6 +30,8 @@ MAX_IMAGES = 1024
 _MAX_ID = 1000
 # Bytes of memory per byte of JSON that numbers are read from: copies of the text, and a list of 8 bytes a number.
 _MEMORY_PER_BYTE = 8
+# Bytes of memory per number of an answer: two lists of Python's numbers, and its text.
+_MEMORY_PER_NUMBER = 64
 
 _Axis = Annotated[int, Meta(ge=-(2**31), le=2**31)]
 
@@ -69,13 +71,13 @@ async def metadata(request: Request) -> Response:
     if isinstance(model, Composite):
         return JSONResponse(described | _describe(model))
     card = _graph_card(model)
-    size = card.input
+    sides = [card.input.height, card.input.width] if card.stride is None else [-1, -1]
     labels = {head.name: {"labels": head.labels} for head in card.heads} if card.task == "classification" else {}
     return JSONResponse(
         described
         | {
             "platform": "onnx_onnxv1",
-            "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, size.height, size.width, 3]}],
+            "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, *sides, 3]}],
             "outputs": [
                 {"name": name, "datatype": "FP32", "shape": [-1, *(axis or -1 for axis in shape)]}
                 | labels.get(name, {})
@@ -140,7 +142,11 @@ def _infer(work: Work, model: Predictor, card: ModelCard, body: bytes) -> dict[s
         raise InputError("outputs: an output is named twice; name each once")
     if [tensor.name for tensor in request.inputs] != [INPUT_NAME]:
         raise InputError(f"inputs: expected exactly one tensor named '{INPUT_NAME}'")
-    outputs = _run(work, model, card.input, request.inputs[0])
+    outputs = _run(work, model, card, request.inputs[0])
+    numbers = sum(outputs[name].size for name in names)
+    if work.max_memory is not None and numbers * _MEMORY_PER_NUMBER > work.max_memory:
+        most = work.max_memory // _MEMORY_PER_NUMBER
+        raise InputError(f"{numbers} numbers are too many for one answer; at most {most}; send fewer images at once")
     response: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if request.id is not None:
         response["id"] = request.id
@@ -156,13 +162,14 @@ def _infer(work: Work, model: Predictor, card: ModelCard, body: bytes) -> dict[s
     return response
 
 
-def _run(work: Work, model: Predictor, size: InputSize, tensor: _Tensor) -> Outputs:
+def _run(work: Work, model: Predictor, card: ModelCard, tensor: _Tensor) -> Outputs:
     if tensor.parameters and tensor.parameters.binary_data_size:
         raise InputError(_NO_BINARY)
     if tensor.datatype == "UINT8":
-        if tensor.shape[1:] != [size.height, size.width, 3]:
+        size = card.input
+        if card.stride is None and tensor.shape[1:] != [size.height, size.width, 3]:
             raise InputError(f"{INPUT_NAME}: expected shape [n, {size.height}, {size.width}, 3], got {tensor.shape}")
-        if tensor.shape[0] > MAX_IMAGES:
+        if tensor.shape[:1] > [MAX_IMAGES]:
             raise InputError(f"{INPUT_NAME}: {tensor.shape[0]} images are too many for one request; send {MAX_IMAGES}")
         return model.infer(_numbers(tensor, work.max_memory), work=work)
     if tensor.datatype == "BYTES":

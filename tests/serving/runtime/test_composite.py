@@ -15,6 +15,7 @@ from tiny_model import build_model, card_facts
 
 from serving.runtime.composite import Composite
 from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.image.decode import stored_pixels
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model, open_model
 from serving.runtime.predictor import FaceResult
@@ -213,6 +214,22 @@ def test_it_has_no_graph_and_stops_when_nobody_waits(make: Callable[..., Path]) 
         model.infer([PHOTOS["PNG"][0]])
     with pytest.raises(AbandonedError):
         model.predict([(Photo(PHOTOS["PNG"][0]), [])], work=work)
+
+
+@pytest.mark.parametrize(("kind", "eighths"), [("PNG", [8]), ("JPEG", [8, 4]), ("black", [8])])
+def test_a_photo_is_decoded_once_for_all_members_that_read_it_at_one_scale(
+    make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kind: str, eighths: list[int]
+) -> None:
+    model = opened(make())
+    decoded: list[int] = []
+
+    def count(data: bytes, *rest: Any) -> Any:
+        decoded.append(rest[1])
+        return stored_pixels(data, *rest)
+
+    monkeypatch.setattr("serving.runtime.image.photo.stored_pixels", count)
+    model.predict([(Photo(PHOTOS[kind][0]), [])])
+    assert decoded == eighths
 
 
 # --- what cannot be used -------------------------------------------------------------------------------------------
