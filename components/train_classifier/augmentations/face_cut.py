@@ -66,6 +66,7 @@ def cut_face(
     if placement.background is None:
         return _read(photo, placement, rect, (x, y), min_decode, fill)
     x, y = _turned(x, y, placement)
+    fill = (placement.background,) * 3
     pixels = np.full((*x.shape, 3), placement.background, np.uint8)
     left, top, right, bottom = placement.window
     seen = (x >= left) & (x < right) & (y >= top) & (y < bottom)
