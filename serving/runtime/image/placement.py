@@ -70,12 +70,12 @@ class Placement:
         """Return where a point of the picture is in the input, in its pixels."""
         left, top, right, bottom = self.rect
         x, y = self.turned(point, -1) if self.angle else point
-        return (x - left) / (right - left) * size.width, (y - top) / (bottom - top) * size.height
+        return (x - left) * (size.width / (right - left)), (y - top) * (size.height / (bottom - top))
 
     def to_picture(self, point: Point, size: InputSize) -> Point:
         """Return which point of the picture is at a point of the input."""
         left, top, right, bottom = self.rect
-        at = left + point[0] / size.width * (right - left), top + point[1] / size.height * (bottom - top)
+        at = left + point[0] * ((right - left) / size.width), top + point[1] * ((bottom - top) / size.height)
         return self.turned(at) if self.angle else at
 
     def extent(self) -> Rect:
