@@ -25,7 +25,7 @@ from components.train_classifier.config.training import IMAGENET, TrainConfig, r
 from components.train_classifier.data.faces import Sample
 from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
 from serving.runtime.cpus import usable_cpus
-from serving.runtime.image.preprocess import crop_rect
+from serving.runtime.image.placement import crop_rect
 
 PHOTOS = 300
 SIDE = 224

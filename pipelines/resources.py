@@ -77,6 +77,7 @@ TASKS = {
     "curate": Resources(cpu=("500m", "1"), memory=("512Mi", "4Gi"), storage=True),
     "split": Resources(cpu=("500m", "1"), memory=("512Mi", "4Gi"), storage=True),
     "data_report": Resources(cpu=("500m", "2"), memory=("512Mi", "4Gi")),
+    "crop_faces": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), timeout=48 * HOUR),
     "train": Resources(
         cpu=("2", "8"),
         memory=("4Gi", "16Gi"),

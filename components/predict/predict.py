@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.predict.pictures import Pictures, find_pictures
-from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations
+from components.shared.dataset.annotations import Annotations, Face, Image, named_points, read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
@@ -19,6 +19,7 @@ from components.shared.progress import progress
 from serving.runtime.card import ClassificationCard
 from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import ImageError, InputError
+from serving.runtime.image.placement import EYES, Keypoints, eye_points
 from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.load import load_model
 from serving.runtime.ordered_map import ordered_map
@@ -84,6 +85,7 @@ def predict(
     space = _label_space(card)
     digest = ""
     archive: Pictures
+    eyes: dict[int, Keypoints] = {}
     if annotations is None:
         archive, faces = find_pictures(images)
     else:
@@ -91,11 +93,13 @@ def predict(
         digest = data.info.images_digest or ""
         archive, faces = ImageArchive(images), _faces_of_split(data, split)
         _check_present(archive, faces)
+        if card.crop.eyes is not None:
+            eyes = _eyes(data, faces)
 
     predicted: list[PredictedFace] = []
     failed: list[tuple[PredictedFace, InputError]] = []
     outputs: list[Outputs] = []
-    batches = _crop_batches(archive, faces, card, batch_size, workers or usable_cpus())
+    batches = _crop_batches(archive, faces, eyes, card, batch_size, workers or usable_cpus())
     for batch in progress(batches, "predict", -(-len(faces) // batch_size)):
         failed += [(face, crop) for face, crop in batch if isinstance(crop, InputError)]
         good = [(face, crop) for face, crop in batch if not isinstance(crop, InputError)]
@@ -130,6 +134,17 @@ def _faces_of_split(annotations: Annotations, split: str) -> list[PredictedFace]
     return [PredictedFace(image.id, face.id, image.file_name, face.box, image.sha256) for image, face in pairs]
 
 
+def _eyes(annotations: Annotations, faces: Sequence[PredictedFace]) -> dict[int, Keypoints]:
+    """Return the eyes of the faces that have both, by face id; the log tells how many have not."""
+    names = annotations.keypoint_names
+    points = {face.id: eye_points(named_points(face, names)) for image in annotations.images for face in image.faces}
+    missing = sum(not points[face.face_id] for face in faces)
+    if missing:
+        _log.warning("the model aligns faces by %s; %d of %d faces have not both and are cut by their boxes",
+                     " and ".join(EYES), missing, len(faces))  # fmt: skip
+    return points
+
+
 def _present(annotations: Annotations) -> str:
     counts: Counter[str] = Counter()
     for image in annotations.images:
@@ -148,14 +163,19 @@ def _check_present(archive: Pictures, faces: Sequence[PredictedFace]) -> None:
 
 
 def _crop_batches(
-    archive: Pictures, faces: Sequence[PredictedFace], card: ClassificationCard, batch_size: int, workers: int
+    archive: Pictures,
+    faces: Sequence[PredictedFace],
+    eyes: Mapping[int, Keypoints],
+    card: ClassificationCard,
+    batch_size: int,
+    workers: int,
 ) -> Iterator[list[tuple[PredictedFace, _Crop]]]:
     """Yield faces with their pixels in batches; threads decode `_AHEAD` batches before the current one."""
 
     def crop(face: PredictedFace) -> _Crop:
         data = archive.read(face.path, face.sha256)
         try:
-            return decode_crop_resize(data, face.box, card)
+            return decode_crop_resize(data, face.box, card, keypoints=eyes.get(face.face_id))
         except InputError as error:
             return error
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.photo import Photo
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.placement import Box
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
 from serving.server.answer import answer
