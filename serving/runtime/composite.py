@@ -11,7 +11,7 @@ from serving.runtime.composite_card import CompositeCard
 from serving.runtime.detector import LABEL_HEAD, Detector
 from serving.runtime.errors import InputError
 from serving.runtime.image.photo import Photo
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.placement import Box
 from serving.runtime.predictor import Classifier, Crop, FaceResult, Predictor
 from serving.runtime.session import Outputs
 from serving.runtime.work import Work
@@ -19,6 +19,8 @@ from serving.runtime.work import Work
 # Height and width in pixels of the black photo that a composite is tried on, and a box in it.
 _TRIAL_SIZE = (96, 128)
 _TRIAL_BOX = (32.0, 24.0, 48.0, 48.0)
+# What is said of a face that several classifiers saw cut in several ways: the first of these.
+_CROPS: tuple[Crop, ...] = ("box", "detector", "eyes", "frame", "whole image")
 
 
 class Composite:
@@ -92,7 +94,9 @@ class Composite:
             for (photo, _), of_photo in zip(images, faces, strict=True)
             if of_photo
         ]
-        results = zip(*(classifier.predict(boxed, work=work) for classifier in self._classifiers), strict=True)
+        points = [[face.keypoints for face in of_photo] for of_photo in faces if of_photo]
+        seen = (classifier.predict(boxed, work=work, keypoints=points) for classifier in self._classifiers)
+        results = zip(*seen, strict=True)
         return [
             [_joined(*face) for face in zip(of_photo, *next(results), strict=True)] if of_photo else []
             for of_photo in faces
@@ -124,8 +128,9 @@ def _area(face: FaceResult) -> float:
 
 
 def _joined(face: FaceResult, *seen: FaceResult) -> FaceResult:
-    """Return a face with the heads of all classifiers; its crop is a frame where none of them saw the box."""
-    crop: Crop = face.crop if any(one.crop == "box" for one in seen) else seen[0].crop
+    """Return a face with the heads of all classifiers that saw it."""
+    crops = {face.crop if one.crop == "box" else one.crop for one in seen}
+    crop: Crop = next(kind for kind in _CROPS if kind in crops)
     return replace(face, crop=crop, heads=face.heads | {name: head for one in seen for name, head in one.heads.items()})
 
 

@@ -13,7 +13,7 @@ from serving.runtime.detection import Candidates, Placement, candidates, choose,
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.header import Pixels
 from serving.runtime.image.photo import Photo
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.placement import Box
 from serving.runtime.ordered_map import ItemT, ordered_map
 from serving.runtime.predictor import FaceResult
 from serving.runtime.session import Outputs, Session

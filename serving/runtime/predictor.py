@@ -1,8 +1,8 @@
 """What every kind of model offers to the server and to the steps: the protocol, its results, and the classifier."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, zip_longest
+from itertools import count, islice, zip_longest
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from serving.runtime.image.header import Pixels
 from serving.runtime.image.photo import Photo
 from serving.runtime.image.placement import Box, Keypoints, Placement, place
 from serving.runtime.image.preprocess import cut_placed
-from serving.runtime.session import Outputs, Session
+from serving.runtime.session import BATCH, Outputs, Session
 from serving.runtime.work import Work
 
 # How far the probabilities of one head may sum from 1.
@@ -126,14 +126,14 @@ class Classifier:
 
         `keypoints` are the points of every box of every photo, where they are known.
         """
-        crops: list[Pixels] = []
+        parts: list[tuple[Photo, Placement]] = []
         seen: list[list[tuple[Box | None, Crop]]] = []
         for (photo, boxes), of_photo in zip(images, keypoints or [()] * len(images), strict=True):
             faces = list(zip_longest(boxes or (None,), of_photo))
             placed = [self._place(photo, box, points) for box, points in faces]
-            crops += [self._crop(photo, placement) for placement in placed]
+            parts += [(photo, placement) for placement in placed]
             seen.append([(box, self._kind(box, placement)) for (box, _), placement in zip(faces, placed, strict=True)])
-        outputs = self._session.run(self._batch(crops), work)
+        outputs = self._classify((self._crop(*part) for part in parts), work)
         rows = count()
         return [[self._result(next(rows), box, kind, outputs) for box, kind in faces] for faces in seen]
 
@@ -143,6 +143,14 @@ class Classifier:
             photos = [Photo(data, work) for data in images]
             images = self._batch([self._crop(photo, self._place(photo, None)) for photo in photos])
         return self._session.run(images, work)
+
+    def _classify(self, crops: Iterable[Pixels], work: Work | None) -> Outputs:
+        """Run the graph; the pixels of one batch are in memory at a time."""
+        rest = iter(crops)
+        batches = iter(lambda: list(islice(rest, BATCH)), [])
+        outputs = [self._session.run(self._batch(batch), work) for batch in batches]
+        outputs = outputs or [self._session.run(self._batch([]), work)]
+        return {name: np.concatenate([part[name] for part in outputs]) for name in self.card.outputs}
 
     def _place(self, photo: Photo, box: Box | None, keypoints: Keypoints | None = None) -> Placement:
         return place(photo.upright, box, self.card.crop, self.card.input, keypoints)

@@ -13,7 +13,7 @@ from serving.runtime.seal import check_seal
 from serving.runtime.work import Work
 
 # Images per run of the graph: memory stays bounded for any number of images, and more at once are hardly quicker.
-_BATCH = 8
+BATCH = 8
 
 Outputs = dict[str, NDArray[np.float32]]
 """Outputs of a graph by name, in the order of the card."""
@@ -78,10 +78,10 @@ class Session:
         if len(pixels) == 0:
             return {name: np.zeros((0, *(axis or 0 for axis in shape)), np.float32) for name, shape in shapes.items()}
         batches = []
-        for start in range(0, len(pixels), _BATCH):
+        for start in range(0, len(pixels), BATCH):
             if work is not None:
                 work.check()
-            batch = np.ascontiguousarray(pixels[start : start + _BATCH])
+            batch = np.ascontiguousarray(pixels[start : start + BATCH])
             batches.append(self._session.run(list(shapes), {INPUT_NAME: batch}))
         return {name: np.concatenate(parts) for name, parts in zip(shapes, zip(*batches, strict=True), strict=True)}
 

@@ -18,7 +18,7 @@ from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.image.decode import stored_pixels
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model, open_model
-from serving.runtime.predictor import FaceResult
+from serving.runtime.predictor import Classifier, FaceResult
 from serving.runtime.storage import make_bucket, upload
 from serving.runtime.work import AbandonedError, Work
 
@@ -66,13 +66,16 @@ def opened(folder: Path) -> Composite:
 
 
 def by_hand(model: Composite, photos: Sequence[bytes]) -> list[list[FaceResult]]:
-    """What the detector finds, classified by each classifier with those boxes."""
+    """What the detector finds, classified by each classifier with those boxes and points."""
     detector, *classifiers = model.members
     answers = []
     for data in photos:
         faces = detector.predict([(Photo(data), [])])[0]
-        boxes = [face.box for face in faces if face.box]
-        seen = [one.predict([(Photo(data), boxes)])[0] if boxes else [] for one in classifiers]
+        boxes, points = [face.box for face in faces if face.box], [face.keypoints for face in faces]
+        seen = []
+        for one in classifiers:
+            assert isinstance(one, Classifier)
+            seen.append(one.predict([(Photo(data), boxes)], keypoints=[points])[0] if boxes else [])
         answers.append(
             [
                 FaceResult(face.box, face.score, "detector", mask.heads | hat.heads, face.keypoints)
@@ -186,6 +189,20 @@ def test_the_crop_is_a_frame_where_no_classifier_sees_the_face(
     (folder / "heads" / "mask" / "model.onnx").write_bytes(build_model(facts))
     (faces,) = opened(folder).predict([(Photo(PHOTOS["PNG"][0]), [])])
     assert {face.crop for face in faces} == {crop}
+
+
+def test_a_classifier_that_aligns_faces_gets_the_eyes_that_were_found(make: Callable[..., Path]) -> None:
+    eyes = {"eyes": [[0.3, 0.4], [0.7, 0.4]]}
+    folder = make(hats(crop=eyes))
+    data = PHOTOS["PNG"][0]
+    (mixed,) = opened(folder).predict([(Photo(data), [])])
+    (folder / "heads" / "mask" / "model.onnx").write_bytes(build_model(card_facts(crop=eyes)))
+    model = opened(folder)
+    aligned, given = model.predict([(Photo(data), []), (Photo(data), [(20.0, 20.0, 60.0, 60.0)])])
+    assert [{face.crop for face in faces} for faces in (mixed, aligned, given)] == [{"detector"}, {"eyes"}, {"box"}]
+    assert [face.heads for face in aligned] == [face.heads for face in by_hand(model, [data])[0]]
+    by_box = model.members[1].predict([(Photo(data), [face.box for face in aligned if face.box])])[0]
+    assert by_box[0].heads["mask"] != aligned[0].heads["mask"]
 
 
 def test_labels_of_a_detector_are_a_head(make: Callable[..., Path]) -> None:
