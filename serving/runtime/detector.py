@@ -110,13 +110,13 @@ class Detector:
         Files are placed in the input as `detect` places them; where that is free in size, all in the largest of theirs.
         """
         if not isinstance(images, np.ndarray):
-            photos = [Photo(data, work) for data in images]
-            placed = [letterbox(_whole(photo), self.card.resize, self.card.input) for photo in photos]
+            placed = [letterbox(_whole(Photo(data, work)), self.card.resize, self.card.input) for data in images]
             sizes = [place.size for place in placed] or [(self.card.input.height, self.card.input.width)]
             size = max(height for height, _ in sizes), max(width for _, width in sizes)
-            pixels = np.empty((len(photos), *size, 3), np.uint8)
-            for row, (photo, place) in enumerate(zip(photos, placed, strict=True)):
-                pixels[row] = self._pixels(photo, Placement(place.rect, place.target, size))
+            pixels = np.empty((len(images), *size, 3), np.uint8)
+            for row, (data, place) in enumerate(zip(images, placed, strict=True)):
+                # Each file has a photo of its own here, so that one is decoded at a time.
+                pixels[row] = self._pixels(Photo(data, work), Placement(place.rect, place.target, size))
             images = pixels
         return self._session.run(images, work)
 

@@ -139,10 +139,10 @@ class Classifier:
 
     def infer(self, images: NDArray[np.uint8] | Sequence[bytes], *, work: Work | None = None) -> Outputs:
         """Return head name -> float32 (N, number of labels) probabilities; files are not cut, see `Predictor`."""
-        if not isinstance(images, np.ndarray):
-            photos = [Photo(data, work) for data in images]
-            images = self._batch([self._crop(photo, self._place(photo, None)) for photo in photos])
-        return self._session.run(images, work)
+        if isinstance(images, np.ndarray):
+            return self._session.run(images, work)
+        photos = (Photo(data, work) for data in images)
+        return self._classify((self._crop(photo, self._place(photo, None)) for photo in photos), work)
 
     def _classify(self, crops: Iterable[Pixels], work: Work | None) -> Outputs:
         """Run the graph; the pixels of one batch are in memory at a time."""

@@ -1,6 +1,7 @@
 """The detector predictor through a real graph whose faces are the green rectangles of drawn pictures."""
 
 import io
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -189,3 +190,14 @@ def test_many_photos_come_in_order_with_their_errors(detector: Detector) -> None
     assert [item for item, _ in results] == list(range(9))
     for count, faces in results:
         assert isinstance(faces, ImageError) if count == 4 else len(faces) == count  # type: ignore[arg-type]
+
+
+def test_files_are_decoded_one_at_a_time() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (1200, 1200)).save(buffer, "PNG")
+    model = green(side=(256, 256))
+    tracemalloc.start()
+    model.infer([buffer.getvalue()] * 12)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 1200 * 1200 * 3
