@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kfp import dsl
-from register_models import write_model
+from register_models import Killed, kill_after, write_model
 from tiny_detector import build_detector, draw_faces
 
 from components.register import register as register_module
@@ -106,31 +106,17 @@ def test_what_cannot_be_a_composite_leaves_the_registry_alone(tracking: str, tmp
         assert not server.mlflow_client().search_model_versions(f"name='{name}'")
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 def test_a_registration_that_is_killed_is_completed_by_the_next(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, original, left = write_model(tmp_path / "model"), server.patiently, 0
-
-    def killed_after(call: Any) -> Any:
-        nonlocal left
-        answer = original(call)
-        left -= 1
-        if not left:
-            raise Killed
-        return answer
-
+    model = write_model(tmp_path / "model")
     killed, attempts = True, 0
     while killed:
         attempts += 1
         names = {"name": f"masks-k{attempts}", "composite": f"people-k{attempts}"}
         chain = write_chain(tmp_path / str(attempts), f"green-k{attempts}")
         with monkeypatch.context() as patch:
-            left = 11 * attempts
-            patch.setattr(server, "patiently", killed_after)
+            kill_after(patch, 11 * attempts)
             try:
                 register(model, detectors=chain, **names)
                 killed = False

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from kfp import dsl
-from register_models import DIGEST, write_model, write_predicted
+from register_models import DIGEST, Killed, kill_after, write_model, write_predicted
 from relay import relay
 
 from components.evaluate.evaluate import evaluate
@@ -197,34 +197,18 @@ def test_a_file_is_one_version_of_its_run(tracking: str, tmp_path: Path, name: s
     )
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 def test_a_registration_that_is_killed_between_two_calls_is_completed_by_the_next(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = write_model(tmp_path / "model")
     with open_run("first") as run:
         pass
-    original = server.patiently
-    left = 0
-
-    def killed_after(call: Any) -> Any:
-        nonlocal left
-        answer = original(call)
-        left -= 1
-        if not left:
-            raise Killed
-        return answer
-
     completed, attempts = False, 0
     while not completed:
         attempts += 1
         name = f"killed-{attempts}"
         with monkeypatch.context() as patch:
-            left = attempts
-            patch.setattr(server, "patiently", killed_after)
+            kill_after(patch, attempts)
             try:
                 register(model, name=name, run_id=run.run_id)
                 completed = True
