@@ -1,6 +1,5 @@
 """sample -> rename -> split -> subset: as annotations, and as the chain of copied folders that it replaces."""
 
-import io
 import json
 import random
 import shutil
@@ -8,10 +7,10 @@ import tempfile
 import uuid
 from pathlib import Path
 
-import numpy as np
 from PIL import Image as PilImage
 
 from benchmarks.benchmark import Benchmark, medians
+from benchmarks.photos import noise_photo
 from components.curate.curate import curate
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.split.split import split
@@ -47,7 +46,7 @@ def annotation_chain() -> list[Benchmark]:
 
 
 def _make(raw: Path, annotations: Path) -> None:
-    content = _photo()
+    content = noise_photo((400, 300), (1200, 1600), quality=75)  # about 500 KB, a small photo of a phone
     images = []
     for number in range(PERSONS * len(CLASSES)):
         person, at = divmod(number, len(CLASSES))
@@ -59,27 +58,11 @@ def _make(raw: Path, annotations: Path) -> None:
     write_annotations(Annotations(tuple(images)), annotations)
 
 
-def _photo() -> bytes:
-    """A JPEG of 1200 x 1600 pixels and about 500 KB, a small photo of a phone."""
-    cells = np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)
-    picture = PilImage.fromarray(cells).resize((1200, 1600), PilImage.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=75)
-    return buffer.getvalue()
-
-
 def _annotation_chain(start: Path, folder: Path) -> None:
     """The archive keeps the original names, so that renaming is part of an export and costs nothing here."""
     folder.mkdir()
     curate(start, folder / "sampled.json", [{"sample": {"ratio": RATIO, "per": "class", "label_space": "emotion"}}])
-    split(
-        folder / "sampled.json",
-        folder / "split.json",
-        label_space="emotion",
-        val_ratio=1 - TRAIN,
-        test_ratio=0.0,
-        seed=0,
-    )
+    split(folder / "sampled.json", folder / "split.json", label_space="emotion", val_ratio=1 - TRAIN)
     wanted = {"ratio": SUBSET, "per": "class", "label_space": "emotion", "splits": ["train", "val"]}
     curate(folder / "split.json", folder / "subset.json", [{"sample": wanted}])
 

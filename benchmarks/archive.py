@@ -101,10 +101,7 @@ def _there_and_back(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as target:
         for entry in Location(f"s3://bench/{folder.name}").list():
             with Path(target, entry.path).open("wb") as copy:
-                for block in client.get_object(Bucket="bench", Key=f"{folder.name}/{entry.path}")["Body"].iter_chunks(
-                    2**20
-                ):
-                    copy.write(block)
+                shutil.copyfileobj(client.get_object(Bucket="bench", Key=f"{folder.name}/{entry.path}")["Body"], copy)
 
 
 def _clear() -> None:

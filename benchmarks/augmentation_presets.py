@@ -1,9 +1,6 @@
 """The transforms of the augmentation presets on one core, against those of torchvision."""
 
-import multiprocessing
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from statistics import median
 
@@ -12,7 +9,7 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from benchmarks.benchmark import Benchmark
+from benchmarks.benchmark import Benchmark, cpu_seconds, own_process
 from benchmarks.photos import HEIGHT, WIDTH, draw_photo
 from components.train_classifier.augmentations.build import Compose, make_augmentation
 from components.train_classifier.augmentations.ranges import Pixels
@@ -53,7 +50,7 @@ def augmentation_presets() -> list[Benchmark]:
 
     The rates are per second of CPU time, in a process of its own that has one thread; both sides take turns.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    with own_process() as process:
         return process.submit(measure).result()
 
 
@@ -104,11 +101,5 @@ def _many(transform: Callable[[torch.Tensor], torch.Tensor], planes: torch.Tenso
 
 def _rates(*passes: Callable[[], None]) -> tuple[float, ...]:
     """Return pictures per second of CPU time for each: medians of passes that take turns, after one to warm up."""
-    turns = [[_cpu_seconds(one) for one in passes] for _ in range(1 + REPEATS)][1:]
+    turns = [[cpu_seconds(one) for one in passes] for _ in range(1 + REPEATS)][1:]
     return tuple(PICTURES / median(times) for times in zip(*turns, strict=True))
-
-
-def _cpu_seconds(work: Callable[[], None]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started

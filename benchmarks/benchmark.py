@@ -1,12 +1,14 @@
 """One measurement, and how it is taken: ours and a baseline in turn, medians of both."""
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
-import psutil
+from serving.runtime.machine import resident_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,19 @@ def seconds(work: Callable[[], object]) -> float:
 
 def resident_mb() -> float:
     """Resident memory of this process in MB."""
-    return float(psutil.Process().memory_info().rss / 2**20)
+    return resident_memory() / 2**20
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """How much CPU time one call takes in this process."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def own_process() -> ProcessPoolExecutor:
+    """A process for a measurement alone."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
 def medians(ours: Callable[[], object], baseline: Callable[[], object], *, repeats: int) -> tuple[float, float]:

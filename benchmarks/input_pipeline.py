@@ -1,10 +1,8 @@
 """From JPEGs to batches of training pictures, against what a torchvision user would write."""
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -17,15 +15,15 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 
-from benchmarks.benchmark import Benchmark, resident_mb
+from benchmarks.benchmark import Benchmark, cpu_seconds, own_process, resident_mb
 from benchmarks.photos import HEIGHT, WIDTH, write_photos
 from components.shared.dataset.annotations import Box, read_annotations
 from components.train_classifier.config.augmentation import FaceArguments
 from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
 from components.train_classifier.data.faces import Sample
 from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.image.placement import crop_rect
+from serving.runtime.machine import usable_cpus
 
 PHOTOS = 300
 SIDE = 224
@@ -50,11 +48,11 @@ def input_pipeline() -> list[Benchmark]:
         folder = Path(scratch)
         write_photos(folder, PHOTOS)
         rates = {kind: _rates(folder, kind) for kind in ("face", "whole")}
-        with _process() as process:
+        with own_process() as process:
             grown = process.submit(_growth, folder).result()
         size = sum(file.stat().st_size for file in (folder / "images").iterdir()) / 2**20 * (1 - WARMING / PHOTOS)
         workers = usable_cpus()
-        with _process() as process:
+        with own_process() as process:
             scaled = process.submit(_worker_rate, folder, workers).result()
         free = _free_rate(folder, workers)
     return [
@@ -65,13 +63,9 @@ def input_pipeline() -> list[Benchmark]:
     ]
 
 
-def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-
-
 def _rates(folder: Path, kind: str) -> tuple[float, float]:
     """Images in a second of CPU time, ours and the baseline's: medians of passes that take turns."""
-    with _process() as here, _process() as there:
+    with own_process() as here, own_process() as there:
         turns = [
             (here.submit(_pass_seconds, "ours", folder, kind).result(),
              there.submit(_pass_seconds, "torchvision", folder, kind).result())
@@ -82,10 +76,7 @@ def _rates(folder: Path, kind: str) -> tuple[float, float]:
 
 
 def _pass_seconds(side: str, folder: Path, kind: str) -> float:
-    one_pass = SIDES[side](folder, kind)
-    started = time.process_time()
-    one_pass()
-    return time.process_time() - started
+    return cpu_seconds(SIDES[side](folder, kind))
 
 
 def _config(**changes: int) -> TrainConfig:
@@ -176,7 +167,7 @@ def _worker_rate(folder: Path, workers: int) -> float:
 
 def _free_rate(folder: Path, processes: int) -> float:
     """Images in a second of the clock that as many loaders without workers give together, at the same time."""
-    pools = [_process() for _ in range(processes)]
+    pools = [own_process() for _ in range(processes)]
     for pool in pools:
         pool.submit(_pass_seconds, "ours", folder, "face").result()
     started = time.perf_counter()

@@ -44,6 +44,14 @@ def write_photos(folder: Path, count: int) -> list[Face]:
     return faces
 
 
+def noise_photo(cells: tuple[int, int], size: tuple[int, int], *, quality: int) -> bytes:
+    """Make a JPEG of `size` (width, height) from (rows, columns) of random colors, the same in every call."""
+    colors = np.random.default_rng(0).integers(0, 256, (*cells, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    PilImage.fromarray(colors).resize(size, PilImage.Resampling.BICUBIC).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
 def draw_photo(rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw a picture, uint8 (HEIGHT, WIDTH, 3), as detailed as a photo: 1.8 bits a pixel as a JPEG."""
     picture = np.full((HEIGHT, WIDTH, 3), 128, np.float32)

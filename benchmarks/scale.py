@@ -27,16 +27,8 @@ def scale() -> list[Benchmark]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _photos(folder / "photos.zip")
-        read: list[str | Path] = [
-            "--source",
-            folder / "photos.zip",
-            "--format",
-            "class_folder",
-            "--options",
-            "attribute=mask",
-        ]
-        to: list[str | Path] = ["--images", folder / "images", "--annotations", folder / "faces.json"]
-        took, memory = _step("ingest", *read, *to)
+        read = ("--source", folder / "photos.zip", "--format", "class_folder", "--options", "attribute=mask")
+        took, memory = _step("ingest", *read, "--images", folder / "images", "--annotations", folder / "faces.json")
         _annotations(folder / "start.json")
         (folder / "removed.txt").write_text("\n".join(f"{at:06d}.jpg" for at in range(0, IMAGES, 100)))
         steps = [_step(*arguments) for arguments in _annotation_steps(folder)]

@@ -1,7 +1,6 @@
 """How late one client of the endpoint has its answers."""
 
 import http.client
-import io
 import re
 import statistics
 import subprocess
@@ -12,11 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import psutil
-from PIL import Image
 
 from benchmarks.benchmark import Benchmark, seconds
+from benchmarks.photos import noise_photo
 
 REQUESTS = 60
 REPEATS = 5
@@ -27,7 +25,7 @@ def serve_latency() -> list[Benchmark]:
 
     The model is a small one, so that what is measured is the server: HTTP, decoding and one short run of the graph.
     """
-    photo = _photo()
+    photo = noise_photo((30, 40), (640, 480), quality=90)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.onnx")
         model.write_bytes(_model())
@@ -68,13 +66,6 @@ def _server(model: Path) -> Iterator[tuple[psutil.Process, http.client.HTTPConne
     finally:
         process.terminate()
         process.wait()
-
-
-def _photo() -> bytes:
-    coarse = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def _model() -> bytes:

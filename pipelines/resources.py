@@ -12,7 +12,7 @@ from kfp import dsl, kubernetes
 from kfp.dsl import pipeline_channel
 from pydantic import Field
 
-from components.shared.parsing import read_yaml
+from components.shared.options import read_yaml
 from components.shared.tracking.server import OWN_SERVER
 from components.shared.training.train_job_config import SECRET_KEYS
 from pipelines.catalog import STEPS

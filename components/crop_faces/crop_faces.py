@@ -25,9 +25,9 @@ from components.shared.dataset.info import CropInfo
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options, whole_numbers
 from components.shared.progress import progress
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.photo import Photo
+from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
 

@@ -29,11 +29,7 @@ def curate(
     from components.shared.metrics.step import log_metrics
 
     report = run(Path(annotations.path), Path(curated_annotations.path), operations)
-    counts = {
-        "images": report.images,
-        "faces": report.faces,
-        "persons": report.persons,
-    }
+    counts = {"images": report.images, "faces": report.faces, "persons": report.persons}
     log_metrics(metrics, counts)
     log_metrics(metrics, report.dropped, prefix="dropped/")
     for number, entry in enumerate(report.operations, start=1):

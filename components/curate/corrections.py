@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from components.curate.operation import Options, Outcome, original_name
 from components.shared.dataset.ages import age_span
 from components.shared.dataset.annotations import Image
-from components.shared.dataset.label_spaces import canonical_value
+from components.shared.dataset.label_spaces import canonical_value, known_value
 from components.shared.dataset.table import Row, read_table, shipped_tables
 from serving.runtime.errors import InputError
 
@@ -65,7 +65,7 @@ def _correction(row: Row, table: str) -> Correction:
         if kind.lower() != TYPES[attribute]:
             raise InputError(f"'type' must be '{TYPES[attribute]}' for {attribute}, got {kind!r}")
         if attribute == "mask":
-            if {_picture(before), _picture(after)} != {"incorrect", "absent"}:
+            if {known_value("mask", PurePosixPath(name).stem) for name in (before, after)} != {"incorrect", "absent"}:
                 raise InputError(f"incorrect_mask and normal can be exchanged, got {before!r} and {after!r}")
             return Correction(line, person, attribute, frozenset(), None)
         span = age_span(after) if attribute == "age" else None
@@ -74,14 +74,6 @@ def _correction(row: Row, table: str) -> Correction:
         return Correction(line, person, attribute, _expected(attribute, before), canonical_value(attribute, after))
     except InputError as error:
         raise InputError(f"{table}, line {line}: {error}") from error
-
-
-def _picture(name: str) -> str | int | None:
-    """Return the mask label of a file name, None for any other name."""
-    try:
-        return canonical_value("mask", PurePosixPath(name).stem)
-    except InputError:
-        return None
 
 
 def _expected(attribute: str, before: str) -> frozenset[str | int]:

@@ -14,13 +14,7 @@ from components.curate.merge import MergeOptions, merge
 from components.curate.operation import Options, Outcome
 from components.curate.sample import SampleOptions, sample
 from components.curate.sync import SyncOptions, sync
-from components.shared.dataset.annotations import (
-    Annotations,
-    Image,
-    count_images,
-    read_annotations,
-    write_annotations,
-)
+from components.shared.dataset.annotations import Annotations, Image, count_images, read_annotations, write_annotations
 from components.shared.dataset.info import CurationStep, Snapshot
 from components.shared.dataset.label_spaces import LABEL_SPACES, LabelSpace, label_space
 from components.shared.dataset.persons import crossing_persons
@@ -118,11 +112,7 @@ def curate(annotations: Path, output: Path, operations: Sequence[Mapping[str, An
     )
     write_annotations(Annotations(tuple(images), info, keypoint_names), output)
     return CurateReport(
-        images=before.images,
-        faces=before.faces,
-        persons=before.persons,
-        dropped=dict(dropped_here),
-        operations=steps,
+        images=before.images, faces=before.faces, persons=before.persons, dropped=dict(dropped_here), operations=steps
     )
 
 

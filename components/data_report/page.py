@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -13,7 +13,7 @@ from components.data_report.annotators import count_votes
 from components.data_report.duplicates import Duplicates, Group
 from components.data_report.examples import choose_examples
 from components.data_report.sizes import Numbers, Sizes, measure_sizes
-from components.data_report.statistics import Statistics
+from components.data_report.statistics import Statistics, largest_first
 from components.data_report.thumbnails import Thumbnails
 from components.shared.dataset.annotations import Face, Image
 from components.shared.dataset.duplicates import NEAR
@@ -83,11 +83,6 @@ def render_page(
         json=partial(json.dumps, sort_keys=True, ensure_ascii=False),
         **about,
     )
-
-
-def largest_first(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return counts by reason, the largest first."""
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _quantiles(sizes: Sizes) -> Iterator[tuple[str, list[str]]]:

@@ -1,7 +1,7 @@
 """Statistics of a data set: images, faces, classes, attributes, persons and files, per split."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -162,7 +162,7 @@ def statistics_of(images: Sequence[Image], space: LabelSpace) -> Statistics:
         several_faces=sum(len(image.faces) > 1 for image in images),
         not_trainable=sum(not image.trainable for image in images),
         folds=dict(sorted(Counter(image.fold for image in images if image.fold is not None).items())),
-        extensions=_most_first(Counter(PurePosixPath(image.file_name).suffix.lower() for image in images)),
+        extensions=largest_first(Counter(PurePosixPath(image.file_name).suffix.lower() for image in images)),
     )
 
 
@@ -238,11 +238,12 @@ def _ordered(name: str, totals: Counter[str]) -> list[str]:
     """Return the classes of a known attribute in their order, then other values, most first."""
     base = _base(name)
     classes = label_space(base).class_labels if base in ("mask", "gender", "age", "emotion") else ()
-    return [*(value for value in classes if totals[value]), *(v for v in _most_first(totals) if v not in classes)]
+    return [*(value for value in classes if totals[value]), *(v for v in largest_first(totals) if v not in classes)]
 
 
-def _most_first(counter: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
+def largest_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by name, the largest first."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _ages(images: Iterable[Image]) -> list[int]:
@@ -256,7 +257,7 @@ def _ages(images: Iterable[Image]) -> list[int]:
 
 
 def _persons(images: Sequence[Image]) -> PersonCounts:
-    counter = _most_first(Counter(image.person for image in images if image.person is not None))
+    counter = largest_first(Counter(image.person for image in images if image.person is not None))
     splits = splits_of_persons(images)
     return PersonCounts(
         names=tuple(counter),

@@ -42,11 +42,7 @@ def export_dataset(
         label_space=label_space,
         options=options,
     )
-    counts = {
-        "images": sum(report.images.values()),
-        "faces": report.faces,
-        "left_out": sum(report.left_out.values()),
-    }
+    counts = {"images": sum(report.images.values()), "faces": report.faces, "left_out": sum(report.left_out.values())}
     log_metrics(metrics, counts)
     log_metrics(metrics, {f"{split}_images": count for split, count in report.images.items()})
     log_metrics(metrics, report.left_out, prefix="left_out/")

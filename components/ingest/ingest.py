@@ -18,7 +18,8 @@ from components.ingest.formats.listing import Listing, Options
 from components.ingest.formats.recognize import candidates, recognize
 from components.ingest.formats.tables.evaluation import EvaluationOptions, read_evaluation
 from components.ingest.formats.tables.fer2013 import Fer2013Options, read_fer2013
-from components.ingest.formats.tables.manifest import ManifestOptions, read_manifest
+from components.ingest.formats.tables.manifest import read_manifest
+from components.ingest.formats.tables.manifest_columns import ManifestOptions
 from components.ingest.formats.tools.cvat import CvatOptions, read_cvat
 from components.ingest.formats.tools.label_studio import LabelStudioOptions, read_label_studio
 from components.ingest.formats.tools.labelme import LabelmeOptions, read_labelme
@@ -26,17 +27,12 @@ from components.ingest.formats.tools.voc import VocOptions, read_voc
 from components.ingest.formats.yolo.reader import YoloOptions, read_yolo
 from components.ingest.image_checks import ADVICE, check_image, is_other_type
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import (
-    Annotations,
-    Image,
-    count_images,
-    images_digest,
-    write_annotations,
-)
+from components.shared.dataset.annotations import Annotations, Image, count_images, images_digest, write_annotations
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.info import Counts, DatasetInfo
 from components.shared.dataset.label_spaces import own_words
 from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import some
 from components.shared.options import parse_options
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
@@ -207,9 +203,8 @@ def _summary(images: Sequence[Image], counts: Counts, listing: Listing) -> Itera
     """Yield how the source was understood, the table of what was read and lost, and the reasons."""
     yield from listing.layout
     for attribute, values in _values(images).items():
-        shown = ", ".join(f"{value} {count}" for value, count in values.most_common(_SHOWN_VALUES))
-        more = f" and {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
-        yield f"{attribute}: {shown}{more}"
+        shown = some([f"{value} {count}" for value, count in values.most_common()], _SHOWN_VALUES)
+        yield f"{attribute}: {shown}"
     splits = Counter(image.split or "none" for image in images)
     if splits.keys() != {"none"}:
         yield f"splits: {', '.join(f'{name} {count}' for name, count in splits.most_common())}"

@@ -17,11 +17,11 @@ from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.progress import progress
 from serving.runtime.card import ClassificationCard
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.placement import EYES, Keypoints, eye_points
 from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.load import load_model
+from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
 from serving.runtime.session import Outputs

@@ -18,10 +18,7 @@ programs. By default glibc returns freed memory to the kernel, which clears ever
 reading pictures. It reads its limits when a process starts, so they reach those that read pictures.
 """
 
-STORAGE = {
-    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
-}
+STORAGE = {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required", "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required"}
 """Name -> value of every process, unless it is set: what MLflow's own S3 client sends.
 
 By default boto3 sends uploads over TLS in chunks with a checksum behind them and without their length, which many

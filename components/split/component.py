@@ -81,10 +81,7 @@ def split_folds(
     options = {"mode": "kfold", "folds": folds, "k_index": max(k_index, 0)}
     target = Path(split_annotations.path)
     report = run(Path(annotations.path), target, label_space=label_space, seed=seed, options=options)
-    counts = {
-        "unlabeled": report.unlabeled,
-        "leaks": report.leaks,
-    }
+    counts = {"unlabeled": report.unlabeled, "leaks": report.leaks}
     log_metrics(metrics, counts)
     return list(range(folds)) if k_index < 0 else [k_index]
 

@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from components.shared.parsing import read_yaml
+from components.shared.options import read_yaml
 from components.shared.variables import set_variables
 from components.train_classifier.config.training import resolve_config
 from serving.runtime.addresses import masked

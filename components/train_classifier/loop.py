@@ -13,12 +13,13 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.data import DataLoader
 
 from components.shared.dataset.label_spaces import LabelSpace
+from components.shared.dataset.text import some
 from components.shared.metrics.classification import ClassificationScores, classification_metrics
 from components.shared.models.network import head_probabilities
 from components.shared.progress import progress
 from components.shared.training.processes import Processes
 from components.train_classifier.config.training import TrainConfig
-from components.train_classifier.data.faces import Data, file_names
+from components.train_classifier.data.faces import Data
 from components.train_classifier.data.loader import Batch
 from components.train_classifier.learner import Learner
 from components.train_classifier.objective import correct, mix, mixing_rng, pseudo_targets, pseudo_weight
@@ -79,8 +80,8 @@ def train_epoch(training: Training, epoch: int, log_scalars: LogScalars) -> tupl
         try:
             recent += take_step(learner, split_batch(training, batch, epoch, step), config)
         except FloatingPointError as error:
-            faces = training.data.train
-            names = file_names([*faces.labeled, *faces.unlabeled], batch.indices)
+            faces = [*training.data.train.labeled, *training.data.train.unlabeled]
+            names = some([faces[index].file_name for index in batch.indices], 8)
             raise InputError(
                 f"{error} in epoch {epoch + 1}: lower learning_rate, or look at the pictures of this batch: {names}"
             ) from error

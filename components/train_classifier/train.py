@@ -29,8 +29,8 @@ from components.train_classifier.record import (
     open_recorder,
 )
 from serving.runtime.card import Normalization
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import InputError
+from serving.runtime.machine import usable_cpus
 
 log = logging.getLogger(__name__)
 

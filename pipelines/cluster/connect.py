@@ -1,10 +1,7 @@
 """Connection to a Kubeflow Pipelines server: address, credentials, certificate, version.
 
-Requests go through `kfp_server_api`, the generated client that `kfp.Client` (2.17) wraps, and not through the wrapper.
-Measured: it sets no time limit and waits for ever on a server that accepts a request and sends nothing; it takes an
-HTML page for a run without fields and for an empty list, and follows the redirect to a login page; its
-`wait_for_run_completion` does not know the state CANCELED and fails at the first 503; `get_pipeline_id` sends no
-namespace, which a server with several users rejects. `Client` below can go when these are mended.
+Requests go through `kfp_server_api`, the generated client, and not through `kfp.Client` (2.17) around it;
+docs/architecture.md, chapter 4, has what was measured. `Client` below can go when that is mended.
 """
 
 import json

@@ -5,6 +5,7 @@ cannot be pulled as running.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from pipelines.environment.errors import ClusterError
@@ -42,16 +43,8 @@ class Pods:
         pods = self._list(selector)
         if not pods:
             raise ClusterError("the pods of that task are gone")
-        return [
-            self._call(
-                self._core.read_namespaced_pod_log,
-                pod.metadata.name,
-                pod.metadata.namespace,
-                container=_MAIN,
-                _request_timeout=60,
-            )
-            for pod in pods
-        ]
+        read = partial(self._call, self._core.read_namespaced_pod_log, container=_MAIN, _request_timeout=60)
+        return [read(pod.metadata.name, pod.metadata.namespace) for pod in pods]
 
     def conditions(self, run_id: str) -> dict[str, str]:
         """By task: why its newest pod does not start, or how it has failed; other tasks are absent."""

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.shared.options import set_entry
-from components.shared.parsing import parse_yaml, read_yaml
+from components.shared.options import parse_yaml, read_yaml, set_entry
 from pipelines.catalog import DEFAULT, PIPELINES
 from pipelines.environment.settings import SOURCE_VARIABLE
 from pipelines.parameters.pipeline import PipelineConfig

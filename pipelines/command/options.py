@@ -6,8 +6,7 @@ import typer
 from typer.core import TyperCommand
 
 ConfigOption = Annotated[
-    str,
-    typer.Option("--config", "-c", envvar="CONFIG", help="YAML file, or the name of one in pipelines/configs."),
+    str, typer.Option("--config", "-c", envvar="CONFIG", help="YAML file, or the name of one in pipelines/configs.")
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -16,8 +16,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 from pydantic import TypeAdapter, ValidationError
 
-from components.shared.options import imported
-from components.shared.parsing import parse_json
+from components.shared.options import imported, parse_json
 from pipelines.catalog import STEPS, Step
 from pipelines.command.config import assign
 from pipelines.environment.settings import load_settings

@@ -53,11 +53,7 @@ _CONFUSED_WITH = {
     "sad": "pain",
 }
 # EXIF orientations, and the rotation of the stored pixels that each one undoes.
-_ROTATIONS = {
-    3: Image.Transpose.ROTATE_180,
-    6: Image.Transpose.ROTATE_90,
-    8: Image.Transpose.ROTATE_270,
-}
+_ROTATIONS = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.runtime.card import DetectionCard, DetectionThresholds, InputSize
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.detection import Candidates, Placement, candidates, choose, letterbox, tiles
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.header import Pixels
 from serving.runtime.image.photo import Photo
 from serving.runtime.image.placement import Box
+from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ItemT, ordered_map
 from serving.runtime.predictor import FaceResult
 from serving.runtime.session import Outputs, Session

@@ -7,8 +7,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from serving.runtime.card import INPUT_NAME, METADATA_KEY, Shape, read_card
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import InputError
+from serving.runtime.machine import usable_cpus
 from serving.runtime.seal import check_seal
 from serving.runtime.work import Work
 

@@ -8,9 +8,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.load import load_model
-from serving.runtime.memory import resident_memory, usable_memory
+from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
 from serving.server.http.server import HttpServer
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging

@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from components.ingest.formats.listing import Listing
-from components.shared.dataset.label_spaces import canonical_value, label_space
-from serving.runtime.errors import InputError
+from components.shared.dataset.label_spaces import canonical_value, known_value, label_space
 
 FACE = "face"
 _EMOTIONS = set(label_space("emotion").class_labels)
@@ -31,12 +30,7 @@ def class_names(names: Iterable[str], used: Collection[str], attribute: str | No
     attribute = attribute or _guessed(names, [name for name in names if name in used] or names)
     if attribute is None:
         return ClassNames(None, {})
-    values: dict[str, str | int] = {}
-    for name in names:
-        try:
-            values[name] = canonical_value(attribute, name)
-        except InputError:
-            continue
+    values = {name: value for name in names if (value := known_value(attribute, name)) is not None}
     return ClassNames(attribute, merged_spellings(values, {}, listing))
 
 
@@ -67,10 +61,7 @@ def merged_spellings(
 def is_known_value(attribute: str, name: str) -> bool:
     """Tell whether a name is a value of the attribute; of one of your own, whether it is an emotion or a mask state."""
     for known in (attribute,) if attribute in (*_CLOSED, "emotion") else ("emotion", "mask"):
-        try:
-            value = canonical_value(known, name)
-        except InputError:
-            continue
-        if known != "emotion" or value in _EMOTIONS:
+        value = known_value(known, name)
+        if value is not None and (known != "emotion" or value in _EMOTIONS):
             return True
     return False

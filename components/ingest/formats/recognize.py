@@ -14,11 +14,12 @@ from components.ingest.formats.tables.evaluation import EvaluationOptions
 from components.ingest.formats.tables.fer2013 import TABLES
 from components.ingest.formats.tables.manifest_columns import ManifestOptions, read_layout
 from components.ingest.formats.yolo.dataset import label_paths
-from components.ingest.formats.yolo.rows import parse_row
+from components.ingest.formats.yolo.rows import is_label_text
 from components.ingest.sources.names import is_image_name
 from components.ingest.sources.source import Source
+from components.shared.dataset.encodings import decode
 from components.shared.dataset.table import Table, parse_table
-from components.shared.dataset.text import decode_text, is_hidden
+from components.shared.dataset.text import is_hidden
 from serving.runtime.errors import InputError
 
 _MANIFEST = ManifestOptions().manifest
@@ -224,7 +225,7 @@ def _table(tree: _Tree, path: str) -> Table | None:
     head = tree.heads.get(path, b"")
     whole = head if len(head) < _HEAD else head[: head.rfind(b"\n") + 1]
     try:
-        return parse_table(decode_text(whole, path), path, ()) if whole else None
+        return parse_table(decode(whole, path).text, path, ()) if whole else None
     except InputError:
         return None
 
@@ -233,20 +234,12 @@ def _yolo(tree: _Tree) -> str:
     texts = set(tree.by_suffix.get(".txt", ()))
     labels = {path for picture in tree.pictures for path in label_paths(picture) if path in texts}
     read = {path: tree.heads[path].strip() for path in labels & tree.heads.keys()}
-    rows = any(_is_row(head) for head in read.values())
+    rows = any(map(is_label_text, read.values()))
     are_empty = not any(read.values()) and any("labels/" in path for path in read)
     if not rows and not are_empty:
         return ""
     what = "with rows of a class and shares" if rows else "empty"
     return f"{len(labels)} texts for {len(tree.pictures)} pictures, {what}"
-
-
-def _is_row(head: bytes) -> bool:
-    try:
-        parse_row(head.decode("utf-8-sig").splitlines()[0], None)
-    except (ValueError, IndexError):
-        return False
-    return True
 
 
 _RULES: Mapping[str, Callable[[_Tree], str]] = {

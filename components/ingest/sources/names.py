@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-from components.shared.dataset.encodings import likeliest
+from components.shared.dataset.encodings import decoded, likeliest
 from components.shared.dataset.text import composed
 from serving.runtime.image.photo_types import BY_SUFFIX
 
@@ -28,7 +28,7 @@ def decode_names(raw_names: Iterable[tuple[bytes, bool]], encoding: str | None =
     """
     names, unsure = [], []
     for index, (raw, is_utf8) in enumerate(raw_names):
-        name = _decode(raw, "utf-8")
+        name = decoded(raw, "utf-8")
         names.append(name)
         if name is None or (not is_utf8 and _is_weak(name)):
             unsure.append((index, raw))
@@ -41,15 +41,8 @@ def decode_names(raw_names: Iterable[tuple[bytes, bool]], encoding: str | None =
 
 def _likeliest(raws: Iterable[bytes]) -> str | None:
     parts = dict.fromkeys(part for raw in raws for part in raw.split(b"/") if not part.isascii())
-    unsure = [part for part in parts if (name := _decode(part, "utf-8")) is None or _is_weak(name)]
+    unsure = [part for part in parts if (name := decoded(part, "utf-8")) is None or _is_weak(name)]
     return likeliest(b"\n".join(unsure), "the names of files", ADVICE)
-
-
-def _decode(raw: bytes, encoding: str) -> str | None:
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError:
-        return None
 
 
 def _is_weak(name: str) -> bool:
@@ -60,9 +53,9 @@ def _in_parts(raw: bytes, encoding: str) -> str | None:
     """Decode part by part: a folder may be in UTF-8 and a file in it not. A slash is never half of a letter."""
     parts = []
     for part in raw.split(b"/"):
-        name = _decode(part, "utf-8")
+        name = decoded(part, "utf-8")
         if name is None or _is_weak(name):
-            name = _decode(part, encoding) or name
+            name = decoded(part, encoding) or name
         if name is None:
             return None
         parts.append(name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from components.ingest.sources.members import MAX_FILE_BYTES, Member
 from components.ingest.sources.spans import Span, read_spans
+from components.shared.dataset.encodings import decoded
 from components.shared.dataset.zip_directory import LOCAL_HEADER, extra_fields, read_entries
 from serving.runtime.image.photo_types import BEGINNING_BYTES
 from serving.runtime.storage import Location
@@ -132,11 +133,8 @@ def _with_slashes(name: bytes) -> bytes:
     In UTF-8 and CP949 this byte is never half of a letter, in Shift-JIS, Big5 and GBK it is: such a name is left as it
     is when it has slashes.
     """
-    if b"\\" in name and b"/" in name:
-        try:
-            name.decode()
-        except UnicodeDecodeError:
-            return name
+    if b"\\" in name and b"/" in name and decoded(name, "utf-8") is None:
+        return name
     return name.replace(b"\\", b"/")
 
 

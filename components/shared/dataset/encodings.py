@@ -60,14 +60,14 @@ def decode(data: bytes, name: str, encoding: str | None = None, advice: str = "s
     """
     for mark, marked in _MARKS.items():
         if data.startswith(mark):
-            text = _decoded(data, marked)
+            text = decoded(data, marked)
             if text is not None:
                 return Decoded(text, "utf-8" if marked == "utf-8-sig" else marked)
-    text = _decoded(data, "utf-8")
+    text = decoded(data, "utf-8")
     if text is not None and not (encoding and "\0" in text):
         return Decoded(text, "utf-8")
     if encoding is not None:
-        text = _decoded(data, encoding)
+        text = decoded(data, encoding)
         if text is None:
             raise InputError(f"{name}: not a text in UTF-8 or {encoding}; change the option 'encoding'")
         return Decoded(text, encoding)
@@ -110,7 +110,8 @@ def shown_words(text: str) -> str:
     return ", ".join(f"'{word}'" for word in list(words)[:_SHOWN_WORDS]) or repr(text[:20])
 
 
-def _decoded(data: bytes, encoding: str) -> str | None:
+def decoded(data: bytes, encoding: str) -> str | None:
+    """Return the text, None where the bytes are none in this encoding."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
@@ -122,7 +123,7 @@ def _readable(data: bytes, encoding: str) -> str | None:
 
     Any two bytes are Cyrillic letters, so a word must be longer.
     """
-    text = _decoded(data, encoding)
+    text = decoded(data, encoding)
     if text is None or any(unicodedata.category(letter) in ("Cc", "Co", "Cn") for letter in set(text) - set("\r\n\t")):
         return None
     words = [word for word in set(_WORD.findall(text)) if not word.isascii()]
@@ -170,9 +171,9 @@ def _score(candidate: str, text: str, measured: dict[str, float]) -> float:
 def _refuse_damaged(data: bytes, name: str, advice: str) -> None:
     """Raise InputError, naming the line, when most words are UTF-8: then it is UTF-8 with damaged bytes."""
     words = {token for token in _TOKEN.findall(data) if not token.isascii()}
-    utf8 = [word for word in words if len(word) > 2 and _decoded(word, "utf-8") is not None]
+    utf8 = [word for word in words if len(word) > 2 and decoded(word, "utf-8") is not None]
     if 2 * len(utf8) <= len(words) or max(map(max, utf8), default=0) < 0xE0:
         return
     for number, line in enumerate(data.splitlines(), start=1):
-        if _decoded(line, "utf-8") is None:
+        if decoded(line, "utf-8") is None:
             raise InputError(f"{name}: line {number} is not UTF-8 and the rest is; {advice}")

@@ -169,6 +169,14 @@ def canonical_value(attribute: str, value: Any) -> str | int:
     return text
 
 
+def known_value(attribute: str, value: Any) -> str | int | None:
+    """Return the canonical value, None for an invalid one."""
+    try:
+        return canonical_value(attribute, value)
+    except InputError:
+        return None
+
+
 def _age(value: Any, text: str) -> int:
     span = None if isinstance(value, bool) else age_span(text)
     if span is None:

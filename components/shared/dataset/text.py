@@ -3,6 +3,7 @@
 import json
 import math
 import unicodedata
+from collections.abc import Collection
 from typing import Any
 
 from components.shared.dataset.encodings import decode
@@ -20,18 +21,19 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def some(names: Collection[str], shown: int = 5) -> str:
+    """Return the first few names, and how many more there are."""
+    first = ", ".join(list(names)[:shown])
+    return first if len(names) <= shown else f"{first} and {len(names) - shown} more"
+
+
 def is_hidden(path: str) -> bool:
     """Tell whether any part of the path is a dot-file, a macOS twin or an archiver's side folder."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
-def decode_text(data: bytes, name: str) -> str:
-    """Decode a text; see `encodings.decode`. Raises InputError, naming the file, when its encoding cannot be told."""
-    return decode(data, name).text
-
-
 def read_text(uri: str) -> str:
-    """Read a text file from a path or `s3://` address; see `decode_text`.
+    """Read a text file from a path or `s3://` address; see `encodings.decode`.
 
     Raises:
         NotFoundError: there is no such file.
@@ -41,7 +43,7 @@ def read_text(uri: str) -> str:
     location = Location(uri)
     if not location.exists():
         raise NotFoundError(f"{uri}: there is no such file")
-    return decode_text(location.read(), uri)
+    return decode(location.read(), uri).text
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from components.shared.models.weights_file import State, check_fit, some, state_dict
+from components.shared.dataset.text import some
+from components.shared.models.weights_file import State, check_fit, state_dict
 from components.shared.models.zoo.poster_v2.attention import reset_linear
 from components.shared.models.zoo.poster_v2.model import PosterV2
 from serving.runtime.errors import InputError

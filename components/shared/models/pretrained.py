@@ -19,10 +19,11 @@ from torch import nn
 from torchvision.models import VisionTransformer, get_model_weights
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from components.shared.dataset.text import some
 from components.shared.models import format_2, poster_v2_weights
 from components.shared.models.backbones import HeadLocation
 from components.shared.models.spec import IMAGENET, NONE, TORCHVISION, ModelSpec
-from components.shared.models.weights_file import State, check_fit, read_weights, some, state_dict
+from components.shared.models.weights_file import State, check_fit, read_weights, state_dict
 from components.shared.models.zoo.poster_v2.model import PosterV2
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError, NotFoundError

@@ -2,19 +2,19 @@
 
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from components.shared.dataset.text import some
 from serving.runtime.errors import InputError
 
 State = dict[str, torch.Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_LISTED = 5
 
 
 class _Inert:
@@ -108,9 +108,3 @@ def check_fit(what: str, own: State, used: State, missing: Sequence[str]) -> Non
     if any(problems.values()):
         listed = "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in problems.items() if names)
         raise InputError(f"{what}{listed}")
-
-
-def some(names: Collection[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    first = ", ".join(list(names)[:_LISTED])
-    return first if len(names) <= _LISTED else f"{first} and {len(names) - _LISTED} more"

@@ -1,9 +1,6 @@
 """TrainJobs and pods of one namespace, through the Kubernetes API with the service account of this pod.
 
-The Kubeflow SDK (0.5) is not used. Its `KubernetesBackend.train` writes no ownerReferences, so that a TrainJob outlives
-a step whose pod is killed; `CustomTrainerContainer` has neither variables from a Secret nor processes per node;
-`get_job` drops the reason of a failure and needs to read cluster-wide runtimes; `wait_for_job_status` raises at the
-first request that fails. This file can go when the SDK has these.
+The Kubeflow SDK (0.5) is not used: docs/architecture.md, chapter 4, has what it lacks. This file can go when it has it.
 """
 
 import os

@@ -5,14 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ValidationInfo,
-    field_serializer,
-    field_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_serializer, field_validator
 
 from components.shared.dataset.label_spaces import AGE_THRESHOLDS, label_space
 from components.shared.models.spec import ModelSpec, check_input, check_model, head_specs, resolve_model

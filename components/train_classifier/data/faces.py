@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.dataset.annotations import Annotations, digest, named_points, read_annotations
-from components.shared.dataset.label_spaces import LabelSpace, canonical_value, label_space
+from components.shared.dataset.label_spaces import LabelSpace, known_value, label_space
 from components.shared.dataset.table import read_table, shipped_tables
 from components.train_classifier.config.objective import SoftTargetSpec
 from components.train_classifier.config.training import TrainConfig
@@ -245,13 +245,6 @@ def _check_eyes(faces: Faces) -> None:
         )
 
 
-def file_names(samples: Sequence[Sample], indices: Sequence[int], shown: int = 8) -> str:
-    """Return the names of some pictures for a message."""
-    names = [samples[index].file_name for index in indices]
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"
-
-
 def class_indices(attributes: Sequence[Mapping[str, Any]], space: LabelSpace) -> Indices:
     """Return the class of every face in `space`. Raises InputError when a face has none."""
     classes = []
@@ -272,10 +265,7 @@ def _stated(attribute: str, labels: tuple[str, ...], shares: Any) -> NDArray[np.
         raise InputError(f"{where}: expected a mapping from labels to probabilities, got {shares!r}")
     distribution: NDArray[np.float64] = np.zeros(len(labels))
     for label, share in shares.items():
-        try:
-            name = label if attribute == "age" else canonical_value(attribute, label)
-        except InputError:
-            name = None
+        name = label if attribute == "age" else known_value(attribute, label)
         if name not in labels:
             raise InputError(f"{where}: {label!r} is not a label; known: {', '.join(labels)}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:

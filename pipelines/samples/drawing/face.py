@@ -88,10 +88,7 @@ def _hair_behind(pen: Pen, person: Person) -> None:
         pen.ellipse(48, 60, person.half_width + 3, 38, shade)
         return
     down = 124.0 if person.hair_style == 0 else 104.0
-    pen.fill(
-        [*arc(48, 60, wide, 37, 180, 360), (48 + wide + 2, down), (48, down + 4), (48 - wide - 2, down)],
-        shade,
-    )
+    pen.fill([*arc(48, 60, wide, 37, 180, 360), (48 + wide + 2, down), (48, down + 4), (48 - wide - 2, down)], shade)
 
 
 def _body(pen: Pen, person: Person) -> None:
@@ -118,10 +115,7 @@ def _head(pen: Pen, person: Person) -> None:
         pen.ellipse(48 + side * (person.half_width + 1), 68, 4, 7, outline)
     top = arc(48, 64, person.half_width, 36, 180, 360, 24)
     pen.fill([*top, *jaw_line(person)], outline)
-    pen.fill(
-        [(48 + (x - 48) * 0.955, 66 + (y - 66) * 0.97) for x, y in [*top, *jaw_line(person)]],
-        person.skin,
-    )
+    pen.fill([(48 + (x - 48) * 0.955, 66 + (y - 66) * 0.97) for x, y in [*top, *jaw_line(person)]], person.skin)
     if person.band == 0:
         for side in (-1, 1):
             pen.ellipse(48 + side * 15, 80, 5, 3.4, mix(person.skin, (235, 110, 100), 0.22))

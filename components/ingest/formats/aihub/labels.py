@@ -26,12 +26,13 @@ from typing import Any, Literal
 from components.ingest.formats.aihub.names import emotion_of, repaired
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box
-from components.shared.dataset.label_spaces import canonical_value
+from components.shared.dataset.label_spaces import known_value
 from serving.runtime.errors import InputError
 
 BoxPolicy = Literal["first_valid", "median", "union"]
 UNKNOWN = "unknown"
 
+_valid = lru_cache(maxsize=1024)(known_value)
 _ANNOTATORS = "ABC"
 _CORNERS = ("maxX", "maxY", "minX", "minY")
 _NOT_SURE = frozenset({"", "알수없음", "알 수 없음", UNKNOWN})
@@ -189,15 +190,6 @@ def _text(value: Any) -> str:
 @lru_cache(maxsize=4096)
 def _clean(text: str) -> str:
     return repaired(text.strip()).encode(errors="replace").decode()
-
-
-@lru_cache(maxsize=1024)
-def _valid(attribute: str, text: str) -> str | int | None:
-    """Return the canonical value of a text, or None when it is invalid."""
-    try:
-        return canonical_value(attribute, text)
-    except InputError:
-        return None
 
 
 def _background(record: dict[str, Any], annotators: Sequence[Sequence[dict[str, Any]]]) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from components.ingest.formats.listing import SPLITS, split_of_name
+from components.shared.dataset.text import some
 from serving.runtime.errors import InputError
 
 Folder = tuple[str, ...]
@@ -314,10 +315,8 @@ def described(tree: ClassTree, counts: Mapping[Folder, int], attribute: str) -> 
 
 
 def _listed(counts: Counter[str]) -> str:
-    shown = ", ".join(
-        f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
-    )
-    return f"{shown} and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else shown
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return some([f"{name} {count}" for name, count in ordered], _SHOWN)
 
 
 def _drawn(counts: Mapping[Folder, int]) -> str:

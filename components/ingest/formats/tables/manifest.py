@@ -10,7 +10,6 @@ from components.ingest.formats.class_names import merged_spellings
 from components.ingest.formats.listing import Listing, Record, image_paths, split_of_name
 from components.ingest.formats.paths import PathResolver
 from components.ingest.formats.tables.manifest_columns import (
-    Columns,
     Layout,
     ManifestOptions,
     four_numbers,
@@ -23,8 +22,6 @@ from components.shared.dataset.label_spaces import canonical_value, own_value
 from components.shared.dataset.table import Row, Table
 from components.shared.dataset.vocabulary import VOCABULARY
 from serving.runtime.errors import InputError
-
-__all__ = ["Columns", "ManifestOptions", "read_manifest"]
 
 _DEFAULT = "manifest.csv"
 _TABLES = (".csv", ".tsv")

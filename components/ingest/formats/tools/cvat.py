@@ -71,12 +71,7 @@ def read_cvat(source: Source, options: CvatOptions) -> Listing:
 
 
 def _drawing(
-    element: Element,
-    file: str,
-    available: set[str],
-    resolver: PathResolver,
-    options: CvatOptions,
-    listing: Listing,
+    element: Element, file: str, available: set[str], resolver: PathResolver, options: CvatOptions, listing: Listing
 ) -> Drawing | None:
     """Read one image; None, counted, when its picture is not there."""
     name, subset = element.get("name", "").strip(), clean(element.get("subset", ""))

@@ -11,6 +11,7 @@ from components.ingest.formats.class_names import FACE, class_names
 from components.ingest.formats.listing import BoxOptions, Listing, Record
 from components.shared.dataset.annotations import Box, Face, Keypoint
 from components.shared.dataset.label_spaces import LABEL_SPACES, canonical_value
+from components.shared.dataset.text import some
 from serving.runtime.errors import InputError
 
 CLASS = "class"
@@ -191,10 +192,9 @@ class _Attributes:
         self._values: dict[str, dict[str, Any]] = {}
         attribute = options.attribute  # of the first group whose classes say anything
         for group, names in sorted(counts.items(), key=lambda item: (item[0] != CLASS, item[0])):
-            listed = ", ".join(f"{name} {count}" for name, count in names.most_common(_SHOWN))
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            listed = some([f"{name} {count}" for name, count in names.most_common()], _SHOWN)
             if {name.strip().lower() for name in names} <= {FACE}:
-                listing.layout.append(f"{group}: {listed}{more}; no attribute")
+                listing.layout.append(f"{group}: {listed}; no attribute")
                 continue
             classes = class_names(names, names, attribute, listing)
             chosen = str(classes.attribute)
@@ -203,7 +203,7 @@ class _Attributes:
                 chosen = group
             self._attribute_of[group], self._values[group] = chosen, classes.values
             attribute = None
-            listing.layout.append(f"{group}: {listed}{more}; becomes the attribute '{chosen}'")
+            listing.layout.append(f"{group}: {listed}; becomes the attribute '{chosen}'")
 
     def of(self, shape: Shape) -> dict[str, Any]:
         """Return the attributes of a face; a value that is not one of its attribute is lost."""

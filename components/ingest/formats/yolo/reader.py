@@ -18,7 +18,7 @@ from components.ingest.formats.yolo.dataset import (
     splits_of_yaml,
 )
 from components.ingest.formats.yolo.names import described_classes, find_names, names_files
-from components.ingest.formats.yolo.rows import LabelRow, looks_like_pose, parse_row
+from components.ingest.formats.yolo.rows import LabelRow, is_label_text, looks_like_pose, parse_row
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Face
 from serving.runtime.errors import InputError
@@ -133,21 +133,12 @@ def _label_files(images: Collection[str], texts: Collection[str]) -> dict[str, s
 def _count_other_texts(source: Source, texts: Collection[str], owned: Collection[str], listing: Listing) -> None:
     """Count label files without an image as dropped images, and other texts as files that do not belong to the data."""
     outside = [path for path in texts if path not in owned and "/labels/" not in f"/{path}"]
-    rows = {path for path, data in source.stream(outside) if _is_label_text(data)}
+    rows = {path for path, data in source.stream(outside) if is_label_text(data)}
     for path in sorted(texts):
         if path not in owned and ("/labels/" in f"/{path}" or path in rows):
             listing.dropped.add("missing_image", path)
         else:
             listing.skipped.add("label_of_a_skipped_image" if path in owned else "not_an_image_name", path)
-
-
-def _is_label_text(data: bytes) -> bool:
-    line = next((line for line in data.decode("utf-8-sig", errors="replace").splitlines() if line.strip()), "")
-    try:
-        parse_row(line, None)
-    except ValueError:
-        return False
-    return True
 
 
 def _splits(source: Source, dataset: DatasetYaml | None, images: list[str], listing: Listing) -> dict[str, str | None]:

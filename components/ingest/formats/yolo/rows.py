@@ -62,6 +62,16 @@ def parse_row(text: str, keypoints: tuple[int, int] | None) -> LabelRow:
     return LabelRow(int(category), box, kind, points, shares[4] if len(shares) == 5 and not keypoints else None)
 
 
+def is_label_text(data: bytes) -> bool:
+    """Tell whether the first line of a text, blank ones aside, is a row."""
+    line = next((line for line in data.decode("utf-8-sig", errors="replace").splitlines() if line.strip()), "")
+    try:
+        parse_row(line, None)
+    except ValueError:
+        return False
+    return True
+
+
 def _kind(shares: Sequence[float], keypoints: tuple[int, int] | None) -> Kind:
     count = len(shares)
     if count == 4:

@@ -4,18 +4,19 @@ import unicodedata
 
 import pytest
 
-from components.shared.dataset.text import composed, decode_text, listed_names
+from components.shared.dataset.encodings import decode
+from components.shared.dataset.text import composed, listed_names
 from serving.runtime.errors import InputError
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
 def test_the_words_are_the_same_in_every_encoding(encoding):
-    assert decode_text("기쁨 abc\n".encode(encoding), "a.txt") == "기쁨 abc\n"
+    assert decode("기쁨 abc\n".encode(encoding), "a.txt").text == "기쁨 abc\n"
 
 
 def test_anything_else_is_refused_by_name():
     with pytest.raises(InputError, match=r"a\.txt: not a text in UTF-8 or CP949, .*; save it as UTF-8"):
-        decode_text(b"\xff\xfe\x00", "a.txt")
+        decode(b"\xff\xfe\x00", "a.txt")
 
 
 def test_decomposed_letters_are_composed():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from components.ingest.formats.tables.manifest import ManifestOptions, read_manifest
+from components.ingest.formats.tables.manifest import read_manifest
+from components.ingest.formats.tables.manifest_columns import ManifestOptions
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 

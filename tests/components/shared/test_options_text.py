@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.parsing import parse_json, parse_yaml, read_yaml
+from components.shared.options import parse_json, parse_yaml, read_yaml
 from serving.runtime.errors import InputError
 
 DIGITS = "9" * 5000

@@ -3,7 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from serving.runtime.cpus import usable_cpus
+from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
+
+MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+V1 = "sys/fs/cgroup/memory"
 
 
 def system(root: Path, cgroup: str, files: dict[str, str]) -> Path:
@@ -43,13 +46,37 @@ def system(root: Path, cgroup: str, files: dict[str, str]) -> Path:
         ),
     ],
 )
-def test_affinity_and_quota(
+def test_cpus_by_affinity_and_quota(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgroup: str, files: dict[str, str], expected: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     assert usable_cpus(system(tmp_path, cgroup, files)) == expected
 
 
-def test_this_machine(tmp_path: Path) -> None:
+def test_cpus_of_this_machine(tmp_path: Path) -> None:
     assert 1 <= usable_cpus() <= len(os.sched_getaffinity(0))
     assert usable_cpus(tmp_path / "no proc") == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "expected"),
+    [
+        ("", {}, MACHINE),
+        ("0::/\n", {"sys/fs/cgroup/memory.max": "max\n"}, MACHINE),
+        ("0::/\n", {"sys/fs/cgroup/memory.max": "1048576\n"}, 2**20),
+        ("0::/a/b\n", {"sys/fs/cgroup/a/b/memory.max": "max", "sys/fs/cgroup/a/memory.max": "3000000"}, 3_000_000),
+        ("0::/outside\n", {"sys/fs/cgroup/memory.max": "4000000"}, 4_000_000),
+        ("4:memory:/m\n0::/\n", {f"{V1}/m/memory.limit_in_bytes": "9223372036854771712\n"}, MACHINE),
+        ("4:memory:/m\n0::/\n", {f"{V1}/m/memory.limit_in_bytes": "5000000\n"}, 5_000_000),
+        ("4:memory:/m\n", {f"{V1}/memory.limit_in_bytes": "6000000\n"}, 6_000_000),
+        ("0::/\n", {"sys/fs/cgroup/memory.max": "rubbish"}, MACHINE),
+    ],
+)
+def test_memory_of_machine_and_cgroup(tmp_path: Path, cgroup: str, files: dict[str, str], expected: int) -> None:
+    assert usable_memory(system(tmp_path, cgroup, files)) == expected
+
+
+def test_resident_memory() -> None:
+    before = resident_memory()
+    block = b"x" * 50_000_000
+    assert 45_000_000 < resident_memory() - before < 60_000_000 and block
