@@ -22,7 +22,7 @@ from components.train_classifier.config.augmentation import FaceArguments
 from components.train_classifier.config.training import IMAGENET, TrainConfig, resolve_config
 from components.train_classifier.data.faces import Sample
 from components.train_classifier.data.loader import FaceDataset, TrainOrder, make_loader
-from serving.runtime.image.preprocess import crop_rect
+from serving.runtime.image.placement import crop_rect
 from serving.runtime.machine import usable_cpus
 
 PHOTOS = 300

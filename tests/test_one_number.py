@@ -23,7 +23,8 @@ from components.train_classifier.data.loader import FaceDataset
 from components.train_classifier.train import train
 from pipelines.samples.profiles import draw_sample
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
-from serving.runtime.image.preprocess import crop_rect, decode_crop_resize, decode_rect_resize
+from serving.runtime.image.placement import crop_rect
+from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
 from serving.runtime.load import load_model
 from serving.server.http.app import create_app
 from serving.server.state import ModelRepository, ServerState

@@ -11,7 +11,8 @@ from components.shared.dataset.archive import ImageArchive, OtherPictureError
 from serving.runtime.card import CropRule, InputSize
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import Rect
-from serving.runtime.image.preprocess import crop_rect, decode_rect_resize
+from serving.runtime.image.placement import crop_rect
+from serving.runtime.image.preprocess import decode_rect_resize
 
 SIDE = 120
 """Longest side in pixels."""

@@ -1,4 +1,6 @@
-"""KFP component of export_onnx."""
+"""KFP components of export_onnx."""
+
+from typing import Any
 
 from kfp import dsl
 from kfp.dsl import Input, Metrics, Model, Output
@@ -31,3 +33,31 @@ def export_onnx(
     result = export(Path(checkpoints.path), Path(model.path), checkpoint=checkpoint, name=name)
     log_metrics(metrics, {"max_difference": result.max_difference})
     model.metadata["sha256"] = result.sha256
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def adopt_detector(
+    model: Output[Model],
+    metrics: Output[Metrics],
+    weights: str,
+    name: str,
+    options: dict[str, Any] = {},  # noqa: B006
+) -> None:
+    """Turn a face detector's ONNX file, YuNet or UltraFace, into a self-describing model.onnx with the same results.
+
+    Args:
+        model: A folder with model.onnx.
+        metrics: The largest difference between the outputs of both graphs.
+        weights: The detector: a path, s3:// or a registered model. A Facet detector is copied.
+        name: The detector's name.
+        options: score, nms_iou and max_detections in place of the published ones; height and width of the largest
+            input, where it is free.
+    """
+    from pathlib import Path
+
+    from components.export_onnx.adopt import adopt
+    from components.shared.metrics.step import log_metrics
+
+    result = adopt(weights, Path(model.path), name=name, options=options)
+    log_metrics(metrics, {"max_difference": result.max_difference})
+    model.metadata.update({"sha256": result.sha256, "kind": result.kind})

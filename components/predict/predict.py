@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations
+from components.shared.dataset.annotations import Annotations, Face, Image, named_points, read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
@@ -18,6 +18,7 @@ from components.shared.dataset.predictions import PredictedFace, Predictions, wr
 from components.shared.progress import progress
 from serving.runtime.card import ClassificationCard
 from serving.runtime.errors import ImageError, InputError
+from serving.runtime.image.placement import EYES, Keypoints, eye_points
 from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.load import load_model
 from serving.runtime.machine import usable_cpus
@@ -84,6 +85,7 @@ def predict(
     space = _label_space(card)
     digest = ""
     archive: Pictures
+    eyes: dict[int, Keypoints] = {}
     if annotations is None:
         archive, names = find_pictures(images)
         faces = [PredictedFace(number, number, name, None) for number, name in enumerate(names, start=1)]
@@ -92,11 +94,13 @@ def predict(
         digest = data.info.images_digest or ""
         archive, faces = ImageArchive(images), _faces_of_split(data, split)
         check_present(archive, (face.path for face in faces))
+        if card.crop.eyes is not None:
+            eyes = _eyes(data, faces)
 
     predicted: list[PredictedFace] = []
     failed: list[tuple[PredictedFace, InputError]] = []
     outputs: list[Outputs] = []
-    batches = _crop_batches(archive, faces, card, batch_size, workers or usable_cpus())
+    batches = _crop_batches(archive, faces, eyes, card, batch_size, workers or usable_cpus())
     for batch in progress(batches, "predict", -(-len(faces) // batch_size)):
         failed += [(face, crop) for face, crop in batch if isinstance(crop, InputError)]
         good = [(face, crop) for face, crop in batch if not isinstance(crop, InputError)]
@@ -131,6 +135,17 @@ def _faces_of_split(annotations: Annotations, split: str) -> list[PredictedFace]
     return [PredictedFace(image.id, face.id, image.file_name, face.box, image.sha256) for image, face in pairs]
 
 
+def _eyes(annotations: Annotations, faces: Sequence[PredictedFace]) -> dict[int, Keypoints]:
+    """Return the eyes of the faces that have both, by face id; the log tells how many have not."""
+    names = annotations.keypoint_names
+    points = {face.id: eye_points(named_points(face, names)) for image in annotations.images for face in image.faces}
+    missing = sum(not points[face.face_id] for face in faces)
+    if missing:
+        _log.warning("the model aligns faces by %s; %d of %d faces have not both and are cut by their boxes",
+                     " and ".join(EYES), missing, len(faces))  # fmt: skip
+    return points
+
+
 def _present(annotations: Annotations) -> str:
     counts: Counter[str] = Counter()
     for image in annotations.images:
@@ -139,14 +154,19 @@ def _present(annotations: Annotations) -> str:
 
 
 def _crop_batches(
-    archive: Pictures, faces: Sequence[PredictedFace], card: ClassificationCard, batch_size: int, workers: int
+    archive: Pictures,
+    faces: Sequence[PredictedFace],
+    eyes: Mapping[int, Keypoints],
+    card: ClassificationCard,
+    batch_size: int,
+    workers: int,
 ) -> Iterator[list[tuple[PredictedFace, _Crop]]]:
     """Yield faces with their pixels in batches; threads decode `_AHEAD` batches before the current one."""
 
     def crop(face: PredictedFace) -> _Crop:
         data = archive.read(face.path, face.sha256)
         try:
-            return decode_crop_resize(data, face.box, card)
+            return decode_crop_resize(data, face.box, card, keypoints=eyes.get(face.face_id))
         except InputError as error:
             return error
 

@@ -1,6 +1,6 @@
 """The KFP components of the registry: register a version, promote a version."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from kfp import dsl
 from kfp.dsl import Input, Model
@@ -9,35 +9,55 @@ from components import container_images
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def register(model: Input[Model], name: str, metrics_json: str, run_id: str = "") -> NamedTuple("Outputs", version=str):  # type: ignore[valid-type]
+def register(
+    model: Input[Model],
+    name: str,
+    metrics_json: str,
+    detectors: Optional[Input[Model]] = None,
+    run_id: str = "",
+    composite: str = "",
+) -> NamedTuple("Outputs", version=str, composite_version=str):  # type: ignore[valid-type]
     """Register the exported model as a new version with the alias candidate, once for each run and file.
 
     Args:
         model: Folder with model.onnx.
         name: Name of the model in the registry.
         metrics_json: Scalar metrics as a JSON object, as evaluate returns them.
+        detectors: Folder of adopt_detectors. Those with a graph are registered too, each file once.
         run_id: MLflow run that trained the model; empty opens one.
+        composite: Name in the registry of the detectors and the model as one; empty for none.
 
     Returns:
         version: The new version.
+        composite_version: The version of the composite; empty where there is none.
     """
     from pathlib import Path
 
     from components.register.register import read_metrics, register
 
-    metrics = read_metrics(metrics_json)
-    return (register(Path(model.path), name=name, metrics=metrics, run_id=run_id, address=model.uri).version,)
+    done = register(
+        Path(model.path),
+        name=name,
+        metrics=read_metrics(metrics_json),
+        run_id=run_id,
+        detectors=Path(detectors.path) if detectors is not None else None,
+        composite=composite,
+        address=model.uri,
+    )
+    return (done.version, done.composite_version)
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def promote(name: str, version: str, alias: str = "champion") -> None:
-    """Move an alias to a registered version.
+def promote(name: str, version: str, alias: str = "champion", composite: str = "", composite_version: str = "") -> None:
+    """Move an alias to a registered version, and to that of the composite it is part of.
 
     Args:
         name: Name of the model in the registry.
         version: Version that gets the alias.
         alias: The alias, champion by default.
+        composite: Name of the composite in the registry; empty for none.
+        composite_version: Its version; empty for none.
     """
     from components.register.register import promote
 
-    promote(name, version, alias)
+    promote(name, version, alias, composite=composite, composite_version=composite_version)

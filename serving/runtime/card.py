@@ -7,7 +7,10 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_
 from pydantic_core import from_json
 
 from serving.runtime.errors import InputError
-from serving.runtime.validation import Frozen, explain
+from serving.runtime.validation import UNSET, Frozen, explain
+
+# As a share of the input's width; closer ones would show a few pixels of the picture.
+_LEAST_BETWEEN_EYES = 0.05
 
 METADATA_KEY = "facet_card"
 INPUT_NAME = "images"
@@ -24,7 +27,7 @@ class Head(Frozen):
 
 
 class InputSize(Frozen):
-    """Height and width in pixels of the graph's `images` input, uint8 (N, height, width, 3) RGB."""
+    """Height and width in pixels of the graph's `images` input, uint8 (N, height, width, 3)."""
 
     height: int = Field(ge=8, le=4096)
     width: int = Field(ge=8, le=4096)
@@ -46,30 +49,84 @@ Frame = Annotated[tuple[Share, Share, Share, Share], AfterValidator(_has_area)]
 WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
 
 
-class CropRule(Frozen):
+Point = tuple[Share, Share]
+
+DEFAULT_PADDING_SCALE = 0.8
+
+
+class CropShape(Frozen):
+    """How the cut around a face box is shaped and laid into the input.
+
+    What is None is left out of a card. `mode`:
+
+    - None: the smallest rectangle of the input's aspect ratio around the box, or of `aspect`, height by width; times
+      `scale`, clipped to the image, stretched to the input.
+    - `rectangle`: the box times `scale`, clipped, stretched to the input.
+    - `square`: a square around the box, its longer side times `scale`, stretched to the input and not clipped: beyond
+      the image is the background.
+    - `fit_inside`: the box times `scale`, clipped, as large as it fits into the input, on the background.
+    - `short_side`: the box times `scale`, clipped, so large that the side that is the shorter one compared with the
+      input's aspect ratio takes `padding_scale` of the input's side, 0.8 by default; what of the longer side does not
+      fit is cut equally at both ends. On the background.
+
+    `background` is a gray level, black by default. `eyes` are where the left and the right eye of a face go, x and y as
+    shares of the input; left is the viewer's left. A face whose eyes are known is moved, turned and scaled so
+    (a similarity transform), without regard to its box; beyond the image is the background. Others are cut by `mode`.
+    """
+
+    mode: Literal["rectangle", "square", "fit_inside", "short_side"] | None = UNSET
+    aspect: Annotated[float, Field(ge=0.1, le=10.0)] | None = UNSET
+    padding_scale: Annotated[float, Field(ge=0.1, le=1.0)] | None = UNSET
+    background: Annotated[int, Field(ge=0, le=255)] | None = UNSET
+    eyes: tuple[Point, Point] | None = UNSET
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.aspect is not None and self.mode is not None:
+            raise ValueError(f"aspect belongs to the rule without a mode; mode {self.mode} takes none")
+        if self.padding_scale is not None and self.mode != "short_side":
+            raise ValueError("padding_scale belongs to mode short_side")
+        if self.background is not None and self.mode in (None, "rectangle") and self.eyes is None:
+            raise ValueError("background belongs to mode square, fit_inside or short_side, or to eyes")
+        if self.eyes is not None and self.eyes[1][0] - self.eyes[0][0] < _LEAST_BETWEEN_EYES:
+            raise ValueError(f"eyes are x, y of the left and the right one, at least {_LEAST_BETWEEN_EYES} apart in x")
+        return self
+
+
+class CropRule(CropShape):
     """What is cut from a photo, and how its JPEG is decoded.
 
-    The smallest rectangle of the input's aspect ratio around the face box is scaled about its center by `scale`: 1 is
-    a tight cut, more adds context, less cuts into the face. A cut smaller than a box that the image border truncates
-    is moved to cover as much of the box's visible part as it can; larger ones cover it anyway. The cut is clipped to
-    the image. Without a box it is the whole image. With a `frame` it is that part of every photo instead, wherever
-    the face is, stretched to the input. A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 and 1 at which the cut
-    still measures `min_decode` times the input size on both sides.
+    The cut around a face box is scaled about its center by `scale`: 1 is a tight cut, more adds context, less cuts
+    into the face. A cut smaller than a box that the image border truncates is moved to cover as much of the box's
+    visible part as it can; larger ones cover it anyway. Without a box it is the whole image, and `scale` is 1. With a
+    `frame` it is that part of every photo instead, wherever the face is, stretched to the input. A JPEG is decoded at
+    the smallest of 1/8, 1/4, 1/2 and 1 at which the cut still measures `min_decode` times the input size on both
+    sides.
     """
 
     scale: float = Field(default=1.3, ge=0.5, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
     frame: Frame | None = None
 
+    @model_validator(mode="after")
+    def _frame_alone(self) -> Self:
+        shape = [name for name in CropShape.model_fields if getattr(self, name) is not None]
+        if self.frame is not None and shape:
+            raise ValueError(f"frame is cut wherever the face is, so it cannot have {', '.join(shape)}")
+        return self
+
 
 class Letterbox(Frozen):
     """The whole photo, scaled to fit the input with its aspect ratio kept, on a background of one gray level.
 
-    It lies in the center of the input or in its top left corner.
+    It lies in the center of the input or in its top left corner. With a `stride` the graph takes any height and width
+    that are multiples of it, up to those of the card's input: a photo is scaled down to fit, never up, and padded to
+    the next multiples.
     """
 
     background: int = Field(default=114, ge=0, le=255)
     position: Literal["center", "top_left"] = "center"
+    stride: int | None = Field(default=None, ge=1, le=256)
 
 
 class Normalization(Frozen):
@@ -108,8 +165,15 @@ class _GraphCard(Frozen):
     input: InputSize
     leaks: bool = Field(description="trained on a split that has a person on both sides")
     versions: dict[str, str] = Field(description="library versions that made the graph")
-    dataset_digest: str = Field(description="sha256 of the annotations the model was trained on")
-    training_digest: str = Field(description="sha256 of the resolved training config and dataset digest")
+    dataset_digest: str = Field(description="sha256 of the annotations the model was trained on; empty when unknown")
+    training_digest: str = Field(
+        description="sha256 of the resolved training config and dataset digest; of an adopted graph, of its file"
+    )
+
+    @property
+    def stride(self) -> int | None:
+        """What height and width of the graph's input are multiples of, up to `input`; None where they are `input`."""
+        return None
 
     def to_metadata(self) -> dict[str, str]:
         """Return the card as ONNX metadata; `read_card` reads the value."""
@@ -155,7 +219,14 @@ class DetectionCard(_GraphCard):
     def _distinct(self) -> Self:
         _check_distinct("labels", self.labels)
         _check_distinct("points", self.points)
+        if self.stride is not None and (self.input.height % self.stride or self.input.width % self.stride):
+            raise ValueError(f"height and width of the input must be multiples of the stride, {self.stride}")
         return self
+
+    @property
+    def stride(self) -> int | None:
+        """See `Letterbox`."""
+        return self.resize.stride
 
     @property
     def outputs(self) -> dict[str, Shape]:

@@ -1,26 +1,32 @@
 """What every kind of model offers to the server and to the steps: the protocol, its results, and the classifier."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice, zip_longest
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.runtime.card import WHOLE, ClassificationCard, ModelCard
+from serving.runtime.composite_card import CompositeCard
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import Pixels
 from serving.runtime.image.photo import Photo
-from serving.runtime.image.preprocess import Box, crop_rect, cut_resize
-from serving.runtime.session import Outputs, Session
+from serving.runtime.image.placement import Box, Keypoints, Placement, place
+from serving.runtime.image.preprocess import cut_placed
+from serving.runtime.session import BATCH, Outputs, Session
 from serving.runtime.work import Work
 
 # How far the probabilities of one head may sum from 1.
 _SUM_TOLERANCE = 1e-3
 
-Crop = Literal["box", "detector", "frame", "whole image"]
-"""What was cut for a face: the box in the request, or a detector's, the part that the card names, or everything."""
+Crop = Literal["box", "detector", "eyes", "frame", "whole image"]
+"""What was cut for a face.
+
+The box in the request, or a detector's; what the eyes say, where the card aligns faces and they are known; the part
+that the card names; or everything.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Predictor(Protocol):
     """A loaded model; several threads may use it at once."""
 
     @property
-    def card(self) -> ModelCard:
+    def card(self) -> ModelCard | CompositeCard:
         """The model's card."""
 
     @property
@@ -81,7 +87,7 @@ class Predictor(Protocol):
 
         Raises:
             ImageError: an image cannot be used.
-            InputError: the array has another type or shape.
+            InputError: the array has another type or shape, or the model is a composite, which has no graph.
             AbandonedError: nobody waits for the result any longer.
         """
 
@@ -110,36 +116,59 @@ class Classifier:
                 raise InputError(f"{session.source}: head '{head}' does not give probabilities that sum to 1")
 
     def predict(
-        self, images: Sequence[tuple[Photo, Sequence[Box]]], *, work: Work | None = None
+        self,
+        images: Sequence[tuple[Photo, Sequence[Box]]],
+        *,
+        work: Work | None = None,
+        keypoints: Sequence[Sequence[Keypoints]] = (),
     ) -> list[list[FaceResult]]:
-        """Classify the boxes of each photo; without a box the whole photo is one face, see `Predictor`."""
-        crops: list[Pixels] = []
-        boxes_of: list[Sequence[Box | None]] = []
-        for photo, given in images:
-            boxes: Sequence[Box | None] = given or (None,)
-            crops += [self._crop(photo, box) for box in boxes]
-            boxes_of.append(boxes)
-        outputs = self._session.run(self._batch(crops), work)
+        """Classify the boxes of each photo; without a box the whole photo is one face, see `Predictor`.
+
+        `keypoints` are the points of every box of every photo, where they are known.
+        """
+        parts: list[tuple[Photo, Placement]] = []
+        seen: list[list[tuple[Box | None, Crop]]] = []
+        for (photo, boxes), of_photo in zip(images, keypoints or [()] * len(images), strict=True):
+            faces = list(zip_longest(boxes or (None,), of_photo))
+            placed = [self._place(photo, box, points) for box, points in faces]
+            parts += [(photo, placement) for placement in placed]
+            seen.append([(box, self._kind(box, placement)) for (box, _), placement in zip(faces, placed, strict=True)])
+        outputs = self._classify((self._crop(*part) for part in parts), work)
         rows = count()
-        return [[self._result(next(rows), box, outputs) for box in boxes] for boxes in boxes_of]
+        return [[self._result(next(rows), box, kind, outputs) for box, kind in faces] for faces in seen]
 
     def infer(self, images: NDArray[np.uint8] | Sequence[bytes], *, work: Work | None = None) -> Outputs:
         """Return head name -> float32 (N, number of labels) probabilities; files are not cut, see `Predictor`."""
-        if not isinstance(images, np.ndarray):
-            images = self._batch([self._crop(Photo(data, work), None) for data in images])
-        return self._session.run(images, work)
+        if isinstance(images, np.ndarray):
+            return self._session.run(images, work)
+        photos = (Photo(data, work) for data in images)
+        return self._classify((self._crop(photo, self._place(photo, None)) for photo in photos), work)
 
-    def _crop(self, photo: Photo, box: Box | None) -> Pixels:
-        crop, size = self.card.crop, self.card.input
-        return cut_resize(photo, crop_rect(photo.upright, box, crop, size), size, crop.min_decode)
+    def _classify(self, crops: Iterable[Pixels], work: Work | None) -> Outputs:
+        """Run the graph; the pixels of one batch are in memory at a time."""
+        rest = iter(crops)
+        batches = iter(lambda: list(islice(rest, BATCH)), [])
+        outputs = [self._session.run(self._batch(batch), work) for batch in batches]
+        outputs = outputs or [self._session.run(self._batch([]), work)]
+        return {name: np.concatenate([part[name] for part in outputs]) for name in self.card.outputs}
+
+    def _place(self, photo: Photo, box: Box | None, keypoints: Keypoints | None = None) -> Placement:
+        return place(photo.upright, box, self.card.crop, self.card.input, keypoints)
+
+    def _crop(self, photo: Photo, placement: Placement) -> Pixels:
+        return cut_placed(photo, placement, self.card.input, self.card.crop.min_decode)
+
+    def _kind(self, box: Box | None, placement: Placement) -> Crop:
+        frame = self.card.crop.frame
+        if placement.aligned:
+            return "eyes"
+        return "box" if box and frame is None else "whole image" if frame in (None, WHOLE) else "frame"
 
     def _batch(self, crops: list[Pixels]) -> Pixels:
         size = self.card.input
         return np.stack(crops) if crops else np.empty((0, size.height, size.width, 3), np.uint8)
 
-    def _result(self, row: int, box: Box | None, outputs: Outputs) -> FaceResult:
-        frame = self.card.crop.frame
-        crop: Crop = "box" if box and frame is None else "whole image" if frame in (None, WHOLE) else "frame"
+    def _result(self, row: int, box: Box | None, crop: Crop, outputs: Outputs) -> FaceResult:
         heads = {
             head.name: dict(zip(head.labels, outputs[head.name][row].tolist(), strict=True)) for head in self.card.heads
         }

@@ -9,13 +9,14 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 from serving.runtime.addresses import masked
+from serving.runtime.composite_card import COMPOSITE_FILE, is_relative
 from serving.runtime.errors import InputError, NoAnswerError, NotFoundError, StorageError
 from serving.runtime.patience import patience, say_when_slow
-from serving.runtime.storage import Location
+from serving.runtime.storage import Entry, Location
 
 MODEL_FILE = "model.onnx"
 TIMEOUT_S = 30.0
@@ -25,23 +26,44 @@ _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
+class Folder(Protocol):
+    """A folder with the files of a model, on the disk, in S3 or behind an MLflow server; see `Location`."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for errors."""
+
+    def list(self) -> list[Entry]:
+        """List its files."""
+
+    def read(self, path: str = "") -> bytes:
+        """Read one of its files."""
+
+    def join(self, path: str) -> "Folder":
+        """Return the folder, or the file, at `path` below this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class FetchedModel:
-    """A model file's content, with its registered name and version where it has them."""
+    """A model file's content, with its registered name and version where it has them.
+
+    `folder` is where the file of a composite lies, which its relative members are below; None for any other model.
+    """
 
     content: bytes
     name: str | None = None
     version: str = ""
+    folder: Folder | None = None
 
 
 def fetch_model(uri: str) -> FetchedModel:
     """Read a model file from a path, a folder, S3 or the registry.
 
-    A folder holds the model as `model.onnx`, or as its only `.onnx` file. In the registry a model is
-    `models:/name@alias`, `models:/name/version`, `models:/name/latest` (the highest version) or, as older servers have
-    it, `models:/name/stage` (the highest version in that stage, in any case). The registry is the MLflow server at
-    MLFLOW_TRACKING_URI, with the credentials MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or
-    MLFLOW_TRACKING_TOKEN.
+    A folder holds the model as `model.onnx`, or as its only `.onnx` file; one with a `composite.json` is a composite,
+    and so is any other `.json` file. In the registry a model is `models:/name@alias`, `models:/name/version`,
+    `models:/name/latest` (the highest version) or, as older servers have it, `models:/name/stage` (the highest version
+    in that stage, in any case). The registry is the MLflow server at MLFLOW_TRACKING_URI, with the credentials
+    MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
 
     Raises:
         InputError: the URI is invalid, or the environment names no MLflow server.
@@ -49,7 +71,7 @@ def fetch_model(uri: str) -> FetchedModel:
         StorageError: the location cannot be reached or holds no model.
     """
     if not uri.startswith("models:"):
-        return FetchedModel(_read_onnx(Location(uri)))
+        return _read_model(Location(uri))
     match = _MODEL_URI.fullmatch(uri)
     if not match:
         raise InputError(
@@ -61,12 +83,21 @@ def fetch_model(uri: str) -> FetchedModel:
         version = server.version_of(name, match["alias"])
     else:
         version = match["version"] if match["version"].isdecimal() else server.latest_version(name, match["version"])
-    artifacts = server.artifacts_of(name, version)
-    if urllib.parse.urlsplit(artifacts).scheme == "mlflow-artifacts":
-        content = server.read_onnx(urllib.parse.urlsplit(artifacts).path.strip("/"), uri)
-    else:
-        content = _read_onnx(Location(artifacts))
-    return FetchedModel(content, name, version)
+    address = server.artifacts_of(name, version)
+    artifacts = urllib.parse.urlsplit(address)
+    proxied = artifacts.scheme == "mlflow-artifacts"
+    folder = _Artifacts(server, artifacts.path.strip("/"), uri) if proxied else Location(address)
+    return _read_model(folder, name, version)
+
+
+def fetch_member(uri: str, folder: Folder) -> FetchedModel:
+    """Read a member of the composite in `folder`, by a URI of `CompositeCard`; errors as for `fetch_model`."""
+    if not is_relative(uri):
+        return fetch_model(uri)
+    parent, _, file = uri.rpartition("/")
+    if file.endswith(".onnx"):
+        return FetchedModel((folder.join(parent) if parent else folder).read(file))
+    return _read_model(folder.join(uri))
 
 
 def sign_in() -> None:
@@ -84,13 +115,19 @@ def sign_in() -> None:
         )
 
 
-def _read_onnx(location: Location) -> bytes:
-    names = [entry.path for entry in location.list()]
-    return location.read("" if names == [""] else _choose(names, location.uri))
+def _read_model(folder: Folder, name: str | None = None, version: str = "") -> FetchedModel:
+    names = [entry.path for entry in folder.list()]
+    if names != [""]:
+        file = _choose(names, folder.uri)
+        return FetchedModel(folder.read(file), name, version, folder if file == COMPOSITE_FILE else None)
+    is_composite = folder.uri.rstrip("/").endswith(".json")
+    return FetchedModel(folder.read(), name, version, Location(folder.uri).parent if is_composite else None)
 
 
 def _choose(names: list[str], location: str) -> str:
     """Choose the model among the file names of a folder."""
+    if COMPOSITE_FILE in names:
+        return COMPOSITE_FILE
     models = [name for name in names if name.endswith(".onnx") and "/" not in name]
     if MODEL_FILE in models:
         return MODEL_FILE
@@ -165,11 +202,17 @@ class _Server:
             ) from error
         return str(uri)
 
-    def read_onnx(self, folder: str, uri: str) -> bytes:
-        """Read the model from an artifact folder that the server proxies."""
-        files = self._ask(_ARTIFACTS, "files", path=folder)
-        name = _choose(sorted(str(file["path"]) for file in files), uri)
-        return self._get(f"{_ARTIFACTS}/{urllib.parse.quote(f'{folder}/{name}')}")
+    def files(self, folder: str) -> list[Entry]:
+        """List an artifact folder that the server proxies, without what is in the folders below it."""
+        answer = self.ask(_ARTIFACTS, path=folder)
+        if not isinstance(answer, dict):
+            raise StorageError(f"{self.url} is not an MLflow server: its answer is no listing of files")
+        # An empty list is left out of the answer.
+        return [Entry(str(file["path"]), int(file.get("file_size") or 0), "") for file in answer.get("files", [])]
+
+    def read(self, path: str) -> bytes:
+        """Read a file among the artifacts that the server proxies."""
+        return self._get(f"{_ARTIFACTS}/{urllib.parse.quote(path)}")
 
     def _registered(self, name: str) -> dict[str, Any]:
         try:
@@ -218,6 +261,24 @@ class _Server:
             raise (StorageError if lasting else NoAnswerError)(
                 f"the MLflow server at {self.url} cannot be reached ({reason}); check MLFLOW_TRACKING_URI"
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Artifacts:
+    """A `Folder` at `path` among the artifacts that a server proxies; `uri` names it in errors."""
+
+    server: _Server
+    path: str
+    uri: str
+
+    def list(self) -> list[Entry]:
+        return sorted(self.server.files(self.path), key=lambda entry: entry.path)
+
+    def read(self, path: str = "") -> bytes:
+        return self.server.read(f"{self.path}/{path}")
+
+    def join(self, path: str) -> Self:
+        return replace(self, path=f"{self.path}/{path}", uri=f"{self.uri}/{path}")
 
 
 def _mlflow_error(error: urllib.error.HTTPError) -> tuple[str, str]:

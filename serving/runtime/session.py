@@ -13,7 +13,7 @@ from serving.runtime.seal import check_seal
 from serving.runtime.work import Work
 
 # Images per run of the graph: memory stays bounded for any number of images, and more at once are hardly quicker.
-_BATCH = 8
+BATCH = 8
 
 Outputs = dict[str, NDArray[np.float32]]
 """Outputs of a graph by name, in the order of the card."""
@@ -59,7 +59,7 @@ class Session:
         self.sha256 = hashlib.sha256(content).hexdigest()
 
     def run(self, pixels: NDArray[np.uint8], work: Work | None = None) -> Outputs:
-        """Run the graph on prepared images, uint8 (N, height, width, 3) of the card's input size; N may be 0.
+        """Run the graph on prepared images, uint8 (N, height, width, 3) of a size that the card takes; N may be 0.
 
         `work` is checked between batches.
 
@@ -67,50 +67,81 @@ class Session:
             InputError: the array has another type or shape.
             AbandonedError: nobody waits for the result any longer.
         """
-        size, shapes = self.card.input, self.card.outputs
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
+        shapes = self.card.outputs
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or not self._takes(pixels.shape[1:]):
+            size, stride = self.card.input, self.card.stride
+            which = f", or smaller ones of multiples of {stride}" if stride else ""
             raise InputError(
-                f"model {self.card.name} takes uint8 images of shape (n, {size.height}, {size.width}, 3), "
+                f"model {self.card.name} takes uint8 images of shape (n, {size.height}, {size.width}, 3){which}, "
                 f"got {pixels.dtype} {pixels.shape}"
             )
         if len(pixels) == 0:
             return {name: np.zeros((0, *(axis or 0 for axis in shape)), np.float32) for name, shape in shapes.items()}
         batches = []
-        for start in range(0, len(pixels), _BATCH):
+        for start in range(0, len(pixels), BATCH):
             if work is not None:
                 work.check()
-            batch = np.ascontiguousarray(pixels[start : start + _BATCH])
+            batch = np.ascontiguousarray(pixels[start : start + BATCH])
             batches.append(self._session.run(list(shapes), {INPUT_NAME: batch}))
         return {name: np.concatenate(parts) for name, parts in zip(shapes, zip(*batches, strict=True), strict=True)}
 
     def check_graph(self) -> Outputs:
         """Check the graph's input and outputs against the card, run it on two black images and return the outputs.
 
+        A graph of free height and width is run on a second size too.
+
         Raises InputError where they differ, or when the run fails.
         """
-        size, shapes = self.card.input, self.card.outputs
+        size, stride = self.card.input, self.card.stride
+        height, width = (size.height, size.width) if stride is None else ("height", "width")
         inputs = [(node.name, node.type, node.shape) for node in self._session.get_inputs()]
-        fits = len(inputs) == 1 and inputs[0][:2] == (INPUT_NAME, "tensor(uint8)") and len(inputs[0][2]) == 4
-        if not fits or inputs[0][2][1:] != [size.height, size.width, 3] or isinstance(inputs[0][2][0], int):
+        if len(inputs) != 1 or inputs[0][:2] != (INPUT_NAME, "tensor(uint8)") or not self._declares(inputs[0][2]):
             raise InputError(
                 f"{self.source}: the graph takes {_describe(inputs)}, but the card needs one input "
-                f"{INPUT_NAME} tensor(uint8) [N, {size.height}, {size.width}, 3] with a free N"
+                f"{INPUT_NAME} tensor(uint8) [N, {height}, {width}, 3] with a free N"
+                + (", height and width" if stride else "")
             )
         names = sorted(node.name for node in self._session.get_outputs())
-        if names != sorted(shapes):
-            raise InputError(f"{self.source}: the graph gives {names}, but the card names the outputs {sorted(shapes)}")
+        if names != sorted(self.card.outputs):
+            raise InputError(
+                f"{self.source}: the graph gives {names}, but the card names the outputs {sorted(self.card.outputs)}"
+            )
+        if stride is None:
+            return self._check_run(size.height, size.width)
+        self._check_run(min(2 * stride, size.height), stride)
+        return self._check_run(stride, min(3 * stride, size.width))
+
+    def _check_run(self, height: int, width: int) -> Outputs:
+        """Run the graph on two black images and check the type and shape of what it gives."""
         try:
-            outputs = self.run(np.zeros((2, size.height, size.width, 3), np.uint8))
+            outputs = self.run(np.zeros((2, height, width, 3), np.uint8))
         except Exception as error:  # any failure here is the file's
             raise InputError(f"{self.source}: the graph fails on black images: {error}") from error
         for name, values in outputs.items():
-            if values.dtype != np.float32 or not _matches(values.shape, (2, *shapes[name])):
-                expected = ", ".join("any" if axis is None else str(axis) for axis in (2, *shapes[name]))
+            shape = (2, *self.card.outputs[name])
+            if values.dtype != np.float32 or not _matches(values.shape, shape):
+                expected = ", ".join("any" if axis is None else str(axis) for axis in shape)
                 raise InputError(
                     f"{self.source}: output '{name}' is {values.dtype} {values.shape}, "
                     f"but the card requires float32 ({expected})"
                 )
         return outputs
+
+    def _takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether the card takes images of a shape (height, width, channels)."""
+        size, stride = self.card.input, self.card.stride
+        if stride is None:
+            return shape == (size.height, size.width, 3)
+        height, width, channels = shape
+        fits = 0 < height <= size.height and 0 < width <= size.width
+        return fits and height % stride == width % stride == 0 and channels == 3
+
+    def _declares(self, shape: list[int | str | None]) -> bool:
+        """Tell whether a graph's input of this shape is what the card describes."""
+        size = self.card.input
+        sides = [size.height, size.width] if self.card.stride is None else [None, None]
+        free = [None if isinstance(axis, str) else axis for axis in shape]
+        return free == [None, *sides, 3]
 
 
 def _matches(shape: tuple[int, ...], expected: Shape) -> bool:

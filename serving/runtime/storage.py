@@ -131,6 +131,13 @@ class Location:
         """Return the location at `path` below this one."""
         return Location(f"{self.uri.rstrip('/')}/{path}")
 
+    @property
+    def parent(self) -> "Location":
+        """The folder that this location lies in."""
+        if self.bucket:
+            return Location(f"s3://{self.bucket}/{self.key.rpartition('/')[0]}")
+        return Location(str(self.folder.parent))
+
     def delete(self, path: str = "") -> None:
         """Delete the file at `path` below this location, or the location itself; nothing happens when there is none.
 

@@ -6,9 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.runtime.addresses import public_address
+
+UNSET: Any = Field(default=None, exclude_if=lambda value: value is None)
+"""A field that is None and not written until it is set, so that an older version, which refuses it, reads the rest."""
 
 
 class Frozen(BaseModel):

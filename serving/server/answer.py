@@ -9,18 +9,20 @@ from serving.runtime.predictor import FaceResult, Predictor
 def answer(model: Predictor, faces: Sequence[FaceResult]) -> dict[str, Any]:
     """Return `{"model", "version", "faces": [{"box", "score", "crop", "heads"}]}`.
 
-    Each head has its most probable label, that label's score, and all probabilities.
+    Each head has its most probable label, that label's score, and all probabilities. A face whose eyes or other points
+    were found also has `keypoints`, `{name: [x, y]}` in upright pixels.
     """
     return {"model": model.name, "version": model.version, "faces": [_face(face) for face in faces]}
 
 
 def _face(face: FaceResult) -> dict[str, Any]:
-    return {
+    described = {
         "box": face.box,
         "score": face.score,
         "crop": face.crop,
         "heads": {name: _head(probabilities) for name, probabilities in face.heads.items()},
     }
+    return described | ({"keypoints": dict(face.keypoints)} if face.keypoints else {})
 
 
 def _head(probabilities: dict[str, float]) -> dict[str, Any]:

@@ -92,6 +92,12 @@ class Annotations:
     keypoint_names: tuple[str, ...] = ()
 
 
+def named_points(face: Face, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return the labeled keypoints of a face by name: x, y in upright pixels; `names` are those of the file."""
+    points = zip(names, face.keypoints or (), strict=False)
+    return {name: (point.x, point.y) for name, point in points if point.visibility}
+
+
 def write_annotations(annotations: Annotations, path: Path) -> None:
     """Write COCO JSON. Equal annotations give equal bytes, and the file appears whole or not at all."""
     write_text(path, _document(annotations))

@@ -124,6 +124,12 @@ class ImageArchive:
     def __contains__(self, name: object) -> bool:
         return name in self._index
 
+    def digest(self) -> str:
+        """Return a sha256, in hex, over the names, sizes and checksums of all entries; no picture is read."""
+        rows = np.stack([self._size, self._crc], axis=1).tolist()
+        lines = sorted(f"{name}\0{size}\0{crc}\n" for name, (size, crc) in zip(self.names, rows, strict=True))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.folder,)
 

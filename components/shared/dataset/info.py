@@ -75,6 +75,13 @@ class SplitInfo(_Part):
     crossing_persons: int = 0
 
 
+class CropInfo(_Part):
+    """How `crop_faces` cut the faces; `lossless` is false where the crops were compressed as JPEGs once more."""
+
+    options: dict[str, Any] = {}
+    lossless: bool = True
+
+
 class DatasetInfo(_Part):
     """Where a data set comes from and what the steps did to it.
 
@@ -92,6 +99,7 @@ class DatasetInfo(_Part):
             to the data, and `notes`, what was read in another way than it is written.
         curation: the operations of `curate`, in order.
         split: the last division by `split`.
+        crops: how the images were cut out of photos; None where they are photos.
     """
 
     format: str | None = None
@@ -112,6 +120,7 @@ class DatasetInfo(_Part):
     notes_examples: Examples = {}
     curation: tuple[CurationStep, ...] = ()
     split: SplitInfo | None = None
+    crops: CropInfo | None = None
 
     def changed(self, **parts: Any) -> "DatasetInfo":
         """Return a copy with other parts. Raises ValidationError when one has another type."""

@@ -25,12 +25,12 @@ from components.train_classifier.config.augmentation import (
 )
 from serving.runtime.card import WHOLE, CropRule, Frame, InputSize, Normalization
 from serving.runtime.errors import InputError
-from serving.runtime.image.header import Rect
 from serving.runtime.image.photo import Photo
-from serving.runtime.image.preprocess import Box, crop_rect, cut_resize, frame_rect
+from serving.runtime.image.placement import Box, Keypoints, Placement, frame_rect, place
+from serving.runtime.image.preprocess import cut_placed, cut_resize
 
 Transform = Callable[[Pixels, np.random.Generator], Pixels]
-Cut = Callable[[Photo, Rect, float, np.random.Generator], Pixels]
+Cut = Callable[[Photo, Placement, float, np.random.Generator], Pixels]
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.2), (1 / 3, 3.0)
 
@@ -48,30 +48,42 @@ class Augmentation:
     photo_transform: Transform | None = None
     cut: Cut | None = None
 
-    def eval_pixels(self, data: bytes, box: Box | None, crop: CropRule) -> Pixels:
+    def eval_pixels(
+        self, data: bytes, box: Box | None, crop: CropRule, *, keypoints: Keypoints | None = None
+    ) -> Pixels:
         """Return the pixels for validation: uint8 (height, width, 3) RGB of the size `input`, as serving cuts them.
 
         Raises ImageError or InputError when the image or the box cannot be used.
         """
         photo = Photo(data)
-        return cut_resize(photo, crop_rect(photo.upright, box, crop, self.input), self.input, crop.min_decode)
+        placement = place(photo.upright, box, crop, self.input, keypoints)
+        return cut_placed(photo, placement, self.input, crop.min_decode)
 
-    def train_pixels(self, data: bytes, box: Box | None, crop: CropRule, rng: np.random.Generator) -> Pixels:
+    def train_pixels(
+        self,
+        data: bytes,
+        box: Box | None,
+        crop: CropRule,
+        rng: np.random.Generator,
+        *,
+        keypoints: Keypoints | None = None,
+    ) -> Pixels:
         """Return the pixels for training, of the same kind; equal states of `rng` give equal bytes.
 
         Raises ImageError or InputError when the image or the box cannot be used, or the user's own transform returns
         something else than such a picture.
         """
         photo = Photo(data)
-        size = photo.upright
         if self.photo_transform is not None:
             assert crop.frame is not None
-            whole = cut_resize(photo, frame_rect(size, WHOLE), PHOTO, crop.min_decode)
+            whole = cut_resize(photo, frame_rect(photo.upright, WHOLE), PHOTO, crop.min_decode)
             pixels = _cut_frame(self.photo_transform(whole, rng), crop.frame, self.input)
-        elif self.cut is not None:
-            pixels = self.cut(photo, crop_rect(size, box, crop, self.input), crop.min_decode, rng)
         else:
-            pixels = cut_resize(photo, crop_rect(size, box, crop, self.input), self.input, crop.min_decode)
+            placement = place(photo.upright, box, crop, self.input, keypoints)
+            if self.cut is None:
+                pixels = cut_placed(photo, placement, self.input, crop.min_decode)
+            else:
+                pixels = self.cut(photo, placement, crop.min_decode, rng)
         pixels = self.transform(pixels, rng)
         if pixels.shape != (self.input.height, self.input.width, 3) or pixels.dtype != np.uint8:
             raise InputError(

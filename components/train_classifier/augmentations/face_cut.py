@@ -18,16 +18,17 @@ from components.train_classifier.config.augmentation import FaceArguments
 from serving.runtime.card import InputSize
 from serving.runtime.image.header import Rect
 from serving.runtime.image.photo import Photo
+from serving.runtime.image.placement import Placement
+from serving.runtime.image.preprocess import STEP, cut_placed, decode_extent
 
 Coordinates = NDArray[np.float32]
 
 _KNOTS = 4
-_STEP = 1.15  # largest distance of two samples in source pixels: then photos are as sharp as by serving's resize
 
 
 def cut_face(
     photo: Photo,
-    rect: Rect,
+    placement: Placement,
     min_decode: float,
     rng: np.random.Generator,
     *,
@@ -35,16 +36,16 @@ def cut_face(
     arguments: FaceArguments,
     fill: Color,
 ) -> Pixels:
-    """Sample a random part of a rectangle of a photo; see `FaceArguments` for what is drawn.
+    """Sample a random part of what a placement shows of a photo; see `FaceArguments` for what is drawn.
 
     Args:
         photo: the photo.
-        rect: (left, top, right, bottom) in upright pixels, inside the image.
+        placement: what serving shows; without a background it lies in the image, and so does every part.
         min_decode: as for `Photo.part`.
         rng: the source of all draws.
         input_size: the size of the result.
         arguments: the ranges of the draws.
-        fill: the color beyond the image.
+        fill: the color beyond the image, unless the placement has a background.
 
     Returns:
         uint8 (height, width, 3) RGB.
@@ -52,30 +53,79 @@ def cut_face(
     Raises:
         ImageError: the image cannot be used.
     """
-    unscaled = (rect[2] - rect[0], rect[3] - rect[1]) == (input_size.width, input_size.height)
-    rect = random_rect(rect, photo.upright, arguments, rng)
+    rect = random_rect(placement.rect, _bounds(photo, placement), arguments, rng)
     mirrored = bool(rng.random() < arguments.flip)
     if not arguments.rotation and not arguments.elastic:  # a resize does the same, faster
-        pixels = resize_rect(*photo.part(rect, input_size, min_decode), input_size)
+        pixels = (
+            resize_rect(*photo.part(rect, input_size, min_decode), input_size)
+            if placement.background is None
+            else cut_placed(photo, placement.part(rect), input_size, min_decode)
+        )
         return np.asarray(cv2.flip(pixels, 1), np.uint8) if mirrored else pixels
     x, y = sampling_coordinates(rect, input_size, mirrored, arguments, rng)
+    if placement.background is None:
+        return _read(photo, placement, rect, (x, y), min_decode, fill)
+    x, y = _turned(x, y, placement)
+    fill = (placement.background,) * 3
+    pixels = np.full((*x.shape, 3), placement.background, np.uint8)
+    left, top, right, bottom = placement.window
+    seen = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    if seen.any():
+        pixels[seen] = _read(photo, placement, rect, (x, y), min_decode, fill)[seen]
+    return pixels
+
+
+def _bounds(photo: Photo, placement: Placement) -> Rect:
+    """Where random parts may lie: in the image, or anywhere for a placement with a background."""
+    if placement.background is not None:
+        return -math.inf, -math.inf, math.inf, math.inf
     height, width = photo.upright
-    extent = (max(float(x.min()), 0), max(float(y.min()), 0), min(float(x.max()), width), min(float(y.max()), height))
-    as_fine_as_rect = min_decode * _density(rect, input_size) / _density(extent, input_size)
-    part, (left, top, right, bottom) = photo.part(extent, input_size, as_fine_as_rect)
+    return 0.0, 0.0, float(width), float(height)
+
+
+def _turned(x: Coordinates, y: Coordinates, placement: Placement) -> tuple[Coordinates, Coordinates]:
+    """Turn coordinates around the center of a placement by its angle."""
+    if not placement.angle:
+        return x, y
+    cos, sin = np.float32(math.cos(placement.angle)), np.float32(math.sin(placement.angle))
+    center_x, center_y = map(np.float32, placement.center)
+    x, y = x - center_x, y - center_y
+    return cos * x - sin * y + center_x, sin * x + cos * y + center_y
+
+
+def _read(
+    photo: Photo,
+    placement: Placement,
+    rect: Rect,
+    coordinates: tuple[Coordinates, Coordinates],
+    min_decode: float,
+    fill: Color,
+) -> Pixels:
+    """Read the window of a placement at (x, y) in upright pixels, some of which lie in it; `fill` beyond the image.
+
+    `rect` is as wide and high as what the coordinates show.
+    """
+    x, y = coordinates
+    size = InputSize.model_construct(height=x.shape[0], width=x.shape[1])
+    left, top, right, bottom = placement.window
+    extent = (
+        max(float(x.min()), left),
+        max(float(y.min()), top),
+        min(float(x.max()), right),
+        min(float(y.max()), bottom),
+    )
+    part, (left, top, right, bottom) = decode_extent(photo, extent, rect, size, min_decode)
     x_scale, y_scale = (right - left) / (extent[2] - extent[0]), (bottom - top) / (extent[3] - extent[1])
     x = (x - np.float32(extent[0])) * np.float32(x_scale) + np.float32(left)
     y = (y - np.float32(extent[1])) * np.float32(y_scale) + np.float32(top)
-    step = (rect[2] - rect[0]) / input_size.width * x_scale, (rect[3] - rect[1]) / input_size.height * y_scale
+    step = (rect[2] - rect[0]) / size.width * x_scale, (rect[3] - rect[1]) / size.height * y_scale
+    left, top, right, bottom = placement.rect
+    unscaled = (right - left, bottom - top) == (size.width, size.height)
     return sample(part, x, y, step, cv2.INTER_CUBIC if unscaled else cv2.INTER_LINEAR, fill)
 
 
-def _density(rect: Rect, size: InputSize) -> float:
-    return max(size.width / (rect[2] - rect[0]), size.height / (rect[3] - rect[1]))
-
-
-def random_rect(rect: Rect, size: tuple[int, int], arguments: FaceArguments, rng: np.random.Generator) -> Rect:
-    """Draw a rectangle inside `rect` (or slightly beyond it) and inside an upright image of `size` (height, width).
+def random_rect(rect: Rect, bounds: Rect, arguments: FaceArguments, rng: np.random.Generator) -> Rect:
+    """Draw a rectangle inside `rect` (or slightly beyond it) and inside `bounds`.
 
     See `FaceArguments` for how its area, aspect ratio and position are drawn.
     """
@@ -83,20 +133,21 @@ def random_rect(rect: Rect, size: tuple[int, int], arguments: FaceArguments, rng
     height, width = bottom - top, right - left
     area = rng.uniform(*arguments.scale)
     stretch = math.exp(rng.uniform(math.log(arguments.aspect[0]), math.log(arguments.aspect[1])))
-    new_width = min(width * math.sqrt(area * stretch), size[1])
-    new_height = min(height * math.sqrt(area / stretch), size[0])
-    new_left = _random_start(left, width, new_width, size[1], arguments.translate, rng)
-    new_top = _random_start(top, height, new_height, size[0], arguments.translate, rng)
+    new_width = min(width * math.sqrt(area * stretch), bounds[2] - bounds[0])
+    new_height = min(height * math.sqrt(area / stretch), bounds[3] - bounds[1])
+    new_left = _random_start(left, width, new_width, bounds[::2], arguments.translate, rng)
+    new_top = _random_start(top, height, new_height, bounds[1::2], arguments.translate, rng)
     return new_left, new_top, new_left + new_width, new_top + new_height
 
 
 def _random_start(
-    start: float, length: float, part: float, limit: float, translate: float, rng: np.random.Generator
+    start: float, length: float, part: float, bounds: tuple[float, ...], translate: float, rng: np.random.Generator
 ) -> float:
     slack = length - part
     margin = translate * length
     drawn = start + rng.uniform(min(slack, 0.0) - margin, max(slack, 0.0) + margin)
-    return float(min(max(drawn, 0.0), limit - part))
+    low, high = bounds
+    return float(min(max(drawn, low), high - part))
 
 
 def sampling_coordinates(
@@ -152,7 +203,7 @@ def sample(
     """
     height, width = pixels.shape[:2]
     new_height, new_width = (
-        max(1, round(length * min(1.0, _STEP / by))) for length, by in ((height, step[1]), (width, step[0]))
+        max(1, round(length * min(1.0, STEP / by))) for length, by in ((height, step[1]), (width, step[0]))
     )
     if (new_height, new_width) != (height, width):
         pixels = _resize(pixels, new_height, new_width)

@@ -25,8 +25,8 @@ from components.train_classifier.config.objective import (
     SoftTargetSpec,
     check_objective,
 )
-from serving.runtime.card import CropRule, InputSize, Normalization
-from serving.runtime.validation import Frozen
+from serving.runtime.card import CropRule, CropShape, InputSize, Normalization
+from serving.runtime.validation import UNSET, Frozen
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _NORMALIZATIONS = {"imagenet": IMAGENET, "computed": None}
@@ -38,6 +38,10 @@ def _named_normalization(value: Any) -> Any:
             raise ValueError(f"must be {', '.join(_NORMALIZATIONS)}, or values as {{mean: [...], std: [...]}}")
         return _NORMALIZATIONS[value]
     return value
+
+
+def _mode_alone(value: Any) -> Any:
+    return {"mode": value} if isinstance(value, str) else value
 
 
 OF_NO_EFFECT = (
@@ -53,7 +57,7 @@ class TrainConfig(Frozen):
     """The parameters of a training.
 
     Data: `sampling`, `mixing`, `soft_targets` and `pseudo_labels` define the faces of an epoch and their targets;
-    `augmentation`, `crop_scale`, `min_decode` and the image size make the pictures.
+    `augmentation`, `crop_scale`, `crop_rule` (see `CropShape`), `min_decode` and the image size make the pictures.
     `normalization` are mean and standard deviation, or imagenet, or computed from the training faces, which is None
     here. `age_thresholds` are the bounds of the age classes in training targets; validation and every metric keep the
     official 30 and 60.
@@ -108,6 +112,7 @@ class TrainConfig(Frozen):
     crop_scale: float = Field(default=1.3, ge=0.5, le=4.0)
     min_decode: float = Field(default=1.0, ge=1.0, le=8.0)
     augmentation: Annotated[AugmentationSpec, BeforeValidator(name_alone)] = AugmentationSpec()
+    crop_rule: Annotated[CropShape | None, BeforeValidator(_mode_alone)] = UNSET
     age_thresholds: tuple[int, int] = AGE_THRESHOLDS
     normalization: Annotated[Normalization | None, BeforeValidator(_named_normalization)] = IMAGENET
     seed: int = Field(default=0, ge=0)
@@ -155,6 +160,18 @@ class TrainConfig(Frozen):
             check_input(spec.backbone, spec.arguments, InputSize(height=info.data["image_height"], width=value))
         return value
 
+    @field_validator("crop_rule")
+    @classmethod
+    def _fitting_crop_rule(cls, value: CropShape | None, info: ValidationInfo) -> CropShape | None:
+        frame = frame_of(info.data["augmentation"]) if "augmentation" in info.data else None
+        if value is not None and frame is not None:
+            name = info.data["augmentation"].name
+            raise ValueError(
+                f"augmentation '{name}' cuts the frame {frame} wherever the face is; leave crop_rule out, or set "
+                "augmentation.frame to face"
+            )
+        return value
+
     @field_serializer("normalization")
     def _written_normalization(self, value: Normalization | None) -> Any:
         return "computed" if value is None else value.model_dump(mode="json")
@@ -172,7 +189,8 @@ class TrainConfig(Frozen):
     @property
     def crop(self) -> CropRule:
         """What is cut from a photo, in training as in serving."""
-        return CropRule(scale=self.crop_scale, min_decode=self.min_decode, frame=frame_of(self.augmentation))
+        shape = {} if self.crop_rule is None else self.crop_rule.model_dump()
+        return CropRule(scale=self.crop_scale, min_decode=self.min_decode, frame=frame_of(self.augmentation), **shape)
 
     def digest(self, dataset_digest: str) -> str:
         """Return the sha256 of this configuration together with the data set's digest.

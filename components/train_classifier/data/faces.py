@@ -3,21 +3,21 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.dataset.annotations import Annotations, digest, read_annotations
+from components.shared.dataset.annotations import Annotations, digest, named_points, read_annotations
 from components.shared.dataset.label_spaces import LabelSpace, known_value, label_space
 from components.shared.dataset.table import read_table, shipped_tables
 from components.train_classifier.config.objective import SoftTargetSpec
 from components.train_classifier.config.training import TrainConfig
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.placement import EYES, Box, Keypoints, eye_points
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,17 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One face: its id, its picture's name in the archive, box (None: whole image), attributes, picture's sha256."""
+    """One face: its id, its picture's name in the archive, box (None: whole image), attributes, picture's sha256, eyes.
+
+    `keypoints` are the points that faces are aligned by, where both are known.
+    """
 
     face_id: int
     file_name: str
     box: Box | None
     attributes: Mapping[str, Any]
     sha256: str | None = None
+    keypoints: Keypoints = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,8 @@ def read_data(config: TrainConfig, annotations: Path) -> Data:
     targets = label_space(config.label_space, config.age_thresholds)
     train = select_faces(content, targets, "train", SoftTargets(config.soft_targets, targets))
     check_faces(train, space)
+    if config.crop.eyes is not None:
+        _check_eyes(train)
     val = select_faces(content, space, "val")
     log.info(
         "%d faces to train on, %d to choose the epoch, %d without a label %s",
@@ -189,7 +195,8 @@ def select_faces(annotations: Annotations, space: LabelSpace, split: str, soft: 
         if image.split != split:
             continue
         for face in image.faces:
-            sample = Sample(face.id, image.file_name, face.box, face.attributes, image.sha256)
+            eyes = eye_points(named_points(face, annotations.keypoint_names))
+            sample = Sample(face.id, image.file_name, face.box, face.attributes, image.sha256, eyes)
             try:
                 if soft is not None:
                     row = soft(face.attributes, image.person)
@@ -222,6 +229,20 @@ def check_faces(faces: Faces, space: LabelSpace) -> None:
         missing = [label for label, count in zip(head.labels, target.sum(axis=0), strict=True) if not count]
         if missing:
             log.warning("no face of the train split is %s: it cannot be learned", ", ".join(missing))
+
+
+def _check_eyes(faces: Faces) -> None:
+    """Raise InputError when no face could be aligned; log how many are cut by their boxes instead."""
+    missing = sum(not face.keypoints for face in faces.labeled)
+    if missing == len(faces.labeled):
+        raise InputError(
+            f"crop_rule.eyes aligns faces by the keypoints {' and '.join(EYES)}, and no labeled face of the train "
+            "split has both: find faces with a detector that gives them, or leave crop_rule.eyes out"
+        )
+    if missing:
+        log.warning(
+            "%d of %d faces have no eye points and are cut by their boxes, as in serving", missing, len(faces.labeled)
+        )
 
 
 def class_indices(attributes: Sequence[Mapping[str, Any]], space: LabelSpace) -> Indices:

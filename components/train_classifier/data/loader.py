@@ -75,9 +75,9 @@ class FaceDataset(Dataset[Item]):
         """Return uint8 (h,w,3) RGB pixels of a face. Raises ImageError when its picture cannot be used."""
         data = self.archive.read(sample.file_name, sample.sha256)
         if not self.augmented:
-            return self._augmentation.eval_pixels(data, sample.box, self.config.crop)
+            return self._augmentation.eval_pixels(data, sample.box, self.config.crop, keypoints=sample.keypoints)
         rng = np.random.default_rng((_AUGMENT_STREAM, self.config.seed, epoch, sample.face_id))
-        return self._augmentation.train_pixels(data, sample.box, self.config.crop, rng)
+        return self._augmentation.train_pixels(data, sample.box, self.config.crop, rng, keypoints=sample.keypoints)
 
 
 def make_loader(dataset: FaceDataset, order: Iterable[list[Key]], workers: int) -> DataLoader[Batch]:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.photo import Photo
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.placement import Box
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
 from serving.server.answer import answer
@@ -22,8 +22,9 @@ async def predict(request: Request) -> Response:
 
     The body is an image file, or a multipart form with image files (the fields' names are free). The model is the
     default one, or that of the query parameters `model` and `version`. `box=x,y,w,h` in upright pixels, as query
-    parameter or form field, names a face and may be repeated; without one the whole image is classified. A model whose
-    card has a frame cuts that from every image, with a box or without. One file is answered by `{"model", "version",
+    parameter or form field, names a face and may be repeated; without one a detector or a composite finds the faces,
+    and a classifier takes the whole image. A model whose card has a frame cuts that from every image, with a box or
+    without. One file is answered by `{"model", "version",
     "faces"}`; several files by `{"results"}`, a list of such answers in the order of the files, and then boxes are
     refused.
     """

@@ -30,7 +30,8 @@ from serving.runtime.card import (
     read_card,
 )
 from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.image.preprocess import Box, decode_crop_resize
+from serving.runtime.image.placement import Box
+from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.load import load_model
 from serving.runtime.seal import SEAL_KEY
 

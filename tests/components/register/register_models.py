@@ -1,14 +1,17 @@
 """A model file that can be registered and predictions that can be evaluated, made in no time."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
+from components.shared.tracking import server
 from serving.runtime.card import METADATA_KEY, ClassificationCard, InputSize, Normalization
 
 DIGEST = "d" * 64
@@ -59,3 +62,22 @@ def write_predicted(folder: Path) -> tuple[Path, Path]:
     values = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]], np.float32)
     write_predictions(Predictions(faces, {"gender": values}, label_space("gender"), "m", "v"), folder / "p.csv")
     return folder / "p.csv", folder / "a.json"
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def kill_after(patch: pytest.MonkeyPatch, calls: int) -> None:
+    """End the process after so many calls of MLflow."""
+    original, left = server.patiently, calls
+
+    def killed_after(call: Any) -> Any:
+        nonlocal left
+        answer = original(call)
+        left -= 1
+        if not left:
+            raise Killed
+        return answer
+
+    patch.setattr(server, "patiently", killed_after)

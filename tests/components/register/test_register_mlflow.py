@@ -14,14 +14,15 @@ import numpy as np
 import onnx
 import pytest
 from kfp import dsl
-from register_models import DIGEST, write_model, write_predicted
+from register_models import DIGEST, Killed, kill_after, write_model, write_predicted
 from relay import relay
 
 from components.evaluate.evaluate import evaluate
-from components.register import register as register_module
+from components.register import versions as versions_module
 from components.register.component import promote as promote_door
 from components.register.component import register as register_door
-from components.register.register import package, promote, read_metrics, register
+from components.register.package import package
+from components.register.register import promote, read_metrics, register
 from components.shared.tracking import server
 from components.shared.tracking.runs import open_run, resume_run
 from serving.runtime.errors import InputError, NotFoundError, StorageError
@@ -196,34 +197,18 @@ def test_a_file_is_one_version_of_its_run(tracking: str, tmp_path: Path, name: s
     )
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 def test_a_registration_that_is_killed_between_two_calls_is_completed_by_the_next(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = write_model(tmp_path / "model")
     with open_run("first") as run:
         pass
-    original = server.patiently
-    left = 0
-
-    def killed_after(call: Any) -> Any:
-        nonlocal left
-        answer = original(call)
-        left -= 1
-        if not left:
-            raise Killed
-        return answer
-
     completed, attempts = False, 0
     while not completed:
         attempts += 1
         name = f"killed-{attempts}"
         with monkeypatch.context() as patch:
-            left = attempts
-            patch.setattr(server, "patiently", killed_after)
+            kill_after(patch, attempts)
             try:
                 register(model, name=name, run_id=run.run_id)
                 completed = True
@@ -245,9 +230,9 @@ def test_of_two_attempts_at_once_one_version_stays(
     with open_run("first") as run:
         pass
     answers: list[list[Any]] = [[]]
-    search = register_module._versions
+    search = versions_module._versions
     monkeypatch.setattr(
-        register_module, "_versions", lambda *arguments: answers.pop() if answers else search(*arguments)
+        versions_module, "_versions", lambda *arguments: answers.pop() if answers else search(*arguments)
     )
     register(model, name="at-once", run_id=run.run_id)
     answers.append([])
@@ -277,7 +262,7 @@ def test_a_store_that_changes_the_file_is_detected(
         package(content, card, folder, *rest)
         (folder / "model.onnx").write_bytes(content + b"!")
 
-    monkeypatch.setattr("components.register.register.package", package_other_bytes)
+    monkeypatch.setattr("components.register.package.package", package_other_bytes)
     with pytest.raises(StorageError, match=r"has sha256 .*the version was removed"):
         register(write_model(tmp_path / "other", seed=1), name="damaged")
     client = server.mlflow_client()
@@ -287,8 +272,11 @@ def test_a_store_that_changes_the_file_is_detected(
 
 def test_the_components(tracking: str, tmp_path: Path) -> None:
     artifact = dsl.Model(uri=str(write_model(tmp_path / "model")))
-    (version,) = register_door.python_func(model=artifact, name="door", metrics_json='{"accuracy": 1}', run_id="")
+    (version, composite_version) = register_door.python_func(
+        model=artifact, name="door", metrics_json='{"accuracy": 1}', run_id=""
+    )
     promote_door.python_func(name="door", version=version)
+    assert composite_version == ""
     assert server.mlflow_client().get_registered_model("door").aliases == {"candidate": version, "champion": version}
 
 

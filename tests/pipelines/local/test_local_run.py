@@ -180,7 +180,7 @@ def test_a_step_registers_in_the_local_stack(home: Path, result: Run, stack: dic
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stdout) == (0, "version: 1\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "version: 1\ncomposite_version: \n"), done.stderr
 
 
 def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: dict[str, str]) -> None:

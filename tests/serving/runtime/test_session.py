@@ -10,7 +10,7 @@ from tiny_model import detection_facts
 
 from serving.runtime.card import METADATA_KEY
 from serving.runtime.errors import InputError
-from serving.runtime.load import open_model
+from serving.runtime.load import PREDICTORS, open_model
 from serving.runtime.session import Session
 
 
@@ -59,6 +59,7 @@ def test_a_detector_that_differs_from_its_card_is_refused(model: bytes, message:
         Session(model).check_graph()
 
 
-def test_a_task_without_a_predictor_is_one_clear_error() -> None:
+def test_a_task_without_a_predictor_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(PREDICTORS, "detection")
     with pytest.raises(InputError, match="a model of task 'detection'; this version serves models of task classific"):
         open_model(detector())

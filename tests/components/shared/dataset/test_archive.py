@@ -58,6 +58,17 @@ def test_same_entries_same_bytes(tmp_path):
     assert (first / "images-00000.zip").read_bytes() == (second / "images-00000.zip").read_bytes()
 
 
+def test_the_digest_names_the_entries_however_they_are_archived(tmp_path):
+    items = entries()
+    digest = ImageArchive(write(tmp_path / "a", items)).digest()
+    split = ImageArchive(write(tmp_path / "b", dict(reversed(items.items())), shard_bytes=10_000))
+    assert split.digest() == digest
+    name = next(iter(items))
+    changed = ImageArchive(write(tmp_path / "c", items | {name: items[name][:-1] + b"x"}))
+    renamed = ImageArchive(write(tmp_path / "d", {f"{key}.x": value for key, value in items.items()}))
+    assert len({digest, changed.digest(), renamed.digest()}) == 3
+
+
 def test_other_tools_open_it(tmp_path):
     items = entries()
     path = write(tmp_path / "images", items) / "images-00000.zip"

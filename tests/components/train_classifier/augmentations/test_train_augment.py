@@ -15,6 +15,7 @@ from components.train_classifier.config.augmentation import AugmentationSpec, Fa
 from serving.runtime.card import InputSize
 from serving.runtime.image.header import Rect
 from serving.runtime.image.photo import Photo
+from serving.runtime.image.placement import Placement
 from serving.runtime.image.preprocess import cut_resize
 
 OFF = FaceArguments(scale=(1, 1), aspect=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, erasing=0)
@@ -30,7 +31,8 @@ def png(pixels: Pixels) -> bytes:
 def cut(pixels: Pixels, rect: Rect, size: tuple[int, int], arguments: FaceArguments, seed: int = 0) -> Pixels:
     photo, rng = Photo(png(pixels)), np.random.default_rng(seed)
     input_size = InputSize(height=size[0], width=size[1])
-    return cut_face(photo, rect, 1.0, rng, input_size=input_size, arguments=arguments, fill=FILL)
+    placement = Placement(rect, (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0])))
+    return cut_face(photo, placement, 1.0, rng, input_size=input_size, arguments=arguments, fill=FILL)
 
 
 def recolored(pixels: Pixels, arguments: FaceArguments, seed: int = 0) -> Pixels:
@@ -63,7 +65,7 @@ def test_rect_stays_in_the_image(
 ) -> None:
     arguments = FaceArguments(scale=scale, translate=translate)
     base = (left, top, left + width, top + height)
-    drawn = random_rect(base, (100, 100), arguments, np.random.default_rng(seed))
+    drawn = random_rect(base, (0, 0, 100, 100), arguments, np.random.default_rng(seed))
     assert drawn[0] >= 0 and drawn[1] >= 0 and drawn[2] <= 100 + 1e-9 and drawn[3] <= 100 + 1e-9
     area = (drawn[2] - drawn[0]) * (drawn[3] - drawn[1])
     assert 0 < area <= scale[1] * width * height * (1 + 1e-9)
@@ -74,7 +76,7 @@ def test_rect_stays_in_the_image(
 
 def test_rects_cover_the_range_of_areas_and_places() -> None:
     rects = [
-        random_rect((10, 10, 50, 50), (60, 60), FaceArguments(scale=(0.25, 1.0)), np.random.default_rng(seed))
+        random_rect((10, 10, 50, 50), (0, 0, 60, 60), FaceArguments(scale=(0.25, 1.0)), np.random.default_rng(seed))
         for seed in range(300)
     ]
     areas = [(right - left) * (bottom - top) / 1600 for left, top, right, bottom in rects]

@@ -23,7 +23,8 @@ from components.train_classifier.config.augmentation import NAMES, AugmentationS
 from serving.runtime.card import ClassificationCard, CropRule, InputSize
 from serving.runtime.errors import InputError
 from serving.runtime.image.photo import Photo
-from serving.runtime.image.preprocess import crop_rect, decode_crop_resize, decode_rect_resize
+from serving.runtime.image.placement import crop_rect, place
+from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
 
 ALL_NAMES = (*NAMES, *presets())
 CROP = CropRule(scale=1.2)
@@ -155,8 +156,8 @@ def test_face_cuts_then_recolors_then_erases_as_its_arguments_say() -> None:
     size, fill = InputSize(height=64, width=48), (124, 116, 104)
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        rect = crop_rect((512, 384), BOX, CROP, size)
-        pixels = cut_face(Photo(PNG), rect, CROP.min_decode, rng, input_size=size, arguments=arguments, fill=fill)
+        placement = place((512, 384), BOX, CROP, size)
+        pixels = cut_face(Photo(PNG), placement, CROP.min_decode, rng, input_size=size, arguments=arguments, fill=fill)
         pixels = jitter(pixels, rng, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
         rng.random()  # whether a part is erased
         expected = random_erasing(pixels, rng, normalization=NORMALIZATION, area=(0.02, 0.2), aspect=(1 / 3, 3))

@@ -17,7 +17,8 @@ from serving.runtime.image import photo as photo_module
 from serving.runtime.image.decode import decode
 from serving.runtime.image.header import Pixels, read_header
 from serving.runtime.image.photo import Photo
-from serving.runtime.image.preprocess import Box, crop_rect, cut_resize, decode_crop_resize
+from serving.runtime.image.placement import Box, crop_rect
+from serving.runtime.image.preprocess import cut_resize, decode_crop_resize
 from serving.runtime.work import AbandonedError, Work
 
 CARD = ClassificationCard.model_validate(card_facts())

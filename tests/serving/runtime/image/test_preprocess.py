@@ -13,7 +13,8 @@ from serving.runtime.card import CropRule, InputSize
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.decode import decode
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, read_header
-from serving.runtime.image.preprocess import crop_rect, decode_crop_resize, decode_rect_resize
+from serving.runtime.image.placement import crop_rect
+from serving.runtime.image.preprocess import decode_crop_resize, decode_rect_resize
 
 # --- DCT scales ----------------------------------------------------------------------------------------------------
 

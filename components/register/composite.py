@@ -1,0 +1,116 @@
+"""Detectors and a classifier as one registered model: a version whose file names the versions of all of them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+
+from components.register.package import open_candidate
+from components.register.versions import Candidate, Registration, register_version
+from serving.runtime.composite import Composite
+from serving.runtime.composite_card import COMPOSITE_FILE, CompositeCard, DetectorMember
+from serving.runtime.errors import InputError
+from serving.runtime.load import open_model
+from serving.runtime.validation import explain
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
+CHAIN_FILE = "chain.json"
+
+_log = logging.getLogger(__name__)
+
+
+class _Options(BaseModel):
+    score: float | None = None
+    nms_iou: float | None = None
+    tile: int | None = None
+
+
+class _Member(BaseModel):
+    name: str
+    kind: str
+    file: str = ""
+    options: _Options = _Options()
+
+
+class _Chain(BaseModel):
+    """What is read of the file that the step `adopt_detectors` writes."""
+
+    members: tuple[_Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDetector:
+    """A detector of a chain that can be served: its name in the registry, its model, and its thresholds."""
+
+    name: str
+    model: Candidate
+    options: _Options
+
+    def member(self, uri: str) -> DetectorMember:
+        """Return what the file of the composite says of it."""
+        return DetectorMember(
+            uri=uri, score=self.options.score, nms_iou=self.options.nms_iou, tile=self.options.tile or None
+        )
+
+
+def find_detectors(folder: Path) -> list[FoundDetector]:
+    """Return the ONNX detectors in a folder of the step `adopt_detectors`, in the order of the chain.
+
+    Others, such as dlib's or a table of boxes, cannot be served; the log names them.
+
+    Raises InputError when the folder is none of `adopt_detectors`, or a model is not a detector.
+    """
+    path = folder / CHAIN_FILE
+    try:
+        chain = _Chain.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected the folder that adopt_detectors writes") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: not a chain of detectors: {explain(error)}") from error
+    found = []
+    for member in chain.members:
+        if member.kind != "onnx":
+            _log.warning("detector '%s' of the chain has no graph; the composite is without it", member.name)
+            continue
+        model = open_candidate(folder / member.file, {})
+        if model.kind != "detector":
+            raise InputError(f"{folder / member.file}: a {model.kind}; expected a detector")
+        found.append(FoundDetector(Path(member.file).parent.name.partition("-")[2], model, member.options))
+    return found
+
+
+def register_composite(
+    name: str, classifier: Registration, model: Candidate, detectors: Sequence[FoundDetector], run_id: str
+) -> Registration:
+    """Register the detectors, each file once, and a version of `name` that names the versions of all members.
+
+    Args:
+        name: of the composite in the registry.
+        classifier: its head.
+        model: the file of the classifier.
+        detectors: those of the chain, in order.
+        run_id: the training run; "" opens a run for the composite.
+
+    Raises:
+        InputError: the members do not fit together.
+        StorageError: see `register_version`.
+    """
+    uris = [register_version(detector.model, detector.name, "", once=True).uri for detector in detectors]
+    members = tuple(detector.member(uri) for detector, uri in zip(detectors, uris, strict=True))
+    card = CompositeCard(name=name, detectors=members, heads=(classifier.uri,))
+    files = [*(detector.model for detector in detectors), model]
+    models = [open_model(file.content, source=uri) for file, uri in zip(files, card.members, strict=True)]
+    Composite(card, models, name=name, version="", sha256="", source=f"the composite '{name}'")
+    content = f"{card.model_dump_json(indent=2, exclude_none=True)}\n".encode()
+
+    def write(folder: Path, logged: "LoggedModel", run: str) -> None:
+        folder.mkdir()
+        (folder / COMPOSITE_FILE).write_bytes(content)
+
+    tags = {"detectors": " ".join(uris), "heads": classifier.uri}
+    return register_version(Candidate(COMPOSITE_FILE, content, "composite", write, tags), name, run_id)

@@ -1,0 +1,189 @@
+"""A detector and a classifier that are registered and promoted as one, against one real MLflow server."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kfp import dsl
+from register_models import Killed, kill_after, write_model
+from tiny_detector import build_detector, draw_faces
+
+from components.register import register as register_module
+from components.register.component import promote as promote_door
+from components.register.component import register as register_door
+from components.register.register import promote, register
+from components.shared.tracking import server
+from components.shared.tracking.runs import open_run
+from serving.runtime.composite import Composite
+from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.image.photo import Photo
+from serving.runtime.load import load_model
+
+HOG = {"name": "dlib_hog", "kind": "dlib_hog", "options": {"upsample": 1}}
+
+
+def write_chain(folder: Path, *names: str, others: tuple[Any, ...] = (), **options: float) -> Path:
+    """What adopt_detectors writes for a chain of `others` and then the tiny detector under each name."""
+    members = list(others)
+    for number, name in enumerate(names, 1 + len(others)):
+        file = folder / f"{number}-{name}" / "model.onnx"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(build_detector(side=(320, 320)))
+        path = file.relative_to(folder).as_posix()
+        members.append({"name": f"{name} {number}", "kind": "onnx", "file": path, "sha256": "", "options": options})
+    folder.mkdir(exist_ok=True)
+    (folder / "chain.json").write_text(json.dumps({"version": 1, "members": members}))
+    return folder
+
+
+def aliases(name: str) -> dict[str, str]:
+    return dict(server.mlflow_client().get_registered_model(name).aliases)
+
+
+def test_a_composite_pins_its_members_and_is_one_version_of_its_run(tracking: str, tmp_path: Path) -> None:
+    chain = write_chain(tmp_path / "chain", "green-a", score=0.9, tile=0)
+    models = [write_model(tmp_path / f"model-{seed}", seed) for seed in range(2)]
+    with open_run("first") as run:
+        pass
+    first, again, second = (
+        register(model, name="masks-a", run_id=run.run_id, detectors=chain, composite="people-a")
+        for model in (models[0], models[0], models[1])
+    )
+    assert first == again and (first.composite_version, second.composite_version) == ("1", "2")
+    with open_run("first") as other:
+        pass
+    later = register(models[1], name="masks-a", run_id=other.run_id, detectors=chain, composite="people-a")
+    assert (later.version, later.composite_version) == ("3", "3")
+    assert aliases("green-a") == {"candidate": "1"}, "one file of a detector is one version, whatever the run"
+    client = server.mlflow_client()
+    version = client.get_model_version_by_alias("people-a", "candidate")
+    assert version.version == "3" and version.run_id == other.run_id
+    facts = {"detectors": "models:/green-a/1", "heads": "models:/masks-a/3", "training_run": other.run_id}
+    assert facts.items() <= version.tags.items()
+
+    model = load_model("models:/people-a/1")
+    assert isinstance(model, Composite)
+    assert [(one.name, one.version) for one in model.members] == [("green-a", "1"), ("masks-a", "1")]
+    pixels = draw_faces((120, 160), [(20, 20, 60, 60), (100, 40, 30, 30)], [255, 200])
+    (faces,) = model.predict([(Photo.of_pixels(pixels), [])])
+    assert [(face.box, list(face.heads)) for face in faces] == [((20, 20, 60, 60), ["mask"])], "the chain's threshold"
+
+
+def test_members_of_a_chain_that_have_no_graph_are_left_out(
+    tracking: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = write_model(tmp_path / "model")
+    chain = write_chain(tmp_path / "chain", "green-b", "green-b", others=(HOG,))
+    done = register(model, name="masks-b", detectors=chain, composite="people-b")
+    composite = load_model(f"models:/people-b/{done.composite_version}")
+    assert isinstance(composite, Composite)
+    assert [one.version for one in composite.members] == ["1", "1", done.version]
+    assert "detector 'dlib_hog' of the chain has no graph; the composite is without it" in caplog.text
+    without = write_chain(tmp_path / "without", others=(HOG,))
+    for detectors, name in ((without, "people-b"), (chain, ""), (None, "people-b")):
+        assert register(model, name="masks-b", detectors=detectors, composite=name).composite_version == ""
+    assert aliases("people-b") == {"candidate": "1"}
+
+
+def test_what_cannot_be_a_composite_leaves_the_registry_alone(tracking: str, tmp_path: Path) -> None:
+    model, chain = write_model(tmp_path / "model"), write_chain(tmp_path / "chain", "green-c")
+    for name, composite in (("green-c", "people-c"), ("masks-c", "green-c"), ("masks-c", "masks-c")):
+        with pytest.raises(InputError, match="need different names"):
+            register(model, name=name, detectors=chain, composite=composite)
+    with pytest.raises(InputError, match="'a/b' cannot name a model"):
+        register(model, name="masks-c", detectors=chain, composite="a/b")
+    (chain / "1-green-c" / "model.onnx").write_bytes((model / "model.onnx").read_bytes())
+    with pytest.raises(InputError, match=r"1-green-c/model\.onnx: a classifier; expected a detector"):
+        register(model, name="masks-c", detectors=chain, composite="people-c")
+    (chain / "chain.json").write_text("{}")
+    for folder, text in ((chain, "not a chain of detectors: members"), (tmp_path, "the folder that adopt_detectors")):
+        with pytest.raises(InputError, match=text):
+            register(model, name="masks-c", detectors=folder, composite="people-c")
+    for name in ("masks-c", "green-c", "people-c"):
+        assert not server.mlflow_client().search_model_versions(f"name='{name}'")
+
+
+def test_a_registration_that_is_killed_is_completed_by_the_next(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model")
+    killed, attempts = True, 0
+    while killed:
+        attempts += 1
+        names = {"name": f"masks-k{attempts}", "composite": f"people-k{attempts}"}
+        chain = write_chain(tmp_path / str(attempts), f"green-k{attempts}")
+        with monkeypatch.context() as patch:
+            kill_after(patch, 11 * attempts)
+            try:
+                register(model, detectors=chain, **names)
+                killed = False
+            except Killed:
+                pass
+        done = register(model, detectors=chain, **names)
+        assert (done.version, done.composite_version) == ("1", "1")
+        for name in (*names.values(), f"green-k{attempts}"):
+            assert aliases(name) == {"candidate": "1"}
+    assert attempts > 3
+
+
+def test_the_alias_of_the_composite_moves_after_that_of_the_model(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = write_chain(tmp_path / "chain", "green-p")
+    done = [
+        register(write_model(tmp_path / f"{seed}", seed), name="masks-p", detectors=chain, composite="people-p")
+        for seed in range(2)
+    ]
+    for missing in (("masks-p", "9", "1"), ("masks-p", "1", "9")):
+        with pytest.raises(NotFoundError, match="no version '9'"):
+            promote(missing[0], missing[1], composite="people-p", composite_version=missing[2])
+    assert "champion" not in aliases("masks-p")
+    versions = [{"version": one.version, "composite_version": one.composite_version} for one in done]
+    assert promote("masks-p", composite="people-p", **versions[0]) == ""
+    assert (aliases("masks-p")["champion"], aliases("people-p")["champion"]) == ("1", "1")
+
+    class Failing:
+        """A client whose server is gone when the composite's turn comes."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(server.mlflow_client(), name)
+
+        def set_registered_model_alias(self, name: str, *rest: str) -> None:
+            if name == "people-p":
+                raise StorageError("gone")
+            server.mlflow_client().set_registered_model_alias(name, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(register_module, "mlflow_client", Failing)
+        with pytest.raises(StorageError, match=r"gone\nmasks-p version 2 has the alias 'champion', people-p version 2"):
+            promote("masks-p", composite="people-p", **versions[1])
+    assert (aliases("masks-p")["champion"], aliases("people-p")["champion"]) == ("2", "1")
+    assert promote("masks-p", composite="people-p", **versions[1]) == "2"
+    assert (aliases("masks-p")["champion"], aliases("people-p")["champion"]) == ("2", "2")
+
+
+def test_the_components_register_and_promote_a_composite(tracking: str, tmp_path: Path) -> None:
+    model = dsl.Model(uri=str(write_model(tmp_path / "model")))
+    chain = dsl.Model(uri=str(write_chain(tmp_path / "chain", "green-d")))
+    version, composite = register_door.python_func(
+        model=model, name="masks-d", metrics_json="{}", detectors=chain, composite="people-d"
+    )
+    promote_door.python_func(name="masks-d", version=version, composite="people-d", composite_version=composite)
+    served = load_model("models:/people-d@champion")
+    assert (served.name, served.version) == ("people-d", "1")
+    assert np.size(served.predict([(Photo.of_pixels(draw_faces((90, 90), [(9, 9, 40, 40)])), [])])) == 1
+
+
+def test_the_command_that_registers_later_has_detectors_and_composite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACET_PATIENCE_SECONDS", "0.2")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    model, chain = write_model(tmp_path / "model"), write_chain(tmp_path / "a chain", "green-e")
+    with pytest.raises(StorageError) as caught:
+        register(model, name="masks-e", detectors=chain, composite="people-e")
+    command = shlex.split(str(caught.value).splitlines()[-1])
+    assert command[-4:] == ["--detectors", str(chain), "--composite", "people-e"]

@@ -1,0 +1,111 @@
+"""Adopting detectors: small graphs with the outputs of known ones become Facet detectors with the same numbers."""
+
+import numpy as np
+import onnx
+import pytest
+from foreign_detectors import ultraface, yunet
+from onnx import numpy_helper
+from tiny_detector import build_detector
+from tiny_model import build_model
+
+from components.shared.models.adopt import TOLERANCE, adopt
+from components.shared.models.detector_graphs import ADAPTERS
+from serving.runtime.card import DetectionCard
+from serving.runtime.errors import InputError
+from serving.runtime.image.photo import Photo
+from serving.runtime.load import open_model
+
+GRAPHS = {"yunet": yunet, "ultraface": ultraface}
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_an_adopted_graph_describes_itself_and_gives_what_the_original_gave(
+    kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    adopted = adopt(GRAPHS[kind](), "weights.onnx", name="faces")
+    assert (adopted.kind, adopted.max_difference <= TOLERANCE) == (kind, True)
+    assert adopt(GRAPHS[kind](), "elsewhere.onnx", name="faces").content == adopted.content, "same bytes"
+    model = open_model(adopted.content)
+    assert isinstance(model.card, DetectionCard)
+    assert (model.card.name, model.card.labels, model.card.points) == ("faces", ("face",), ADAPTERS[kind].points)
+    model.predict([(Photo.of_pixels(np.zeros((50, 70, 3), np.uint8)), ())])
+    assert capfd.readouterr() == ("", ""), "onnxruntime warns of nothing"
+    inputs = onnx.load_from_string(adopted.content).graph.input
+    assert [value.name for value in inputs] == ["images"], "no weights among the inputs"
+
+
+def test_a_cell_of_yunet_becomes_pixels_by_the_published_formula() -> None:
+    model = open_model(adopt(yunet(), "weights.onnx", name="faces").content)
+    rgb = np.array([200, 90, 30], np.uint8)
+    outputs = model.infer(np.broadcast_to(rgb, (1, 64, 96, 3)).copy())
+    weights = {one.name: numpy_helper.to_array(one) for one in onnx.load_from_string(yunet()).graph.initializer}
+    bgr = rgb[::-1] * np.float32(0.004)
+    cls, obj, bbox, kps = (weights[f"weight_{name}_16"][:, :, 0, 0] @ bgr for name in ("cls", "obj", "bbox", "kps"))
+    # The cell of stride 16 in row 2, column 5 comes after 8 x 12 cells of stride 8 and two rows of 6.
+    index = 8 * 12 + 2 * 6 + 5
+    center, size = 16 * (np.array([5, 2]) + bbox[:2]), 16 * np.exp(bbox[2:])
+    np.testing.assert_allclose(outputs["boxes"][0, index], [*(center - size / 2), *(center + size / 2)], atol=1e-3)
+    np.testing.assert_allclose(
+        outputs["scores"][0, index, 0], np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))[0], atol=1e-5
+    )
+    np.testing.assert_allclose(outputs["points"][0, index], 16 * (kps.reshape(5, 2) + np.array([5, 2])), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_several_images_at_once_give_what_each_gives_alone(kind: str) -> None:
+    model = open_model(adopt(GRAPHS[kind](), "weights.onnx", name="faces").content)
+    size = (model.card.input.height, model.card.input.width) if kind == "ultraface" else (64, 96)
+    images = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
+    together = model.infer(images)
+    for row in range(3):
+        for name, values in model.infer(images[row : row + 1]).items():
+            np.testing.assert_allclose(together[name][row], values[0], atol=1e-3)
+
+
+def test_options_replace_what_was_published() -> None:
+    options = {"score": 0.9, "nms_iou": 0.4, "max_detections": 7, "height": 320, "width": 1024}
+    card = open_model(adopt(yunet(), "weights.onnx", name="faces", options=options).content).card
+    assert isinstance(card, DetectionCard)
+    assert card.thresholds.model_dump() == {"score": 0.9, "nms_iou": 0.4, "max_detections": 7}
+    assert (card.input.height, card.input.width) == (320, 1024)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("yunet", {"height": 300}, "height = 300: must be a multiple of 32"),
+        ("ultraface", {"height": 320}, "height: the input of this graph is always 240 x 320 pixels"),
+        ("yunet", {"treshold": 1}, "treshold = 1: unknown key"),
+        ("yunet", {"score": 2}, "score = 2"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named(kind: str, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=f"options of adopt_detector: .*{message}"):
+        adopt(GRAPHS[kind](), "weights.onnx", name="faces", options=options)
+
+
+def test_a_facet_detector_stays_as_it_is() -> None:
+    content = build_detector()
+    assert adopt(content, "green.onnx", name="other").content == content
+    with pytest.raises(InputError, match="score cannot be changed in a Facet detector"):
+        adopt(content, "green.onnx", name="other", options={"score": 0.3})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an ONNX model, or cut short.*expected one of: YuNet .*UltraFace .*a Facet detector"),
+        (b"<html>404</html>", "not an ONNX model, or cut short"),
+        (yunet()[:-200], "not an ONNX model, or cut short"),
+        (
+            yunet(heads=3),
+            r"not a detector that is known: it takes input \['N', 3, 'height', 'width'\] and gives .*bbox_32",
+        ),
+        (build_model(), "a model of task 'classification', not a detector"),
+    ],
+)
+def test_what_is_no_known_detector_is_one_error_that_says_what_is(content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=f"weights.onnx: {message}"):
+        adopt(content, "weights.onnx", name="faces")
+    with pytest.raises(InputError, match="name: must not be empty"):
+        adopt(content, "weights.onnx", name=" ")
