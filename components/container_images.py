@@ -8,3 +8,4 @@ import os
 DATA = os.environ.get("FACET_IMAGE_DATA", "facet/data:latest")
 TRAIN = os.environ.get("FACET_IMAGE_TRAIN", "facet/train:latest")
 SERVE = os.environ.get("FACET_IMAGE_SERVE", "facet/serve:latest")
+VIDEO = os.environ.get("FACET_IMAGE_VIDEO", "facet/video:latest")

@@ -1,36 +1,12 @@
 """The answer of the server about the faces of one image, independent of the protocol that carries it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from serving.runtime.face_json import face_json
 from serving.runtime.predictor import FaceResult, Predictor
 
 
 def answer(model: Predictor, faces: Sequence[FaceResult]) -> dict[str, Any]:
-    """Return `{"model", "version", "faces": [{"box", "score", "crop", "heads"}]}`.
-
-    Each head has its most probable label, that label's score, and all probabilities. A face whose eyes or other points
-    were found also has `keypoints`, `{name: [x, y]}` in upright pixels.
-    """
-    return {"model": model.name, "version": model.version, "faces": [_face(face) for face in faces]}
-
-
-def _face(face: FaceResult) -> dict[str, Any]:
-    described = {
-        "box": face.box,
-        "score": face.score,
-        "crop": face.crop,
-        "heads": {name: _head(probabilities) for name, probabilities in face.heads.items()},
-    }
-    return described | ({"keypoints": dict(face.keypoints)} if face.keypoints else {})
-
-
-def _head(probabilities: dict[str, float]) -> dict[str, Any]:
-    values = dict(zip(probabilities, rounded(probabilities.values()), strict=True))
-    best = max(values, key=values.__getitem__)
-    return {"label": best, "score": values[best], "probabilities": values}
-
-
-def rounded(values: Iterable[float]) -> list[float]:
-    """Round float32 numbers to the 9 significant digits that identify each of them."""
-    return [float(f"{value:.9g}") for value in values]
+    """Return `{"model", "version", "faces"}`, each face as `face_json` describes it."""
+    return {"model": model.name, "version": model.version, "faces": [face_json(face) for face in faces]}

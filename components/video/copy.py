@@ -1,0 +1,81 @@
+"""Writing of the annotated copy of a video."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+from av.audio.stream import AudioStream
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from components.video.reader import Frame, Video
+from serving.runtime.cpus import usable_cpus
+from serving.runtime.image.header import Pixels
+
+SUFFIX = ".mp4"
+"""How the file of a copy is called, where its name has a suffix."""
+
+# Audio that an MP4 can hold as it is.
+_AUDIO = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
+# Constant quality, at libvpx's highest speed that keeps it.
+_ENCODER = {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1", "lag-in-frames": "0"}
+_BT709 = 1
+_LIMITED_RANGE = 1
+_COLORS = {"dst_colorspace": "ITU709", "dst_color_range": "MPEG"}
+
+
+class AnnotatedCopy:
+    """A copy of a video that is being written: VP9 in an MP4, of the same size, with the same times and audio.
+
+    Attributes:
+        audio: what became of the audio: `copied`, `none`, or `left out: <codec>`.
+
+    Args:
+        file: where to.
+        video: what is copied.
+    """
+
+    def __init__(self, file: Path, video: Video) -> None:
+        # The index is moved to the front at the end, so that a browser plays the file while it loads.
+        self._container = av.open(str(file), "w", format="mp4", options={"movflags": "faststart"})
+        self._stream = self._container.add_stream("libvpx-vp9", rate=video.frame_rate, options=_ENCODER)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = video.width, video.height, "yuv420p"
+        context = self._stream.codec_context
+        context.time_base = video.time_base
+        context.sample_aspect_ratio = video.pixel_aspect
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+        context.thread_count = usable_cpus()
+        self._time_base = video.time_base
+        self._audio = None
+        self.audio = "none"
+        if video.audio is not None:
+            codec = video.audio.codec_context.codec.canonical_name if video.audio.codec_context else "unknown"
+            self.audio = "copied" if codec in _AUDIO else f"left out: {codec}"
+            if codec in _AUDIO:
+                self._audio = self._container.add_stream_from_template(video.audio)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._container.mux(self._stream.encode())
+        finally:
+            self._container.close()
+
+    def write(self, frame: Frame, pixels: Pixels) -> None:
+        """Add a frame at its time, with other pixels of the same size."""
+        picture = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", **_COLORS)
+        picture.pts, picture.time_base, picture.duration = frame.pts, self._time_base, frame.duration
+        self._container.mux(self._stream.encode(picture))
+
+    def write_audio(self, packet: Packet[AudioStream]) -> None:
+        """Add a packet of the video's audio, unless that is left out."""
+        if self._audio is not None and packet.dts is not None:
+            packet.stream = self._audio
+            self._container.mux(packet)

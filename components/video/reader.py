@@ -1,0 +1,275 @@
+"""Reading of a video: its properties, and its frames one at a time, upright and with their times."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from serving.runtime.cpus import usable_cpus
+from serving.runtime.errors import ImageError, InputError
+from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Pixels, read_header
+
+# What is opened: containers and raw streams of video. Not pictures, and not playlists, which name other files.
+_FORMATS = (
+    "3gp,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mp4,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,webm,wtv,"
+    "yuv4mpegpipe"
+)
+# Formats whose header says how long they are; the duration of others is what FFmpeg finds at their end.
+_TELL_DURATION = {"asf", "avi", "flv", "matroska", "mov"}
+# Seconds by which a file may end before the duration that it states.
+_SLACK = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame of a video.
+
+    Attributes:
+        index: how many frames that could be decoded come before it.
+        pts: its time in units of `Video.time_base`, from the start of the video.
+        duration: how long it is shown, in the same units; 0 where that is unknown.
+        time: its time in seconds, from the start of the video.
+        pixels: upright RGB, uint8 (h, w, 3).
+    """
+
+    index: int
+    pts: int
+    duration: int
+    time: float
+    pixels: Pixels
+
+
+class Video:
+    """A video file that is open. Of several video streams it is the first.
+
+    Attributes:
+        time_base: the unit of times, in seconds.
+        rotation: degrees counterclockwise that the stored frames are turned by to be upright, 0 to 359.
+        frames: how many frames were decoded so far.
+        lost: how many frames could not be decoded.
+        damaged: how many of `frames` the decoder found damaged.
+        retimed: how many frames had no time, or one that is not after the last one's, and got one.
+        end: why the file ended before its end; empty while it has not.
+
+    Args:
+        file: the file.
+        source: names the video in errors.
+
+    Raises:
+        InputError: it is not a video, it has no video stream, or its first frame cannot be had.
+    """
+
+    def __init__(self, file: Path, source: str) -> None:
+        self.source = source
+        self._file = file
+        self._container = _open(file, source)
+        try:
+            self._stream = self._video_stream()
+            self._start = Fraction(max(0, self._container.start_time or 0), av.time_base)
+            self.time_base = self._stream.time_base or Fraction(1, av.time_base)
+            self.frames = self.lost = self.damaged = self.retimed = 0
+            self.end = ""
+            self._last_pts = -1
+            self.height, self.width, self.rotation = self._first_frame()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec, such as `h264`."""
+        return str(self._stream.codec_context.codec.canonical_name)
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's names of the file format, such as `matroska,webm`."""
+        return str(self._container.format.name)
+
+    @property
+    def frame_rate(self) -> Fraction | None:
+        """Frames per second on average, as the file says; None where it does not."""
+        return self._stream.average_rate or self._stream.guessed_rate
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, as the file says; None where it does not."""
+        return None if self._container.duration is None else self._container.duration / av.time_base
+
+    @property
+    def expected_frames(self) -> int | None:
+        """About how many frames there are, by rate and duration; None where the file does not say."""
+        return round(self.frame_rate * Fraction(self.duration)) if self.frame_rate and self.duration else None
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width over height of a pixel of the upright frames."""
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        return 1 / aspect if self.rotation % 180 else aspect
+
+    @property
+    def audio(self) -> AudioStream | None:
+        """The first audio stream."""
+        return next(iter(self._container.streams.audio), None)
+
+    def read(self, take_audio: Callable[[Packet[AudioStream]], None]) -> Iterator[Frame]:
+        """Yield the frames, once; one is decoded at a time.
+
+        `frames`, `damaged` and `retimed` count meanwhile; `lost` and `end` are known at the end.
+
+        Args:
+            take_audio: called with each packet of `audio`; its times start with the video.
+        """
+        packets = 0
+        ended = 0.0
+        for packet in self._packets():
+            if packet.pts is not None:
+                ended = max(ended, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream is self.audio:
+                take_audio(self._shifted(packet))
+            elif packet.stream is self._stream:
+                packets += packet.size > 0 and not packet.is_discard
+                for frame in _decoded(packet):
+                    yield self._frame(frame)
+        # A damaged packet can give an error, a damaged frame or nothing at all.
+        self.lost = max(0, packets - self.frames)
+        self._check_end(ended - float(self._start))
+
+    def _video_stream(self) -> VideoStream:
+        streams = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
+        if not streams:
+            kinds = sorted({one.type for one in self._container.streams})
+            raise InputError(f"{self.source}: has no video stream, only {', '.join(kinds) or 'nothing'}; name a video")
+        stream = streams[0]
+        context = stream.codec_context
+        if context is None:
+            raise InputError(f"{self.source}: its video has a codec that is not known; convert it to H.264 or VP9")
+        if stream.width * stream.height > DEFAULT_MAX_PIXELS:
+            raise InputError(
+                f"{self.source}: its frames have {stream.width} x {stream.height} pixels; "
+                f"at most {DEFAULT_MAX_PIXELS:,} pixels are read"
+            )
+        # Threads by slice hand on each frame, and each error, with the packet that it came from.
+        context.thread_type = "SLICE"
+        context.thread_count = usable_cpus()
+        context.options = {"max_pixels": str(DEFAULT_MAX_PIXELS)}
+        return stream
+
+    def _first_frame(self) -> tuple[int, int, int]:
+        """Return height, width and rotation of the upright frames; another handle on the file decodes the first."""
+        with _open(self._file, self.source) as container:
+            stream = container.streams[self._stream.index]
+            packets = 0
+            for packet in container.demux(stream):
+                packets += packet.size > 0
+                for frame in _decoded(packet):
+                    transposed = _upright(np.empty((frame.height, frame.width), bool), frame).shape
+                    return transposed[0], transposed[1], frame.rotation % 360
+        raise InputError(f"{self.source}: none of its {packets} frames could be decoded; is the file complete?")
+
+    def _packets(self) -> Iterator[Packet[AudioStream | VideoStream]]:
+        try:
+            yield from self._container.demux()
+        except av.FFmpegError as error:
+            self.end = f"cannot be read any further: {error.strerror}"
+
+    def _frame(self, frame: VideoFrame) -> Frame:
+        pixels = _upright(frame.to_ndarray(format="rgb24"), frame)
+        if pixels.shape[:2] != (self.height, self.width):
+            turned = self.rotation % 180
+            width, height = (self.height, self.width) if turned else (self.width, self.height)
+            pixels = _upright(frame.reformat(width, height, "rgb24").to_ndarray(), frame)
+        step = frame.duration or self._usual_step()
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        pts = self._last_pts + step if stamp is None else stamp - round(self._start / self.time_base)
+        if stamp is None or pts <= self._last_pts:
+            self.retimed += 1
+            pts = max(pts, self._last_pts + 1)
+        self._last_pts = pts
+        self.damaged += frame.is_corrupt
+        self.frames += 1
+        return Frame(self.frames - 1, pts, frame.duration, float(pts * self.time_base), pixels)
+
+    def _usual_step(self) -> int:
+        return max(1, round(1 / (self.frame_rate or 25) / self.time_base))
+
+    def _shifted(self, packet: Packet[AudioStream]) -> Packet[AudioStream]:
+        start = round(self._start / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - start
+        packet.dts = None if packet.dts is None else packet.dts - start
+        return packet
+
+    def _check_end(self, ended: float) -> None:
+        told = self.duration if _TELL_DURATION & set(self.container.split(",")) else None
+        if not self.end and told is not None and ended + _SLACK < told:
+            self.end = f"ends after {ended:.2f} s of {told:.2f} s"
+
+
+def _open(file: Path, source: str) -> av.container.InputContainer:
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    try:
+        return av.open(f"file:{file.absolute()}", options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise InputError(f"{source}: {_fault(file, error)}") from error
+
+
+def _fault(file: Path, error: av.FFmpegError) -> str:
+    """Say why a file is not a video that can be opened."""
+    size = file.stat().st_size
+    if not size:
+        return "is empty; name a video"
+    if size <= DEFAULT_MAX_PIXELS:
+        try:
+            read_header(file.read_bytes())
+        except ImageError:
+            pass
+        else:
+            return "is a picture; this step reads videos, and `predict` or the endpoint read pictures"
+    return (
+        f"is not a video that can be read ({error.strerror}); expected MP4, MOV, MKV, WebM, AVI, MPEG or a similar "
+        "file. Of an MP4 that was cut off nothing can be read when its index is at the end"
+    )
+
+
+def _decoded(packet: Packet[VideoStream]) -> list[VideoFrame]:
+    """Decode a packet; none where that fails, which the caller counts."""
+    try:
+        return packet.decode()
+    except av.FFmpegError as error:
+        _log.debug("a packet at %s is not decoded: %s", packet.pts, error.strerror)
+        return []
+
+
+def _upright(pixels: Pixels, frame: VideoFrame) -> Pixels:
+    """Turn and mirror the pixels of a frame as its display matrix says, to the nearest right angle.
+
+    The matrix maps the stored x, y to a*x + c*y, b*x + d*y (ISO/IEC 14496-12, 8.5.2).
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
+    if math.hypot(b, c) > math.hypot(a, d):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
