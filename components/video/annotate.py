@@ -116,8 +116,8 @@ def _finder(uri: str) -> Predictor:
     model = load_model(uri)
     if isinstance(model.card, ClassificationCard):
         raise InputError(
-            f"{uri}: model '{model.name}' is a classifier, which finds no faces; expected a detector, or a composite of a "
-            "detector and classifiers"
+            f"{uri}: model '{model.name}' is a classifier, which finds no faces; expected a detector, or a "
+            "composite of a detector and classifiers"
         )
     return model
 

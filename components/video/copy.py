@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import Self
 
 import av
-from av.audio.stream import AudioStream
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from components.video.reader import Frame, Video
@@ -22,7 +22,6 @@ _AUDIO = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
 _ENCODER = {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1", "lag-in-frames": "0"}
 _BT709 = 1
 _LIMITED_RANGE = 1
-_COLORS = {"dst_colorspace": "ITU709", "dst_color_range": "MPEG"}
 
 
 class AnnotatedCopy:
@@ -70,11 +69,13 @@ class AnnotatedCopy:
 
     def write(self, frame: Frame, pixels: Pixels) -> None:
         """Add a frame at its time, with other pixels of the same size."""
-        picture = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", **_COLORS)
+        picture = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
         picture.pts, picture.time_base, picture.duration = frame.pts, self._time_base, frame.duration
         self._container.mux(self._stream.encode(picture))
 
-    def write_audio(self, packet: Packet[AudioStream]) -> None:
+    def write_audio(self, packet: "Packet[Stream]") -> None:
         """Add a packet of the video's audio, unless that is left out."""
         if self._audio is not None and packet.dts is not None:
             packet.stream = self._audio

@@ -53,19 +53,18 @@ def color(number: int) -> tuple[int, int, int]:
 
 def _write(canvas: ImageDraw.ImageDraw, size: tuple[int, int], number: int, face: FaceResult) -> None:
     text = caption(number, face)
-    height = max(_MIN_FONT, round(min(size) / 30))
+    letters = max(_MIN_FONT, round(min(size) / 30))
     while True:
-        font = _font(height)
+        font = _font(letters)
         left, top, right, bottom = canvas.multiline_textbbox((0, 0), text, font=font, spacing=1)
-        if right - left + 2 <= size[0] or height <= _MIN_FONT:
+        if right - left + 2 <= size[0] or letters <= _MIN_FONT:
             break
-        height -= 1
-    box = face.box or (0, 0, *size)
+        letters -= 1
+    x, y, _, box_height = face.box or (0, 0, *size)
     width, height = right - left + 2, bottom - top + 2
-    above = box[1] - height
-    x = max(0, min(box[0], size[0] - width))
-    y = above if above >= 0 else min(box[1] + box[3], size[1] - height)
-    y = max(0, y)
+    # Above the box, else below it, and inside the frame in any case.
+    x = max(0, min(x, size[0] - width))
+    y = y - height if y >= height else max(0, min(y + box_height, size[1] - height))
     canvas.rectangle((x, y, x + width - 1, y + height - 1), fill=color(number))
     canvas.multiline_text((x + 1 - left, y + 1 - top), text, fill="black", font=font, spacing=1)
 

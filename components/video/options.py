@@ -13,7 +13,7 @@ class VideoOptions(Frozen):
     Attributes:
         every: the model sees every n-th frame.
         fps: the model sees at most so many frames of a second; in place of `every`.
-        faces: which of the faces that the model finds in a frame: `all`, the `largest`, or the one of the highest `score`.
+        faces: which of the faces that are found in a frame: `all`, the `largest`, or the one of the highest `score`.
         iou: lowest overlap (intersection over union) of a face's box with its box before, for it to keep its number.
         memory: seconds for which a face that is not seen keeps its number.
         copy_video: whether the annotated copy is written.

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -78,7 +79,7 @@ class Video:
         self._file = file
         self._container = _open(file, source)
         try:
-            self._stream = self._video_stream()
+            self._stream = self._video_stream(self._container)
             self._start = Fraction(max(0, self._container.start_time or 0), av.time_base)
             self.time_base = self._stream.time_base or Fraction(1, av.time_base)
             self.frames = self.lost = self.damaged = self.retimed = 0
@@ -133,7 +134,7 @@ class Video:
         """The first audio stream."""
         return next(iter(self._container.streams.audio), None)
 
-    def read(self, take_audio: Callable[[Packet[AudioStream]], None]) -> Iterator[Frame]:
+    def read(self, take_audio: "Callable[[Packet[Stream]], None]") -> Iterator[Frame]:
         """Yield the frames, once; one is decoded at a time.
 
         `frames`, `damaged` and `retimed` count meanwhile; `lost` and `end` are known at the end.
@@ -150,16 +151,16 @@ class Video:
                 take_audio(self._shifted(packet))
             elif packet.stream is self._stream:
                 packets += packet.size > 0 and not packet.is_discard
-                for frame in _decoded(packet):
+                for frame in _decode(self._stream, packet):
                     yield self._frame(frame)
         # A damaged packet can give an error, a damaged frame or nothing at all.
         self.lost = max(0, packets - self.frames)
         self._check_end(ended - float(self._start))
 
-    def _video_stream(self) -> VideoStream:
-        streams = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
+    def _video_stream(self, container: InputContainer) -> VideoStream:
+        streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
         if not streams:
-            kinds = sorted({one.type for one in self._container.streams})
+            kinds = sorted({one.type for one in container.streams})
             raise InputError(f"{self.source}: has no video stream, only {', '.join(kinds) or 'nothing'}; name a video")
         stream = streams[0]
         context = stream.codec_context
@@ -179,27 +180,26 @@ class Video:
     def _first_frame(self) -> tuple[int, int, int]:
         """Return height, width and rotation of the upright frames; another handle on the file decodes the first."""
         with _open(self._file, self.source) as container:
-            stream = container.streams[self._stream.index]
+            stream = self._video_stream(container)
             packets = 0
             for packet in container.demux(stream):
                 packets += packet.size > 0
-                for frame in _decoded(packet):
+                for frame in _decode(stream, packet):
                     transposed = _upright(np.empty((frame.height, frame.width), bool), frame).shape
                     return transposed[0], transposed[1], frame.rotation % 360
         raise InputError(f"{self.source}: none of its {packets} frames could be decoded; is the file complete?")
 
-    def _packets(self) -> Iterator[Packet[AudioStream | VideoStream]]:
+    def _packets(self) -> "Iterator[Packet[Stream]]":
         try:
             yield from self._container.demux()
         except av.FFmpegError as error:
             self.end = f"cannot be read any further: {error.strerror}"
 
     def _frame(self, frame: VideoFrame) -> Frame:
-        pixels = _upright(frame.to_ndarray(format="rgb24"), frame)
-        if pixels.shape[:2] != (self.height, self.width):
-            turned = self.rotation % 180
-            width, height = (self.height, self.width) if turned else (self.width, self.height)
-            pixels = _upright(frame.reformat(width, height, "rgb24").to_ndarray(), frame)
+        # A stream may change its size; the frames do not.
+        width, height = (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
+        stored = frame.reformat(width, height, "rgb24").to_ndarray()
+        pixels = _upright(np.asarray(stored, np.uint8), frame)
         step = frame.duration or self._usual_step()
         stamp = frame.pts if frame.pts is not None else frame.dts
         pts = self._last_pts + step if stamp is None else stamp - round(self._start / self.time_base)
@@ -214,7 +214,7 @@ class Video:
     def _usual_step(self) -> int:
         return max(1, round(1 / (self.frame_rate or 25) / self.time_base))
 
-    def _shifted(self, packet: Packet[AudioStream]) -> Packet[AudioStream]:
+    def _shifted(self, packet: "Packet[Stream]") -> "Packet[Stream]":
         start = round(self._start / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts - start
         packet.dts = None if packet.dts is None else packet.dts - start
@@ -223,10 +223,10 @@ class Video:
     def _check_end(self, ended: float) -> None:
         told = self.duration if _TELL_DURATION & set(self.container.split(",")) else None
         if not self.end and told is not None and ended + _SLACK < told:
-            self.end = f"ends after {ended:.2f} s of {told:.2f} s"
+            self.end = f"ends after {ended:.2f} s; its header says {told:.2f} s"
 
 
-def _open(file: Path, source: str) -> av.container.InputContainer:
+def _open(file: Path, source: str) -> InputContainer:
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     try:
         return av.open(f"file:{file.absolute()}", options=options, metadata_errors="replace")
@@ -252,10 +252,10 @@ def _fault(file: Path, error: av.FFmpegError) -> str:
     )
 
 
-def _decoded(packet: Packet[VideoStream]) -> list[VideoFrame]:
+def _decode(stream: VideoStream, packet: "Packet[Any]") -> list[VideoFrame]:
     """Decode a packet; none where that fails, which the caller counts."""
     try:
-        return packet.decode()
+        return stream.decode(packet)
     except av.FFmpegError as error:
         _log.debug("a packet at %s is not decoded: %s", packet.pts, error.strerror)
         return []
@@ -266,10 +266,10 @@ def _upright(pixels: Pixels, frame: VideoFrame) -> Pixels:
 
     The matrix maps the stored x, y to a*x + c*y, b*x + d*y (ISO/IEC 14496-12, 8.5.2).
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return pixels
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]
     if math.hypot(b, c) > math.hypot(a, d):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from serving.runtime.detection import Floats, overlap
 from serving.runtime.image.preprocess import Box
-
-_Boxes = NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -17,20 +15,20 @@ class _Track:
     """A face: its last box (left, top, right, bottom), when that was seen, and how it moved, in pixels per second."""
 
     number: int
-    box: _Boxes
+    box: Floats
     seen: float
-    velocity: _Boxes | None = None
+    velocity: Floats | None = None
 
-    def boxes_at(self, time: float) -> _Boxes:
+    def boxes_at(self, time: float) -> Floats:
         """Where the face may be: where it was, and where it would be had it kept moving. (2, 4)."""
-        moved = 0.0 if self.velocity is None else np.tile(self.velocity, 2) * (time - self.seen)
+        moved = 0.0 if self.velocity is None else np.tile(self.velocity, 2) * np.float32(time - self.seen)
         return np.stack([self.box, self.box + moved])
 
-    def move(self, box: _Boxes, time: float) -> None:
+    def move(self, box: Floats, time: float) -> None:
         """Take the box of a later frame. The velocity is the mean of the last one and of the one before."""
         if time > self.seen:
-            velocity = (_center(box) - _center(self.box)) / (time - self.seen)
-            self.velocity = velocity if self.velocity is None else (self.velocity + velocity) / 2
+            velocity: Floats = (_center(box) - _center(self.box)) / np.float32(time - self.seen)
+            self.velocity = velocity if self.velocity is None else (self.velocity + velocity) * np.float32(0.5)
         self.box, self.seen = box, time
 
 
@@ -67,37 +65,23 @@ class Tracker:
             track for track in self._tracks if track.seen >= self._last or time - track.seen <= self._memory
         ]
         self._last = time
-        corners = np.array(boxes, np.float64).reshape(-1, 4)
+        corners = np.array(boxes, np.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        places = np.array([track.boxes_at(time) for track in self._tracks]).reshape(-1, 2, 1, 4)
-        overlaps = iou(places, corners).max(axis=1)
+        overlaps = np.zeros((len(self._tracks), len(corners)), np.float32)
+        for row, track in enumerate(self._tracks):
+            overlaps[row] = np.max([overlap(box, corners) for box in track.boxes_at(time)], axis=0)
         overlaps[overlaps < self._iou] = 0
         pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
         track_of = {column: self._tracks[row] for row, column in pairs if overlaps[row, column] > 0}
-        numbers = []
         for column, box in enumerate(corners):
-            track = track_of.get(column)
-            if track is None:
+            if column not in track_of:
                 self.count += 1
-                track = _Track(self.count, box, time)
-                self._tracks.append(track)
-            track.move(box, time)
-            numbers.append(track.number)
-        return numbers
+                track_of[column] = _Track(self.count, box, time)
+                self._tracks.append(track_of[column])
+            track_of[column].move(box, time)
+        return [track_of[column].number for column in range(len(corners))]
 
 
-def iou(boxes: _Boxes, others: _Boxes) -> _Boxes:
-    """Return the intersection over union of boxes (left, top, right, bottom), by numpy's broadcasting; 0 without area."""
-    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
-    shared = np.maximum(sides, 0).prod(axis=-1)
-    union = _area(boxes) + _area(others) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-def _area(boxes: _Boxes) -> _Boxes:
-    area: _Boxes = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
-    return area
-
-
-def _center(box: _Boxes) -> _Boxes:
-    return (box[:2] + box[2:]) / 2
+def _center(box: Floats) -> Floats:
+    center: Floats = (box[:2] + box[2:]) * np.float32(0.5)
+    return center

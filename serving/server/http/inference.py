@@ -18,10 +18,10 @@ from serving.runtime.card import INPUT_NAME, ModelCard
 from serving.runtime.composite import Composite
 from serving.runtime.composite_card import CompositeCard
 from serving.runtime.errors import ImageError, InputError
+from serving.runtime.face_json import rounded
 from serving.runtime.predictor import Predictor
 from serving.runtime.session import Outputs
 from serving.runtime.work import Work
-from serving.runtime.face_json import rounded
 from serving.server.http.request import MAX_FILES, compute, model_of, receive_body, state_of
 
 # Axes of a tensor, images of one request, and letters of its id.
