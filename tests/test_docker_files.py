@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def test_one_version_of_uv() -> None:
     pattern = r"UV_VERSION(?: := |=)([\d.]+)"
     (made,), (built,) = (re.findall(pattern, (ROOT / name).read_text()) for name in ("Makefile", "docker/Dockerfile"))
     assert made == built
+
+
+def test_pyav_is_in_an_extra_and_an_image_of_its_own() -> None:
+    """Its wheel holds libraries under the GPL."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"] | {"": project["dependencies"]}
+    assert [name for name, packages in extras.items() if any(re.match(r"av\b", one) for one in packages)] == ["video"]
+    assert [name for name, packages in extras.items() if any("video" in one for one in packages)] == ["dev"]
+    dockerfile = (ROOT / "docker/Dockerfile").read_text()
+    assert re.findall(r"^(?:FROM|COPY --from=)\s*video\S*", dockerfile, re.MULTILINE) == ["COPY --from=video-packages"]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

@@ -42,18 +42,18 @@ def draw_faces(pixels: Pixels, faces: Sequence[tuple[int, FaceResult]]) -> Pixel
 def caption(number: int, face: FaceResult) -> str:
     """Return the text at a face: its number, and a line with label and percentage for every head."""
     best = (max(head.items(), key=lambda item: item[1]) for head in face.heads.values())
-    return "\n".join([str(number), *(f"{label} {probability:.0%}" for label, probability in best)])
+    return "\n".join([f"#{number}", *(f"{label} {probability:.0%}" for label, probability in best)])
 
 
 def color(number: int) -> tuple[int, int, int]:
-    """Return the color of a number, RGB: bright, and far from those of the numbers beside it."""
-    red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.75, 1)
+    """Return the color of a number, RGB: far from those of the next numbers, and light, for black letters on it."""
+    red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.5, 1)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _write(canvas: ImageDraw.ImageDraw, size: tuple[int, int], number: int, face: FaceResult) -> None:
     text = caption(number, face)
-    letters = max(_MIN_FONT, round(min(size) / 30))
+    letters = max(_MIN_FONT, round(min(size) / 24))
     while True:
         font = _font(letters)
         left, top, right, bottom = canvas.multiline_textbbox((0, 0), text, font=font, spacing=1)

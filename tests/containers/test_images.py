@@ -73,9 +73,9 @@ def test_packages_are_those_of_the_lock_and_fit_together(ask: Any, target: str) 
 
 
 def test_each_image_has_only_what_it_needs(ask: Any) -> None:
-    assert {"torch", "mlflow", "flask", "pyarrow", "ultralytics"}.isdisjoint(packages(ask, "data"))
-    assert {"mlflow", "flask", "pyarrow", "ultralytics"}.isdisjoint(packages(ask, "train"))
-    assert {"torch", "kfp", "mlflow-skinny", "scikit-learn", "onnx", "pandas"}.isdisjoint(packages(ask, "serve"))
+    assert {"torch", "mlflow", "flask", "pyarrow", "ultralytics", "av"}.isdisjoint(packages(ask, "data"))
+    assert {"mlflow", "flask", "pyarrow", "ultralytics", "av"}.isdisjoint(packages(ask, "train"))
+    assert {"torch", "kfp", "mlflow-skinny", "scikit-learn", "onnx", "pandas", "av"}.isdisjoint(packages(ask, "serve"))
     assert ask("serve", "ls", "/app") == "serving"
 
 

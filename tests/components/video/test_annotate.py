@@ -15,7 +15,7 @@ from tiny_detector import draw_faces
 from tiny_model import build_model
 
 from components.video.annotate import VideoReport, annotate_video
-from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.errors import InputError, NotFoundError, StorageError
 
 Run = Callable[..., tuple[VideoReport, list[dict[str, Any]], Path]]
 
@@ -257,6 +257,19 @@ def test_the_step_counts_and_says_whether_every_frame_was_there(tmp_path: Path, 
         assert result is complete
         assert metrics.metadata["frames"] > 10
         assert metrics.metadata["analyzed"] == (metrics.metadata["frames"] + 1) // 2
+
+
+def test_a_video_in_s3(detector: Path, tmp_path: Path, s3: Any) -> None:
+    (s3.folder / "clips" / "day 1").mkdir(parents=True)
+    write_clip(s3.folder / "clips" / "day 1" / "clip.mp4", 5)
+    labels, copy = tmp_path / "labels", tmp_path / "copy"
+    report = annotate_video(str(detector), "s3://clips/day 1/clip.mp4", labels, copy)
+    assert (report.complete, report.frames) == (True, 5)
+    assert json.loads(labels.read_text().splitlines()[0])["video"] == "s3://clips/day 1/clip.mp4"
+    with pytest.raises(InputError, match="s3://clips/day 1: is a prefix with objects below it"):
+        annotate_video(str(detector), "s3://clips/day 1", labels, copy)
+    with pytest.raises(StorageError, match="there is nothing at or below"):
+        annotate_video(str(detector), "s3://clips/day 2", labels, copy)
 
 
 def picture_file(folder: Path) -> Path:
