@@ -41,9 +41,9 @@ class VideoReport:
         faces: how many numbers were given.
         lost: how many frames could not be decoded.
         damaged: how many of `frames` are damaged.
-        retimed: how many of `frames` had no time, or none after that of the frame before, and got one.
+        retimed: how many of `frames` had no time, or none after that of the frame before, and got another.
         end: why the video ended before its end; empty when it did not.
-        audio: what became of the audio in the copy: `copied`, `none`, `left out: <codec>`.
+        audio: what became of the audio in the copy, see `AnnotatedCopy.audio`.
     """
 
     frames: int
@@ -178,9 +178,11 @@ def _warn(video: str, report: VideoReport) -> None:
     for count, what in (
         (report.lost, "could not be decoded and are left out"),
         (report.damaged, "are damaged; they are annotated as they are"),
-        (report.retimed, "had no time of their own, and got one after that of the frame before"),
+        (report.retimed, "had no time of their own, or one before that of the frame before, and got another"),
     ):
         if count:
             _log.warning("%s: %d frames %s", video, count, what)
-    if report.audio.startswith("left out"):
-        _log.warning("%s: its audio is %s, which an MP4 cannot hold as it is", video, report.audio)
+    if report.audio not in ("none", "copied"):
+        _log.warning(
+            "%s: the copy's audio: %s (MP4 takes AAC, MP3, Opus and a few more, in order)", video, report.audio
+        )

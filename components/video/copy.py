@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 import av
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
@@ -27,9 +28,6 @@ _LIMITED_RANGE = 1
 class AnnotatedCopy:
     """A copy of a video that is being written: VP9 in an MP4, of the same size, with the same times and audio.
 
-    Attributes:
-        audio: what became of the audio: `copied`, `none`, or `left out: <codec>`.
-
     Args:
         file: where to.
         video: what is copied.
@@ -47,13 +45,22 @@ class AnnotatedCopy:
         context.color_range = _LIMITED_RANGE
         context.thread_count = usable_cpus()
         self._time_base = video.time_base
-        self._audio = None
-        self.audio = "none"
+        self._audio_codec = ""
+        self._audio: AudioStream | None = None
+        self._audio_end: int | None = None
+        self._audio_lost = 0
         if video.audio is not None:
-            codec = video.audio.codec_context.codec.canonical_name if video.audio.codec_context else "unknown"
-            self.audio = "copied" if codec in _AUDIO else f"left out: {codec}"
-            if codec in _AUDIO:
+            sound = video.audio.codec_context
+            self._audio_codec = sound.codec.canonical_name if sound else "unknown"
+            if self._audio_codec in _AUDIO:
                 self._audio = self._container.add_stream_from_template(video.audio)
+
+    @property
+    def audio(self) -> str:
+        """What became of the audio: `none`, `copied`, `copied without <n> packets`, or `left out: <codec>`."""
+        if self._audio is None:
+            return f"left out: {self._audio_codec}" if self._audio_codec else "none"
+        return f"copied without {self._audio_lost} packets" if self._audio_lost else "copied"
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +83,12 @@ class AnnotatedCopy:
         self._container.mux(self._stream.encode(picture))
 
     def write_audio(self, packet: "Packet[Stream]") -> None:
-        """Add a packet of the video's audio, unless that is left out."""
-        if self._audio is not None and packet.dts is not None:
-            packet.stream = self._audio
-            self._container.mux(packet)
+        """Add a packet of the video's audio, unless that is left out, or the packet comes before the last one."""
+        if self._audio is None or not packet.size:
+            return
+        if packet.dts is None or (self._audio_end is not None and packet.dts <= self._audio_end):
+            self._audio_lost += 1
+            return
+        self._audio_end = packet.dts
+        packet.stream = self._audio
+        self._container.mux(packet)

@@ -63,7 +63,7 @@ class Video:
         frames: how many frames were decoded so far.
         lost: how many frames could not be decoded.
         damaged: how many of `frames` the decoder found damaged.
-        retimed: how many frames had no time, or one that is not after the last one's, and got one.
+        retimed: how many frames had no time, or one that is not after the last one's, and got another.
         end: why the file ended before its end; empty while it has not.
 
     Args:
@@ -80,11 +80,15 @@ class Video:
         self._container = _open(file, source)
         try:
             self._stream = self._video_stream(self._container)
-            self._start = Fraction(max(0, self._container.start_time or 0), av.time_base)
+            start = self._container.start_time or 0
+            # Audio may start before 0, with samples that are not played.
+            self._start = Fraction(start if (self._stream.start_time or 0) < 0 else max(0, start), av.time_base)
             self.time_base = self._stream.time_base or Fraction(1, av.time_base)
             self.frames = self.lost = self.damaged = self.retimed = 0
             self.end = ""
-            self._last_pts = -1
+            self._origin = round(self._start / self.time_base)
+            self._shift = -self._origin
+            self._last_pts: int | None = None
             self.height, self.width, self.rotation = self._first_frame()
         except BaseException:
             self._container.close()
@@ -200,19 +204,29 @@ class Video:
         width, height = (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
         stored = frame.reformat(width, height, "rgb24").to_ndarray()
         pixels = _upright(np.asarray(stored, np.uint8), frame)
-        step = frame.duration or self._usual_step()
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        pts = self._last_pts + step if stamp is None else stamp - round(self._start / self.time_base)
-        if stamp is None or pts <= self._last_pts:
-            self.retimed += 1
-            pts = max(pts, self._last_pts + 1)
-        self._last_pts = pts
+        pts = self._time_of(frame)
         self.damaged += frame.is_corrupt
         self.frames += 1
         return Frame(self.frames - 1, pts, frame.duration, float(pts * self.time_base), pixels)
 
-    def _usual_step(self) -> int:
-        return max(1, round(1 / (self.frame_rate or 25) / self.time_base))
+    def _time_of(self, frame: VideoFrame) -> int:
+        """Return the time of the next frame, which is after the last one's in any case.
+
+        Times that go back by more than a second are those of another recording, joined to the one before: all from
+        there on are moved behind it.
+        """
+        earliest = following = 0
+        if self._last_pts is not None:
+            earliest = self._last_pts + 1
+            following = self._last_pts + max(1, round(1 / (self.frame_rate or 25) / self.time_base))
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        pts = following if stamp is None else stamp + self._shift
+        if earliest - pts > 1 / self.time_base:
+            self._shift += following - pts
+            pts = following
+        self._last_pts = max(pts, earliest)
+        self.retimed += stamp is None or self._last_pts != stamp - self._origin
+        return self._last_pts
 
     def _shifted(self, packet: "Packet[Stream]") -> "Packet[Stream]":
         start = round(self._start / packet.time_base)

@@ -16,6 +16,9 @@ from tiny_model import build_model
 
 from components.video.annotate import VideoReport, annotate_video
 from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.face_json import face_json
+from serving.runtime.image.photo import Photo
+from serving.runtime.load import load_model
 
 Run = Callable[..., tuple[VideoReport, list[dict[str, Any]], Path]]
 
@@ -64,6 +67,27 @@ def test_every_frame_has_its_time_and_its_numbered_faces(run: Run, tmp_path: Pat
         "retimed": 0, "end": "", "audio": "none",
     }  # fmt: skip
     assert report.complete
+
+
+def test_a_composite_says_of_each_frame_what_it_says_of_the_picture(detector: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "green.onnx").write_bytes(detector.read_bytes())
+    (tmp_path / "model" / "mask.onnx").write_bytes(build_model())
+    members = {"name": "people", "detectors": ["green.onnx"], "heads": ["mask.onnx"]}
+    (tmp_path / "model" / "composite.json").write_text(json.dumps(members))
+    video, labels = write_clip(tmp_path / "clip.mp4", 6), tmp_path / "labels"
+    annotate_video(str(tmp_path / "model"), str(video), labels, tmp_path / "copy", {"every": 3})
+    model = load_model(str(tmp_path / "model"))
+    header, *frames, _ = map(json.loads, labels.read_text().splitlines())
+    assert (header["model"], header["version"]) == ("people", model.version)
+    pictures = decoded(video)[::3]
+    assert len(frames) == len(pictures)
+    for frame, (_, pixels) in zip(frames, pictures, strict=True):
+        (faces,) = model.predict([(Photo.of_pixels(pixels), [])])
+        numbers = [face.pop("id") for face in frame["faces"]]
+        assert sorted(numbers) == [1, 2]
+        assert frame["faces"] == json.loads(json.dumps([face_json(face) for face in faces]))
+        assert all(face["heads"] for face in frame["faces"])
 
 
 def test_the_copy_has_the_frames_times_and_size_of_the_video_and_shows_the_boxes(run: Run, tmp_path: Path) -> None:
@@ -158,6 +182,26 @@ def test_formats_and_odd_sizes(run: Run, tmp_path: Path, name: str, codec: str, 
     shown = decoded(copy)
     assert [time for time, _ in shown] == pytest.approx(np.arange(12) / RATE, abs=0.001)
     assert {pixels.shape for _, pixels in shown} == {(*size, 3)}
+
+
+def test_frames_without_times_get_equal_steps(run: Run, tmp_path: Path) -> None:
+    report, lines, _ = run(write_clip(tmp_path / "clip.h264", 12))
+    assert [frame["time"] for frame in frames_of(lines)] == pytest.approx(np.arange(12) / RATE, abs=0.001)
+    assert report.retimed == 12
+
+
+def test_joined_recordings_go_on_behind_each_other(run: Run, tmp_path: Path) -> None:
+    """The second starts at 0 again, has frames of another size, and its audio goes back too."""
+    first = write_clip(tmp_path / "first.ts", 60, audio="aac")
+    second = write_clip(tmp_path / "second.ts", 10, audio="aac", picture=lambda index: moving(index, (64, 104)))
+    video = tmp_path / "joined.ts"
+    video.write_bytes(first.read_bytes() + second.read_bytes())
+    report, lines, copy = run(video)
+    times = np.array([frame["time"] for frame in frames_of(lines)])
+    assert len(times) == report.frames == 70
+    assert np.diff(times) == pytest.approx([1 / RATE] * 69, abs=0.002)
+    assert (report.retimed, {pixels.shape for _, pixels in decoded(copy)}) == (10, {(*SIZE, 3)})
+    assert report.audio.startswith("copied without ")
 
 
 def test_colors_stay(run: Run, tmp_path: Path) -> None:
