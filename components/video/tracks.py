@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from serving.runtime.detection import Floats, overlap
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.placement import Box
 
 
 @dataclass(slots=True)
@@ -19,9 +19,12 @@ class _Track:
     seen: float
     velocity: Floats | None = None
 
-    def boxes_at(self, time: float) -> Floats:
-        """Where the face may be: where it was, and where it would be had it kept moving. (2, 4)."""
-        moved = 0.0 if self.velocity is None else np.tile(self.velocity, 2) * np.float32(time - self.seen)
+    def boxes_at(self, time: float, common: Floats) -> Floats:
+        """Where the face may be: where it was, and where it would be had it kept moving. (2, 4).
+
+        A face that was seen once may move by the `common` velocity.
+        """
+        moved = np.tile(common if self.velocity is None else self.velocity, 2) * np.float32(time - self.seen)
         return np.stack([self.box, self.box + moved])
 
     def move(self, box: Floats, time: float) -> None:
@@ -36,8 +39,9 @@ class Tracker:
     """Gives each face of a frame the number that it had in the frames before, or a new one; from 1 on, none twice.
 
     The faces of a frame are assigned to the known ones so that the sum of the overlaps is as large as it can be
-    (Hungarian algorithm). A known face counts with its last box and with that box moved on, whichever overlaps more:
-    so faces that cross keep their numbers, and so does one that comes back to where it was.
+    (Hungarian algorithm). A known face counts with its last box and with that box moved on at its speed (a new face: at
+    that of most faces), whichever overlaps more: so faces that cross keep their numbers, also while the camera moves,
+    and so does one that comes back to where it was.
 
     Attributes:
         count: how many numbers were given.
@@ -68,8 +72,9 @@ class Tracker:
         corners = np.array(boxes, np.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
         overlaps = np.zeros((len(self._tracks), len(corners)), np.float32)
+        common = self._common_velocity()
         for row, track in enumerate(self._tracks):
-            overlaps[row] = np.max([overlap(box, corners) for box in track.boxes_at(time)], axis=0)
+            overlaps[row] = np.max([overlap(box, corners) for box in track.boxes_at(time, common)], axis=0)
         overlaps[overlaps < self._iou] = 0
         pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
         track_of = {column: self._tracks[row] for row, column in pairs if overlaps[row, column] > 0}
@@ -80,6 +85,12 @@ class Tracker:
                 self._tracks.append(track_of[column])
             track_of[column].move(box, time)
         return [track_of[column].number for column in range(len(corners))]
+
+    def _common_velocity(self) -> Floats:
+        """How most faces move, as when the camera does."""
+        velocities = [track.velocity for track in self._tracks if track.velocity is not None]
+        common: Floats = np.median(velocities, axis=0) if velocities else np.zeros(2, np.float32)
+        return common
 
 
 def _center(box: Floats) -> Floats:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from components.video.drawing import caption, color, draw_faces
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.placement import Box
 from serving.runtime.predictor import FaceResult
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.video.tracks import Tracker
-from serving.runtime.image.preprocess import Box
+from serving.runtime.image.placement import Box
 
 STEP = 0.04
 
@@ -26,6 +26,7 @@ def follow(paths: list[Callable[[int], Box | None]], frames: int) -> list[set[in
     return numbers
 
 
+@settings(deadline=None)
 @given(speed=st.floats(-12, 12), other=st.floats(-12, 12), distance=st.floats(0, 6), size=st.floats(20, 60))
 def test_faces_that_cross_keep_their_numbers(speed: float, other: float, distance: float, size: float) -> None:
     """They start side by side, meet and go through each other, at any speeds below about half their width a frame."""
@@ -37,6 +38,7 @@ def test_faces_that_cross_keep_their_numbers(speed: float, other: float, distanc
     assert follow(paths, 60) == [{1}, {2}]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_order_of_the_boxes_changes_nothing(data: st.DataObject) -> None:
     first, second = tracker(), tracker()
@@ -50,6 +52,7 @@ def test_the_order_of_the_boxes_changes_nothing(data: st.DataObject) -> None:
 boxes = st.tuples(st.floats(0, 200), st.floats(0, 200), st.floats(1, 90), st.floats(1, 90))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.001, 2), st.lists(boxes, max_size=6)), max_size=12))
 def test_no_number_is_given_twice(frames: list[tuple[float, list[Box]]]) -> None:
     tracks, time, given, highest = tracker(), 0.0, dict[int, int](), 0
@@ -79,6 +82,16 @@ def test_a_moving_face_is_found_again_where_it_would_be() -> None:
 def test_a_face_that_speeds_up_is_followed_beyond_its_own_width_per_frame() -> None:
     (numbers,) = follow([lambda frame: (1.0 * frame**2, 0.0, 30.0, 30.0)], 40)
     assert numbers == {1}, "78 pixels a frame at the end"
+
+
+def test_while_the_camera_moves_a_small_face_that_appears_is_followed() -> None:
+    """It moves by its own width a frame, as the large ones do that were there before."""
+    paths: list[Callable[[int], Box | None]] = [
+        lambda frame: (12.0 * frame, 0.0, 60.0, 60.0),
+        lambda frame: (300 + 12.0 * frame, 0.0, 60.0, 60.0),
+        lambda frame: (100 + 12.0 * frame, 100.0, 12.0, 12.0) if frame >= 3 else None,
+    ]
+    assert follow(paths, 20) == [{1}, {2}, {3}]
 
 
 def test_a_face_that_jumps_is_another_one() -> None:
