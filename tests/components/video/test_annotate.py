@@ -430,18 +430,18 @@ def test_an_interruption_leaves_no_output(detector: Path, tmp_path: Path, monkey
 
 
 def test_memory_does_not_grow_with_the_length(detector: Path, tmp_path: Path) -> None:
-    """12 times as many frames: all of them decoded would be 250 MB more."""
+    """Three times as many frames: all of them decoded would be 230 MB more."""
     program = (
         "import resource, sys; from pathlib import Path; from components.video.annotate import annotate_video;"
         "annotate_video(*sys.argv[1:3], Path(sys.argv[3] + '.jsonl'), Path(sys.argv[3] + '.mp4'), {'every': 10});"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     peaks = []
-    for frames in (50, 600):
+    for frames in (250, 750):
         video = write_clip(tmp_path / f"{frames}.mp4", frames, codec="mpeg4", picture=lambda _: moving(9, (320, 480)))
         arguments = [str(detector), str(video), str(tmp_path / f"out{frames}")]
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, timeout=120
         )
         peaks.append(int(done.stdout))
-    assert peaks[1] - peaks[0] < 40, f"{peaks} MiB"
+    assert peaks[1] - peaks[0] < 60, f"{peaks} MiB"
