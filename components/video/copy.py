@@ -11,8 +11,8 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from components.video.reader import Frame, Video
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.image.header import Pixels
+from serving.runtime.machine import usable_cpus
 
 SUFFIX = ".mp4"
 """How the file of a copy is called, where its name has a suffix."""

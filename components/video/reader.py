@@ -18,9 +18,9 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from serving.runtime.cpus import usable_cpus
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Pixels, read_header
+from serving.runtime.machine import usable_cpus
 
 # What is opened: containers and raw streams of video. Not pictures, and not playlists, which name other files.
 _FORMATS = (
