@@ -4,11 +4,9 @@ import os
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.benchmark import Benchmark
+from benchmarks.benchmark import Benchmark, own_process
 from benchmarks.photos import write_photos
 from components.crop_faces.crop_faces import crop_faces
 
@@ -32,7 +30,7 @@ def crop_cores() -> list[Benchmark]:
 
 
 def _rate(folder: Path, cores: list[int]) -> float:
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+    with own_process() as process:
         return process.submit(_crop, folder, cores).result()
 
 
