@@ -13,8 +13,8 @@ from benchmarks.annotation_chain import annotation_chain
 from benchmarks.archive import archive_read, artifact_transfer
 from benchmarks.augmentation_presets import augmentation_presets
 from benchmarks.benchmark import Benchmark
-from benchmarks.heatmap import heatmap_speed
 from benchmarks.crop import crop_cores
+from benchmarks.heatmap import heatmap_speed
 from benchmarks.input_pipeline import input_pipeline
 from benchmarks.overhead import epoch_compute_share, step_overhead, train_startup
 from benchmarks.scale import scale

@@ -22,8 +22,8 @@ from components.shared.dataset.annotations import (
 )
 from components.shared.dataset.archive import ArchiveWriter, ImageArchive
 from components.shared.dataset.info import CropInfo
+from components.shared.dataset.pictures import check_present
 from components.shared.dataset.tally import Tally
-from components.shared.dataset.text import some
 from components.shared.options import parse_options, whole_numbers
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
@@ -94,12 +94,7 @@ def crop_faces(
 
 
 def _write(archive: ImageArchive, data: Annotations, folder: Path, options: CropOptions, workers: int) -> CropReport:
-    missing = sorted(image.file_name for image in data.images if image.file_name not in archive)
-    if missing:
-        raise InputError(
-            f"{len(missing)} images of the annotations are not in the image archive ({some(missing)}): "
-            "pass the images that these annotations were made for"
-        )
+    check_present(archive, (image.file_name for image in data.images))
     failed, unaligned, crops = Tally(max_examples=None), 0, list[Image]()
     names = crop_names(data.images, options.format)
     jobs = progress([image for image in data.images if image.faces], "crop_faces")
