@@ -13,6 +13,7 @@ from benchmarks.annotation_chain import annotation_chain
 from benchmarks.archive import archive_read, artifact_transfer
 from benchmarks.augmentation_presets import augmentation_presets
 from benchmarks.benchmark import Benchmark
+from benchmarks.crop import crop_cores
 from benchmarks.heatmap import heatmap_speed
 from benchmarks.input_pipeline import input_pipeline
 from benchmarks.overhead import epoch_compute_share, step_overhead, train_startup
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "annotation_chain": annotation_chain,
     "archive_read": archive_read,
     "scale": scale,
+    "crop_cores": crop_cores,
     "input_pipeline": input_pipeline,
     "augmentation_presets": augmentation_presets,
     "epoch_compute_share": epoch_compute_share,

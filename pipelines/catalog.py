@@ -94,7 +94,7 @@ STEPS: Mapping[str, Step] = {
     "split_folds": Step("components.split.component:split_folds", "split", output="folds to evaluate"),
     "take_fold": Step("components.split.component:take_fold", "split"),
     "data_report": Step("components.data_report.component:data_report", "data_report", DATA_REPORT),
-    "crop_faces": Step("components.crop_faces.component:crop_faces", "crop_faces"),
+    "crop_faces": Step("components.crop_faces.component:crop_faces", "predict"),
     "export_dataset": Step("components.export_dataset.component:export_dataset", "data_report"),
     "landmarks": Step("components.landmarks.component:landmarks", "landmarks"),
     "suggest": Step("components.search.component:suggest", "evaluate", output="trials"),

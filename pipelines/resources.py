@@ -79,7 +79,6 @@ TASKS = {
     "data_report": Resources(cpu=("500m", "2"), memory=("512Mi", "4Gi")),
     # Of 12 megapixels, doubled once: 0.35 GB and 13 s for each thread.
     "landmarks": Resources(cpu=("1", "4"), memory=("2Gi", "8Gi"), storage=True, timeout=48 * HOUR),
-    "crop_faces": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), timeout=48 * HOUR),
     "train": Resources(
         cpu=("2", "8"),
         memory=("4Gi", "16Gi"),

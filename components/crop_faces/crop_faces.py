@@ -22,6 +22,7 @@ from components.shared.dataset.annotations import (
 )
 from components.shared.dataset.archive import ArchiveWriter, ImageArchive
 from components.shared.dataset.info import CropInfo
+from components.shared.dataset.pictures import check_present
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options, whole_numbers
 from components.shared.progress import progress
@@ -38,7 +39,6 @@ _RESULTS = 1
 """Counts the changes of what is written for equal inputs; older entries of the cache are not used then."""
 
 _AHEAD = 4
-_EXAMPLES = 5
 _log = logging.getLogger(__name__)
 
 
@@ -94,12 +94,7 @@ def crop_faces(
 
 
 def _write(archive: ImageArchive, data: Annotations, folder: Path, options: CropOptions, workers: int) -> CropReport:
-    missing = sorted(image.file_name for image in data.images if image.file_name not in archive)
-    if missing:
-        raise InputError(
-            f"{len(missing)} images of the annotations are not in the image archive "
-            f"({', '.join(missing[:_EXAMPLES])}): pass the images that these annotations were made for"
-        )
+    check_present(archive, (image.file_name for image in data.images))
     failed, unaligned, crops = Tally(max_examples=None), 0, list[Image]()
     names = crop_names(data.images, options.format)
     jobs = progress([image for image in data.images if image.faces], "crop_faces")

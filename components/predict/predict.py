@@ -83,19 +83,7 @@ def predict(
     if not isinstance(card, ClassificationCard):
         raise InputError(f"{model}: a model of task '{card.task}'; this step predicts with classifiers")
     space = _label_space(card)
-    digest = ""
-    archive: Pictures
-    eyes: dict[int, Keypoints] = {}
-    if annotations is None:
-        archive, names = find_pictures(images)
-        faces = [PredictedFace(number, number, name, None) for number, name in enumerate(names, start=1)]
-    else:
-        data = read_annotations(annotations)
-        digest = data.info.images_digest or ""
-        archive, faces = ImageArchive(images), _faces_of_split(data, split)
-        check_present(archive, (face.path for face in faces))
-        if card.crop.eyes is not None:
-            eyes = _eyes(data, faces)
+    archive, faces, eyes, digest = _inputs(images, annotations, split, card)
 
     predicted: list[PredictedFace] = []
     failed: list[tuple[PredictedFace, InputError]] = []
@@ -120,6 +108,20 @@ def _label_space(card: ClassificationCard) -> LabelSpace:
         ours, theirs = ([(head.name, head.labels) for head in heads] for heads in (space.heads, card.heads))
         raise InputError(f"model '{card.name}': its heads {theirs} are not those of label space '{space.name}': {ours}")
     return space
+
+
+def _inputs(
+    images: Path, annotations: Path | None, split: str, card: ClassificationCard
+) -> tuple[Pictures, list[PredictedFace], dict[int, Keypoints], str]:
+    """Return pictures, faces, the eyes of the faces where the model needs them, and the digest of the images."""
+    if annotations is None:
+        archive, names = find_pictures(images)
+        return archive, [PredictedFace(number, number, name, None) for number, name in enumerate(names, 1)], {}, ""
+    data = read_annotations(annotations)
+    archive, faces = ImageArchive(images), _faces_of_split(data, split)
+    check_present(archive, (face.path for face in faces))
+    eyes = _eyes(data, faces) if card.crop.eyes is not None else {}
+    return archive, faces, eyes, data.info.images_digest or ""
 
 
 def _faces_of_split(annotations: Annotations, split: str) -> list[PredictedFace]:

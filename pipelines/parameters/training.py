@@ -13,7 +13,10 @@ from serving.runtime.validation import Problem, problems_of
 
 _TRIED = ("network", "objective", "optimizer", "scheduler", "augmentation")
 """What a library or code of the user is called with."""
-_MATTER = {*_TRIED, "label_space", "model", "epochs", "weight_decay", "image_height", "image_width", "crop_scale"}
+_MATTER = {
+    *(*_TRIED, "label_space", "model", "epochs", "weight_decay"),
+    *("image_height", "image_width", "crop_scale", "crop_rule"),
+}
 _DEFAULT = TrainConfig(label_space="mask_gender_age")
 
 

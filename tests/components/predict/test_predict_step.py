@@ -2,6 +2,7 @@ import csv
 import hashlib
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from PIL import Image as Picture
 
 from components.predict.component import predict as door
 from components.predict.predict import predict
-from components.shared.dataset.annotations import Annotations, Face, Image, images_digest, write_annotations
+from components.shared.dataset.annotations import (
+    Annotations,
+    Face,
+    Image,
+    Keypoint,
+    images_digest,
+    write_annotations,
+)
 from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.info import DatasetInfo
 from components.shared.dataset.label_spaces import label_space
@@ -22,6 +30,7 @@ from serving.runtime.card import METADATA_KEY, ClassificationCard, Head, InputSi
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model
+from serving.runtime.predictor import Classifier
 
 HEIGHT, WIDTH = 16, 12
 
@@ -120,6 +129,34 @@ def test_probabilities_are_those_of_the_serving_code_for_the_same_bytes(space: s
         np.testing.assert_allclose(values, [list(face.heads[name].values()) for (face,) in served], atol=1e-6)
     assert np.ptp(table.class_probabilities(), axis=0).max() > 0.05, "the model must see differences"
     assert (table.model, table.version) == ("tiny", predictor.version)
+
+
+def test_a_model_that_aligns_faces_is_given_their_eyes_here_as_in_serving(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A face without eyes is cut by its box; the log counts it, and serving says so in the result."""
+    eyes = {"eyes": ((0.3, 0.35), (0.7, 0.35)), "scale": 1.3, "min_decode": 1.0}
+    model, data = write_model(tmp_path / "model", "mask", crop=eyes), Data(tmp_path)
+    points = (Keypoint(20.0, 30.0, 2), Keypoint(50.0, 45.0, 2))
+    images = tuple(
+        replace(image, faces=tuple(replace(face, keypoints=points if face.id % 4 else None) for face in image.faces))
+        for image in data.annotations.images
+    )
+    names = ("left_eye", "right_eye")
+    write_annotations(replace(data.annotations, images=images, keypoint_names=names), data.folder / "a.json")
+    data.run(model)
+    table, predictor = read_predictions(tmp_path / "p.csv"), load_model(str(model))
+    assert isinstance(predictor, Classifier)
+    crops = set()
+    for row, face in enumerate(table.faces):
+        points_of = {name: (point.x, point.y) for name, point in zip(names, points, strict=True)}
+        aligned = bool(face.face_id % 4)
+        photo, boxes = Photo(data.bytes[face.path]), [face.box] if face.box else []
+        ((served,),) = predictor.predict([(photo, boxes)], keypoints=[[points_of if aligned else {}]])
+        assert (served.crop == "eyes") is aligned
+        crops.add(served.crop)
+        np.testing.assert_allclose(table.heads["mask"][row], list(served.heads["mask"].values()), atol=1e-6)
+    assert crops >= {"eyes", "box"} and "have not both and are cut by their boxes" in caplog.text
 
 
 def test_batches_and_threads_do_not_change_the_result(model: Path, tmp_path: Path) -> None:

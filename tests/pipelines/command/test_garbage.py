@@ -107,6 +107,7 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "split_folds": {"annotations": work / "a", "split_annotations": out / "a", "label_space": "gender"},
         "take_fold": {"annotations": work / "folds", "fold_annotations": out / "a", "fold": 0},
         "data_report": annotated | report,
+        "crop_faces": annotated | {"crops": out / "c"},
         "export_dataset": annotated | {"dataset": out / "d", "label_space": "gender"},
         "suggest": space | {"trials": 5},
         "train_classifier": annotated | training | {"checkpoints": out / "c", "label_space": "gender", "model": "x"},
