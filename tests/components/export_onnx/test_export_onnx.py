@@ -30,6 +30,7 @@ from serving.runtime.card import (
     read_card,
 )
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.image.photo import Photo
 from serving.runtime.image.placement import Box
 from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.load import load_model
@@ -161,7 +162,7 @@ def test_torch_and_the_served_file_agree_on_the_same_bytes(
         picture = Image.fromarray(rng.integers(0, 256, (12, 9, 3), dtype=np.uint8)).resize((90, 120))
         picture.save(buffer, "PNG" if number % 2 else "JPEG")
         images.append((buffer.getvalue(), [] if number < 2 else [(10.0 + number, 20.5, 40.0, 55.5)]))
-    served = predictor.predict(images)
+    served = predictor.predict([(Photo(data), boxes) for data, boxes in images])
     pixels = np.stack([decode_crop_resize(data, boxes[0] if boxes else None, predictor.card) for data, boxes in images])
     with torch.inference_mode():
         expected = head_probabilities(source.network()(torch.from_numpy(pixels)), [3, 2, 3])
