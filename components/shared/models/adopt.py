@@ -14,8 +14,9 @@ from pydantic import Field
 from components.shared.models.detector_graphs import ADAPTERS, Adapter
 from components.shared.options import parse_options
 from serving.runtime.card import INPUT_NAME, METADATA_KEY, DetectionCard, DetectionThresholds, InputSize, Shape
-from serving.runtime.errors import InputError
+from serving.runtime.errors import InputError, NoAnswerError, StorageError
 from serving.runtime.load import open_model
+from serving.runtime.registry import fetch_model
 from serving.runtime.seal import SEAL_KEY, ZEROS, sealed
 from serving.runtime.validation import Frozen, shortened
 
@@ -109,6 +110,21 @@ def max_difference(original: bytes, adopted: bytes, adapter: Adapter, card: Dete
         for key, values in zip(card.outputs, actual, strict=True):
             differences.append(np.abs(values - expected[key]).max())
     return float(np.max(differences))
+
+
+def fetch_weights(weights: str) -> bytes:
+    """Read the ONNX file of a detector: see `fetch_model`; the error about one that is missing says what is expected.
+
+    Raises:
+        InputError: the URI is invalid, or nothing is registered under it.
+        StorageError: there is no such file, or it cannot be reached.
+    """
+    try:
+        return fetch_model(weights).content
+    except NoAnswerError:
+        raise
+    except StorageError as error:
+        raise StorageError(f"{error}; expected {_expected()}") from error
 
 
 def _parsed(content: bytes, source: str) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ class Adapter:
     """How the graphs of one detector become Facet detectors.
 
     Attributes:
-        title: the detector, its license and where its weights come from, for people.
+        title: the detector, and where its weights come from, for people.
         source: the input of the graph.
         outputs: the outputs of the graph, each with the length of its last axis.
         before: nodes from `images`, uint8 (N, H, W, 3) RGB, to `source`, in ONNX's text form.
@@ -132,7 +132,7 @@ def _decode_ultraface(outputs: Arrays, height: int, width: int) -> Arrays:
 
 ADAPTERS: Mapping[str, Adapter] = {
     "yunet": Adapter(
-        title="YuNet (Apache-2.0 or MIT; face_detection_yunet of the OpenCV Zoo, libfacedetection.train)",
+        title="YuNet (yunet_n_dynamic.onnx of github.com/ShiqiYu/libfacedetection.train)",
         source="input",
         outputs={
             f"{name}_{stride}": length
@@ -151,12 +151,12 @@ ADAPTERS: Mapping[str, Adapter] = {
         decode=_decode_yunet,
         input=InputSize(height=640, width=640),
         resize=Letterbox(background=0, position="top_left", stride=32),
-        thresholds=DetectionThresholds(score=0.6, nms_iou=0.3),
+        thresholds=DetectionThresholds(score=0.7, nms_iou=0.3),
         # From the viewer's left to right; the subject's right eye comes first.
         points=("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"),
     ),
     "ultraface": Adapter(
-        title="UltraFace RFB-320 (MIT; version-RFB-320.onnx of Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB)",
+        title="UltraFace (version-RFB-320.onnx of github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB)",
         source="input",
         outputs={"scores": 2, "boxes": 4},
         before="""
