@@ -46,8 +46,8 @@ def detect_peer() -> list[Benchmark]:
     per_second = [len(files) / statistics.median(times) for times in wall]
     per_photo = [1000 * statistics.median(times) / len(files) for times in processor]
     return [
-        Benchmark.compared("detect_peer", *per_second, "photos/s", 1.3),
-        Benchmark.compared("detect_peer: processor time", *per_photo, "ms/photo"),
+        Benchmark.compared("detect_peer", per_second[0], per_second[1], "photos/s", 1.3),
+        Benchmark.compared("detect_peer: processor time", per_photo[0], per_photo[1], "ms/photo"),
     ]
 
 
