@@ -27,7 +27,7 @@ class Adapter:
         after: nodes from `outputs` and `images` to `boxes`, `scores` and `points`, likewise.
         prepare: what `before` does, in numpy.
         decode: what `after` does, in numpy: from outputs, height and width of the input.
-        input: the card's; of a graph of free size, the largest.
+        input: the card's, the largest of a graph of free size; replaced by the size of a graph that has one.
         resize: the card's.
         thresholds: the card's.
         points: the card's.
@@ -169,7 +169,10 @@ ADAPTERS: Mapping[str, Adapter] = {
 """,
         # Its boxes are shares of the input; of its two scores the second is that of a face.
         after="""
-  scale = Constant<value_floats=[320.0, 240.0, 320.0, 240.0]>()
+  shape = Shape(images)
+  axes = Constant<value_ints=[2, 1, 2, 1]>()
+  sides = Gather(shape, axes)
+  scale = Cast<to=1>(sides)
   boxes = Mul(foreign_boxes, scale)
   face = Constant<value_ints=[1]>()
   scores = Gather<axis=2>(foreign_scores, face)
