@@ -14,6 +14,7 @@ from benchmarks.archive import archive_read, artifact_transfer
 from benchmarks.augmentation_presets import augmentation_presets
 from benchmarks.benchmark import Benchmark
 from benchmarks.crop import crop_cores
+from benchmarks.detect_peer import detect_peer
 from benchmarks.heatmap import heatmap_speed
 from benchmarks.input_pipeline import input_pipeline
 from benchmarks.overhead import epoch_compute_share, step_overhead, train_startup
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "train_startup": train_startup,
     "serve_latency": serve_latency,
     "heatmap": heatmap_speed,
+    "detect_peer": detect_peer,
 }
 
 

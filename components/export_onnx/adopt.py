@@ -8,7 +8,7 @@ from typing import Any
 
 from components.shared.models import adopt as graphs
 from serving.runtime.output import whole_folder
-from serving.runtime.registry import MODEL_FILE, fetch_model
+from serving.runtime.registry import MODEL_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def adopt(weights: str, output: Path, *, name: str, options: Mapping[str, Any] |
         StorageError: there is no such file.
         RuntimeError: the adopted graph differs from the original one by more than it may.
     """
-    adopted = graphs.adopt(fetch_model(weights).content, weights, name=name, options=options)
+    adopted = graphs.adopt(graphs.fetch_weights(weights), weights, name=name, options=options)
     with whole_folder(output) as folder:
         (folder / MODEL_FILE).write_bytes(adopted.content)
     return AdoptResult(hashlib.sha256(adopted.content).hexdigest(), adopted.kind, adopted.max_difference)

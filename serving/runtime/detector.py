@@ -137,9 +137,10 @@ class Detector:
         x, y, width, height = place.target
         size = InputSize(height=max(height, _SMALLEST_INPUT), width=max(width, _SMALLEST_INPUT))
         part, rect = photo.part(place.rect, size, 1.0)
-        resized = Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR, box=rect)
+        if part.shape[:2] != (height, width) or rect != (0, 0, width, height):
+            part = np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR, box=rect))
         pixels = np.full((*place.size, 3), self.card.resize.background, np.uint8)
-        pixels[y : y + height, x : x + width] = np.asarray(resized)[..., :: 1 if self.card.color == "RGB" else -1]
+        pixels[y : y + height, x : x + width] = part[..., :: 1 if self.card.color == "RGB" else -1]
         return pixels
 
     def _candidates(self, outputs: Outputs, row: int, place: Placement, photo: Photo, threshold: float) -> Candidates:

@@ -4,9 +4,10 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from foreign_detectors import yunet
 from PIL import Image
 
-from benchmarks import augmentation_presets, input_pipeline
+from benchmarks import augmentation_presets, detect_peer, input_pipeline
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.benchmark import Benchmark
 from benchmarks.photos import write_photos
@@ -66,3 +67,21 @@ def test_every_preset_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names[0] == "face" and {"Augmentation_384", "BestAugForAlbum", "poster_v2_affectnet_7"} <= set(names)
     assert not {"MyAugmentationCenter", "Augmentation_384_384", "poster_v2_kfe_db"} & set(names)
     assert {row.name for row in rows if row.baseline} == {f"preset {name}" for name in augmentation_presets.TORCHVISION}
+
+
+def test_both_detectors_search_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.delenv("FACET_PHOTOS", raising=False)
+    assert detect_peer.detect_peer() == [] and "FACET_PHOTOS is not set" in capsys.readouterr().err
+    weights = tmp_path / detect_peer.WEIGHTS
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(yunet())
+    images = tmp_path / "faces_det" / "images"
+    images.mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (96, 64), (200, 90, 30 * number)).save(images / f"{number}.jpg")
+    files = sorted(images.iterdir())
+    counts = [side(files, weights)() for side in (detect_peer.ours, detect_peer.peer)]
+    assert counts[0] == counts[1]
+    monkeypatch.setenv("FACET_PHOTOS", str(tmp_path))
+    monkeypatch.setattr(detect_peer, "REPEATS", 1)
+    assert [row.name for row in detect_peer.detect_peer()] == ["detect_peer", "detect_peer: processor time"]

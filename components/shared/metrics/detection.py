@@ -100,7 +100,7 @@ def detection_scores(
         ignored += int(np.sum(~counts))
         found = set(taken.tolist())
         names = photo.groups or [""] * len(counts)
-        groups += [(names[face], int(face) in found) for face in np.flatnonzero(counts)]
+        groups += [(names[face], face in found) for face in np.flatnonzero(counts).tolist()]
     if not total:
         raise InputError("no photo to score detections on")
     hit = np.concatenate(hits)[np.argsort(-np.concatenate(scores), kind="stable")]
@@ -140,7 +140,8 @@ def pairwise_iou(first: Numbers, second: Numbers) -> Numbers:
     ends = np.minimum(first[:, None, :2] + first[:, None, 2:], second[:, :2] + second[:, 2:])
     shared = np.maximum(ends - np.maximum(first[:, None, :2], second[:, :2]), 0).prod(axis=2)
     union = first[:, 2:].prod(axis=1)[:, None] + second[:, 2:].prod(axis=1) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: Numbers = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
 
 
 def _average_precision(hit: NDArray[np.bool_], faces: int) -> float:

@@ -2,20 +2,21 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, parser, version_converter
+from onnx import TensorProto, helper, numpy_helper, parser, version_converter
 from pydantic import Field
 
 from components.shared.models.detector_graphs import ADAPTERS, Adapter
 from components.shared.options import parse_options
 from serving.runtime.card import INPUT_NAME, METADATA_KEY, DetectionCard, DetectionThresholds, InputSize, Shape
-from serving.runtime.errors import InputError
+from serving.runtime.errors import InputError, NoAnswerError, StorageError
 from serving.runtime.load import open_model
+from serving.runtime.registry import fetch_model
 from serving.runtime.seal import SEAL_KEY, ZEROS, sealed
 from serving.runtime.validation import Frozen, shortened
 
@@ -75,9 +76,10 @@ def adopt(content: bytes, source: str, *, name: str, options: Mapping[str, Any] 
         _check_detector(content, source, chosen)
         return AdoptedDetector(content, "facet", 0.0)
     kind = _kind(original, source)
-    card = _card(ADAPTERS[kind], name, chosen, content)
-    adopted = _adopted(original, ADAPTERS[kind], card)
-    difference = max_difference(content, adopted, ADAPTERS[kind], card)
+    adapter = _of_size(ADAPTERS[kind], original)
+    card = _card(adapter, name, chosen, content)
+    adopted = _adopted(original, adapter, card)
+    difference = max_difference(content, adopted, adapter, card)
     if not difference <= TOLERANCE:  # also true for NaN
         raise RuntimeError(
             f"the graph adopted from '{source}' differs from it by up to {difference:.2g}; "
@@ -109,6 +111,21 @@ def max_difference(original: bytes, adopted: bytes, adapter: Adapter, card: Dete
         for key, values in zip(card.outputs, actual, strict=True):
             differences.append(np.abs(values - expected[key]).max())
     return float(np.max(differences))
+
+
+def fetch_weights(weights: str) -> bytes:
+    """Read the ONNX file of a detector: see `fetch_model`; the error about one that is missing says what is expected.
+
+    Raises:
+        InputError: the URI is invalid, or nothing is registered under it.
+        StorageError: there is no such file, or it cannot be reached.
+    """
+    try:
+        return fetch_model(weights).content
+    except NoAnswerError:
+        raise
+    except StorageError as error:
+        raise StorageError(f"{error}; expected {_expected()}") from error
 
 
 def _parsed(content: bytes, source: str) -> onnx.ModelProto:
@@ -163,6 +180,15 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
     return tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
 
 
+def _of_size(adapter: Adapter, model: onnx.ModelProto) -> Adapter:
+    """Return the adapter with the input size that a graph fixes, if it does."""
+    height, width = _shape(_inputs(model)[0])[2:]
+    if not isinstance(height, int) or not isinstance(width, int):
+        return adapter
+    fixed = adapter.resize.model_copy(update={"stride": None})
+    return replace(adapter, input=InputSize(height=height, width=width), resize=fixed)
+
+
 def _card(adapter: Adapter, name: str, options: AdoptOptions, content: bytes) -> DetectionCard:
     chosen = options.model_dump(exclude_none=True)
     size = {key: chosen.pop(key) for key in ("height", "width") if key in chosen}
@@ -198,6 +224,7 @@ def _adopted(original: onnx.ModelProto, adapter: Adapter, card: DetectionCard) -
             model.graph.input.remove(value)
     model.ir_version = _IR_VERSION
     core = version_converter.convert_version(model, _OPSET).graph
+    _free_batch(core)
     _rename(core, adapter)
     nodes = [*_nodes(adapter.before), *core.node, *_nodes(adapter.after)]
     sides = ("height", "width") if card.stride else (card.input.height, card.input.width)
@@ -215,6 +242,16 @@ def _adopted(original: onnx.ModelProto, adapter: Adapter, card: DetectionCard) -
 
 def _axes(shape: Shape) -> tuple[int | str, ...]:
     return tuple("A" if axis is None else axis for axis in shape)
+
+
+def _free_batch(graph: onnx.GraphProto) -> None:
+    """Let reshapes keep the batch axis where an exporter wrote 1 for it; the comparison of outputs tells if it was."""
+    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    for weight in graph.initializer:
+        if weight.name in shapes:
+            first, *others = numpy_helper.to_array(weight).tolist()
+            if first == 1 and -1 in others:
+                weight.CopyFrom(numpy_helper.from_array(np.array([0, *others]), weight.name))
 
 
 def _rename(graph: onnx.GraphProto, adapter: Adapter) -> None:

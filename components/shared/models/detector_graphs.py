@@ -20,14 +20,14 @@ class Adapter:
     """How the graphs of one detector become Facet detectors.
 
     Attributes:
-        title: the detector, its license and where its weights come from, for people.
+        title: the detector, and where its weights come from, for people.
         source: the input of the graph.
         outputs: the outputs of the graph, each with the length of its last axis.
         before: nodes from `images`, uint8 (N, H, W, 3) RGB, to `source`, in ONNX's text form.
         after: nodes from `outputs` and `images` to `boxes`, `scores` and `points`, likewise.
         prepare: what `before` does, in numpy.
         decode: what `after` does, in numpy: from outputs, height and width of the input.
-        input: the card's; of a graph of free size, the largest.
+        input: the card's, the largest of a graph of free size; replaced by the size of a graph that has one.
         resize: the card's.
         thresholds: the card's.
         points: the card's.
@@ -132,7 +132,7 @@ def _decode_ultraface(outputs: Arrays, height: int, width: int) -> Arrays:
 
 ADAPTERS: Mapping[str, Adapter] = {
     "yunet": Adapter(
-        title="YuNet (Apache-2.0 or MIT; face_detection_yunet of the OpenCV Zoo, libfacedetection.train)",
+        title="YuNet (yunet_n_dynamic.onnx of github.com/ShiqiYu/libfacedetection.train)",
         source="input",
         outputs={
             f"{name}_{stride}": length
@@ -151,12 +151,12 @@ ADAPTERS: Mapping[str, Adapter] = {
         decode=_decode_yunet,
         input=InputSize(height=640, width=640),
         resize=Letterbox(background=0, position="top_left", stride=32),
-        thresholds=DetectionThresholds(score=0.6, nms_iou=0.3),
+        thresholds=DetectionThresholds(score=0.7, nms_iou=0.3),
         # From the viewer's left to right; the subject's right eye comes first.
         points=("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"),
     ),
     "ultraface": Adapter(
-        title="UltraFace RFB-320 (MIT; version-RFB-320.onnx of Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB)",
+        title="UltraFace (version-RFB-320.onnx of github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB)",
         source="input",
         outputs={"scores": 2, "boxes": 4},
         before="""
@@ -169,7 +169,10 @@ ADAPTERS: Mapping[str, Adapter] = {
 """,
         # Its boxes are shares of the input; of its two scores the second is that of a face.
         after="""
-  scale = Constant<value_floats=[320.0, 240.0, 320.0, 240.0]>()
+  shape = Shape(images)
+  axes = Constant<value_ints=[2, 1, 2, 1]>()
+  sides = Gather(shape, axes)
+  scale = Cast<to=1>(sides)
   boxes = Mul(foreign_boxes, scale)
   face = Constant<value_ints=[1]>()
   scores = Gather<axis=2>(foreign_scores, face)

@@ -21,5 +21,7 @@ def test_a_folder_with_the_detector_is_written_whole_or_not_at_all(tmp_path: Pat
 
 
 def test_weights_that_are_missing_are_one_error_with_where_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="missing.onnx"):
+    with pytest.raises(
+        StorageError, match="missing.onnx: there is no such file or folder; expected one of: YuNet .*libfacedetection"
+    ):
         adopt(str(tmp_path / "missing.onnx"), tmp_path / "model", name="faces")

@@ -1,5 +1,7 @@
 """Adopting detectors: small graphs with the outputs of known ones become Facet detectors with the same numbers."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
@@ -15,7 +17,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import open_model
 
-GRAPHS = {"yunet": yunet, "ultraface": ultraface}
+GRAPHS = {"yunet": yunet, "yunet of one size": partial(yunet, size=(64, 96)), "ultraface": ultraface}
 
 
 @pytest.mark.parametrize("kind", GRAPHS)
@@ -23,11 +25,15 @@ def test_an_adopted_graph_describes_itself_and_gives_what_the_original_gave(
     kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     adopted = adopt(GRAPHS[kind](), "weights.onnx", name="faces")
-    assert (adopted.kind, adopted.max_difference <= TOLERANCE) == (kind, True)
+    assert (adopted.kind, adopted.max_difference <= TOLERANCE) == (kind.split()[0], True)
     assert adopt(GRAPHS[kind](), "elsewhere.onnx", name="faces").content == adopted.content, "same bytes"
     model = open_model(adopted.content)
     assert isinstance(model.card, DetectionCard)
-    assert (model.card.name, model.card.labels, model.card.points) == ("faces", ("face",), ADAPTERS[kind].points)
+    assert (model.card.name, model.card.labels, model.card.points) == (
+        "faces",
+        ("face",),
+        ADAPTERS[adopted.kind].points,
+    )
     model.predict([(Photo.of_pixels(np.zeros((50, 70, 3), np.uint8)), ())])
     assert capfd.readouterr() == ("", ""), "onnxruntime warns of nothing"
     inputs = onnx.load_from_string(adopted.content).graph.input
@@ -54,7 +60,7 @@ def test_a_cell_of_yunet_becomes_pixels_by_the_published_formula() -> None:
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_several_images_at_once_give_what_each_gives_alone(kind: str) -> None:
     model = open_model(adopt(GRAPHS[kind](), "weights.onnx", name="faces").content)
-    size = (model.card.input.height, model.card.input.width) if kind == "ultraface" else (64, 96)
+    size = (240, 320) if kind == "ultraface" else (64, 96)
     images = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
     together = model.infer(images)
     for row in range(3):

@@ -1,0 +1,91 @@
+"""Face detectors on real photos with true boxes, `faces_det` in the folder FACET_PHOTOS: the same figures for each."""
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from components.shared.metrics.detection import DetectionScores, PhotoFaces, detection_scores
+from serving.runtime.detector import detect_many
+from serving.runtime.errors import ImageError
+from serving.runtime.image.photo import Photo
+from serving.runtime.predictor import FaceResult
+
+Find = Callable[[Photo], list[FaceResult]]
+"""Finds the faces of a photo; called on several threads."""
+
+IOU = 0.4
+SIDES = {"24 px and more": (24.0, math.inf), "12 to 24 px": (12.0, 24.0)}
+"""The shorter side of the true boxes that count; all others are ignored."""
+
+_GROUPS = {"with_mask": "masked", "incorrect_mask": "masked", "without_mask": "unmasked"}
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledPhoto:
+    """A photo with its true boxes (x, y, width, height), `masked` or `unmasked` for each, and its scene."""
+
+    file: Path
+    boxes: tuple[tuple[float, float, float, float], ...]
+    groups: tuple[str, ...]
+    scene: str
+
+
+def labeled_photos(photos: Path) -> list[LabeledPhoto]:
+    """Read `faces_det` of the folder `photos`; faces of unknown mask state are in no group."""
+    folder = photos / "faces_det"
+    rows: dict[str, list[dict[str, str]]] = {}
+    with (folder / "boxes.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            rows.setdefault(row["path"], []).append(row)
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        scenes = {row["path"]: row["group"] for row in csv.DictReader(file)}
+    return [
+        LabeledPhoto(
+            folder / path,
+            tuple(_box(row) for row in rows.get(path, [])),
+            tuple(_GROUPS.get(row["attribute"], "") for row in rows.get(path, [])),
+            scene,
+        )
+        for path, scene in scenes.items()
+    ]
+
+
+def _box(row: Mapping[str, str]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (float(row[name]) for name in ("xmin", "ymin", "xmax", "ymax"))
+    return left, top, right - left, bottom - top
+
+
+def found_faces(find: Find, photos: Sequence[LabeledPhoto]) -> list[PhotoFaces]:
+    """Run a detector over photos, on all CPUs."""
+    return list(_found(find, photos))
+
+
+def _found(find: Find, photos: Sequence[LabeledPhoto]) -> Iterator[PhotoFaces]:
+    for photo, faces in detect_many(find, photos, lambda photo: photo.file.read_bytes()):
+        if isinstance(faces, ImageError):
+            raise faces
+        boxes = np.array([face.box for face in faces], float).reshape(-1, 4)
+        scores = np.array([1.0 if face.score is None else face.score for face in faces])
+        yield PhotoFaces(np.array(photo.boxes, float).reshape(-1, 4), boxes, scores, photo.groups)
+
+
+def scores_by_size(found: Sequence[PhotoFaces]) -> dict[str, DetectionScores]:
+    """Return the figures for each of SIDES."""
+    return {name: detection_scores(found, iou=IOU, sides=sides) for name, sides in SIDES.items()}
+
+
+def table(results: Mapping[str, Mapping[str, DetectionScores]]) -> Iterator[str]:
+    """Yield a line for each detector: recall, apart for masked and unmasked faces, and false positives per photo."""
+    yield "| detector | recall | masked | unmasked | false positives per photo | AP | recall, 12 to 24 px |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, by_size in results.items():
+        large, small = by_size["24 px and more"], by_size["12 to 24 px"]
+        apart = " | ".join(f"{large.groups[group].recall:.3f}" for group in ("masked", "unmasked"))
+        yield (
+            f"| {name} | {large.recall:.3f} | {apart} | {large.false_positives:.2f} | {large.average_precision:.3f} "
+            f"| {small.recall:.3f} |"
+        )
