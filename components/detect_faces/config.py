@@ -29,7 +29,7 @@ class Onnx(Frozen):
         name: the name that it is recorded under; by default that of its card.
         score: the lowest score of a face.
         nms_iou: the most overlap with a face of higher score.
-        tile: the side in pixels of overlapping tiles that a larger photo is searched in besides; 0 for none.
+        tile: the longer side in pixels of overlapping tiles that a larger photo is searched in besides; None for none.
     """
 
     address: ClassVar[str] = "model"
@@ -37,7 +37,7 @@ class Onnx(Frozen):
     name: _Name
     score: float | None = Field(default=None, ge=0.0, le=1.0)
     nms_iou: float | None = Field(default=None, gt=0.0, le=1.0)
-    tile: int = Field(default=0, ge=0)
+    tile: int | None = Field(default=None, ge=32)
 
 
 class DlibHog(Frozen):

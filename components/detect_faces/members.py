@@ -32,7 +32,7 @@ class _Onnx:
         changes = {key: member.options[key] for key in ("score", "nms_iou") if member.options.get(key) is not None}
         self._model = model
         self._thresholds = model.card.thresholds.model_copy(update=changes)
-        self._tile = member.options.get("tile") or None
+        self._tile = member.options.get("tile")
 
     def find(self, image: Image, photo: Photo) -> list[FaceResult]:
         return self._model.detect([photo], thresholds=self._thresholds, tile=self._tile)[0]

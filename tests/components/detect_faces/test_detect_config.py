@@ -32,6 +32,7 @@ def test_a_member_is_a_name_its_address_or_its_options(written: object, kind: st
         (["dlib_hog", {"onnx": {}}], r"detector 2 of the chain \(onnx\): model = .*missing"),
         ([{"onnx": {"model": "a", "scor": 1}}], "unknown key, did you mean 'score'"),
         ([{"dlib_hog": {"upsample": 9}}], "upsample = 9"),
+        ([{"onnx": {"model": "a", "tile": 16}}], "tile = 16"),
         ([{"onnx": "a", "dlib_hog": {}}], "expected one name with its options"),
         ([3], "expected one name"),
         (["annotations", "dlib_hog", "annotations"], "'annotations' occurs twice"),

@@ -21,7 +21,7 @@ def test_from_a_chain_to_drawn_faces(tmp_path: Path) -> None:
     images, annotations = artifact(dsl.Dataset, "images"), artifact(dsl.Dataset, "annotations.json")
     detectors, chosen = artifact(dsl.Model, "detectors"), artifact(dsl.Dataset, "chosen.json")
     metrics = dsl.Metrics(uri="")
-    chain = [{"onnx": {"model": str(tmp_path / "green.onnx"), "tile": 0.0}}, {"dlib_hog": {"upsample": 1.0}}]
+    chain = [{"onnx": {"model": str(tmp_path / "green.onnx"), "tile": 640.0}}, {"dlib_hog": {"upsample": 1.0}}]
     component.adopt_detectors.python_func(detectors, metrics, chain)
     limits = {"min_side": 20.0}
     shards = component.detection_shards.python_func(annotations, 2)
