@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from PIL import Image as Picture
-from PIL import ImageDraw
+from PIL import ImageDraw, ImageFont
 
 from components.detect_faces.report import ORIGINAL
 from components.shared.dataset.annotations import Annotations, Image, read_annotations
@@ -24,6 +24,9 @@ _QUALITY = 90
 _AHEAD = 2
 _LINE = 400
 """A line is one pixel wide for each so many pixels of the longer side."""
+
+_LETTER = 9
+"""Height of a letter in lines."""
 
 _POINT = "#30d158"
 
@@ -88,14 +91,17 @@ def _draw_one(image: Image, photos: Pictures, folder: Path) -> bool:
         return False
     line = max(1, round(max(picture.size) / _LINE))
     pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(_LETTER * line)
     for face in image.faces:
         if face.original_box is not None:
             draw_box(picture, face.original_box, ORIGINAL, line)
         if face.box is not None:
             draw_box(picture, face.box, FRAME, line)
         if face.box is not None and face.score is not None:
-            corner = face.box[0] + 2 * line, face.box[1] + 2 * line
-            pen.text(corner, f"{face.score:.2f}", fill=FRAME, stroke_width=line, stroke_fill="black")
+            # Above the box; where the photo ends there, below it.
+            x, y, _, height = face.box
+            corner, anchor = ((x, y - line), "lb") if y > _LETTER * line else ((x, y + height + line), "lt")
+            pen.text(corner, f"{face.score:.2f}", FRAME, font, anchor, stroke_width=line, stroke_fill="black")
         for x, y, visibility in face.keypoints or ():
             if visibility:
                 pen.ellipse((x - line, y - line, x + line, y + line), fill=_POINT)
