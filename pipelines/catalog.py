@@ -21,6 +21,7 @@ from pipelines.search import search
 REPORT = "report.html"
 DATA_REPORT = "data.html"
 LEADERBOARD = "leaderboard.html"
+FACES_REPORT = "faces.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ STEPS: Mapping[str, Step] = {
     "take_fold": Step("components.split.component:take_fold", "split"),
     "data_report": Step("components.data_report.component:data_report", "data_report", DATA_REPORT),
     "crop_faces": Step("components.crop_faces.component:crop_faces", "predict"),
+    "adopt_detectors": Step("components.detect_faces.component:adopt_detectors", "register"),
+    "detection_shards": Step("components.detect_faces.component:detection_shards", "split", output="shards"),
+    "detect_faces": Step("components.detect_faces.component:detect_faces", "predict"),
+    "choose_faces": Step("components.detect_faces.component:choose_faces", "data_report", FACES_REPORT),
+    "draw_faces": Step("components.detect_faces.component:draw_faces", "data_report"),
     "export_dataset": Step("components.export_dataset.component:export_dataset", "data_report"),
     "landmarks": Step("components.landmarks.component:landmarks", "landmarks"),
     "suggest": Step("components.search.component:suggest", "evaluate", output="trials"),

@@ -30,6 +30,9 @@ OPTIONS = {
         train.lr_scheduler_params T_max eta_min step_size gamma last_epoch lrf lr lr0 weight_decay momentum
         train.pretrained train.conf train.cls train.num_workers infer.src_dir infer.pretrained infer.infer_type
         infer.infer_task infer.save_mode gray color heatmap""",
+    "Emotion: `detect_face.py`": """
+        --dir-option --src-data-path --dst-data-path --bbox-data-path --weights-path --target-size --padding-option
+        --padding-scale failed_detect_files.json""",
     "Emotion: `main_poster.py`": """
         --data --data_type --checkpoint_path --best_checkpoint_path -j --workers --epochs --start-epoch -b --batch-size
         --optimizer --lr --momentum --wd --weight-decay -p --print-freq --resume -e --evaluate --beta --gpu""",

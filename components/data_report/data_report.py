@@ -6,10 +6,10 @@ from pathlib import Path
 from components.data_report.duplicates import find_duplicates
 from components.data_report.page import render_page
 from components.data_report.statistics import statistics_of
-from components.data_report.thumbnails import Thumbnails
 from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import digest, read_annotations
 from components.shared.dataset.archive import ImageArchive
+from components.shared.report.thumbnails import Thumbnails
 from serving.runtime.errors import InputError
 from serving.runtime.output import check_output, write_text
 

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 
@@ -14,25 +13,16 @@ from components.data_report.duplicates import Duplicates, Group
 from components.data_report.examples import choose_examples
 from components.data_report.sizes import Numbers, Sizes, measure_sizes
 from components.data_report.statistics import Statistics, largest_first
-from components.data_report.thumbnails import Thumbnails
 from components.shared.dataset.annotations import Face, Image
 from components.shared.dataset.duplicates import NEAR
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.report.plots import Axis, Plot, axis_of, heat_map, histogram
 from components.shared.report.rendering import printable, render
+from components.shared.report.thumbnails import Thumbnail, Thumbnails
 
 _LABELS = 3
 _GROUPS = 10
 _MEMBERS = 7
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A thumbnail: its data URI, None when it cannot be shown, the name of the image, and the lines below it."""
-
-    uri: str | None
-    name: str
-    caption: list[str]
 
 
 def render_page(
@@ -123,17 +113,17 @@ def _first_of_each_split(group: Group) -> list[Image]:
     return [image for _, image in sorted(zip(turns, group, strict=True), key=itemgetter(0))]
 
 
-def _member(image: Image, statistics: Statistics, thumbnails: Thumbnails) -> Photo:
+def _member(image: Image, statistics: Statistics, thumbnails: Thumbnails) -> Thumbnail:
     classes = [statistics.classes_of.get(face.id) for face in image.faces]
     labels = dict.fromkeys(statistics.classes.labels[index] for index in classes if index is not None)
     named = ", ".join(printable(label, 30) for label in list(labels)[:_LABELS])
     lines = [image.split or "no split", named, printable(image.file_name, 40)]
-    return Photo(thumbnails.whole(image), printable(image.file_name, 120), [line for line in lines if line])
+    return Thumbnail(thumbnails.whole(image), printable(image.file_name, 120), [line for line in lines if line])
 
 
-def _example_photos(faces: Sequence[tuple[Image, Face]], thumbnails: Thumbnails) -> list[Photo]:
+def _example_photos(faces: Sequence[tuple[Image, Face]], thumbnails: Thumbnails) -> list[Thumbnail]:
     return [
-        Photo(
+        Thumbnail(
             thumbnails.face(image, face.box),
             printable(image.file_name, 120),
             [printable(image.person or image.file_name, 26)],

@@ -38,8 +38,10 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path` that is moved to `path` when the block ends, and removed when it raises.
 
-    Raises InputError when `path` exists and is not an empty folder.
+    Raises InputError when `path` exists and is not an empty folder, or is the current one or the root.
     """
+    if not path.name:
+        raise InputError(f"{path}: is the current folder or the root; name a folder in it")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: already exists and is not empty; remove it or name another output folder")
     partial = _partial(path)

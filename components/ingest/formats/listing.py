@@ -9,25 +9,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from components.ingest.sources.names import is_image_name
 from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.label_spaces import canonical_value
 from components.shared.dataset.table import Table
 from components.shared.dataset.tally import Tally
-from components.shared.dataset.text import is_hidden
+from components.shared.dataset.text import is_hidden, is_image_name
+from components.shared.dataset.vocabulary import SPLITS
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen
-
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""The names of splits that sources use, and ours."""
 
 # What may stand beside the split in a name: `val_set`, `train2017`, `test_images`.
 _BESIDE_SPLITS = {"data", "dataset", "set", "split", "fold", "images", "image", "imgs", "img", "jpg", "faces", "face"}

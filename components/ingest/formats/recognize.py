@@ -15,11 +15,10 @@ from components.ingest.formats.tables.fer2013 import TABLES
 from components.ingest.formats.tables.manifest_columns import ManifestOptions, read_layout
 from components.ingest.formats.yolo.dataset import label_paths
 from components.ingest.formats.yolo.rows import is_label_text
-from components.ingest.sources.names import is_image_name
 from components.ingest.sources.source import Source
 from components.shared.dataset.encodings import decode
 from components.shared.dataset.table import Table, parse_table
-from components.shared.dataset.text import is_hidden
+from components.shared.dataset.text import is_hidden, is_image_name
 from serving.runtime.errors import InputError
 
 _MANIFEST = ManifestOptions().manifest

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from components.ingest.sources.names import is_image_name
+from components.shared.dataset.text import is_image_name
 from serving.runtime.image.photo_types import BEGINNING_BYTES
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.storage import Entry, Location

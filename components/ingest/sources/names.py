@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from components.shared.dataset.encodings import decoded, likeliest
 from components.shared.dataset.text import composed
-from serving.runtime.image.photo_types import BY_SUFFIX
 
 TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".tsv", ".txt", ".xml", ".yaml", ".yml"})
 """How the names of files end that layouts are read out of."""
@@ -79,11 +78,6 @@ def printable_name(raw: bytes) -> str:
     """Return a printable form of a name for a report."""
     text = raw.decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def is_image_name(path: str) -> bool:
-    """Tell whether the name ends like that of a photo, of a type that is read or not, in any case."""
-    return posixpath.splitext(path)[1].lower() in BY_SUFFIX
 
 
 def is_text_name(path: str) -> bool:

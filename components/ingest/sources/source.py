@@ -8,7 +8,6 @@ from components.ingest.sources.members import DOWNLOADS, Container, LooseFiles, 
 from components.ingest.sources.names import (
     ADVICE,
     decode_names,
-    is_image_name,
     is_text_name,
     logical_name,
     printable_name,
@@ -18,7 +17,7 @@ from components.ingest.sources.zip_members import ZipMembers
 from components.shared.dataset.encodings import decode, shown_words
 from components.shared.dataset.table import Table, parse_table
 from components.shared.dataset.tally import Tally
-from components.shared.dataset.text import is_hidden
+from components.shared.dataset.text import is_hidden, is_image_name
 from serving.runtime.errors import InputError
 from serving.runtime.image.photo_types import PhotoType, type_of
 from serving.runtime.ordered_map import ordered_map

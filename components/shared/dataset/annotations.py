@@ -42,6 +42,7 @@ class Face:
         attributes: raw attributes (`mask`, `gender`, `age`, `emotion`, ...); an unknown one is absent.
         keypoints: in the order of `Annotations.keypoint_names`; None when they are not known.
         score: the detector's confidence; None when no detector found the face.
+        original_box: the box that it had before another one replaced it; None when it has that one, or had none.
     """
 
     id: int
@@ -49,6 +50,22 @@ class Face:
     attributes: dict[str, Any]
     keypoints: tuple[Keypoint, ...] | None = None
     score: float | None = None
+    original_box: Box | None = None
+
+
+class DetectionRecord(msgspec.Struct, frozen=True):
+    """How the faces of an image got their boxes.
+
+    Attributes:
+        method: the name of the detector that found them, `annotations` for those that they had, or `person_mean`,
+            `center`, `whole_image`, `none`.
+        found: how many plausible faces the detector found in the image.
+        unsure: why they may be wrong; empty when nothing says so.
+    """
+
+    method: str
+    found: Annotated[int, Meta(ge=0)] = 0
+    unsure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,7 @@ class Image:
         trainable: False keeps it out of the train split.
         sha256: of the file, in hex.
         dhash: the perceptual hash of the picture (see `components.ingest.image_checks`).
+        detection: how its faces were found; None when no detector ran.
     """
 
     id: _Positive
@@ -81,6 +99,7 @@ class Image:
     trainable: bool = True
     sha256: str | None = None
     dhash: str | None = None
+    detection: DetectionRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +163,8 @@ def image_record(image: Image) -> dict[str, Any]:
             record[key] = value
     if not image.trainable:
         record["trainable"] = False
+    if image.detection is not None:
+        record["detection"] = msgspec.to_builtins(image.detection)
     return record
 
 
@@ -158,6 +179,8 @@ def face_record(face: Face, image_id: int) -> dict[str, Any]:
         record["num_keypoints"] = sum(point.visibility > 0 for point in face.keypoints)
     if face.score is not None:
         record["score"] = face.score
+    if face.original_box is not None:
+        record["original_bbox"] = [float(value) for value in face.original_box]
     return record
 
 
@@ -169,6 +192,7 @@ class _FaceRecord(msgspec.Struct, gc=False):
     bbox: tuple[float, float, _Side, _Side] | None = None
     keypoints: list[float] | None = None
     score: float | None = None
+    original_bbox: tuple[float, float, _Side, _Side] | None = None
 
 
 class _Category(msgspec.Struct):
@@ -212,7 +236,8 @@ def _add_faces(document: _Document) -> None:
         if record.image_id not in faces:
             raise InputError(f"annotation {record.id}: no image has the 'image_id' {record.image_id}")
         points = None if record.keypoints is None else _keypoints(record.keypoints, record.id)
-        faces[record.image_id].append(Face(record.id, record.bbox, record.attributes, points, record.score))
+        face = Face(record.id, record.bbox, record.attributes, points, record.score, record.original_bbox)
+        faces[record.image_id].append(face)
     document.annotations.clear()
     for image in document.images:
         object.__setattr__(image, "faces", tuple(faces.pop(image.id)))  # decoded just now, nobody else has it

@@ -82,6 +82,23 @@ class CropInfo(_Part):
     lossless: bool = True
 
 
+class DetectionInfo(_Part):
+    """How `choose_faces` gave the faces their boxes.
+
+    Attributes:
+        detectors: the names of the chain's members, in order; `chain_digest` is that of the chain and its limits.
+        options: those of `choose_faces`.
+        methods: images by how their faces got their boxes.
+        unsure: images by why their boxes may be wrong.
+    """
+
+    detectors: tuple[str, ...] = ()
+    chain_digest: str | None = None
+    options: dict[str, Any] = {}
+    methods: Tallies = {}
+    unsure: Tallies = {}
+
+
 class DatasetInfo(_Part):
     """Where a data set comes from and what the steps did to it.
 
@@ -100,6 +117,7 @@ class DatasetInfo(_Part):
         curation: the operations of `curate`, in order.
         split: the last division by `split`.
         crops: how the images were cut out of photos; None where they are photos.
+        detection: the last choice of found faces by `choose_faces`.
     """
 
     format: str | None = None
@@ -121,6 +139,7 @@ class DatasetInfo(_Part):
     curation: tuple[CurationStep, ...] = ()
     split: SplitInfo | None = None
     crops: CropInfo | None = None
+    detection: DetectionInfo | None = None
 
     def changed(self, **parts: Any) -> "DatasetInfo":
         """Return a copy with other parts. Raises ValidationError when one has another type."""

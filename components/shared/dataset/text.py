@@ -2,12 +2,14 @@
 
 import json
 import math
+import posixpath
 import unicodedata
 from collections.abc import Collection
 from typing import Any
 
 from components.shared.dataset.encodings import decode
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.image.photo_types import BY_SUFFIX
 from serving.runtime.storage import Location
 
 
@@ -30,6 +32,11 @@ def some(names: Collection[str], shown: int = 5) -> str:
 def is_hidden(path: str) -> bool:
     """Tell whether any part of the path is a dot-file, a macOS twin or an archiver's side folder."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def is_image_name(path: str) -> bool:
+    """Tell whether the name ends like that of a photo, of a type that is read or not, in any case."""
+    return posixpath.splitext(path)[1].lower() in BY_SUFFIX
 
 
 def read_text(uri: str) -> str:

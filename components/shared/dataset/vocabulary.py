@@ -36,6 +36,17 @@ VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
 Names of other taxonomies of emotions (neutral, angry, fear, ...) are classes of their own and must not be listed here.
 """
 
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""The names of splits that sources use, and ours."""
+
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": (
         "path", "file", "file_path", "file_name", "image", "image_path", "image_file", "image_name", "img", "img_path",

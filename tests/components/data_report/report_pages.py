@@ -3,13 +3,12 @@
 import hashlib
 import io
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from html_page import Page
 from PIL import Image as Picture
 
 from components.data_report.data_report import data_report
@@ -18,48 +17,7 @@ from components.shared.dataset.archive import ArchiveWriter
 from components.shared.dataset.info import DatasetInfo
 
 LIMIT = 2_000_000
-VOID = {"meta", "img", "br", "wbr"}
 MASKS = ("worn", "incorrect", "absent")
-
-
-class Page(HTMLParser):
-    """Checks that every tag is closed in its place, and collects the text, sources and notices of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.faults: list[str] = []
-        self.tags: Counter[str] = Counter()
-        self.sources: list[str] = []
-        self.notices: list[str] = []
-        self.text: list[str] = []
-        self.feed(page)
-        self.close()
-        self.faults += [f"<{tag}> stays open" for tag in self.open]
-
-    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attrs:
-            if name.startswith("on") or name in ("href", "srcset", "action"):
-                self.faults.append(f"<{tag} {name}={value}>")
-            if name == "src":
-                self.sources.append(value or "")
-            if (name, value) == ("role", "alert"):
-                self.notices.append("")
-
-    def handle_startendtag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(f"</{tag}> closes nothing")
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-        if self.open[-1:] == ["strong"]:
-            self.notices[-1] = data
 
 
 def jpeg(height: int = 40, width: int = 30, seed: int = 0, exif: bytes = b"") -> bytes:

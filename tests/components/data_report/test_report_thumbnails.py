@@ -11,9 +11,9 @@ from report_pages import MASKS, image, jpeg, report, write
 
 from components.data_report.examples import FACES, PER_CLASS, choose_examples
 from components.data_report.statistics import statistics_of
-from components.data_report.thumbnails import SIDE, Thumbnails
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import label_space
+from components.shared.report.thumbnails import SIDE, Thumbnails
 from serving.runtime.errors import InputError
 
 

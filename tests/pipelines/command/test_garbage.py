@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from command_line import facet
 from kfp import dsl
+from tiny_detector import build_detector
 from tiny_model import build_model
 
+from components.detect_faces.adopt import adopt_detectors
+from components.detect_faces.detect import detect_faces
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
@@ -56,6 +59,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_predictions(Predictions(faces, {"gender": values}, label_space("gender"), "m", "v"), work / "predictions")
     (work / "model").mkdir()
     (work / "model/model.onnx").write_bytes(build_model())
+    (work / "green.onnx").write_bytes(build_detector())
+    adopt_detectors(work / "detectors", [{"onnx": str(work / "green.onnx")}])
+    detect_faces(work / "images", work / "detectors", work / "found", annotations=work / "a")
     return work
 
 
@@ -108,6 +114,12 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "take_fold": {"annotations": work / "folds", "fold_annotations": out / "a", "fold": 0},
         "data_report": annotated | report,
         "crop_faces": annotated | {"crops": out / "c"},
+        "adopt_detectors": {"detectors": out / "d", "chain": json.dumps([{"onnx": str(work / "green.onnx")}])},
+        "detection_shards": {"annotations": work / "a"},
+        "detect_faces": annotated | {"detectors": work / "detectors", "detections": out / "d"},
+        "choose_faces": annotated | report | {"detections": work / "found", "detected_annotations": out / "a",
+                                              "listing": out / "l", "options": '{"fallback": "whole_image"}'},
+        "draw_faces": annotated | {"pictures": out / "p"},
         "export_dataset": annotated | {"dataset": out / "d", "label_space": "gender"},
         "suggest": space | {"trials": 5},
         "train_classifier": annotated | training | {"checkpoints": out / "c", "label_space": "gender", "model": "x"},
@@ -118,7 +130,7 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "evaluate_folds": {"predictions": work / "predictions", "annotations": work / "folds"} | report,
         "register": {"model": work / "model", "name": "faces", "metrics_json": "{}"},
         "promote": {"name": "faces", "version": "1"},
-    }
+    }  # fmt: skip
     return arguments[step]
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from serving.runtime.errors import InputError
@@ -56,3 +58,11 @@ def test_an_output_may_not_be_an_input(tmp_path, output, refused):
             check_output(tmp_path / output, tmp_path / "other", tmp_path / "data")
     else:
         check_output(tmp_path / output, tmp_path / "other", tmp_path / "data")
+
+
+def test_the_current_folder_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(), Path("/")):
+        with pytest.raises(InputError, match=r"current folder|not empty"), whole_folder(path):
+            pass
+    assert not list(tmp_path.iterdir())

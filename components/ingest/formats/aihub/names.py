@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from components.ingest.formats.listing import SPLITS
 from components.shared.dataset.label_spaces import canonical_value, label_space
 from components.shared.dataset.text import composed
+from components.shared.dataset.vocabulary import SPLITS
 
 EMOTIONS = label_space("emotion").class_labels
 

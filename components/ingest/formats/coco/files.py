@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.ingest.formats.listing import SPLITS, Listing, split_of_name
-from components.ingest.formats.paths import PathResolver
+from components.ingest.formats.listing import Listing, split_of_name
 from components.ingest.sources.source import Source
+from components.shared.dataset.paths import PathResolver
 from components.shared.dataset.text import composed, finite_json, is_hidden
+from components.shared.dataset.vocabulary import SPLITS
 from serving.runtime.errors import InputError
 
 _DIGITS = "0123456789"

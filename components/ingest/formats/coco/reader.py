@@ -21,8 +21,8 @@ from components.ingest.formats.coco.faces import (
 from components.ingest.formats.coco.files import CocoFile, below, coco_files, image_root, resolver_below
 from components.ingest.formats.coco.values import identity, side
 from components.ingest.formats.listing import BoxOptions, Listing, Record, image_paths, split_of_name
-from components.ingest.formats.paths import PathResolver
 from components.ingest.sources.source import Source
+from components.shared.dataset.paths import PathResolver
 from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from components.ingest.formats.listing import SPLITS, split_of_name
+from components.ingest.formats.listing import split_of_name
 from components.shared.dataset.text import some
+from components.shared.dataset.vocabulary import SPLITS
 from serving.runtime.errors import InputError
 
 Folder = tuple[str, ...]

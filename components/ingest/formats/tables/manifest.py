@@ -8,7 +8,6 @@ from typing import Any
 
 from components.ingest.formats.class_names import merged_spellings
 from components.ingest.formats.listing import Listing, Record, image_paths, split_of_name
-from components.ingest.formats.paths import PathResolver
 from components.ingest.formats.tables.manifest_columns import (
     Layout,
     ManifestOptions,
@@ -19,6 +18,7 @@ from components.ingest.formats.tables.manifest_columns import (
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.label_spaces import canonical_value, own_value
+from components.shared.dataset.paths import PathResolver
 from components.shared.dataset.table import Row, Table
 from components.shared.dataset.vocabulary import VOCABULARY
 from serving.runtime.errors import InputError

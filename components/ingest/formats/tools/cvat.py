@@ -6,7 +6,6 @@ from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
 from components.ingest.formats.listing import Listing, split_of_name
-from components.ingest.formats.paths import PathResolver
 from components.ingest.formats.tools.annotation_files import annotation_files, pictures_of, read_each, skip_others
 from components.ingest.formats.tools.documents import (
     bounds,
@@ -21,6 +20,7 @@ from components.ingest.formats.tools.shapes import CLASS, IMAGE_CLASS, Drawing, 
 from components.ingest.formats.yolo.dataset import split_of_folders
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box, Keypoint
+from components.shared.dataset.paths import PathResolver
 from components.shared.dataset.text import composed
 from serving.runtime.errors import InputError
 

@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from components.ingest.formats.listing import Listing
-from components.ingest.formats.paths import PathResolver
 from components.ingest.formats.tools.annotation_files import annotation_files, pictures_of, read_each, skip_others
 from components.ingest.formats.tools.documents import (
     bounds,
@@ -21,11 +20,12 @@ from components.ingest.formats.tools.documents import (
 )
 from components.ingest.formats.tools.shapes import CLASS, IMAGE_CLASS, Drawing, Points, Shape, ShapeOptions, add_records
 from components.ingest.formats.yolo.dataset import split_of_folders
-from components.ingest.sources.names import is_image_name
 from components.ingest.sources.source import Source
 from components.shared.dataset.annotations import Box, Keypoint
 from components.shared.dataset.boxes import overlap
 from components.shared.dataset.label_spaces import LABEL_SPACES
+from components.shared.dataset.paths import PathResolver
+from components.shared.dataset.text import is_image_name
 from serving.runtime.errors import InputError
 
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")

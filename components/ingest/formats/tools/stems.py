@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 
 from components.ingest.formats.listing import Listing
-from components.ingest.formats.paths import PathResolver
+from components.shared.dataset.paths import PathResolver
 from components.shared.dataset.text import composed
 
 

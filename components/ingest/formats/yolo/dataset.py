@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from components.ingest.formats.listing import SPLITS, Listing, split_of_name
-from components.ingest.sources.names import is_image_name
+from components.ingest.formats.listing import Listing, split_of_name
 from components.ingest.sources.source import Source
-from components.shared.dataset.text import is_hidden
+from components.shared.dataset.text import is_hidden, is_image_name
+from components.shared.dataset.vocabulary import SPLITS
 from serving.runtime.errors import InputError
 
 _KEYS = re.compile(r"(?m)^[ \t]*[\"']?(names|nc|train|val)[\"']?[ \t]*:")

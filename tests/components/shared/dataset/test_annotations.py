@@ -6,6 +6,7 @@ import pytest
 
 from components.shared.dataset.annotations import (
     Annotations,
+    DetectionRecord,
     Face,
     Image,
     Keypoint,
@@ -191,3 +192,15 @@ def test_many_images_take_seconds(tmp_path):
     again = read_annotations(tmp_path / "a.json")
     assert time.process_time() - start < 5
     assert again.images == images
+
+
+def test_how_faces_were_found_is_kept_and_absent_where_no_detector_ran(tmp_path) -> None:
+    found = DetectionRecord("yunet", 2, ("low_score",))
+    face = Face(1, (1.0, 2.0, 3.0, 4.0), {}, score=0.7, original_box=(0.5, 2.0, 3.0, 4.0))
+    images = (Image(1, "1.jpg", 9, 9, (face,), detection=found), Image(2, "2.jpg", 9, 9, (Face(2, None, {}),)))
+    write_annotations(Annotations(images), tmp_path / "a.json")
+    assert read_annotations(tmp_path / "a.json").images == images
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert document["images"][0]["detection"] == {"method": "yunet", "found": 2, "unsure": ["low_score"]}
+    assert document["annotations"][0]["original_bbox"] == [0.5, 2.0, 3.0, 4.0]
+    assert "detection" not in document["images"][1] and "original_bbox" not in document["annotations"][1]

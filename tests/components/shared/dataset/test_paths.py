@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ingest.formats.paths import PathResolver
+from components.shared.dataset.paths import PathResolver
 
 FILES = (
     "images/1.jpg",

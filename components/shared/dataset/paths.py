@@ -5,10 +5,9 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from components.ingest.formats.listing import SPLITS
-from components.ingest.sources.names import is_image_name
 from components.shared.dataset.tally import Tally
-from components.shared.dataset.text import composed
+from components.shared.dataset.text import composed, is_image_name
+from components.shared.dataset.vocabulary import SPLITS
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _QUERY_OF_LOCAL_FILES = re.compile(r"/local-files/\?d=")
