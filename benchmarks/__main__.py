@@ -13,7 +13,7 @@ from benchmarks.annotation_chain import annotation_chain
 from benchmarks.archive import archive_read, artifact_transfer
 from benchmarks.augmentation_presets import augmentation_presets
 from benchmarks.benchmark import Benchmark
-from benchmarks.crop import crop_cores
+from benchmarks.crop import crop_cores, crop_loop
 from benchmarks.detect_peer import detect_peer
 from benchmarks.heatmap import heatmap_speed
 from benchmarks.input_pipeline import input_pipeline
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "archive_read": archive_read,
     "scale": scale,
     "crop_cores": crop_cores,
+    "crop_loop": crop_loop,
     "input_pipeline": input_pipeline,
     "augmentation_presets": augmentation_presets,
     "epoch_compute_share": epoch_compute_share,
