@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("config", help="YAML file with the options of the training, label_space among them")
     parser.add_argument("--images", required=True, help="the image archive")
     parser.add_argument("--annotations", required=True, help="COCO annotations that were split")
+    parser.add_argument("--crops", default="", help="the faces cut out before, instead of those in the images")
     parser.add_argument("--checkpoints", required=True, help="the output folder")
     parser.add_argument("--experiment", default="", help="MLflow experiment; by default facet- and the label space")
     parser.add_argument("--run-name", default="", help="name of the MLflow run where it is one of several")
@@ -47,6 +48,7 @@ def main() -> None:
                 local_copy(arguments.images, folder),
                 local_copy(arguments.annotations, folder),
                 checkpoints,
+                crops=local_copy(arguments.crops, folder) if arguments.crops else None,
                 experiment=arguments.experiment,
                 run_name=arguments.run_name,
             )

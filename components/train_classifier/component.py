@@ -1,6 +1,6 @@
 """The KFP component of train_classifier. Every main option of the training is a parameter, which makes it long."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
@@ -26,6 +26,7 @@ def train_classifier(
     experiment: str = "",
     trial: dict[str, Any] = {},  # noqa: B006
     run_name: str = "",
+    crops: Optional[Input[Dataset]] = None,
 ) -> NamedTuple("Outputs", run_id=str, outcome=dict):  # type: ignore[valid-type]
     """Train a classifier on the train split and choose its best epoch on the val split.
 
@@ -48,6 +49,8 @@ def train_classifier(
         trial: A trial of a search, whose changes override all of the above; a trial may fail. Empty without a search.
         run_name: Name of the MLflow run of a training that is one of several, such as fold 2. Such a run is below the
             one in MLFLOW_RUN_ID; any other training continues that one.
+        crops: The faces, cut out before: an image archive with annotations.json, joined to the annotations by the ids
+            of faces. Without it, or when it is empty, faces are cut from the images.
 
     Returns:
         run_id: The MLflow run of this training, empty without a tracking server.
@@ -79,6 +82,7 @@ def train_classifier(
         Path(images.path),
         Path(annotations.path),
         Path(checkpoints.path),
+        crops=Path(crops.path) if crops else None,
         experiment=experiment,
         run_name=run_name,
     )

@@ -97,8 +97,13 @@ def open_recorder(
         "versions": versions(),
     }
     machine = environment(training.learner.device)
-    normalization = training.normalization.model_dump(mode="json")
-    metadata = {**provenance, **data.counts(), "environment": machine, "normalization": normalization}
+    metadata = {
+        **provenance,
+        **data.counts(),
+        "cropped": data.cropped,
+        "environment": machine,
+        "normalization": training.normalization.model_dump(mode="json"),
+    }
     tags = {
         "mlflow.user": config.user,
         "mlflow.source.git.commit": machine.get("git_revision"),

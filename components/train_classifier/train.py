@@ -52,6 +52,7 @@ def train(
     annotations: Path,
     checkpoints: Path,
     *,
+    crops: Path | None = None,
     experiment: str = "",
     run_name: str = "",
 ) -> TrainResult:
@@ -69,6 +70,8 @@ def train(
         images: the image archive.
         annotations: COCO annotations whose images are assigned to splits.
         checkpoints: the output folder; until it is complete see `resumable_folder`.
+        crops: the faces, cut out and with annotations of their own, see `components.shared.dataset.crops`; an empty
+            folder counts as None, and then they are read from `images`.
         experiment: MLflow experiment of the run, by default one for each label space.
         run_name: name of the run where it is one of several, such as those of a search; by default the run is
             independent, and is named after the model and the label space.
@@ -79,7 +82,9 @@ def train(
         StorageError: the address of the MLflow server or its credentials are wrong. A server that does not answer, or
             dies later, is a warning.
     """
-    data = read_data(config, annotations)
+    data = read_data(config, annotations, crops)
+    if crops is not None and data.cropped:
+        images = crops
     with join_processes(config.device) as (processes, device), ExitStack() as stack:
         torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
         folder = start = recorder = None

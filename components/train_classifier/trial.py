@@ -4,9 +4,11 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from components.shared.dataset.crops import has_crops
 from components.shared.training.train_job import train_on_nodes
 from components.shared.trial import NO_TRIAL, Outcome, Trial
 from components.train_classifier.config.training import TrainConfig
@@ -30,6 +32,7 @@ def run_training(
     annotations: Path,
     checkpoints: Path,
     *,
+    crops: Path | None = None,
     experiment: str = "",
     run_name: str = "",
 ) -> tuple[TrainResult | None, Outcome | None]:
@@ -45,6 +48,7 @@ def run_training(
         images: the image archive.
         annotations: COCO annotations whose images are assigned to splits.
         checkpoints: the output folder; a trial that fails leaves nothing there.
+        crops: the faces, cut out before, as for `train`.
         experiment: MLflow experiment of the run, by default one for each label space.
         run_name: name of the run where it is one of several; that of a trial is its number.
 
@@ -54,16 +58,18 @@ def run_training(
     Raises:
         InputError: as `train`, or there is no val split that could score a trial.
     """
+    inputs = {"images": images, "annotations": annotations}
+    if crops is not None and has_crops(crops):
+        inputs["crops"] = crops
     if trial == NO_TRIAL:
         log.info("no trial is left for this round")
         return None, None
+    train_here = partial(_train, inputs=inputs, checkpoints=checkpoints, experiment=experiment)
     if trial is None:
-        config = resolve({})
-        return _train(config, images, annotations, checkpoints, experiment=experiment, run_name=run_name), None
+        return train_here(resolve({}), run_name=run_name), None
     try:
         name = f"trial {trial.number}"
-        config = resolve(trial.changes)
-        result = _train(config, images, annotations, checkpoints, experiment=experiment, run_name=name)
+        result = train_here(resolve(trial.changes), run_name=name)
     except (ValueError, RuntimeError) as error:
         log.warning("trial %d has failed", trial.number, exc_info=not isinstance(error, InputError))
         for unfinished in checkpoints.parent.glob(f".{checkpoints.name}.*.unfinished"):
@@ -76,16 +82,16 @@ def run_training(
 
 
 def _train(
-    config: TrainConfig, images: Path, annotations: Path, checkpoints: Path, *, experiment: str, run_name: str
+    config: TrainConfig, *, inputs: Mapping[str, Path], checkpoints: Path, experiment: str, run_name: str
 ) -> TrainResult:
-    """Train here, or on the nodes of a cluster where the configuration asks for them."""
+    """Train here, or on the nodes of a cluster where the configuration asks for them; `inputs` are those of `train`."""
     if config.train_job is None:
-        return train(config, images, annotations, checkpoints, experiment=experiment, run_name=run_name)
+        return train(config, **inputs, checkpoints=checkpoints, experiment=experiment, run_name=run_name)
     train_on_nodes(
         config.train_job,
         "components.train_classifier",
         config.model_dump(mode="json", exclude={"train_job"}),
-        inputs={"images": images, "annotations": annotations},
+        inputs=inputs,
         output=("checkpoints", checkpoints),
         arguments={"experiment": experiment, "run-name": run_name},
     )

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.dataset.annotations import Annotations, digest, named_points, read_annotations
+from components.shared.dataset.annotations import Annotations, named_points, read_annotations
+from components.shared.dataset.crops import digest_with_crops, has_crops, on_crops
 from components.shared.dataset.label_spaces import LabelSpace, known_value, label_space
 from components.shared.dataset.table import read_table, shipped_tables
 from components.train_classifier.config.objective import SoftTargetSpec
@@ -64,7 +65,10 @@ class Faces:
 
 @dataclass(frozen=True)
 class Data:
-    """`space` is what metrics count; `classes` (N,) is what the sampling of the training faces goes by."""
+    """`space` is what metrics count; `classes` (N,) is what the sampling of the training faces goes by.
+
+    `cropped` tells whether the faces were cut out before the training: `annotations` are those of the crops then.
+    """
 
     annotations: Annotations
     space: LabelSpace
@@ -74,6 +78,7 @@ class Data:
     classes: Indices
     digest: str
     leaks: bool
+    cropped: bool = False
 
     def counts(self) -> dict[str, int]:
         """Return how many faces there are of each kind."""
@@ -143,9 +148,14 @@ class SoftTargets:
         return distribution
 
 
-def read_data(config: TrainConfig, annotations: Path) -> Data:
-    """Read the faces of the train and val splits. Raises InputError when they do not suffice for `config`."""
+def read_data(config: TrainConfig, annotations: Path, crops: Path | None = None) -> Data:
+    """Read the faces of the train and val splits, as they are on their crops where there are `crops`.
+
+    Raises InputError when they do not suffice for `config`, or a face has no crop.
+    """
     content = read_annotations(annotations)
+    if crops is not None and has_crops(crops):
+        content = on_crops(content, crops)
     space = label_space(config.label_space)
     targets = label_space(config.label_space, config.age_thresholds)
     train = select_faces(content, targets, "train", SoftTargets(config.soft_targets, targets))
@@ -178,8 +188,9 @@ def read_data(config: TrainConfig, annotations: Path) -> Data:
         classes=train.classes(targets)
         if by is None
         else class_indices([face.attributes for face in train.labeled], label_space(by, config.age_thresholds)),
-        digest=digest(annotations),
+        digest=digest_with_crops(annotations, crops),
         leaks=content.info.leaks,
+        cropped=has_crops(crops),
     )
 
 

@@ -130,3 +130,18 @@ def test_what_a_node_says_before_it_fails_reaches_the_user(cluster: Cluster, art
     upload(artifacts["annotations"], s3_address(artifacts["annotations"]))
     with pytest.raises(InputError, match="training needs at least 2"):
         train(artifacts, nodes=2)
+
+
+def test_the_nodes_read_the_crops_where_there_are_any(
+    cluster: Cluster, artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    cluster.created = finished
+    crops = artifacts["images"].with_name("crops")
+    crops.mkdir()
+    train({**artifacts, "crops": crops})
+    (crops / "annotations.json").touch()
+    train({**artifacts, "checkpoints": artifacts["checkpoints"].with_name("again"), "crops": crops})
+    without, having = (body["spec"]["trainer"]["args"] for body in cluster.bodies)
+    assert "--crops" not in without
+    assert having[having.index("--crops") + 1] == s3_address(crops)
