@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pipelines.classification import ClassificationConfig, classification
-from pipelines.cross_validation import CrossValidationConfig, cross_validation
+from pipelines.classification import ClassificationConfig, ClassificationFacesConfig, classification
+from pipelines.cross_validation import cross_validation
 from pipelines.face_landmarks import FaceLandmarksConfig, face_landmarks
+from pipelines.parameters.cross_validation import CrossValidationConfig, CrossValidationFacesConfig
 from pipelines.parameters.pipeline import PipelineConfig
-from pipelines.parameters.search import SearchConfig
+from pipelines.parameters.search import SearchConfig, SearchFacesConfig
 from pipelines.search import search
 
 REPORT = "report.html"
@@ -33,11 +34,13 @@ class Pipeline:
         graph: makes its tasks, from the parameters and `resources.configure` for them; its docstring is the
             pipeline's description.
         mlflow_task: the task whose output `run_id` is the MLflow run of the whole pipeline; empty for none.
+        first: what it does before the graph's own docstring; empty for nothing.
     """
 
     config: type[PipelineConfig]
     graph: Callable[[Any, Any], None]
     mlflow_task: str = ""
+    first: str = ""
 
     def build(self, configure: Callable[..., Any]) -> Any:
         """The pipeline for KFP's compiler, which reads name, signature and docstring of a function.
@@ -51,14 +54,15 @@ class Pipeline:
 
         def pipeline(*values: Any) -> None:
             # KFP calls the function once, with a placeholder for every parameter.
-            p = self.config.model_construct(**dict(zip(parameters, values, strict=True)))
+            p = self.config.of_placeholders(dict(zip(parameters, values, strict=True)))
             self.graph(p, partial(configure, gpus=p.gpus, storage_secret=p.storage_secret))
 
-        described = (f"    {name}: {field.description}" for name, field in self.config.model_fields.items())
-        pipeline.__name__ = self.graph.__name__
-        pipeline.__doc__ = "\n".join([inspect.getdoc(self.graph) or "", "", "Args:", *described])
+        name = self.config.model_fields["pipeline"].default
+        described = (f"    {name}: {text}" for name, text in self.config.descriptions().items())
+        pipeline.__name__ = name
+        pipeline.__doc__ = "\n".join([f"{self.first}{inspect.getdoc(self.graph)}", "", "Args:", *described])
         pipeline.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
-        return dsl.pipeline(name=self.graph.__name__.replace("_", "-"))(pipeline)
+        return dsl.pipeline(name=name.replace("_", "-"))(pipeline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +86,20 @@ class Step:
 
 
 DEFAULT = "classification"
+_FACES = "Find the faces in raw photos. "
 PIPELINES: Mapping[str, Pipeline] = {
-    "classification": Pipeline(ClassificationConfig, classification, mlflow_task="train-classifier"),
-    "cross_validation": Pipeline(CrossValidationConfig, cross_validation, mlflow_task="evaluate-folds"),
-    "search": Pipeline(SearchConfig, search, mlflow_task="leaderboard"),
+    "classification": Pipeline(ClassificationConfig, classification, "train-classifier"),
+    "cross_validation": Pipeline(CrossValidationConfig, cross_validation, "evaluate-folds"),
+    "search": Pipeline(SearchConfig, search, "leaderboard"),
     "face_landmarks": Pipeline(FaceLandmarksConfig, face_landmarks),
+    "classification_faces": Pipeline(ClassificationFacesConfig, classification, "train-classifier", _FACES),
+    "cross_validation_faces": Pipeline(CrossValidationFacesConfig, cross_validation, "evaluate-folds", _FACES),
+    "search_faces": Pipeline(SearchFacesConfig, search, "leaderboard", _FACES),
 }
+WITH_FACES: Mapping[str, str] = {name: f"{name}_faces" for name in PIPELINES if f"{name}_faces" in PIPELINES}
+"""Name of a pipeline -> name of the one that finds the faces first, which a config with `faces` means."""
+NAMES = tuple(name for name in PIPELINES if name not in WITH_FACES.values())
+"""The names that a config uses."""
 STEPS: Mapping[str, Step] = {
     "ingest": Step("components.ingest.component:ingest", "ingest", variables={"source": ("SM_CHANNEL_TRAIN", "")}),
     "curate": Step("components.curate.component:curate", "curate"),
@@ -138,11 +150,12 @@ STEPS: Mapping[str, Step] = {
 
 
 def documented() -> Iterator[tuple[str, str, str]]:
-    """Name, default and description of the parameters of all pipelines; those that not all have say which have."""
-    for name in dict.fromkeys(name for pipeline in PIPELINES.values() for name in pipeline.config.parameters()):
-        having = [key for key, pipeline in PIPELINES.items() if name in pipeline.config.model_fields]
-        only = "" if len(having) == len(PIPELINES) else f" ({', '.join(having)})"
-        field = PIPELINES[having[0]].config.model_fields[name]
+    """Name, default and description of the keys of all configs; those that not all pipelines have say which have."""
+    fields = {name: PIPELINES[WITH_FACES.get(name, name)].config.model_fields for name in NAMES}
+    for name in dict.fromkeys(name for own in fields.values() for name in own if name != "pipeline"):
+        having = [key for key, own in fields.items() if name in own]
+        only = "" if len(having) == len(fields) else f" ({', '.join(having)})"
+        field = fields[having[0]][name]
         default = field.get_default(call_default_factory=True)
         text = default if isinstance(default, str) else json.dumps(default)
         yield name, "" if default in ({}, []) else text, f"{field.description}{only}"

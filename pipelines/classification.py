@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from pipelines.parameters.faces import CompositeParameters
 from pipelines.parameters.model import PublishParameters, TrainingParameters
 
 if TYPE_CHECKING:
@@ -11,7 +12,13 @@ if TYPE_CHECKING:
 class ClassificationConfig(TrainingParameters, PublishParameters):
     """The parameters of the classification pipeline."""
 
-    pipeline: Literal["classification"] = "classification"
+    pipeline: Literal["classification", "classification_faces"] = "classification"
+
+
+class ClassificationFacesConfig(CompositeParameters, ClassificationConfig):
+    """The parameters of the classification pipeline that finds the faces first."""
+
+    pipeline: Literal["classification_faces"] = "classification_faces"
 
 
 def classification(p: ClassificationConfig, configure: "Configure") -> None:
@@ -19,6 +26,6 @@ def classification(p: ClassificationConfig, configure: "Configure") -> None:
     from components.train_classifier.component import train_classifier
     from pipelines.parts import prepare, publish
 
-    images, annotations = prepare(p, configure)
-    training = train_classifier(images=images, annotations=annotations, **p.training_arguments())
-    publish(p, configure, configure(training, "Train"), images, annotations)
+    data = prepare(p, configure)
+    training = train_classifier(**data.faces, annotations=data.annotations, **p.training_arguments())
+    publish(p, configure, configure(training, "Train"), data)

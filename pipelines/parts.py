@@ -4,18 +4,21 @@
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from kfp import dsl
 
 from components.curate.component import curate
 from components.data_report.component import data_report
+from components.detect_faces.component import adopt_detectors, choose_faces, detect_faces, detection_shards
 from components.evaluate.component import evaluate
 from components.export_onnx.component import export_onnx
 from components.ingest.component import ingest
 from components.predict.component import predict
 from components.register.component import promote, register
 from components.split.component import split
+from pipelines.parameters.faces import FaceParameters
 from pipelines.parameters.model import ModelParameters, PublishParameters
 from pipelines.parameters.pipeline import PipelineConfig
 
@@ -23,8 +26,30 @@ Configure = Callable[[dsl.PipelineTask, str], dsl.PipelineTask]
 """`resources.configure` for one site and one run: sets the title and the resources of a task and returns it."""
 
 
-def read_photos(p: PipelineConfig, configure: Configure) -> tuple[Any, Any]:
-    """Reads raw photos into a data set; returns the images and the curated annotations."""
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data set inside a pipeline: outputs of tasks.
+
+    Attributes:
+        images: the image archive.
+        annotations: what is known about them.
+        detectors: the chain that found the faces; None where they came with the photos.
+        crops: the faces cut out for the training; None likewise.
+    """
+
+    images: Any
+    annotations: Any
+    detectors: Any = None
+    crops: Any = None
+
+    @property
+    def faces(self) -> dict[str, Any]:
+        """What a training reads pictures from, as arguments of its step."""
+        return {"images": self.images} | ({} if self.crops is None else {"crops": self.crops})
+
+
+def read_photos(p: PipelineConfig, configure: Configure) -> Data:
+    """Reads raw photos into a data set and curates its annotations; finds the faces where `p` says how."""
     ingested = configure(
         ingest(source=p.source, format=p.format, options=p.ingest_options, source_digest=p.source_digest),
         "Read the raw photos",
@@ -33,15 +58,31 @@ def read_photos(p: PipelineConfig, configure: Configure) -> tuple[Any, Any]:
         curate(annotations=ingested.outputs["annotations"], operations=p.curation),
         "Curate the annotations",
     )
-    return ingested.outputs["images"], curated.outputs["curated_annotations"]
+    data = Data(ingested.outputs["images"], curated.outputs["curated_annotations"])
+    return find_faces(p, configure, data) if isinstance(p, FaceParameters) else data
 
 
-def prepare(p: PublishParameters, configure: Configure) -> tuple[Any, Any]:
-    """Reads raw photos into a data set, splits it and reports on it; returns the images and the annotations."""
-    images, curated = read_photos(p, configure)
+def find_faces(p: FaceParameters, configure: Configure, data: Data) -> Data:
+    """Finds the faces in the images, shard by shard, and gives the annotations their boxes."""
+    task = adopt_detectors(chain=p.faces["detectors"])
+    detectors = configure(task, "Gather the detectors").outputs["detectors"]
+    known = {"images": data.images, "annotations": data.annotations}
+    shards = {"images_per_shard": p.images_per_shard}
+    numbers = configure(detection_shards(annotations=data.annotations, **shards), "Count the shards").outputs["Output"]
+    with dsl.ParallelFor(numbers, name="shard") as shard:
+        task = detect_faces(detectors=detectors, shard=shard, options=p.faces["detect_options"], **known, **shards)
+        detections = configure(task, "Find faces").outputs["detections"]
+    task = choose_faces(detections=dsl.Collected(detections), options=p.faces["choose_options"], **known)
+    chosen = configure(task, "Choose faces").outputs["detected_annotations"]
+    return replace(data, annotations=chosen, detectors=detectors)
+
+
+def prepare(p: PublishParameters, configure: Configure) -> Data:
+    """Reads raw photos into a data set, splits it and reports on it."""
+    data = read_photos(p, configure)
     divided = configure(
         split(
-            annotations=curated,
+            annotations=data.annotations,
             label_space=p.label_space,
             val_ratio=p.val_ratio,
             test_ratio=p.test_ratio,
@@ -51,8 +92,9 @@ def prepare(p: PublishParameters, configure: Configure) -> tuple[Any, Any]:
         "Split by person",
     )
     annotations = divided.outputs["split_annotations"]
-    configure(data_report(images=images, annotations=annotations, label_space=p.label_space), "Report on the data")
-    return images, annotations
+    task = data_report(images=data.images, annotations=annotations, label_space=p.label_space)
+    configure(task, "Report on the data")
+    return replace(data, annotations=annotations)
 
 
 class Evaluated(NamedTuple):
@@ -81,11 +123,9 @@ def evaluate_model(
     return Evaluated(model, predictions, evaluated.outputs)
 
 
-def publish(
-    p: PublishParameters, configure: Configure, trained: dsl.PipelineTask, images: Any, annotations: Any
-) -> None:
+def publish(p: PublishParameters, configure: Configure, trained: dsl.PipelineTask, data: Data) -> None:
     """Exports what was trained, evaluates and registers it; the champion must hold the floors."""
-    evaluated = evaluate_model(p, configure, trained, images, annotations, floors=p.floors)
+    evaluated = evaluate_model(p, configure, trained, data.images, data.annotations, floors=p.floors)
     registered = configure(
         register(
             model=evaluated.model,

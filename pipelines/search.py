@@ -24,10 +24,10 @@ def search(p: SearchConfig, configure: "Configure") -> None:
     from components.train_classifier.component import train_classifier
     from pipelines.parts import prepare, publish
 
-    images, annotations = prepare(p, configure)
+    data = prepare(p, configure)
 
     def train(trial: Any, title: str) -> dsl.PipelineTask:
-        task = train_classifier(images=images, annotations=annotations, trial=trial, **p.training_arguments())
+        task = train_classifier(**data.faces, annotations=data.annotations, trial=trial, **p.training_arguments())
         return configure(task, title)
 
     before: dict[str, Any] = {}
@@ -41,4 +41,4 @@ def search(p: SearchConfig, configure: "Configure") -> None:
     task = leaderboard(space=p.space, method=p.method, seed=p.seed, label_space=p.label_space, **before)
     best = configure(task, "Rank the trials").outputs["best"]
     # The same inputs as those of the best trial: a cluster takes its outputs from the cache.
-    publish(p, configure, train(best, "Train the best configuration"), images, annotations)
+    publish(p, configure, train(best, "Train the best configuration"), data)

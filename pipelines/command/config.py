@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.options import parse_yaml, read_yaml, set_entry
-from pipelines.catalog import DEFAULT, PIPELINES
+from pipelines.catalog import DEFAULT, NAMES, PIPELINES, WITH_FACES
 from pipelines.environment.settings import SOURCE_VARIABLE
 from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
@@ -43,10 +43,11 @@ def resolve(
         origins[("source",)] = SOURCE_VARIABLE
     for parameter in parameters:
         origins[assign(values, parameter, "--set")] = "--set"
+    values["pipeline"] = _pipeline(values)
     problems = list(_problems(values))
     if problems:
         raise InputError("\n".join(_line(problem, origins) for problem in problems))
-    return PIPELINES[values.get("pipeline", DEFAULT)].config.model_validate(values)
+    return PIPELINES[values["pipeline"]].config.model_validate(values)
 
 
 def assign(values: dict[str, Any], text: str, option: str) -> tuple[str, ...]:
@@ -76,11 +77,19 @@ def find_config(name: str) -> Path:
     raise InputError(f"config '{shortened(name)}': no such file, and no config of that name{known(name, names)}")
 
 
+def _pipeline(values: Mapping[str, Any]) -> Any:
+    """The name of the pipeline: that of the one with `faces` where the plain one lacks a key."""
+    name = values.get("pipeline", DEFAULT)
+    if not isinstance(name, str) or name not in WITH_FACES:
+        return name
+    return WITH_FACES[name] if values.keys() - PIPELINES[name].config.model_fields.keys() else name
+
+
 def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
     """All problems, with paths as the user wrote them."""
-    name = values.get("pipeline", DEFAULT)
+    name = values["pipeline"]
     if not isinstance(name, str) or name not in PIPELINES:
-        yield Problem(("pipeline",), name, f"unknown pipeline{known(name, PIPELINES)}")
+        yield Problem(("pipeline",), name, f"unknown pipeline{known(name, NAMES)}")
         return
     model = PIPELINES[name].config
     problems = list(problems_of(model, values))

@@ -8,7 +8,7 @@ the fields.
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -85,6 +85,16 @@ class PipelineConfig(BaseModel):
             for name, field in cls.model_fields.items()
             if name != "pipeline"
         }
+
+    @classmethod
+    def descriptions(cls) -> dict[str, str]:
+        """The descriptions of `parameters`."""
+        return {name: str(field.description) for name, field in cls.model_fields.items() if name != "pipeline"}
+
+    @classmethod
+    def of_placeholders(cls, values: Mapping[str, Any]) -> Self:
+        """The model as a graph sees it, with KFP's placeholders for `parameters` as values."""
+        return cls.model_construct(**values)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that the pipeline is called with."""

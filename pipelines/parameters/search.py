@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from components.search.space import MAX_TRIALS, Dimension, key_problems, planned, read_space
 from components.shared.options import override
 from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
+from pipelines.parameters.faces import CompositeParameters
 from pipelines.parameters.model import SHARED, PublishParameters, TrainingParameters
 from pipelines.parameters.training import training_problems
 from serving.runtime.errors import InputError
@@ -27,7 +28,7 @@ _MOST = 64
 class SearchConfig(TrainingParameters, PublishParameters):
     """The parameters of the search pipeline: the space, and a training and registration that the trials override."""
 
-    pipeline: Literal["search"] = "search"
+    pipeline: Literal["search", "search_faces"] = "search"
     space: dict[str, Any] = Field(
         default_factory=lambda: {"learning_rate": {"loguniform": [0.0003, 0.01]}},
         description="What is searched: by dotted path of an option of the training, a list of values, or a range as "
@@ -86,6 +87,12 @@ class SearchConfig(TrainingParameters, PublishParameters):
                 yield Problem(("space", key), self.space[key], _unknown(name))
             else:
                 yield from _rejected(base, before, key, examples)
+
+
+class SearchFacesConfig(CompositeParameters, SearchConfig):
+    """The parameters of the search pipeline that finds the faces first."""
+
+    pipeline: Literal["search_faces"] = "search_faces"
 
 
 def _rejected(

@@ -13,13 +13,13 @@ from small_sample import SMALL_TRAINING, put_small_sample
 from components.shared.dataset.annotations import read_annotations
 from components.shared.tracking.runs import PARENT
 from pipelines.command.config import resolve
-from pipelines.cross_validation import CrossValidationConfig
 from pipelines.environment.settings import Settings
 from pipelines.intermediate import compile_pipeline, read_documents
 from pipelines.local import summary
 from pipelines.local.run import Run, run
 from pipelines.local.run_folder import outputs
 from pipelines.local.stack import local_stack
+from pipelines.parameters.cross_validation import CrossValidationConfig
 from serving.runtime.errors import InputError
 from serving.runtime.load import load_model
 from serving.runtime.storage import Location

@@ -41,7 +41,7 @@ def test_the_help_of_a_command_describes_every_parameter(command: list[str]) -> 
 
 def test_a_pipeline_has_the_name_of_its_entry_and_a_description() -> None:
     for name, pipeline in PIPELINES.items():
-        assert (pipeline.config().pipeline, pipeline.graph.__name__) == (name, name)
+        assert (pipeline.config().pipeline, pipeline.graph.__name__) == (name, name.removesuffix("_faces"))
         assert inspect.getdoc(pipeline.graph)
 
 

@@ -46,11 +46,11 @@ NAMES = {
 
 
 class Compiled:
-    """The IR of pipelines that have every task between them, by task; `spec` is that of classification."""
+    """The IR of pipelines that have every task between them, by task; `spec` is that of classification_faces."""
 
     def __init__(self, site: Site) -> None:
         self._documents = [
-            read_documents(compile_pipeline(name, site)) for name in ("classification", "face_landmarks")
+            read_documents(compile_pipeline(name, site)) for name in ("classification_faces", "face_landmarks")
         ]
         self.spec = self._documents[0][0]
 
@@ -207,7 +207,10 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
         ("a: [", r"site\.yaml: is not YAML"),
         ("[]", r"site\.yaml: Input should be a valid dictionary"),
         ("pull_secrets: [a]", r"site\.yaml: pull_secrets = \['a'\]: unknown key, did you mean"),
-        ("tasks: {training: {}}", r"tasks\.training = {}: unknown task, did you mean 'train'\?; known: curate"),
+        (
+            "tasks: {training: {}}",
+            r"tasks\.training = {}: unknown task, did you mean 'train'\?; known: curate",
+        ),
         ("tasks: {train: {cores: 4}}", r"tasks\.train\.cores = 4: unknown key; known: cpu, gpu, "),
         ("tasks: {train: {cpu: [4]}}", r"tasks\.train\.cpu\.1 = \[4\]: is missing"),
         ("tasks: {train: {memory: [4GB, 8GB]}}", r"tasks\.train\.memory\.0 = '4GB': .*pattern"),

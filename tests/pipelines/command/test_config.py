@@ -27,7 +27,10 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
     ("text", "expected"),
     [
         # unknown keys, at every depth
-        ("epoch: 3", "FILE: epoch = 3: unknown key, did you mean 'epochs'?; known: batch_size, checkpoint, curation,"),
+        (
+            "epoch: 3",
+            "FILE: epoch = 3: unknown key, did you mean 'epochs'?; known: batch_size, checkpoint, composite, curation,",
+        ),
         ("zzz: 3", "FILE: zzz = 3: unknown key; known: batch_size,"),
         (
             "training: {ema_decai: 1}",
@@ -55,7 +58,7 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "curation: [{drop_ages: {ranges: [[1, 2]], kep: 1}}]",
             "FILE: curation.0.drop_ages.kep = 1: unknown key, did you mean 'keep'?",
         ),
-        ("pipelin: x", "FILE: pipelin = 'x': unknown key, did you mean 'pipeline'?; known: batch_size, checkpoint, cu"),
+        ("pipelin: x", "FILE: pipelin = 'x': unknown key, did you mean 'pipeline'?; known: batch_size, checkpoint, co"),
         # unknown names
         (
             "pipeline: classify",

@@ -1,0 +1,58 @@
+"""The graphs that find faces: those without, and the steps of detection between curation and split."""
+
+from typing import Any
+
+import pytest
+
+from pipelines.catalog import WITH_FACES
+from pipelines.intermediate import compile_pipeline, read_documents
+
+DETECTION = {"adopt-detectors", "detection-shards", "choose-faces"}
+
+
+def root(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    spec = read_documents(compile_pipeline(name))[0]
+    return spec, spec["root"]["dag"]["tasks"]
+
+
+def producer(task: dict[str, Any], name: str) -> str:
+    return str(task["inputs"]["artifacts"][name]["taskOutputArtifact"]["producerTask"])
+
+
+@pytest.mark.parametrize("plain", WITH_FACES)
+def test_detection_is_added_to_the_same_graph(plain: str) -> None:
+    _, before = root(plain)
+    spec, tasks = root(WITH_FACES[plain])
+    loops = [name for name, task in tasks.items() if task.get("iteratorPolicy", task.get("parameterIterator"))]
+    (shards,) = [
+        name
+        for name in loops
+        if "detect-faces" in spec["components"][tasks[name]["componentRef"]["name"]]["dag"]["tasks"]
+    ]
+    assert len(tasks) == len(before) + len(DETECTION) + 1 and set(tasks) >= DETECTION
+    assert tasks[shards]["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--detection-shards-Output"}
+    assert (producer(tasks["choose-faces"], "detections"), producer(tasks["choose-faces"], "annotations")) == (
+        shards,
+        "curate",
+    )
+    split = "split-folds" if "split-folds" in tasks else "split"
+    assert producer(tasks[split], "annotations") == "choose-faces"
+    assert spec["pipelineInfo"]["description"].startswith("Find the faces in raw photos. ")
+
+
+def test_a_change_of_the_choice_leaves_the_detection_in_the_cache() -> None:
+    """Each step gets only the part of `faces` that it depends on."""
+    spec, tasks = root("classification_faces")
+    used = {
+        name: {
+            source.get("componentInputParameter")
+            for source in task.get("inputs", {}).get("parameters", {}).values()
+            if "componentInputParameter" in source
+        }
+        for name, task in tasks.items()
+    }
+    assert used["adopt-detectors"] == {"detectors"}
+    assert used["choose-faces"] == {"choose_options"}
+    assert used["detection-shards"] == {"images_per_shard"}
+    (loop,) = [name for name in tasks if name.startswith("for-loop")]
+    assert used[loop] == {"images_per_shard", "detect_options"}
