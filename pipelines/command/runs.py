@@ -31,13 +31,18 @@ def prune_command(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only listed.")] = False,
 ) -> None:
-    """Remove runs that meet all conditions, with their copies in S3; not one that runs, is served or has an alias."""
+    """Remove runs that meet all conditions, with their copies in S3; not one that runs, is served or has an alias.
+
+    Results in the cache of the steps that no run has used for 30 days are removed too.
+    """
+    from pipelines.local.cache import prune_cache
     from pipelines.local.prune import chosen, local_runs, prune
 
     settings = load_settings()
     runs = chosen(local_runs(settings), older_than=older_than, keep_last=keep_last, states=states or ())
     removed = prune(runs, settings, yes=yes, echo=typer.echo) if runs else 0
-    if not removed:
+    results = prune_cache(settings.home, yes=yes, echo=typer.echo)
+    if not removed and not results:
         typer.echo("nothing to remove")
     elif not yes:
-        typer.echo(f"{removed} runs; with --yes they are removed")
+        typer.echo(f"{removed} runs, {results} results in the cache; with --yes they are removed")

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from components.shared.cache import VARIABLE as CACHE
 from pipelines.environment.errors import ServerError
 from serving.runtime.errors import InputError
 
@@ -30,7 +31,9 @@ SHARED_MEMORY = "2g"
 KILLED = 128
 """Exit codes from here on are those of processes that a signal killed."""
 
-_PASSED_VARIABLES = re.compile(r"(AWS_|MLFLOW_|OMP_)\w+|FACET_PATIENCE_SECONDS|REQUESTS_CA_BUNDLE|SSL_CERT_FILE")
+_PASSED_VARIABLES = re.compile(
+    r"(AWS_|MLFLOW_|OMP_)\w+|FACET_PATIENCE_SECONDS|FACET_CACHE|REQUESTS_CA_BUNDLE|SSL_CERT_FILE"
+)
 
 
 class StepFailedError(Exception):
@@ -62,12 +65,14 @@ def run_options(folder: Path, environment: Mapping[str, str], arguments: Mapping
     """The arguments of `kfp.local.DockerRunner` for a run in this folder.
 
     Files and folders that the pipeline's arguments or the environment name are mounted read-only at the same path; a
-    relative path is relative to the current folder here and to `/app` in the container.
+    relative path is relative to the current folder here and to `/app` in the container. The cache can be written.
     """
     docker = _docker()
     passed = {name: value for name, value in environment.items() if _PASSED_VARIABLES.fullmatch(name)}
     paths = {path for path in _texts(arguments) if "/" in path and Path(path).exists()}
     paths |= {value for value in passed.values() if value.startswith("/") and Path(value).is_file()}
+    cache = passed.get(CACHE, "")
+    paths |= {cache} - {""}
     owner = folder.stat()
     options: dict[str, Any] = {
         "environment": passed,
@@ -77,7 +82,7 @@ def run_options(folder: Path, environment: Mapping[str, str], arguments: Mapping
                 target=posixpath.normpath(posixpath.join(WORKING_FOLDER, path)),
                 source=str(Path(path).resolve()),
                 type="bind",
-                read_only=True,
+                read_only=path != cache,
             )
             for path in sorted(paths)
         ],

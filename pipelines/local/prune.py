@@ -122,11 +122,15 @@ def _served(folder: Path, arguments: Sequence[str]) -> str:
 
 
 def _aliases(folder: Path, ready: Callable[[], str]) -> str:
-    """Which aliases the version has that a run registered, in words; "" for none."""
-    version = outputs(folder, "register").get("version")
-    if not version:
-        return ""
-    name = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["model_name"]
+    """Which aliases the versions have that a run registered, in words; "" for none."""
+    registered = outputs(folder, "register")
+    names = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    versions = {"model_name": registered.get("version"), "composite": registered.get("composite_version")}
+    found = [_aliases_of(names[key], version, ready) for key, version in versions.items() if version]
+    return next(filter(None, found), "")
+
+
+def _aliases_of(name: str, version: str, ready: Callable[[], str]) -> str:
     query = f"{ready()}/api/2.0/mlflow/model-versions/get?{urlencode({'name': name, 'version': version})}"
     try:
         with urllib.request.urlopen(query, timeout=30) as answer:

@@ -15,9 +15,11 @@ import psutil
 import yaml
 
 from components import container_images
+from components.shared.cache import VARIABLE as CACHE
 from components.shared.variables import VARIABLES
 from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
+from pipelines.local.cache import cache_folder
 from pipelines.local.kfp_docker import check_images, own_folder, remove_containers
 from pipelines.local.kfp_log import KfpLog
 from pipelines.local.mlflow_page import describe_run
@@ -93,7 +95,8 @@ def run(
     """
     check_run_folder(settings.runs, name)
     in_s3 = _check(config, runner, echo)
-    variables = {name: os.environ.get(name, value) for name, value in VARIABLES.items()}
+    defaults = {**VARIABLES, CACHE: str(cache_folder(settings.home))}
+    variables = {name: os.environ.get(name, value) for name, value in defaults.items()}
     _sign_in()
     with interruptible(), local_stack(settings.home) as stack, environment(stack.environment | variables):
         check_addresses(in_s3, on_cluster=False, echo=echo)

@@ -42,7 +42,7 @@ def test_detection_is_added_to_the_same_graph(plain: str) -> None:
 
 def test_a_change_of_the_choice_leaves_the_detection_in_the_cache() -> None:
     """Each step gets only the part of `faces` that it depends on."""
-    spec, tasks = root("classification_faces")
+    _, tasks = root("classification_faces")
     used = {
         name: {
             source.get("componentInputParameter")

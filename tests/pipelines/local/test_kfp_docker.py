@@ -103,6 +103,14 @@ def test_a_container_gets_the_variables_of_the_steps(options: Any, tmp_path: Pat
     ]
 
 
+def test_the_cache_can_be_written(options: Any, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    found = options({"FACET_CACHE": str(tmp_path / "cache")}, {"source": str(tmp_path)})
+    mounts = {mount["Source"]: mount["ReadOnly"] for mount in found["mounts"]}
+    assert mounts == {str(tmp_path): True, str(tmp_path / "cache"): False}
+    assert found["environment"] == {"FACET_CACHE": str(tmp_path / "cache")}
+
+
 def test_paths_in_the_arguments_are_mounted_where_the_step_looks(
     options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

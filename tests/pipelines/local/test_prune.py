@@ -16,6 +16,7 @@ from loopback_server import running
 
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
+from pipelines.local.cache import cache_folder, prune_cache
 from pipelines.local.one_copy import disk_bytes, link_equal
 from pipelines.local.prune import chosen, local_runs, prune
 from pipelines.local.run_folder import CONFIG, LOG, OUTPUTS, end, in_use, run_address
@@ -135,6 +136,34 @@ def test_only_what_nobody_needs_is_removed_and_only_with_yes(
     said = "\n".join(lines)
     assert "3: its model is faces@candidate, @mine" in said
     assert "served: its model is served" in said
+
+
+def test_a_run_whose_composite_has_an_alias_stays(settings: Settings, registry: dict[str, list[str]]) -> None:
+    registry |= {"4": [], "5": ["champion"]}
+    folder = make_run(settings, "faces", version="4")
+    config = {"pipeline": "classification_faces", "model_name": "faces", "composite": "crowd"}
+    (folder / CONFIG).write_text(yaml.safe_dump(config))
+    lines: list[str] = []
+    assert prune(local_runs(settings), settings, yes=False, echo=lines.append) == 1
+    versions = {"version": "4", "composite_version": "5"}
+    (folder / "register" / OUTPUTS).write_text(json.dumps({"parameterValues": versions}))
+    assert prune(local_runs(settings), settings, yes=False, echo=lines.append) == 0
+    assert lines[-1].endswith("faces: its model is crowd@champion")
+
+
+def test_results_that_no_run_has_used_for_long_leave_the_cache(tmp_path: Path) -> None:
+    """The cache says by the time of an entry when it was last used."""
+    folder = cache_folder(tmp_path)
+    for name, days in (("detect_faces/new", 1), ("detect_faces/old", 31), ("other/old", 100)):
+        (folder / name / "files").mkdir(parents=True)
+        (folder / name / "files" / "a").write_bytes(b"1" * 2**20)
+        os.utime(folder / name, (time.time() - days * 86_400,) * 2)
+    lines: list[str] = []
+    assert prune_cache(tmp_path, yes=False, echo=lines.append) == 2
+    assert lines == [f"would remove  2 results in {folder}, 2.0 MB, not used for 30 days"]
+    assert prune_cache(tmp_path, yes=True, echo=lines.append) == 2
+    assert [path.name for path in folder.glob("*/*")] == ["new"]
+    assert prune_cache(tmp_path, yes=True, echo=lines.append) == 0 and len(lines) == 2
 
 
 def test_nothing_is_removed_when_the_registry_does_not_answer(

@@ -39,7 +39,7 @@ def test_the_names_of_a_config_are_those_without_faces() -> None:
     [
         (
             "faces: {detector: []}",
-            "FILE: faces.detector = []: unknown key, did you mean 'detectors'?; known: batch_size",
+            "FILE: faces.detector = []: unknown key, did you mean 'detectors'?; known: center",
         ),
         ("faces: {detectors: []}", "FILE: faces.detectors = []: List should have at least 1 item"),
         ("faces: {detectors: yunet}", "FILE: faces.detectors = 'yunet': Input should be a valid list"),
