@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.catalog import DATA_REPORT, LEADERBOARD, REPORT
+from pipelines.catalog import DATA_REPORT, FACES_REPORT, LEADERBOARD, REPORT
 from pipelines.classification import ClassificationConfig
 from pipelines.local.run import Run
 from pipelines.local.run_folder import LOG, outputs
+from pipelines.parameters.faces import CompositeParameters
 from pipelines.parameters.model import PublishParameters
 from pipelines.parameters.pipeline import PipelineConfig
 
@@ -35,7 +36,7 @@ def success(run: Run, config: PipelineConfig) -> Iterator[str]:
     for fold in sorted(run.folder.glob("fold=*")):
         yield f"{fold.name:<15}{fold / 'export-onnx' / 'model'}"
     if registered and isinstance(config, PublishParameters):
-        yield from _model(config, evaluated, registered["version"])
+        yield from _model(config, evaluated, registered)
     else:
         yield ""
         yield "next: make ui      (the run in MLflow and TensorBoard)"
@@ -59,18 +60,22 @@ def _spread(metrics: dict[str, float]) -> Iterator[str]:
         yield f"  {name:<{width}}" + "".join(f"  {'-' if value is None else f'{value:.4f}':>7}" for value in values)
 
 
-def _model(config: PublishParameters, evaluated: dict[str, Any], version: str) -> Iterator[str]:
-    """The registered model, the floors that it missed, and how to serve it."""
+def _model(config: PublishParameters, evaluated: dict[str, Any], registered: dict[str, Any]) -> Iterator[str]:
+    """The registered models, the floors that were missed, and how to serve what answers a raw photo, or else a face."""
     champion, metrics = evaluated["Output"], json.loads(evaluated["metrics_json"])
     aliases = "candidate and champion" if champion else "candidate"
-    yield f"model          {config.model_name}, version {version} ({aliases})"
+    yield f"model          {config.model_name}, version {registered['version']} ({aliases})"
+    served = config.model_name
+    if isinstance(config, CompositeParameters) and config.composite:
+        served = config.composite
+        yield f"with detector  {served}, version {registered['composite_version']} ({aliases})"
     if not champion:
         missed = [name for name, floor in sorted(config.floors.items()) if metrics[name] < floor]
         yield f"               not the champion: below the floor of {', '.join(missed)}"
-    default = champion and config.model_name == ClassificationConfig().model_name
+    default = champion and served == ClassificationConfig().model_name
     alias = "champion" if champion else "candidate"
     yield ""
-    yield "next: make serve" + ("" if default else f" MODEL=models:/{config.model_name}@{alias}")
+    yield "next: make serve" + ("" if default else f" MODEL=models:/{served}@{alias}")
     yield "      make ui      (the run in MLflow and TensorBoard)"
 
 
@@ -95,6 +100,11 @@ def files(run: Run) -> Iterator[str]:
     yield f"run folder     {run.folder}"
     if run.address:
         yield f"artifacts      {run.address}"
-    for title, name in (("report", REPORT), ("leaderboard", LEADERBOARD), ("data report", DATA_REPORT)):
+    for title, name in (
+        ("report", REPORT),
+        ("leaderboard", LEADERBOARD),
+        ("data report", DATA_REPORT),
+        ("faces", FACES_REPORT),
+    ):
         if (run.folder / name).exists():
             yield f"{title:<15}{run.folder / name}"

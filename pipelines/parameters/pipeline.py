@@ -19,6 +19,8 @@ DRAWN_FACES = "s3://raw/drawn_faces"
 """Where the drawn sample data are put; the source when none is named."""
 DRAWN_EMOTIONS = "s3://raw/drawn_emotions"
 """Where the drawn sample data in AI Hub's layout are put."""
+DRAWN_GROUPS = "s3://raw/drawn_groups"
+"""Where the drawn group photos are put."""
 
 
 def matching(pattern: str, message: str) -> AfterValidator:
@@ -114,7 +116,7 @@ class PipelineConfig(BaseModel):
 
     def addresses(self) -> Iterator[Address]:
         """What the steps read from elsewhere; not the drawn sample data, and nothing below the source."""
-        if self.source not in (DRAWN_FACES, DRAWN_EMOTIONS):
+        if self.source not in (DRAWN_FACES, DRAWN_EMOTIONS, DRAWN_GROUPS):
             yield Address(("source",), self.source)
         if self.curation:
             yield from _curation_addresses(self.curation)

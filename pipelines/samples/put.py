@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pipelines.parameters.pipeline import DRAWN_EMOTIONS, DRAWN_FACES
-from pipelines.samples import aihub, profiles
+from pipelines.parameters.pipeline import DRAWN_EMOTIONS, DRAWN_FACES, DRAWN_GROUPS
+from pipelines.samples import aihub, groups, profiles
 from serving.runtime.storage import Location, make_bucket, upload
 
 SAMPLES: dict[str, tuple[Callable[..., int], int]] = {
     DRAWN_FACES: (profiles.draw_sample, profiles.PERSONS),
     DRAWN_EMOTIONS: (partial(aihub.draw_aihub_sample, layout="archives"), aihub.PERSONS),
+    DRAWN_GROUPS: (groups.draw_groups, groups.PERSONS),
 }
 """By address: the function that draws the data into a folder, and its default number of persons."""
 

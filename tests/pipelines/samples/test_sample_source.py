@@ -4,7 +4,7 @@ import pytest
 
 from components.ingest.ingest import ingest
 from pipelines.command.config import resolve
-from pipelines.parameters.pipeline import DRAWN_EMOTIONS, DRAWN_FACES
+from pipelines.parameters.pipeline import DRAWN_EMOTIONS, DRAWN_FACES, DRAWN_GROUPS
 from pipelines.samples.put import SAMPLES, put_sample
 from serving.runtime.storage import Location
 
@@ -15,7 +15,7 @@ def test_uploaded_once_and_readable_with_its_config(s3, tmp_path, source, config
     for _ in range(2):
         put_sample(source, persons=6, echo=lines.append)
     assert lines == [f"drew    42 pictures of 6 persons to {source}"]
-    assert set(SAMPLES) == {DRAWN_FACES, DRAWN_EMOTIONS}
+    assert set(SAMPLES) == {DRAWN_FACES, DRAWN_EMOTIONS, DRAWN_GROUPS}
     assert Location(f"{source}.json").exists()
     resolved = resolve(config, [], {})
     assert resolved.source == source
