@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
+from components.crop_faces.component import crop_faces
 from components.curate.component import curate
 from components.data_report.component import data_report
 from components.detect_faces.component import adopt_detectors, choose_faces, detect_faces, detection_shards
@@ -63,7 +64,7 @@ def read_photos(p: PipelineConfig, configure: Configure) -> Data:
 
 
 def find_faces(p: FaceParameters, configure: Configure, data: Data) -> Data:
-    """Finds the faces in the images, shard by shard, and gives the annotations their boxes."""
+    """Finds the faces in the images, shard by shard, gives the annotations their boxes, and cuts the faces out."""
     task = adopt_detectors(chain=p.faces["detectors"])
     detectors = configure(task, "Gather the detectors").outputs["detectors"]
     known = {"images": data.images, "annotations": data.annotations}
@@ -74,7 +75,9 @@ def find_faces(p: FaceParameters, configure: Configure, data: Data) -> Data:
         detections = configure(task, "Find faces").outputs["detections"]
     task = choose_faces(detections=dsl.Collected(detections), options=p.faces["choose_options"], **known)
     chosen = configure(task, "Choose faces").outputs["detected_annotations"]
-    return replace(data, annotations=chosen, detectors=detectors)
+    cut = {"options": p.faces["crop_options"], "enabled": p.faces["crop"]}
+    crops = configure(crop_faces(images=data.images, annotations=chosen, **cut), "Cut the faces out").outputs["crops"]
+    return Data(data.images, chosen, detectors, crops)
 
 
 def prepare(p: PublishParameters, configure: Configure) -> Data:

@@ -21,6 +21,7 @@ from components.shared.dataset.annotations import (
     write_annotations,
 )
 from components.shared.dataset.archive import ArchiveWriter, ImageArchive
+from components.shared.dataset.crops import ANNOTATIONS
 from components.shared.dataset.info import CropInfo
 from components.shared.dataset.pictures import check_present
 from components.shared.dataset.tally import Tally
@@ -31,9 +32,6 @@ from serving.runtime.image.photo import Photo
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
-
-ANNOTATIONS = "annotations.json"
-"""The annotations of the crops, beside their archives."""
 
 _RESULTS = 1
 """Counts the changes of what is written for equal inputs; older entries of the cache are not used then."""

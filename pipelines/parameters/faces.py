@@ -6,10 +6,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
+from components.crop_faces.options import CropOptions
 from components.detect_faces.config import MEMBERS, ChooseOptions, DetectOptions, Onnx, parse_chain
+from components.train_classifier.config.training import TrainConfig
 from pipelines.parameters.addresses import Address
-from pipelines.parameters.model import ModelParameters, PublishParameters
+from pipelines.parameters.model import PublishParameters, TrainingParameters
 from pipelines.parameters.pipeline import matching
+from serving.runtime.card import CropShape
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of
 
@@ -35,14 +38,15 @@ _PARTS = {
     ),
     "detect_options": (dict[str, Any], "What a detected box must be like: min_side, min_share, max_share, min_inside."),
     "choose_options": (dict[str, Any], "Which of the faces found count: fallback, choose, min_iou and others."),
-    "crop_options": (dict[str, Any], "How faces are cut for the training; empty where it cuts them from the photos."),
+    "crop": (bool, "Whether the faces are cut out once before the training, which reads the photos otherwise."),
+    "crop_options": (dict[str, Any], "How they are cut out: scale, height and width, format and others."),
 }
 """The parameters that `faces` becomes in Kubeflow Pipelines: each goes to steps of its own, so that a change of one
 leaves the results of the others in the cache."""
 
 
-class FaceParameters(ModelParameters):
-    """Of pipelines that find the faces in raw photos first."""
+class FaceParameters(TrainingParameters):
+    """Of pipelines that find the faces in raw photos and train on them."""
 
     faces: dict[str, Any] = Field(
         default_factory=dict,
@@ -87,7 +91,8 @@ class FaceParameters(ModelParameters):
             "detectors": faces.detectors,
             "detect_options": _options(DetectOptions, written),
             "choose_options": {"label_space": self.label_space, **_options(ChooseOptions, written)},
-            "crop_options": {"enabled": True, **faces.crops} if faces.crops is not None else {},
+            "crop": faces.crops is not None,
+            "crop_options": faces.crops or {},
         }
 
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
@@ -99,6 +104,7 @@ class FaceParameters(ModelParameters):
         yield from in_faces
         if any(problem.path[:2] == ("faces", "detectors") for problem in in_faces):
             return
+        yield from self._of_crops(in_faces)
         detectors = self.faces.get("detectors", ["dlib_hog"])
         in_chain = [problem for number, item in enumerate(detectors) for problem in _member_problems(number, item)]
         yield from in_chain
@@ -107,6 +113,21 @@ class FaceParameters(ModelParameters):
                 parse_chain(detectors)
             except InputError as error:
                 yield Problem(("faces", "detectors"), detectors, str(error))
+
+    def _of_crops(self, in_faces: list[Problem]) -> Iterator[Problem]:
+        """What is wrong with the crops: the training cuts them once more, by its own rule, as serving cuts a photo."""
+        crops, path = self.faces.get("crops"), ("faces", "crops")
+        if crops is None or any(problem.path[:2] == path for problem in in_faces):
+            return
+        hidden = CropShape.model_fields.keys()
+        in_crops = list(problems_of(CropOptions, crops, path=path, hidden=hidden))
+        yield from in_crops
+        for name in sorted(crops.keys() & hidden):
+            yield Problem((*path, name), crops[name], "is for crops that people use; a training has its own crop rule")
+        least = self.training.get("crop_scale", TrainConfig.model_fields["crop_scale"].default)
+        if not in_crops and isinstance(least, int | float) and CropOptions.model_validate(crops).scale < least:
+            message = f"is less than the training cuts, which is training.crop_scale = {least}"
+            yield Problem((*path, "scale"), crops.get("scale"), message)
 
     def addresses(self) -> Iterator[Address]:
         """What the steps read from elsewhere, the models, weights and tables of detectors too."""

@@ -7,7 +7,7 @@ import pytest
 from pipelines.catalog import WITH_FACES
 from pipelines.intermediate import compile_pipeline, read_documents
 
-DETECTION = {"adopt-detectors", "detection-shards", "choose-faces"}
+DETECTION = {"adopt-detectors", "detection-shards", "choose-faces", "crop-faces"}
 
 
 def root(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -37,6 +37,10 @@ def test_detection_is_added_to_the_same_graph(plain: str) -> None:
     )
     split = "split-folds" if "split-folds" in tasks else "split"
     assert producer(tasks[split], "annotations") == "choose-faces"
+    dags = [spec["components"][tasks[name]["componentRef"]["name"]]["dag"]["tasks"] for name in loops]
+    inner = [task for dag in (tasks, *dags) for task in dag.values()]
+    trainings = [task for task in inner if task["componentRef"]["name"].startswith("comp-train-classifier")]
+    assert trainings and all("crops" in task["inputs"]["artifacts"] for task in trainings)
     assert spec["pipelineInfo"]["description"].startswith("Find the faces in raw photos. ")
 
 
@@ -53,6 +57,7 @@ def test_a_change_of_the_choice_leaves_the_detection_in_the_cache() -> None:
     }
     assert used["adopt-detectors"] == {"detectors"}
     assert used["choose-faces"] == {"choose_options"}
+    assert used["crop-faces"] == {"crop", "crop_options"}
     assert used["detection-shards"] == {"images_per_shard"}
     (loop,) = [name for name in tasks if name.startswith("for-loop")]
     assert used[loop] == {"images_per_shard", "detect_options"}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components.shared.dataset.annotations import Annotations, Face, Image, digest, read_annotations
 from serving.runtime.errors import InputError
+from serving.runtime.output import whole_folder
 
 ANNOTATIONS = "annotations.json"
 """The crops' annotations, in their folder. A crop shows one face, whose id is that of the face in the photo."""
@@ -13,8 +14,14 @@ ANNOTATIONS = "annotations.json"
 _READ_BY_TRAINING = ("train", "val")
 
 
+def write_none(folder: Path) -> None:
+    """Write a folder without crops: with one file, since an object store keeps no empty folders."""
+    with whole_folder(folder) as partial:
+        (partial / "no-crops.txt").touch()
+
+
 def has_crops(folder: Path | None) -> bool:
-    """Tell whether there are crops in a folder; a step that was not asked for any leaves it empty."""
+    """Tell whether there are crops in a folder; a step that was not asked for any wrote none."""
     return folder is not None and (folder / ANNOTATIONS).is_file()
 
 

@@ -80,6 +80,16 @@ def test_the_names_of_a_config_are_those_without_faces() -> None:
             "{composite: faces, faces: {detectors: [{onnx: a}]}}",
             "FILE: composite = 'faces': is the name of the classifier, see model_name",
         ),
+        (
+            "faces: {crops: {heigth: 9}}",
+            "FILE: faces.crops.heigth = 9: unknown key, did you mean 'height'?; known: ",
+        ),
+        ("faces: {crops: {height: 96}}", "FILE: faces.crops = {'height': 96}: height and width come together"),
+        ("faces: {crops: {mode: square}}", "FILE: faces.crops.mode = 'square': is for crops that people use"),
+        (
+            "faces: {crops: {scale: 1.2}}",
+            "FILE: faces.crops.scale = 1.2: is less than the training cuts, which",
+        ),
         ("{pipeline: cross_validation, composite: a}", "FILE: composite = 'a': unknown key; known: batch_size"),
     ],
 )
@@ -97,7 +107,10 @@ def test_what_is_called_with() -> None:
     assert "faces" not in arguments and arguments["detectors"] == [{"onnx": "a"}]
     assert arguments["detect_options"] == {"min_side": 20, "max_failed": 2}
     assert arguments["choose_options"] == {"label_space": "mask", "choose": "all", "max_failed": 2}
+    assert (arguments["crop"], arguments["crop_options"]) == (False, {})
     assert ClassificationFacesConfig().arguments()["detectors"] == ["dlib_hog"]
+    cropped = ClassificationFacesConfig(faces={"crops": {"height": 96, "width": 72}}).arguments()
+    assert (cropped["crop"], cropped["crop_options"]) == (True, {"height": 96, "width": 72})
 
 
 def test_models_weights_and_tables_are_looked_for(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.dataset.annotations import Annotations, Face, Image, Keypoint, digest, write_annotations
-from components.shared.dataset.crops import ANNOTATIONS, digest_with_crops, has_crops, on_crops
+from components.shared.dataset.crops import ANNOTATIONS, digest_with_crops, has_crops, on_crops, write_none
 from serving.runtime.errors import InputError
 
 PHOTO = Image(
@@ -61,9 +61,10 @@ def test_a_face_without_a_crop_is_named(tmp_path: Path) -> None:
         on_crops(Annotations((PHOTO,)), tmp_path)
 
 
-def test_an_empty_folder_holds_no_crops(tmp_path: Path, folder: Path) -> None:
+def test_a_folder_that_was_written_without_crops_holds_none(tmp_path: Path, folder: Path) -> None:
     empty = tmp_path / "empty"
-    empty.mkdir()
+    write_none(empty)
+    assert list(empty.iterdir()), "an object store keeps no empty folders"
     assert [has_crops(one) for one in (None, empty, folder)] == [False, False, True]
 
 
