@@ -8,18 +8,23 @@ import csv
 import os
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from components.detect_faces.adopt import adopt_detectors
+from components.detect_faces.choose import choose_faces
+from components.detect_faces.detect import detect_faces
 from components.evaluate.evaluate import evaluate
 from components.export_onnx.export import export
 from components.ingest.ingest import ingest
 from components.predict.predict import predict
+from components.shared.dataset.annotations import Image, read_annotations, write_annotations
 from components.split.split import split
 from components.train_classifier.config.training import resolve_config
 from components.train_classifier.train import train
-from pipelines.classification import ClassificationConfig
+from pipelines.classification import ClassificationConfig, ClassificationFacesConfig
 from pipelines.command.config import resolve
 from pipelines.parameters.model import SHARED
 
@@ -60,6 +65,42 @@ def photos() -> None:
 def test_mask_states_of_people_never_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = [measure("mask3", seed, tmp_path, capsys)["macro_f1"] for seed in SEEDS]
     assert statistics.mean(scores) >= 0.87
+
+
+@pytest.mark.photos
+def test_mask_states_of_faces_that_were_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole way from group photos, against the same model on the same faces in the boxes drawn by hand."""
+    config = resolve("raw_photos")
+    assert isinstance(config, ClassificationFacesConfig)
+    images, annotations, detectors, model = (tmp_path / name for name in ("images", "faces", "detectors", "model"))
+    options = config.arguments()
+    ingest(config.source, images, annotations, format=config.format, options=config.ingest_options)
+    adopt_detectors(detectors, options["detectors"])
+    detect_faces(images, detectors, tmp_path / "found", annotations=annotations, options=options["detect_options"])
+    outputs = (tmp_path / "chosen", tmp_path / "listing", tmp_path / "page")
+    choose_faces(images, [tmp_path / "found"], *outputs, annotations=annotations, options=options["choose_options"])
+    ratios = {"val_ratio": config.val_ratio, "test_ratio": config.test_ratio}
+    split(outputs[0], tmp_path / "found_boxes", label_space=config.label_space, seed=config.seed, **ratios)
+    arguments = config.training_arguments()
+    resolved = resolve_config(arguments.pop("training"), **arguments)
+    train(resolved, images, tmp_path / "found_boxes", tmp_path / "checkpoints")
+    export(tmp_path / "checkpoints", model, checkpoint=config.checkpoint, name=config.model_name)
+    found = read_annotations(tmp_path / "found_boxes")
+    write_annotations(replace(found, images=tuple(map(by_hand, found.images))), tmp_path / "true_boxes")
+    scores = {}
+    for boxes in ("found_boxes", "true_boxes"):
+        predict(model, images, tmp_path / boxes, tmp_path / f"{boxes}.csv")
+        metrics = evaluate(tmp_path / f"{boxes}.csv", tmp_path / boxes, tmp_path / f"{boxes}.html", floors={}).metrics
+        scores[boxes] = metrics["macro_f1"]
+    with capsys.disabled():
+        print(f"\nraw_photos: macro F1 {scores['found_boxes']:.3f} in found boxes, {scores['true_boxes']:.3f} in true")
+    assert scores["found_boxes"] >= config.floors["macro_f1"]
+    assert scores["true_boxes"] - scores["found_boxes"] <= 0.03
+
+
+def by_hand(image: Image) -> Image:
+    """The image with the boxes that its faces had before the detection."""
+    return replace(image, faces=tuple(replace(face, box=face.original_box or face.box) for face in image.faces))
 
 
 @pytest.mark.photos
