@@ -43,5 +43,6 @@ def face_landmarks(p: FaceLandmarksConfig, configure: "Configure") -> None:
     from components.landmarks.component import landmarks
     from pipelines.parts import read_photos
 
-    images, annotations = read_photos(p, configure)
-    configure(landmarks(images=images, annotations=annotations, options=p.landmarks), "Mark the points of the faces")
+    data = read_photos(p, configure)
+    task = landmarks(images=data.images, annotations=data.annotations, options=p.landmarks)
+    configure(task, "Mark the points of the faces")

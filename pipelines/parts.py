@@ -19,7 +19,7 @@ from components.ingest.component import ingest
 from components.predict.component import predict
 from components.register.component import promote, register
 from components.split.component import split
-from pipelines.parameters.faces import FaceParameters
+from pipelines.parameters.faces import CompositeParameters, FaceParameters
 from pipelines.parameters.model import ModelParameters, PublishParameters
 from pipelines.parameters.pipeline import PipelineConfig
 
@@ -129,18 +129,19 @@ def evaluate_model(
 def publish(p: PublishParameters, configure: Configure, trained: dsl.PipelineTask, data: Data) -> None:
     """Exports what was trained, evaluates and registers it; the champion must hold the floors."""
     evaluated = evaluate_model(p, configure, trained, data.images, data.annotations, floors=p.floors)
-    registered = configure(
-        register(
-            model=evaluated.model,
-            name=p.model_name,
-            metrics_json=evaluated.outputs["metrics_json"],
-            run_id=trained.outputs["run_id"],
-        ),
-        "Register as candidate",
-    ).set_caching_options(False)
+    composite = {"composite": p.composite} if isinstance(p, CompositeParameters) else {}
+    task = register(
+        model=evaluated.model,
+        name=p.model_name,
+        metrics_json=evaluated.outputs["metrics_json"],
+        run_id=trained.outputs["run_id"],
+        **({"detectors": data.detectors, **composite} if composite else {}),
+    )
+    registered = configure(task, "Register as candidate").set_caching_options(False).outputs
+    if composite:
+        composite["composite_version"] = registered["composite_version"]
 
     # Whether all floors hold: KFP's local runner finds only an output of this name in a condition.
     with dsl.If(evaluated.outputs["Output"] == True, name="floors-hold"):  # noqa: E712
-        configure(
-            promote(name=p.model_name, version=registered.outputs["version"]), "Promote to champion"
-        ).set_caching_options(False)
+        task = promote(name=p.model_name, version=registered["version"], **composite)
+        configure(task, "Promote to champion").set_caching_options(False)

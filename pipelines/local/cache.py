@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.local.one_copy import disk_bytes
 from pipelines.local.kfp_docker import own_folder
+from pipelines.local.one_copy import disk_bytes
 
 KEPT_DAYS = 30
 """Entries that no run has used for so many days are removed."""
@@ -22,7 +22,7 @@ def cache_folder(home: Path) -> Path:
 
 
 def prune_cache(home: Path, *, yes: bool, echo: Callable[[str], None] = print) -> int:
-    """Removes the entries that have not been used for KEPT_DAYS, and returns how many; without `yes` it only says so."""
+    """Removes the entries that were not used for KEPT_DAYS, and returns how many; without `yes` it only says so."""
     before = time.time() - KEPT_DAYS * 86_400
     entries = [entry for entry in (home / "cache").glob("*/*") if entry.is_dir() and entry.stat().st_mtime <= before]
     if entries:
