@@ -23,6 +23,7 @@ from pipelines.classification import ClassificationConfig
 from pipelines.environment.settings import Settings
 from pipelines.local.run_folder import CONFIG, end, in_use, make_run_folder
 from pipelines.parameters.addresses import check_addresses
+from pipelines.parameters.faces import FaceParameters
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.samples.put import SAMPLES, draw
 from serving.runtime.errors import InputError
@@ -78,6 +79,8 @@ def leak_experiment(
         raise InputError(
             f"pipeline '{config.pipeline}': the leak experiment takes a config of the pipeline 'classification'"
         )
+    if isinstance(config, FaceParameters):
+        raise InputError("faces: the leak experiment takes the faces that come with the photos; leave it out")
     check_addresses(config.addresses(), on_cluster=False, echo=echo)
     folder = make_run_folder(settings.runs, "leak")
     with in_use(folder):

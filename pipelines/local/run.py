@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -41,6 +42,7 @@ from pipelines.local.run_folder import (
 from pipelines.local.stack import Stack, environment, local_stack
 from pipelines.local.supervisor import interruptible
 from pipelines.parameters.addresses import Address, check_addresses
+from pipelines.parameters.faces import FaceParameters
 from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.parameters.training import missing_packages
@@ -168,6 +170,8 @@ def _check(config: PipelineConfig, runner: str, echo: Callable[[str], None]) -> 
             )
         if runner == "subprocess" and (missing := missing_packages(config.train_config)):
             raise InputError(f"{', '.join(missing)}: there is no such package in this Python; install it in .venv")
+    if isinstance(config, FaceParameters) and runner == "subprocess" and config.uses_dlib and not find_spec("dlib"):
+        raise InputError("faces.detectors has a detector of dlib, not installed here; run make setup")
     if runner == "docker":
         check_images([container_images.DATA, container_images.TRAIN])
     addresses = list(config.addresses())

@@ -60,7 +60,7 @@ class FaceParameters(TrainingParameters):
     @classmethod
     def parameters(cls) -> dict[str, inspect.Parameter]:
         """The fields as KFP reads the parameters of a function, `faces` as its parts."""
-        defaults = cls().arguments()
+        defaults = cls(pipeline=cls.model_fields["pipeline"].default).arguments()
         fields = super().parameters()
         del fields["faces"]
         for name, (kind, _) in _PARTS.items():
@@ -79,6 +79,11 @@ class FaceParameters(TrainingParameters):
         """The model inside a graph: `faces` holds its parts by name."""
         own = {name: value for name, value in values.items() if name not in _PARTS}
         return cls.model_construct(**own, faces={name: values[name] for name in _PARTS})
+
+    @property
+    def uses_dlib(self) -> bool:
+        """Whether dlib must be installed where the faces are found."""
+        return any(kind.startswith("dlib") for kind, _ in parse_chain(Faces.model_validate(self.faces).detectors))
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that the pipeline is called with."""

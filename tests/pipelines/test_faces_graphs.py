@@ -61,3 +61,16 @@ def test_a_change_of_the_choice_leaves_the_detection_in_the_cache() -> None:
     assert used["detection-shards"] == {"images_per_shard"}
     (loop,) = [name for name in tasks if name.startswith("for-loop")]
     assert used[loop] == {"images_per_shard", "detect_options"}
+
+
+@pytest.mark.parametrize("name", ["classification_faces", "search_faces"])
+def test_detectors_and_classifier_are_registered_and_promoted_together(name: str) -> None:
+    spec, tasks = root(name)
+    register = tasks["register"]
+    assert producer(register, "detectors") == "adopt-detectors"
+    assert register["inputs"]["parameters"]["composite"] == {"componentInputParameter": "composite"}
+    (branch,) = [task for title, task in tasks.items() if title.startswith("condition")]
+    promote = spec["components"][branch["componentRef"]["name"]]["dag"]["tasks"]["promote"]["inputs"]["parameters"]
+    assert promote["composite"] == {"componentInputParameter": "pipelinechannel--composite"}
+    handed = branch["inputs"]["parameters"][promote["composite_version"]["componentInputParameter"]]
+    assert handed["taskOutputParameter"]["producerTask"] == "register"

@@ -21,7 +21,7 @@ from pipelines.environment.settings import Settings
 from pipelines.local import summary
 from pipelines.local.cache import cache_folder
 from pipelines.local.run import Run, run
-from pipelines.local.stack import local_stack
+from pipelines.local.stack import local_stack, mlflow_address
 from pipelines.parameters.pipeline import DRAWN_GROUPS
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model
@@ -87,6 +87,7 @@ def test_detector_and_classifier_answer_a_photo_under_one_name(home: Path, resul
     with local_stack(home) as stack, pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment.items():
             patch.setenv(name, value)
+        mlflow_address(home, stack)  # waits until it is up
         served = load_model("models:/groups@champion")
         photo = Image.new("RGB", (320, 240), (90, 90, 90))
         photo.paste((0, 255, 0), (40, 60, 120, 160))

@@ -8,6 +8,9 @@ import pytest
 from pipelines.catalog import NAMES, PIPELINES, WITH_FACES
 from pipelines.classification import ClassificationFacesConfig
 from pipelines.command.config import resolve
+from pipelines.environment.settings import Settings
+from pipelines.local.leak import leak_experiment
+from pipelines.local.run import run
 from serving.runtime.errors import InputError
 
 
@@ -111,6 +114,24 @@ def test_what_is_called_with() -> None:
     assert ClassificationFacesConfig().arguments()["detectors"] == ["dlib_hog"]
     cropped = ClassificationFacesConfig(faces={"crops": {"height": 96, "width": 72}}).arguments()
     assert (cropped["crop"], cropped["crop_options"]) == (True, {"height": 96, "width": 72})
+
+
+@pytest.mark.parametrize(("detectors", "expected"), [("[dlib_hog]", True), ("[annotations, {onnx: a}]", False)])
+def test_a_run_without_dlib_says_so_before_it_starts(
+    detectors: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve("", [f"faces={{detectors: {detectors}}}"], {})
+    assert isinstance(config, ClassificationFacesConfig) and config.uses_dlib is expected
+    if expected:
+        monkeypatch.setattr("pipelines.local.run.find_spec", lambda name: None)
+        with pytest.raises(InputError, match="has a detector of dlib, not installed here; run make setup"):
+            run(config, Settings.from_environment({"FACET_HOME": str(tmp_path / "home")}))
+
+
+def test_the_leak_experiment_finds_no_faces(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"FACET_HOME": str(tmp_path / "home")})
+    with pytest.raises(InputError, match="takes the faces that come with the photos"):
+        leak_experiment(ClassificationFacesConfig(), settings)
 
 
 def test_models_weights_and_tables_are_looked_for(tmp_path: Path) -> None:
