@@ -141,9 +141,7 @@ STEPS: Mapping[str, Step] = {
         },
     ),
     "evaluate_folds": Step("components.evaluate.component:evaluate_folds", "evaluate", REPORT),
-    "annotate_video": Step(
-        "components.video.component:annotate_video", "annotate_video", output="every frame could be read"
-    ),
+    "annotate_video": Step("components.video.component:annotate_video", "ingest", output="every frame could be read"),
     "register": Step("components.register.component:register", "register"),
     "promote": Step("components.register.component:promote", "promote"),
 }
