@@ -97,9 +97,9 @@ def run(
     """
     check_run_folder(settings.runs, name)
     in_s3 = _check(config, runner, echo)
+    _sign_in()
     defaults = {**VARIABLES, CACHE: str(cache_folder(settings.home))}
     variables = {name: os.environ.get(name, value) for name, value in defaults.items()}
-    _sign_in()
     with interruptible(), local_stack(settings.home) as stack, environment(stack.environment | variables):
         check_addresses(in_s3, on_cluster=False, echo=echo)
         folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)

@@ -19,12 +19,12 @@ def test_weights_of_68_and_5_points(weights, weights_5, tmp_path):
 
 
 def test_weights_in_s3(weights, s3, tmp_path):
-    (s3.folder / "weights").mkdir()
-    (s3.folder / "weights" / "points.dat").write_bytes(weights.read_bytes())
-    file, points = fetch_weights("s3://weights/points.dat", tmp_path)
+    (s3.folder / "landmarks").mkdir()
+    (s3.folder / "landmarks" / "points.dat").write_bytes(weights.read_bytes())
+    file, points = fetch_weights("s3://landmarks/points.dat", tmp_path)
     assert (file.read_bytes(), points) == (weights.read_bytes(), 68)
-    with pytest.raises(InputError, match=f"s3://weights/other.dat.*{WHERE}"):
-        fetch_weights("s3://weights/other.dat", tmp_path)
+    with pytest.raises(InputError, match=f"s3://landmarks/other.dat.*{WHERE}"):
+        fetch_weights("s3://landmarks/other.dat", tmp_path)
 
 
 @pytest.mark.parametrize(

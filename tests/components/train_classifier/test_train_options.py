@@ -282,9 +282,9 @@ def test_every_face_is_read_and_cut_once_an_epoch(dataset: Path, run: Run, monke
         counts[name] += 1
         return read(self, name, sha256)
 
-    def counted_pixels(self: Augmentation, *arguments: Any) -> Any:
+    def counted_pixels(self: Augmentation, *arguments: Any, **named: Any) -> Any:
         counts["train_pixels"] += 1
-        return train_pixels(self, *arguments)
+        return train_pixels(self, *arguments, **named)
 
     monkeypatch.setattr(ImageArchive, "read", counted_read)
     monkeypatch.setattr(Augmentation, "train_pixels", counted_pixels)

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import RATE, SIZE, decoded, moving, write_clip
+from video_clips import RATE, SIZE, decoded, moving, write_clip
 from tiny_detector import draw_faces
 from tiny_model import build_model
 

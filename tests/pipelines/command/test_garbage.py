@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import facet
+from drawn_landmarks import EYE_CORNERS_AND_NOSE, train
 from kfp import dsl
 from tiny_detector import build_detector
 from tiny_model import build_model
+from video_clips import write_clip
 
 from components.detect_faces.adopt import adopt_detectors
 from components.detect_faces.detect import detect_faces
@@ -60,6 +62,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (work / "model").mkdir()
     (work / "model/model.onnx").write_bytes(build_model())
     (work / "green.onnx").write_bytes(build_detector())
+    train(work / "points.dat", EYE_CORNERS_AND_NOSE, pictures=4)
+    (work / "detector").mkdir()
+    (work / "detector/model.onnx").write_bytes(build_detector())
+    write_clip(work / "clip.mp4", frames=3)
     adopt_detectors(work / "detectors", [{"onnx": str(work / "green.onnx")}])
     detect_faces(work / "images", work / "detectors", work / "found", annotations=work / "a")
     return work
@@ -119,6 +125,11 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "detect_faces": annotated | {"detectors": work / "detectors", "detections": out / "d"},
         "choose_faces": annotated | report | {"detections": work / "found", "detected_annotations": out / "a",
                                               "listing": out / "l", "options": '{"fallback": "whole_image"}'},
+        "adopt_detector": {"model": out / "m", "weights": work / "green.onnx", "name": "x"},
+        "landmarks": annotated | {"landmarks_annotations": out / "a", "coordinates": out / "c", "pictures": out / "p",
+                                  "listing": out / "l", "options": json.dumps({"weights": str(work / "points.dat")})},
+        "annotate_video": {"model": work / "detector", "video": work / "clip.mp4", "labels": out / "l",
+                           "annotated": out / "v"},
         "draw_faces": annotated | {"pictures": out / "p"},
         "export_dataset": annotated | {"dataset": out / "d", "label_space": "gender"},
         "suggest": space | {"trials": 5},
@@ -152,7 +163,7 @@ def test_garbage_is_one_message(
     for option, parameter in inspect.signature(component.python_func).parameters.items():
         spec = component.component_spec.inputs.get(option)
         artifact = "Artifact" in str(spec.type) or "system." in str(spec.type) if spec else True
-        if spec is None and dsl.Metrics.__name__ in str(parameter.annotation):
+        if (spec is None and dsl.Metrics.__name__ in str(parameter.annotation)) or parameter.annotation is bool:
             continue
         values: list[object] = outputs if spec is None else inputs if artifact else _values(str(spec.type))
         for value in draw.sample(values, min(EACH, len(values))):
