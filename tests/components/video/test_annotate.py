@@ -10,9 +10,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from video_clips import RATE, SIZE, decoded, moving, write_clip
 from tiny_detector import draw_faces
 from tiny_model import build_model
+from video_clips import RATE, SIZE, decoded, moving, write_clip
 
 from components.video.annotate import VideoReport, annotate_video
 from serving.runtime.errors import InputError, NotFoundError, StorageError
