@@ -15,7 +15,7 @@ SEVERAL, NO_BOXES, LOW_SCORE, IMPLAUSIBLE = "several_faces", "several_without_bo
 REASONS: Mapping[str, str] = {
     UNREADABLE: "the picture cannot be decoded",
     NO_FACE: "no detector found a plausible face",
-    UNMATCHED: "faces were found, and none of them overlaps an annotated one",
+    UNMATCHED: "an annotated face is none of those that were found",
     NO_BOXES: "several annotated faces have no box, so nothing tells which is which",
     SEVERAL: "one of several found faces was chosen by its score or size",
     LOW_SCORE: "the score of a chosen face is near the detector's threshold",
