@@ -10,7 +10,7 @@ from typing import Any
 
 from components.crop_faces.cut import CroppedFace, crop_face
 from components.crop_faces.options import CropOptions
-from components.shared.cache import cached_folder
+from components.shared.cache import cached_folder, library_versions
 from components.shared.dataset.annotations import (
     Annotations,
     Image,
@@ -83,6 +83,7 @@ def crop_faces(
         "images": archive.digest(),
         "options": parsed.model_dump(mode="json"),
         "results": _RESULTS,
+        "libraries": library_versions(("numpy", "pi-heif", "pillow", "simplejpeg")),
     }
 
     def make(folder: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from components.detect_faces.detections import (
     write_images,
 )
 from components.detect_faces.shards import ALL, images_of_shard, read_data_set
-from components.shared.cache import cached_folder
+from components.shared.cache import cached_folder, library_versions
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.pictures import Pictures
 from components.shared.dataset.tally import Tally
@@ -42,6 +42,9 @@ _BLOCK = 500
 _AHEAD = 4
 _RESULTS = 1
 """Another number where the same detectors give other results by this code."""
+
+_LIBRARIES = ("dlib", "dlib-bin", "numpy", "onnxruntime", "pi-heif", "pillow", "simplejpeg")
+"""The distributions that decode photos and find faces."""
 
 
 def detect_faces(
@@ -86,7 +89,12 @@ def detect_faces(
     with ExitStack() as stack:
         workers = usable_cpus()
         opened = cache(lambda: stack.enter_context(open_chain(detectors, everything, workers)))
-        key = {"results": _RESULTS, "chain": record.sha256, "names": _names_digest(chain, everything)}
+        key = {
+            "results": _RESULTS,
+            "libraries": library_versions(_LIBRARIES),
+            "chain": record.sha256,
+            "names": _names_digest(chain, everything),
+        }
         if all(member.kind != OWN_BOXES for member in chain.members):
             chosen = [replace(image, faces=()) for image in chosen]  # the results do not depend on them
         found = _search_all(chosen, pictures, opened, limits, key, workers)

@@ -11,8 +11,9 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.shared.dataset.annotations import digest
@@ -35,8 +36,8 @@ def cached_folder(
 
     Args:
         step: the name of the step.
-        key_parts: everything that the result depends on, as JSON: digests of the inputs, the options, and the version
-            of the code's results.
+        key_parts: everything that the result depends on, as JSON: digests of the inputs, the options, the version of
+            the code's results, and `library_versions`.
         output: the folder that is written, whole or not at all.
         make: fills the folder that it is given and returns a record of the result, as JSON.
 
@@ -58,6 +59,17 @@ def cached_folder(
         return record
 
 
+def library_versions(distributions: Sequence[str]) -> dict[str, str]:
+    """Return the installed version of each distribution, empty where it is not installed."""
+    versions = {}
+    for name in distributions:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = ""
+    return versions
+
+
 def _key(key_parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key_parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
@@ -70,6 +82,8 @@ def _take(entry: Path, folder: Path) -> dict[str, Any] | None:
         content = json.loads((entry / _RECORD).read_bytes())
         record: dict[str, Any] = content["record"]
         for name, sha256 in content["files"].items():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise ValueError(f"{name} is outside the output")
             _link(entry / _FILES / name, folder / name)
             if digest(folder / name) != sha256:
                 raise ValueError(f"{name} is not what was written")

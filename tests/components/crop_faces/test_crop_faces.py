@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import math
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,9 @@ def test_unchanged_inputs_are_not_cut_again(tmp_path: Path, monkeypatch: pytest.
     assert files(tmp_path / "a") == files(tmp_path / "b")
     with pytest.raises(TypeError):
         crop_faces(*inputs, tmp_path / "c", {"scale": 1.5})
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0" if name == "pillow" else version(name))
+    with pytest.raises(TypeError):
+        crop_faces(*inputs, tmp_path / "c", {})
 
 
 def test_faces_that_cannot_be_cropped_are_counted_listed_and_bounded(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """Unchanged inputs are not computed again, and a damaged entry is not used."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from components.shared import cache
-from components.shared.cache import cached_folder
+from components.shared.cache import cached_folder, library_versions
 from serving.runtime.errors import InputError
 
 KEY = {"annotations": "a" * 64, "options": {"height": 8}, "version": 1}
@@ -60,6 +62,11 @@ def test_another_key_is_made_anew(home, tmp_path, other):
     assert make.calls == 2 and len(entries(home)) == 2
 
 
+def test_versions_of_libraries_are_those_that_are_installed():
+    versions = library_versions(("numpy", "no-such-distribution"))
+    assert versions == {"numpy": np.__version__, "no-such-distribution": ""}
+
+
 def test_without_the_variable_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("FACET_CACHE", raising=False)
     make = Maker()
@@ -93,7 +100,32 @@ def _not_json(entry: Path) -> None:
     (entry / "entry.json").write_text("{")
 
 
-@pytest.mark.parametrize("damage", [_cut, _altered, _missing, _no_record, _other_record, _not_json])
+def _renamed(entry: Path, name: str) -> None:
+    """List a file under a name that leads out of the folder, from where it would be copied likewise."""
+    content = json.loads((entry / "entry.json").read_bytes())
+    content["files"] = {name: content["files"]["b.txt"]}
+    target = entry / "files" / name
+    if not target.exists():
+        shutil.copyfile(entry / "files" / "b.txt", target)
+    (entry / "entry.json").write_text(json.dumps(content))
+
+
+def _above(entry: Path) -> None:
+    _renamed(entry, "../planted.txt")
+
+
+def _below_and_above(entry: Path) -> None:
+    _renamed(entry, "deep/../../planted.txt")
+
+
+def _absolute(entry: Path) -> None:
+    _renamed(entry, str(entry.parents[2] / "planted.txt"))
+
+
+OUTSIDE = [_above, _below_and_above, _absolute]
+
+
+@pytest.mark.parametrize("damage", [_cut, _altered, _missing, _no_record, _other_record, _not_json, *OUTSIDE])
 def test_a_damaged_entry_is_made_again(home, tmp_path, damage, caplog):
     make = Maker()
     cached_folder("step", KEY, tmp_path / "first", make)
@@ -103,6 +135,8 @@ def test_a_damaged_entry_is_made_again(home, tmp_path, damage, caplog):
     assert make.calls == 2 and "cannot be used" in caplog.text
     cached_folder("step", KEY, tmp_path / "third", make)
     assert make.calls == 2, "the entry is whole again"
+    assert {path.name for path in tmp_path.iterdir()} - {"planted.txt"} == {"cache", "first", "second", "third"}
+    assert (tmp_path / "planted.txt").exists() == (damage is _absolute), "nothing is put beside the output"
 
 
 def test_an_error_leaves_neither_output_nor_entry(home, tmp_path):
