@@ -35,9 +35,9 @@ def adopt(weights: str, output: Path, *, name: str, options: Mapping[str, Any] |
         options: see `components.shared.models.adopt.AdoptOptions`.
 
     Raises:
-        InputError: the file is not a detector that is known, or an option cannot be used.
+        InputError: the file is not a detector that is known, the adopted graph differs from the original one by more
+            than it may, or an option cannot be used.
         StorageError: there is no such file.
-        RuntimeError: the adopted graph differs from the original one by more than it may.
     """
     adopted = graphs.adopt(graphs.fetch_weights(weights), weights, name=name, options=options)
     with whole_folder(output) as folder:

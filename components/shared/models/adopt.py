@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper, parser, version_converter
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from components.shared.models.detector_graphs import ADAPTERS, Adapter
 from components.shared.options import parse_options
@@ -18,7 +18,7 @@ from serving.runtime.errors import InputError, NoAnswerError, StorageError
 from serving.runtime.load import open_model
 from serving.runtime.registry import fetch_model
 from serving.runtime.seal import SEAL_KEY, ZEROS, sealed
-from serving.runtime.validation import Frozen, shortened
+from serving.runtime.validation import Frozen, explain, shortened
 
 TOLERANCE = 1e-3
 """The most that the adopted graph may differ from the original one: scores as they are, boxes and points in pixels."""
@@ -65,8 +65,8 @@ def adopt(content: bytes, source: str, *, name: str, options: Mapping[str, Any] 
         options: see `AdoptOptions`.
 
     Raises:
-        InputError: the file is not a detector that is known, or an option cannot be used.
-        RuntimeError: the adopted graph differs from the original one by more than `TOLERANCE`.
+        InputError: the file is not a detector that is known, the adopted graph differs from the original one by more
+            than `TOLERANCE`, or an option cannot be used.
     """
     chosen = parse_options(AdoptOptions, options or {}, "options of adopt_detector")
     if not name.strip():
@@ -76,16 +76,16 @@ def adopt(content: bytes, source: str, *, name: str, options: Mapping[str, Any] 
         _check_detector(content, source, chosen)
         return AdoptedDetector(content, "facet", 0.0)
     kind = _kind(original, source)
-    adapter = _of_size(ADAPTERS[kind], original)
+    adapter = _of_size(kind, original, source)
     card = _card(adapter, name, chosen, content)
-    adopted = _adopted(original, adapter, card)
-    difference = max_difference(content, adopted, adapter, card)
-    if not difference <= TOLERANCE:  # also true for NaN
-        raise RuntimeError(
-            f"the graph adopted from '{source}' differs from it by up to {difference:.2g}; "
-            f"at most {TOLERANCE:g} is allowed"
-        )
-    open_model(adopted, source=source)
+    try:
+        adopted = _adopted(original, adapter, card)
+        difference = max_difference(content, adopted, adapter, card)
+        if not difference <= TOLERANCE:  # also true for NaN
+            raise InputError(f"adopted, it differs by up to {difference:.2g}; at most {TOLERANCE:g} is allowed")
+        open_model(adopted, source=source)
+    except Exception as error:  # onnx, onnxruntime and numpy raise unrelated types, all of them about this graph
+        raise _unusable(source, kind, str(error)) from error
     return AdoptedDetector(adopted, kind, difference)
 
 
@@ -167,8 +167,18 @@ def _expected() -> str:
 
 
 def _known() -> str:
-    kinds = (f"{adapter.title} gives {', '.join(adapter.outputs)}" for adapter in ADAPTERS.values())
+    kinds = (
+        f"{adapter.title} takes {adapter.source} [N, 3, height, width] and gives "
+        + ", ".join(f"{name} [N, A, {length}]" for name, length in adapter.outputs.items())
+        for adapter in ADAPTERS.values()
+    )
     return "known are: " + "; ".join([*kinds, "a Facet detector, which holds a model card"])
+
+
+def _unusable(source: str, kind: str, reason: str) -> InputError:
+    """Return the error about a graph whose inputs and outputs have the names of a known one."""
+    reason = shortened(" ".join(reason.split()))
+    return InputError(f"{source}: looks like {kind}, but cannot be adopted: {reason}; {_known()}")
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -177,16 +187,30 @@ def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
-    return tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
+    """Return the axes: a length, or a name, `?` without one, where it is free."""
+    return tuple(axis.dim_param or axis.dim_value or "?" for axis in value.type.tensor_type.shape.dim)
 
 
-def _of_size(adapter: Adapter, model: onnx.ModelProto) -> Adapter:
-    """Return the adapter with the input size that a graph fixes, if it does."""
-    height, width = _shape(_inputs(model)[0])[2:]
-    if not isinstance(height, int) or not isinstance(width, int):
+def _of_size(kind: str, model: onnx.ModelProto, source: str) -> Adapter:
+    """Return the adapter of a kind with the input size that a graph fixes, if it does.
+
+    Raises InputError when the input is not one of photos.
+    """
+    adapter, (value,) = ADAPTERS[kind], _inputs(model)
+    shape = _shape(value)
+    fixed = [isinstance(axis, int) for axis in shape]
+    right = len(shape) == 4 and (shape[0] == 1 or not fixed[0]) and (shape[1] == 3 or not fixed[1])
+    if not right or fixed[2] != fixed[3]:
+        expected = "[N, 3, height, width], where N is free or 1, and height and width are both free or both fixed"
+        raise _unusable(source, kind, f"its input {value.name} is {list(shape)}, expected {expected}")
+    if not fixed[2]:
         return adapter
-    fixed = adapter.resize.model_copy(update={"stride": None})
-    return replace(adapter, input=InputSize(height=height, width=width), resize=fixed)
+    try:
+        size = InputSize.model_validate({"height": shape[2], "width": shape[3]})
+    except ValidationError as error:
+        raise _unusable(source, kind, f"its input {value.name} is {list(shape)}: {explain(error)}") from error
+    resize = adapter.resize.model_copy(update={"stride": None})
+    return replace(adapter, input=size, resize=resize)
 
 
 def _card(adapter: Adapter, name: str, options: AdoptOptions, content: bytes) -> DetectionCard:
@@ -249,9 +273,9 @@ def _free_batch(graph: onnx.GraphProto) -> None:
     shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
     for weight in graph.initializer:
         if weight.name in shapes:
-            first, *others = numpy_helper.to_array(weight).tolist()
-            if first == 1 and -1 in others:
-                weight.CopyFrom(numpy_helper.from_array(np.array([0, *others]), weight.name))
+            shape = numpy_helper.to_array(weight).ravel().tolist()  # empty where a scalar is made
+            if shape[:1] == [1] and -1 in shape[1:]:
+                weight.CopyFrom(numpy_helper.from_array(np.array([0, *shape[1:]]), weight.name))
 
 
 def _rename(graph: onnx.GraphProto, adapter: Adapter) -> None:

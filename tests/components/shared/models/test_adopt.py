@@ -1,12 +1,17 @@
 """Adopting detectors: small graphs with the outputs of known ones become Facet detectors with the same numbers."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from foreign_detectors import ultraface, yunet
-from onnx import numpy_helper
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, parser
 from tiny_detector import build_detector
 from tiny_model import build_model
 
@@ -115,3 +120,103 @@ def test_what_is_no_known_detector_is_one_error_that_says_what_is(content: bytes
         adopt(content, "weights.onnx", name="faces")
     with pytest.raises(InputError, match="name: must not be empty"):
         adopt(content, "weights.onnx", name=" ")
+
+
+FREE = ("N", 3, "height", "width")
+KNOWN = r"known are: YuNet .* takes input \[N, 3, height, width\] and gives cls_8 \[N, A, 1\], .*UltraFace"
+
+
+def _odd(
+    nodes: str,
+    shape: tuple[int | str | None, ...],
+    weights: Mapping[str, NDArray[Any]],
+    outputs: tuple[tuple[int | str | None, ...], tuple[int | str | None, ...]] = (("N", "A", 2), ("N", "A", 4)),
+    kind: int = onnx.TensorProto.FLOAT,
+) -> bytes:
+    """A graph whose names are those of UltraFace."""
+    given = [helper.make_tensor_value_info("input", kind, shape)]
+    gives = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes)
+        for name, axes in zip(("scores", "boxes"), outputs, strict=True)
+    ]
+    tensors = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(parser.parse_graph(f"odd () => () {{{nodes}}}").node, "odd", given, gives, tensors)
+    return bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=6).SerializeToString()
+    )
+
+
+CONSTANT = {"s": np.full((1, 3, 2), 0.5, np.float32), "b": np.full((1, 3, 4), 0.5, np.float32)}
+MEAN = "mean = GlobalAveragePool(input) value = ReduceMean<keepdims=0>(mean)"
+FOLLOWS = f"{MEAN} scores = Add(s, value) boxes = Add(b, value)"
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((1, 3, 4, 4), "height: Input should be greater than or equal to 8"),
+        ((1, 3, 9000, 9000), "height: Input should be less than or equal to 4096"),
+        ((1, 1, 240, 320), r"its input input is \[1, 1, 240, 320\], expected \[N, 3, height, width\]"),
+        ((4, 3, 240, 320), "where N is free or 1"),
+        ((1, 3), r"is \[1, 3\], expected"),
+        ((), r"is \[\], expected"),
+        ((1, 3, 1, 240, 320), "expected"),
+        ((1, 3, "height", 320), "both free or both fixed"),
+        ((1, 3, -1, 320), "height: Input should be greater"),
+    ],
+)
+def test_an_input_that_is_not_of_photos_is_named(shape: tuple[int | str, ...], reason: str) -> None:
+    content = _odd("scores = Identity(s) boxes = Identity(b)", shape, CONSTANT)
+    with pytest.raises(InputError, match=f"odd.onnx: looks like ultraface, but cannot be adopted: .*{reason}.*{KNOWN}"):
+        adopt(content, "odd.onnx", name="faces")
+
+
+def test_a_graph_may_reshape_to_a_scalar() -> None:
+    model = onnx.load_from_string(ultraface())
+    tensors: dict[str, NDArray[Any]] = {"one": np.ones(1, np.float32), "none": np.zeros(0, np.int64)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
+    model.graph.node[0].input[0] = "scaled"
+    for node in reversed(
+        parser.parse_graph("a () => () {scalar = Reshape(one, none) scaled = Mul(input, scalar)}").node
+    ):
+        model.graph.node.insert(0, node)
+    assert adopt(model.SerializeToString(), "weights.onnx", name="faces").kind == "ultraface"
+
+
+AXES = st.sampled_from([1, 2, 3, 4, 8, 240, 320, 5000, -1, "N", "A", None])
+NODES = [
+    "scores = Identity(s) boxes = Identity(b)",
+    FOLLOWS,
+    "scores = Cast<to=1>(s) boxes = Log(minus)",
+    f"{MEAN} scores = Mul(s, value) boxes = Reshape(b, flat)",
+    f"{MEAN} scores = Reshape(s, scalar) boxes = Add(b, value)",
+    "scores = RandomNormal<shape=[1, 3, 2]>() boxes = Identity(b)",
+    "scores = MatMul(input, s) boxes = MatMul(input, b)",
+    "scores = Gather(s, missing) boxes = Identity(b)",
+    "scores = Nonsense(s) boxes = Identity(b)",
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    nodes=st.sampled_from(NODES),
+    shape=st.one_of(st.just((1, 3, 240, 320)), st.just(FREE), st.lists(AXES, max_size=5).map(tuple)),
+    outputs=st.tuples(st.lists(AXES, max_size=3), st.lists(AXES, max_size=3)),
+    rows=st.integers(0, 3),
+    kind=st.sampled_from([onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT16]),
+)
+def test_any_graph_with_the_names_of_a_detector_is_adopted_or_is_one_error(
+    nodes: str, shape: Any, outputs: tuple[list[Any], list[Any]], rows: int, kind: int
+) -> None:
+    weights: dict[str, NDArray[Any]] = {
+        "s": np.full((rows, 3, 2), 0.5, np.float32),
+        "b": np.full((rows, 3, 4), 0.5, np.float32),
+        "minus": np.full((rows, 3, 4), -1, np.float32),
+        "scalar": np.zeros(0, np.int64),
+        "flat": np.array([1, -1], np.int64),
+    }
+    try:
+        content = _odd(nodes, shape, weights, ((*outputs[0], 2), (*outputs[1], 4)), kind)
+        assert adopt(content, "odd.onnx", name="faces").kind == "ultraface"
+    except InputError as error:
+        assert str(error).startswith("odd.onnx: ") and "UltraFace" in str(error)
