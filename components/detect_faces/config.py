@@ -1,9 +1,9 @@
 """What a user writes about finding faces: the chain of detectors, and the options of the steps."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.options import parse_options
@@ -40,6 +40,21 @@ class Onnx(Frozen):
     tile: int | None = Field(default=None, ge=32)
 
 
+_LARGEST = 8192
+"""The longest side in pixels of a photo that dlib searches: 0.2 GB of pixels for each thread."""
+
+
+def _bounded(options: "DlibT") -> "DlibT":
+    """Bound the size of the doubled photo: memory grows fourfold each time."""
+    side = options.max_side * 2**options.upsample
+    if side > _LARGEST:
+        raise ValueError(
+            f"max_side {options.max_side} doubled {options.upsample} times (upsample) is {side:,} pixels; at most "
+            f"{_LARGEST:,} are searched: choose max_side up to {_LARGEST // 2**options.upsample}, or a smaller upsample"
+        )
+    return options
+
+
 class DlibHog(Frozen):
     """dlib's detector of frontal faces by histograms of oriented gradients; it needs no weights.
 
@@ -47,7 +62,7 @@ class DlibHog(Frozen):
         name: the name that it is recorded under.
         upsample: how often the photo is doubled before: 0 finds faces from 80 pixels on, 1 from 40, 2 from 20.
         threshold: the lowest score of a face; scores are not bounded, and 0 is dlib's own threshold.
-        max_side: a photo is shrunk to that many pixels on its longer side before.
+        max_side: a photo is shrunk to that many pixels on its longer side before; doubled, it may have 8,192 of them.
     """
 
     address: ClassVar[str] = ""
@@ -55,6 +70,7 @@ class DlibHog(Frozen):
     upsample: int = Field(default=1, ge=0, le=4)
     threshold: float = 0.0
     max_side: int = Field(default=2048, ge=64, le=4096)
+    _bound = model_validator(mode="after")(_bounded)
 
 
 class DlibCnn(Frozen):
@@ -66,6 +82,7 @@ class DlibCnn(Frozen):
         upsample: how often the photo is doubled before: 0 finds faces from 80 pixels on, 1 from 40, 2 from 20.
         threshold: the lowest score of a face; dlib itself gives none below 0.
         max_side: a photo is shrunk to that many pixels on its longer side before; time and memory grow with its square.
+            Doubled, it may have 8,192 of them.
     """
 
     address: ClassVar[str] = "weights"
@@ -74,6 +91,10 @@ class DlibCnn(Frozen):
     upsample: int = Field(default=0, ge=0, le=4)
     threshold: float = 0.0
     max_side: int = Field(default=1280, ge=64, le=4096)
+    _bound = model_validator(mode="after")(_bounded)
+
+
+DlibT = TypeVar("DlibT", DlibHog, DlibCnn)
 
 
 class Table(Frozen):

@@ -117,8 +117,10 @@ def read_detections(paths: Sequence[Path]) -> tuple[ChainRecord, Iterator[FoundF
     """Read the shards of one data set, in the order of the paths.
 
     Raises NotFoundError when there is no such file, InputError naming it when it is none of detect_faces, when the
-    shards are of different chains, or an image is in two of them.
+    shards are of different chains, or an image is in two of them; also when there are no paths.
     """
+    if not paths:
+        raise InputError("detections: no file; expected those that detect_faces wrote, one for each shard")
     records = [next(_lines(path, ChainRecord, 1, 1)) for path in paths]
     for path, record in zip(paths, records, strict=True):
         if record.sha256 != records[0].sha256:

@@ -255,6 +255,8 @@ def test_shards_are_gathered_and_must_be_those_of_the_annotations(tmp_path: Path
     other = data.detect(GREEN, name="other", min_side=20)
     with pytest.raises(InputError, match="other detectors or options"):
         data.choose(parts[0], other)
+    with pytest.raises(InputError, match="detections: no file; expected those that detect_faces wrote"):
+        data.choose()
     assert data.annotations is not None
     with pytest.raises(InputError, match=r"line 1 is not of a file of detect_faces"):
         data.choose(data.annotations)

@@ -16,6 +16,7 @@ from serving.runtime.errors import InputError
         ({"dlib_hog": {"upsample": 2.0, "threshold": -0.5}}, "dlib_hog", DlibHog(upsample=2, threshold=-0.5)),
         ({"dlib_cnn": "s3://weights/mmod.dat"}, "dlib_cnn", DlibCnn(weights="s3://weights/mmod.dat")),
         ({"table": "boxes.csv"}, "table", Table(path="boxes.csv")),
+        ({"dlib_hog": {"upsample": 4, "max_side": 512}}, "dlib_hog", DlibHog(upsample=4, max_side=512)),
         ("annotations", "annotations", OwnBoxes()),
     ],
 )
@@ -32,6 +33,8 @@ def test_a_member_is_a_name_its_address_or_its_options(written: object, kind: st
         (["dlib_hog", {"onnx": {}}], r"detector 2 of the chain \(onnx\): model = .*missing"),
         ([{"onnx": {"model": "a", "scor": 1}}], "unknown key, did you mean 'score'"),
         ([{"dlib_hog": {"upsample": 9}}], "upsample = 9"),
+        ([{"dlib_hog": {"upsample": 3}}], "max_side 2048 doubled 3 times .upsample. is 16,384 pixels; at most 8,192"),
+        ([{"dlib_cnn": {"weights": "a", "upsample": 4, "max_side": 4096}}], "65,536 pixels.*max_side up to 512"),
         ([{"onnx": {"model": "a", "tile": 16}}], "tile = 16"),
         ([{"onnx": "a", "dlib_hog": {}}], "expected one name with its options"),
         ([3], "expected one name"),
