@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -152,9 +153,18 @@ def test_what_is_drawn(tree, weights, outputs):
     assert warm[centers[:, 1], centers[:, 0]].min() > warm[others[:, 1], others[:, 0]].max()
 
 
-def test_only_the_folders_of_the_requested_modes_appear(tree, weights_5, outputs):
-    landmarks(tree, None, outputs, {"weights": str(weights_5), "pictures": ["gray"]})
-    assert [path.name for path in outputs.pictures.iterdir()] == ["gray"]
+@pytest.mark.parametrize("modes", [modes for count in (1, 2, 3) for modes in combinations(MODES, count)], ids="+".join)
+def test_only_the_folders_of_the_requested_modes_appear(modes, weights_5, outputs, tmp_path):
+    face = Face(1, (30, 40, 100, 120), {})
+    inputs = store(tmp_path, {"a.png": (png(portrait(100)[0]), (WIDTH, HEIGHT), (face,))})
+    landmarks(*inputs, outputs, {"weights": str(weights_5), "faces": "given", "pictures": list(modes)})
+    assert files_of(outputs.pictures) == {f"{mode}/a.png" for mode in modes}
+    for mode in modes:
+        assert Picture.open(outputs.pictures / mode / "a.png").mode == ("L" if mode == "gray" else "RGB")
+
+
+def test_five_points_are_those_of_their_predictor(tree, weights_5, outputs):
+    landmarks(tree, None, outputs, {"weights": str(weights_5)})
     data = read_annotations(outputs.annotations)
     assert data.keypoint_names == DLIB_5
     face = data.images[0].faces[0]
@@ -270,7 +280,7 @@ def test_a_box_outside_its_picture_counts_as_failed(weights, outputs, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "weights: is missing|weights"),
+        ({}, "^options of landmarks: weights = {}: is missing; known: .*pictures"),
         ({"weights": "w.dat", "pictures": ["grey"]}, "did you mean 'gray'"),
         ({"weights": "w.dat", "threshhold": 1}, "did you mean"),
         ({"weights": "w.dat", "faces": "given"}, "pass annotations"),
