@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from components.shared.metrics.detection import DetectionScores, PhotoFaces, detection_scores
-from serving.runtime.detector import detect_many
-from serving.runtime.errors import ImageError
 from serving.runtime.image.photo import Photo
+from serving.runtime.machine import usable_cpus
+from serving.runtime.ordered_map import ordered_map
 from serving.runtime.predictor import FaceResult
 
 Find = Callable[[Photo], list[FaceResult]]
@@ -65,9 +65,11 @@ def found_faces(find: Find, photos: Sequence[LabeledPhoto]) -> list[PhotoFaces]:
 
 
 def _found(find: Find, photos: Sequence[LabeledPhoto]) -> Iterator[PhotoFaces]:
-    for photo, faces in detect_many(find, photos, lambda photo: photo.file.read_bytes()):
-        if isinstance(faces, ImageError):
-            raise faces
+    def search(photo: LabeledPhoto) -> list[FaceResult]:
+        return find(Photo(photo.file.read_bytes()))
+
+    workers = usable_cpus()
+    for photo, faces in ordered_map(search, photos, workers=workers, ahead=4 * workers):
         boxes = np.array([face.box for face in faces], float).reshape(-1, 4)
         scores = np.array([1.0 if face.score is None else face.score for face in faces])
         yield PhotoFaces(np.array(photo.boxes, float).reshape(-1, 4), boxes, scores, photo.groups)

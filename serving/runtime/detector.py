@@ -1,6 +1,6 @@
 """The predictor of detectors: it finds the faces of photos."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
@@ -9,12 +9,10 @@ from PIL import Image
 
 from serving.runtime.card import DetectionCard, DetectionThresholds, InputSize
 from serving.runtime.detection import Candidates, Placement, candidates, choose, letterbox, tiles
-from serving.runtime.errors import ImageError, InputError
+from serving.runtime.errors import InputError
 from serving.runtime.image.header import Pixels
 from serving.runtime.image.photo import Photo
 from serving.runtime.image.placement import Box
-from serving.runtime.machine import usable_cpus
-from serving.runtime.ordered_map import ItemT, ordered_map
 from serving.runtime.predictor import FaceResult
 from serving.runtime.session import Outputs, Session
 from serving.runtime.work import Work
@@ -162,38 +160,6 @@ class Detector:
                 FaceResult((left, top, right - left, bottom - top), max(scores), "detector", heads, keypoints)
             )
         return results
-
-
-def detect_many(
-    detect: Callable[[Photo], list[FaceResult]],
-    items: Iterable[ItemT],
-    read: Callable[[ItemT], bytes],
-    *,
-    workers: int | None = None,
-) -> Iterator[tuple[ItemT, list[FaceResult] | ImageError]]:
-    """Find the faces of any number of photos on all CPUs; yields them in the order of `items`.
-
-    A photo is read, decoded and searched on one thread, so that a model for it is best opened with `threads=1`. A few
-    photos for each thread are in memory at a time.
-
-    Args:
-        detect: finds the faces of one photo; called on several threads.
-        items: stand for the photos.
-        read: the image file of an item; called on several threads.
-        workers: threads; by default as many as this process may use.
-
-    Yields:
-        The item, and its faces, or why its image cannot be used.
-    """
-
-    def search(item: ItemT) -> list[FaceResult] | ImageError:
-        try:
-            return detect(Photo(read(item)))
-        except ImageError as error:
-            return error
-
-    count = workers or usable_cpus()
-    return ordered_map(search, items, workers=count, ahead=4 * count)
 
 
 def _whole(photo: Photo) -> tuple[float, float, float, float]:

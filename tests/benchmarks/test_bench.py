@@ -80,8 +80,7 @@ def test_both_detectors_search_the_same_files(tmp_path: Path, monkeypatch: pytes
     for number in range(3):
         Image.new("RGB", (96, 64), (200, 90, 30 * number)).save(images / f"{number}.jpg")
     files = sorted(images.iterdir())
-    counts = [side(files, weights)() for side in (detect_peer.ours, detect_peer.peer)]
-    assert counts[0] == counts[1]
+    assert detect_peer.ours(files, weights, tmp_path / "work")() == detect_peer.peer(files, weights)()
     monkeypatch.setenv("FACET_PHOTOS", str(tmp_path))
     monkeypatch.setattr(detect_peer, "REPEATS", 1)
     assert [row.name for row in detect_peer.detect_peer()] == ["detect_peer", "detect_peer: processor time"]

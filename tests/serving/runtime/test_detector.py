@@ -11,8 +11,8 @@ from PIL import Image
 from tiny_detector import POINT_SHARES, build_detector, draw_faces
 
 from serving.runtime.card import DetectionThresholds
-from serving.runtime.detector import LABEL_HEAD, Detector, detect_many
-from serving.runtime.errors import ImageError, InputError
+from serving.runtime.detector import LABEL_HEAD, Detector
+from serving.runtime.errors import InputError
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import open_model
 from serving.runtime.work import AbandonedError, Work
@@ -181,15 +181,6 @@ def test_nobody_waiting_ends_the_work_between_batches(detector: Detector) -> Non
     photos = [Photo.of_pixels(draw_faces((40, 40), []))]
     with pytest.raises(AbandonedError):
         detector.detect(photos, work=Work(abandoned=True))
-
-
-def test_many_photos_come_in_order_with_their_errors(detector: Detector) -> None:
-    files = [encoded(draw_faces((64, 640), [(60 * i, 20, 30, 30) for i in range(count)])) for count in range(9)]
-    files[4] = b"no image"
-    results = list(detect_many(lambda photo: detector.detect([photo])[0], range(9), files.__getitem__, workers=3))
-    assert [item for item, _ in results] == list(range(9))
-    for count, faces in results:
-        assert isinstance(faces, ImageError) if count == 4 else len(faces) == count  # type: ignore[arg-type]
 
 
 def test_files_are_decoded_one_at_a_time() -> None:
