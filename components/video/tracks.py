@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from serving.runtime.detection import Floats, overlap
+from serving.runtime.detection import Floats, corners, pairwise_iou
 from serving.runtime.image.placement import Box
 
 
@@ -69,22 +69,21 @@ class Tracker:
             track for track in self._tracks if track.seen >= self._last or time - track.seen <= self._memory
         ]
         self._last = time
-        corners = np.array(boxes, np.float32).reshape(-1, 4)
-        corners[:, 2:] += corners[:, :2]
-        overlaps = np.zeros((len(self._tracks), len(corners)), np.float32)
+        faces = corners(np.array(boxes, np.float32).reshape(-1, 4))
+        overlaps = np.zeros((len(self._tracks), len(faces)), np.float32)
         common = self._common_velocity()
         for row, track in enumerate(self._tracks):
-            overlaps[row] = np.max([overlap(box, corners) for box in track.boxes_at(time, common)], axis=0)
+            overlaps[row] = pairwise_iou(track.boxes_at(time, common), faces).max(axis=0)
         overlaps[overlaps < self._iou] = 0
         pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
         track_of = {column: self._tracks[row] for row, column in pairs if overlaps[row, column] > 0}
-        for column, box in enumerate(corners):
+        for column, box in enumerate(faces):
             if column not in track_of:
                 self.count += 1
                 track_of[column] = _Track(self.count, box, time)
                 self._tracks.append(track_of[column])
             track_of[column].move(box, time)
-        return [track_of[column].number for column in range(len(corners))]
+        return [track_of[column].number for column in range(len(faces))]
 
     def _common_velocity(self) -> Floats:
         """How most faces move, as when the camera does."""

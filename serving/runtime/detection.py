@@ -5,6 +5,7 @@ Boxes are left, top, right, bottom here, as in `DetectionCard`.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.image.header import Rect
 
 Floats = NDArray[np.float32]
+FloatT = TypeVar("FloatT", np.float32, np.float64)
 
 MAX_CANDIDATES = 5000
 """As many candidates of one photo, those of the highest scores, are compared with each other."""
@@ -184,16 +186,26 @@ def choose(found: Candidates, thresholds: DetectionThresholds, upright: tuple[in
         first, order = order[0], order[1:]
         kept.append(first)
         same = labels[order] == labels[first]
-        order = order[~same | (overlap(found.boxes[first], found.boxes[order]) <= thresholds.nms_iou)]
+        iou = pairwise_iou(found.boxes[first : first + 1], found.boxes[order])[0]
+        order = order[~same | (iou <= thresholds.nms_iou)]
     height, width = upright
     boxes = np.clip(found.boxes[kept], 0, np.array([width, height, width, height], np.float32))
     return Candidates(boxes, found.scores[kept], found.points[kept])
 
 
-def overlap(box: Floats, others: Floats) -> Floats:
-    """Return the IoU of a box (4,) with each of `others` (n, 4); both have an area."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.maximum(sides, 0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    iou: Floats = shared / ((box[2:] - box[:2]).prod() + areas - shared)
+def corners(boxes: NDArray[FloatT]) -> NDArray[FloatT]:
+    """Return boxes x, y, width, height, (n, 4), as left, top, right, bottom."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def pairwise_iou(first: NDArray[FloatT], second: NDArray[FloatT]) -> NDArray[FloatT]:
+    """Return the intersection over union, (n, m), of boxes (n, 4) and (m, 4), left, top, right, bottom.
+
+    It is 0 for two boxes without an area.
+    """
+    sides = np.minimum(first[:, None, 2:], second[:, 2:]) - np.maximum(first[:, None, :2], second[:, :2])
+    shared = np.maximum(sides, 0).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1] - shared
+    iou: NDArray[FloatT] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return iou

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.runtime.detection import corners, pairwise_iou
 from serving.runtime.errors import InputError
 
 Numbers = NDArray[np.float64]
@@ -122,26 +123,17 @@ def match(photo: PhotoFaces, iou: float, counts: NDArray[np.bool_]) -> NDArray[n
 
     `counts`, bool (n,), tells the faces that a box takes before all others.
     """
-    overlaps = pairwise_iou(photo.found, photo.truths)
+    overlaps = pairwise_iou(corners(photo.found), corners(photo.truths))
     taken = np.full(len(photo.found), -1, np.intp)
     free = np.ones(len(photo.truths), bool)
     for box in np.argsort(-photo.scores, kind="stable"):
-        for wanted in (counts, ~counts):
-            candidates = np.flatnonzero(free & wanted & (overlaps[box] >= iou))
+        for eligible in (counts, ~counts):
+            candidates = np.flatnonzero(free & eligible & (overlaps[box] >= iou))
             if len(candidates):
                 taken[box] = candidates[overlaps[box, candidates].argmax()]
                 free[taken[box]] = False
                 break
     return taken
-
-
-def pairwise_iou(first: Numbers, second: Numbers) -> Numbers:
-    """Return the intersection over union, (n, m), of boxes (n, 4) and (m, 4), x, y, width, height."""
-    ends = np.minimum(first[:, None, :2] + first[:, None, 2:], second[:, :2] + second[:, 2:])
-    shared = np.maximum(ends - np.maximum(first[:, None, :2], second[:, :2]), 0).prod(axis=2)
-    union = first[:, 2:].prod(axis=1)[:, None] + second[:, 2:].prod(axis=1) - shared
-    iou: Numbers = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return iou
 
 
 def _average_precision(hit: NDArray[np.bool_], faces: int) -> float:

@@ -14,8 +14,9 @@ from serving.runtime.detection import (
     Candidates,
     candidates,
     choose,
+    corners,
     letterbox,
-    overlap,
+    pairwise_iou,
     tiles,
 )
 from serving.runtime.errors import InputError
@@ -121,9 +122,24 @@ def test_suppression_is_the_plain_greedy_one_per_label(drawn: list, limit: float
     kept: list[int] = []
     for index in sorted(range(len(boxes)), key=lambda i: -scores[i].max()):
         rivals = [k for k in kept if scores[k].argmax() == scores[index].argmax()]
-        if all(overlap(boxes[k], boxes[index : index + 1])[0] <= limit for k in rivals):
+        if all(pairwise_iou(boxes[[k]], boxes[[index]])[0, 0] <= limit for k in rivals):
             kept.append(index)
     assert result.boxes.tolist() == boxes[kept[:10]].tolist() and result.scores.tolist() == scores[kept[:10]].tolist()
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 30)] * 4), max_size=6), st.lists(BOXES, max_size=6))
+def test_overlaps_of_boxes_are_those_of_their_pixels(first: list, second: list) -> None:
+    boxes = corners(np.array(first, float).reshape(-1, 4)), np.array(second, float).reshape(-1, 4)
+    masks = [np.zeros((len(group), 60, 60), bool) for group in boxes]
+    for group, painted in zip(boxes, masks, strict=True):
+        for (left, top, right, bottom), mask in zip(group.astype(int), painted, strict=True):
+            mask[top:bottom, left:right] = True
+    expected = [[(a & b).sum() / (a | b).sum() for b in masks[1]] for a in masks[0]]
+    np.testing.assert_allclose(pairwise_iou(*boxes), np.reshape(expected, (len(first), len(second))))
+
+
+def test_boxes_without_an_area_overlap_nothing() -> None:
+    assert pairwise_iou(np.zeros((1, 4)), np.array([(0, 0, 0, 0), (0, 0, 2, 2)], float)).tolist() == [[0, 0]]
 
 
 def test_boxes_are_clipped_to_the_photo_after_suppression() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from components.shared.metrics.detection import PhotoFaces, detection_scores, pairwise_iou
+from components.shared.metrics.detection import PhotoFaces, detection_scores
+from serving.runtime.detection import corners, pairwise_iou
 from serving.runtime.errors import InputError
 
 
@@ -63,7 +64,7 @@ def scenes(draw: st.DrawFn) -> list[PhotoFaces]:
     order = iter(draw(st.permutations([n / 100 for n in range(1, 1 + sum(map(len, found)))])))
     photos = [photo(a, [(*box, next(order)) for box in b]) for a, b in zip(truths, found, strict=True)]
     for one in photos:
-        for row in pairwise_iou(one.found, one.truths):
+        for row in pairwise_iou(corners(one.found), corners(one.truths)):
             taken = row[row >= 0.4]
             if len(set(taken.tolist())) != len(taken):
                 return []
