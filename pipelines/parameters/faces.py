@@ -12,7 +12,6 @@ from components.train_classifier.config.training import TrainConfig
 from pipelines.parameters.addresses import Address
 from pipelines.parameters.model import PublishParameters, TrainingParameters
 from pipelines.parameters.pipeline import matching
-from serving.runtime.card import CropShape
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of
 
@@ -24,7 +23,8 @@ class Faces(DetectOptions, ChooseOptions):
 
     Attributes:
         detectors: the chain, see `components.detect_faces.config`.
-        crops: options of crop_faces, whose crops the training reads; None where it cuts the faces from the photos.
+        crops: `scale` and `max_failed` of crop_faces, whose crops the training reads; None where it cuts the faces from
+            the photos.
     """
 
     detectors: list[Any] = Field(default=["dlib_hog"], min_length=1)
@@ -39,10 +39,18 @@ _PARTS = {
     "detect_options": (dict[str, Any], "What a detected box must be like: min_side, min_share, max_share, min_inside."),
     "choose_options": (dict[str, Any], "Which of the faces found count: fallback, choose, min_iou and others."),
     "crop": (bool, "Whether the faces are cut out once before the training, which reads the photos otherwise."),
-    "crop_options": (dict[str, Any], "How they are cut out: scale, height and width, format and others."),
+    "crop_options": (dict[str, Any], "How they are cut out: aspect or mode as the training cuts, scale, max_failed."),
 }
 """The parameters that `faces` becomes in Kubeflow Pipelines: each goes to steps of its own, so that a change of one
 leaves the results of the others in the cache."""
+
+
+_OF_CROPS = frozenset(("scale", "max_failed"))
+"""What `faces.crops` may hold: everything else would change the pixels that the training sees."""
+
+_MARGIN = 1.25
+"""How much larger than the box, and than what the training cuts, crops must be: by an eighth at both ends, which is a
+pixel of the smallest input. Less than the box is cut where the border of the photo moves it, so it needs the whole."""
 
 
 class FaceParameters(TrainingParameters):
@@ -97,19 +105,23 @@ class FaceParameters(TrainingParameters):
             "detect_options": _options(DetectOptions, written),
             "choose_options": {"label_space": self.label_space, **_options(ChooseOptions, written)},
             "crop": faces.crops is not None,
-            "crop_options": faces.crops or {},
+            "crop_options": {} if faces.crops is None else {**crop_shape(self.train_config), **faces.crops},
         }
 
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
         """What is wrong below and between the fields, those of `faces` too."""
-        yield from super().problems(wrong)
+        found = list(super().problems(wrong))
+        yield from found
         if "faces" in wrong:
             return
         in_faces = list(problems_of(Faces, self.faces, path=("faces",)))
         yield from in_faces
         if any(problem.path[:2] == ("faces", "detectors") for problem in in_faces):
             return
-        yield from self._of_crops(in_faces)
+        in_crops = list(self._of_crops(in_faces))
+        yield from in_crops
+        if not (found or wrong or in_faces or in_crops):
+            yield from self.unlike(self.train_config)
         detectors = self.faces.get("detectors", ["dlib_hog"])
         in_chain = [problem for number, item in enumerate(detectors) for problem in _member_problems(number, item)]
         yield from in_chain
@@ -120,19 +132,37 @@ class FaceParameters(TrainingParameters):
                 yield Problem(("faces", "detectors"), detectors, str(error))
 
     def _of_crops(self, in_faces: list[Problem]) -> Iterator[Problem]:
-        """What is wrong with the crops: the training cuts them once more, by its own rule, as serving cuts a photo."""
+        """What is wrong with the crops by themselves."""
         crops, path = self.faces.get("crops"), ("faces", "crops")
         if crops is None or any(problem.path[:2] == path for problem in in_faces):
             return
-        hidden = CropShape.model_fields.keys()
-        in_crops = list(problems_of(CropOptions, crops, path=path, hidden=hidden))
-        yield from in_crops
-        for name in sorted(crops.keys() & hidden):
-            yield Problem((*path, name), crops[name], "is for crops that people use; a training has its own crop rule")
-        least = self.training.get("crop_scale", TrainConfig.model_fields["crop_scale"].default)
-        if not in_crops and isinstance(least, int | float) and CropOptions.model_validate(crops).scale < least:
-            message = f"is less than the training cuts, which is training.crop_scale = {least}"
-            yield Problem((*path, "scale"), crops.get("scale"), message)
+        others = CropOptions.model_fields.keys() - _OF_CROPS
+        for name in sorted(crops.keys() & others):
+            message = "is for crops that people use; those of a training have the shape and the pixels that it cuts"
+            yield Problem((*path, name), crops[name], f"{message}{known('', _OF_CROPS)}")
+        kept = {name: value for name, value in crops.items() if name not in others}
+        yield from problems_of(CropOptions, kept, path=path, hidden=others)
+
+    def unlike(self, training: TrainConfig) -> Iterator[Problem]:
+        """Why `training` would not see the pixels on the crops that serving cuts from a photo.
+
+        It cuts each crop once more by its own rule, and a resize reads the pixels around what is cut, one pixel of the
+        input wide.
+        """
+        crops, path = self.faces.get("crops"), ("faces", "crops")
+        if crops is None:
+            return
+        rule = training.crop
+        message = "serving would see other pixels than a training on crops, since {}: leave faces.crops out"
+        if rule.frame is not None:
+            yield Problem(path, crops, message.format("the augmentation cuts a fixed part of every photo"))
+        elif rule.eyes is not None:
+            yield Problem(path, crops, message.format("crop_rule.eyes may reach beyond every crop around a box"))
+        elif crop_shape(training) != crop_shape(self.train_config):
+            yield Problem(path, crops, message.format("it changes the shape that is cut"))
+        elif CropOptions.model_validate(crops).scale < (least := _MARGIN * max(1.0, rule.scale)):
+            message = f"is less than the training reads: {round(least, 4)} or more, with its crop_scale = {rule.scale}"
+            yield Problem((*path, "scale"), crops.get("scale", CropOptions().scale), message)
 
     def addresses(self) -> Iterator[Address]:
         """What the steps read from elsewhere, the models, weights and tables of detectors too."""
@@ -164,6 +194,14 @@ class CompositeParameters(FaceParameters, PublishParameters):
             yield Problem(("composite",), self.composite, message)
         if self.composite == self.model_name:
             yield Problem(("composite",), self.composite, "is the name of the classifier, see model_name: take another")
+
+
+def crop_shape(training: TrainConfig) -> dict[str, Any]:
+    """Return the options of crop_faces with which a crop holds what `training` cuts around every box."""
+    rule = training.crop
+    if rule.mode is None:
+        return {"aspect": rule.aspect or training.image_height / training.image_width}
+    return {"aspect": 1.0} if rule.mode == "square" else {"mode": "rectangle"}
 
 
 def _options(model: type[DetectOptions | ChooseOptions], written: Mapping[str, Any]) -> dict[str, Any]:

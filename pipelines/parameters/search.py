@@ -94,6 +94,19 @@ class SearchFacesConfig(CompositeParameters, SearchConfig):
 
     pipeline: Literal["search_faces"] = "search_faces"
 
+    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
+        """What is wrong below and between the fields, trials that the crops do not suffice for too."""
+        found = list(super().problems(wrong))
+        yield from found
+        if found or wrong:
+            return
+        base = {**self.training, **{name: getattr(self, name) for name in SHARED}}
+        for key, value in self.space.items():
+            for example in Dimension.model_validate(value).examples:
+                with suppress(ValidationError, InputError):  # it fits with others of its entry only
+                    trial = TrainConfig.model_validate(override(base, {key: example}))
+                    yield from (Problem(("space", key), example, one.message) for one in self.unlike(trial))
+
 
 def _rejected(
     base: Mapping[str, Any], before: Set[tuple[str, str]], key: str, examples: Mapping[str, Sequence[Any]]
