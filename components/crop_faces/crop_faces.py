@@ -33,7 +33,7 @@ from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
 
-_RESULTS = 1
+_RESULTS = 2
 """Counts the changes of what is written for equal inputs; older entries of the cache are not used then."""
 
 _AHEAD = 4
@@ -94,7 +94,7 @@ def crop_faces(
 
 def _write(archive: ImageArchive, data: Annotations, folder: Path, options: CropOptions, workers: int) -> CropReport:
     check_present(archive, (image.file_name for image in data.images))
-    failed, unaligned, crops = Tally(max_examples=None), 0, list[Image]()
+    failed, without_crop, unaligned, crops = Tally(max_examples=None), list[int](), 0, list[Image]()
     names = crop_names(data.images, options.format)
     jobs = progress([image for image in data.images if image.faces], "crop_faces")
 
@@ -107,13 +107,17 @@ def _write(archive: ImageArchive, data: Annotations, folder: Path, options: Crop
                 if isinstance(result, InputError):
                     reason = result.reason if isinstance(result, ImageError) else "box"
                     failed.add(reason, f"{image.file_name}, face {face.id}: {result}")
+                    without_crop.append(face.id)
                     continue
                 writer.add(name, result.data)
                 crops.append(replace(result.image, id=len(crops) + 1, file_name=name))
                 unaligned += options.eyes is not None and not result.aligned
     _check_failures(failed, options.max_failed, len(crops))
     empty = [image.file_name for image in data.images if not image.faces]
-    write_annotations(_annotations(data, crops, failed, empty, options), folder / ANNOTATIONS)
+    made = CropInfo(
+        options=options.model_dump(mode="json"), lossless=options.format == "png", failed=tuple(without_crop)
+    )
+    write_annotations(_annotations(data, crops, failed, empty, made), folder / ANNOTATIONS)
     if unaligned:
         _log.warning("%d of %d faces have no usable eye points and were cut by their boxes", unaligned, len(crops))
     if options.format == "jpeg":
@@ -167,9 +171,7 @@ def _check_failures(failed: Tally, max_failed: int, cropped: int) -> None:
     _log.warning("%s", message)
 
 
-def _annotations(
-    data: Annotations, crops: list[Image], failed: Tally, empty: list[str], options: CropOptions
-) -> Annotations:
+def _annotations(data: Annotations, crops: list[Image], failed: Tally, empty: list[str], made: CropInfo) -> Annotations:
     """Return the annotations of the crops, with what was done and what was left out in their info."""
     lost = Tally(dict(data.info.lost), dict(data.info.lost_examples), max_examples=None)
     lost.update(failed)
@@ -179,7 +181,7 @@ def _annotations(
     info = data.info.changed(
         images_digest=images_digest(crops),
         counts=count_images(crops).record(),
-        crops=CropInfo(options=options.model_dump(mode="json"), lossless=options.format == "png").record(),
+        crops=made.record(),
         lost=lost.counts,
         lost_examples=lost.examples,
         skipped=skipped.counts,

@@ -48,6 +48,7 @@ def crop_face(photo: Photo, image: Image, face: Face, names: tuple[str, ...], op
         faces=(_moved(face, placement, size),),
         source=image.source or image.file_name,
         sha256=hashlib.sha256(data).hexdigest(),
+        photo_sha256=hashlib.sha256(photo.data).hexdigest(),
         dhash=None,
     )
     return CroppedFace(data, crop, placement.aligned)
@@ -65,7 +66,7 @@ def _placement(
     x, y = math.floor(left), math.floor(top)
     width, height = math.ceil(right) - x, math.ceil(bottom) - y
     if options.mode == "square":
-        width = height = math.ceil(right - left)
+        width = height = max(width, height)
     if width * height > DEFAULT_MAX_PIXELS:
         raise InputError(f"the crop would have {width} x {height} pixels; at most {DEFAULT_MAX_PIXELS} are written")
     whole = replace(placement, rect=(float(x), float(y), float(x + width), float(y + height)))

@@ -85,6 +85,7 @@ class Image:
         sha256: of the file, in hex.
         dhash: the perceptual hash of the picture (see `components.ingest.image_checks`).
         detection: how its faces were found; None when no detector ran.
+        photo_sha256: of the photo that it was cut out of; None when it is a photo, or that is not known.
     """
 
     id: _Positive
@@ -100,6 +101,7 @@ class Image:
     sha256: str | None = None
     dhash: str | None = None
     detection: DetectionRecord | None = None
+    photo_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def image_record(image: Image) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
     }
-    for key in ("person", "split", "fold", "source", "sha256", "dhash"):
+    for key in ("person", "split", "fold", "source", "sha256", "dhash", "photo_sha256"):
         value = getattr(image, key)
         if value is not None:
             record[key] = value

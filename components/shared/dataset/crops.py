@@ -1,6 +1,7 @@
 """Faces that were cut out before the training: a folder with an image archive and the annotations of its crops."""
 
 import hashlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ ANNOTATIONS = "annotations.json"
 """The crops' annotations, in their folder. A crop shows one face, whose id is that of the face in the photo."""
 
 _READ_BY_TRAINING = ("train", "val")
+_log = logging.getLogger(__name__)
 
 
 def write_none(folder: Path) -> None:
@@ -29,22 +31,24 @@ def on_crops(annotations: Annotations, folder: Path) -> Annotations:
     """Return the faces of the splits train and val on their crops, each an image of its own.
 
     Picture, size, box and keypoints are the crop's; split, fold, person and attributes stay those of `annotations`.
+    Faces that `crop_faces` was allowed to lose are left out, and the log says how many.
 
     Args:
         annotations: of the photos.
         folder: the crops.
 
     Raises:
-        InputError: a face has no crop, and which.
+        InputError: a face has no crop, or that of another photo, and which.
     """
     content = read_annotations(folder / ANNOTATIONS)
     crops = {face.id: (image, face) for image in content.images for face in image.faces}
-    images = tuple(
-        _on_crop(photo, face, crops.get(face.id), folder)
-        for photo in annotations.images
-        if photo.split in _READ_BY_TRAINING
-        for face in photo.faces
-    )
+    failed = frozenset(() if content.info.crops is None else content.info.crops.failed)
+    photos = [image for image in annotations.images if image.split in _READ_BY_TRAINING]
+    faces = [(photo, face) for photo in photos for face in photo.faces]
+    cut = [(photo, face) for photo, face in faces if face.id in crops or face.id not in failed]
+    if len(cut) < len(faces):
+        _log.warning("%d of %d faces could not be cropped and are left out", len(faces) - len(cut), len(faces))
+    images = tuple(_on_crop(photo, face, crops.get(face.id), folder) for photo, face in cut)
     return Annotations(images, annotations.info, content.keypoint_names)
 
 
@@ -63,6 +67,12 @@ def _on_crop(photo: Image, face: Face, cut: tuple[Image, Face] | None, folder: P
             "split"
         )
     crop, on_crop = cut
+    source = photo.source or photo.file_name
+    if crop.source != source if photo.sha256 is None else crop.photo_sha256 != photo.sha256:
+        raise InputError(
+            f"{folder}: face {face.id} of {photo.file_name}: its crop {crop.file_name} is not known to show this "
+            "photo; cut the crops again from the annotations that are split"
+        )
     return replace(
         crop,
         faces=(replace(face, box=on_crop.box, keypoints=on_crop.keypoints),),

@@ -76,10 +76,15 @@ class SplitInfo(_Part):
 
 
 class CropInfo(_Part):
-    """How `crop_faces` cut the faces; `lossless` is false where the crops were compressed as JPEGs once more."""
+    """How `crop_faces` cut the faces.
+
+    `lossless` is false where the crops were compressed as JPEGs once more; `failed` are the ids of the faces that
+    have no crop.
+    """
 
     options: dict[str, Any] = {}
     lossless: bool = True
+    failed: tuple[int, ...] = ()
 
 
 class DetectionInfo(_Part):

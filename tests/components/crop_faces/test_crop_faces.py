@@ -126,15 +126,23 @@ def test_native_crops_have_the_pixels_of_the_upright_photo(tmp_path: Path, kind:
     assert image.faces[0].box == pytest.approx((25.25, 31.0, 50.0, 60.5))
 
 
-@pytest.mark.parametrize("box", [(-20.0, -30.0, 50.0, 60.0), (230.0, 150.0, 5.0, 5.0), (100.0, 100.0, 90.0, 30.0)])
+@pytest.mark.parametrize(
+    "box",
+    [
+        *((-20.0, -30.0, 50.0, 60.0), (230.0, 150.0, 5.0, 5.0), (100.0, 100.0, 90.0, 30.0)),
+        *((10.9, 10.9, 20.0, 20.0), (20.3, 40.7, 31.5, 12.1)),
+    ],
+)
 def test_a_native_square_has_background_beyond_the_photo(tmp_path: Path, box: Any) -> None:
     picture = pixels()
     options = {"mode": "square", "background": 5, "scale": 1.5}
     crop_faces(*dataset(tmp_path, {"a.png": (encoded(picture), [face(1, box)])}), tmp_path / "out", options)
     ((crop, image),) = opened(tmp_path / "out").values()
-    assert image.width == image.height == math.ceil(max(box[2:]) * 1.5)
     x, y, width, height = image.faces[0].box or ()
     assert (width, height) == pytest.approx(box[2:])
+    half, (center_x, center_y) = max(box[2:]) * 0.75, (x + width / 2, y + height / 2)
+    low, high = min(center_x, center_y) - half, max(center_x, center_y) + half
+    assert low >= -1e-6 and image.width == image.height == math.ceil(high - 1e-6), "the square is in its crop"
     left, top = round(box[0] - x), round(box[1] - y)
     for row in range(0, image.height, 3):
         for column in range(0, image.width, 3):
@@ -191,6 +199,7 @@ def test_everything_else_of_image_and_face_is_kept(tmp_path: Path) -> None:
     for image, name in ((first, "a.png"), (second, "b.png")):
         assert (image.person, image.split, image.fold, image.trainable) == ("p", "val", 2, False)
         assert image.source == name and image.dhash is None
+        assert image.photo_sha256 == hashlib.sha256(photos[name][0]).hexdigest() != image.sha256
     assert first.faces[0].keypoints == (Keypoint(0, 0, 0), Keypoint(55, 50, 1), Keypoint(50, 60, 2))
     assert second.faces[0].box is None and (second.width, second.height) == (WIDTH, HEIGHT)
     assert data.keypoint_names == POINTS and data.info.counts.faces == 2
@@ -275,6 +284,7 @@ def test_faces_that_cannot_be_cropped_are_counted_listed_and_bounded(tmp_path: P
     assert report.failed == {"box": 2, "truncated": 1, "empty": 2} and report.crops == 1
     assert list(opened(tmp_path / "out")) == ["good_1.png"]
     info = read_annotations(tmp_path / "out" / ANNOTATIONS).info
+    assert info.crops is not None and info.crops.failed == (2, 3, 4, 5, 6)
     assert info.lost == report.failed and "cut.png, face 3" in info.lost_examples["truncated"][0]
 
 

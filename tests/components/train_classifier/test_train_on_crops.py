@@ -27,7 +27,8 @@ def crops(dataset: Path, tmp_path: Path) -> Path:
                 (face,) = image.faces
                 writer.add(f"{face.id}.jpg", photos.read(image.file_name))
                 bare = replace(face, attributes={})
-                images.append(replace(image, file_name=f"{face.id}.jpg", faces=(bare,), person=None, split=None))
+                entry = replace(image, file_name=f"{face.id}.jpg", faces=(bare,), person=None, split=None)
+                images.append(replace(entry, source=image.file_name, photo_sha256=image.sha256))
     write_annotations(Annotations(tuple(images)), folder / ANNOTATIONS)
     return folder
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -184,16 +183,13 @@ def test_a_training_on_crops_sees_the_pixels_that_serving_cuts(
     ]
     boxes += [(60.0, 5.0, 60.0, 140.0), (0.0, 0.0, 200.0, 150.0)]
     for scale in (0.6, 1.3):
-        training = {"crop_scale": scale} | ({} if rule is None else {"crop_rule": rule})
-        config = resolve(
-            "",
-            [
-                f"faces={{crops: {{scale: {1.25 * max(1, scale)}}}}}",
-                *(f"image_height={size[0]}", f"image_width={size[1]}", f"training={json.dumps(training)}"),
-            ],
-            {},
+        config = ClassificationFacesConfig(
+            image_height=size[0],
+            image_width=size[1],
+            training={"crop_scale": scale} | ({} if rule is None else {"crop_rule": rule}),
+            faces={"crops": {"scale": 1.25 * max(1, scale)}},
         )
-        assert isinstance(config, ClassificationFacesConfig)
+        assert not list(config.unlike(config.train_config))
         data, name = picture_bytes(photo), f"{scale}"
         faces = tuple(Face(number, box, {}) for number, box in enumerate(boxes, start=1))
         entry = Image(1, "a.png", 200, 150, faces, split="train", sha256=hashlib.sha256(data).hexdigest())

@@ -1,11 +1,13 @@
 """Faces that were cut out before the training, joined to the annotations of their photos."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from components.shared.dataset.annotations import Annotations, Face, Image, Keypoint, digest, write_annotations
 from components.shared.dataset.crops import ANNOTATIONS, digest_with_crops, has_crops, on_crops, write_none
+from components.shared.dataset.info import CropInfo, DatasetInfo
 from serving.runtime.errors import InputError
 
 PHOTO = Image(
@@ -33,6 +35,8 @@ def crops(*faces: int) -> Annotations:
             80,
             (Face(face, (10.0, 10.0, 50.0, 60.0), {"mask": "old"}, POINTS),),
             sha256="ff",
+            source="group.jpg",
+            photo_sha256="00",
         )
         for face in faces
     )
@@ -59,6 +63,20 @@ def test_a_face_without_a_crop_is_named(tmp_path: Path) -> None:
     write_annotations(crops(9), tmp_path / ANNOTATIONS)
     with pytest.raises(InputError, match=r"face 7 of group.jpg has no crop; cut the crops from the annotations"):
         on_crops(Annotations((PHOTO,)), tmp_path)
+
+
+@pytest.mark.parametrize("other", [replace(PHOTO, sha256="01"), replace(PHOTO, sha256=None, source="raw/group.jpg")])
+def test_a_crop_of_another_photo_is_refused(folder: Path, other: Image) -> None:
+    with pytest.raises(InputError, match=r"face 7 of group.jpg: its crop 7.png is not known to show this photo"):
+        on_crops(Annotations((other,)), folder)
+    assert on_crops(Annotations((replace(PHOTO, sha256=None),)), folder).images
+
+
+def test_faces_that_were_allowed_to_fail_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    info = DatasetInfo(crops=CropInfo(failed=(7,)))
+    write_annotations(replace(crops(9), info=info), tmp_path / ANNOTATIONS)
+    assert [image.file_name for image in on_crops(Annotations((PHOTO,)), tmp_path).images] == ["9.png"]
+    assert "1 of 2 faces could not be cropped and are left out" in caplog.text
 
 
 def test_a_folder_that_was_written_without_crops_holds_none(tmp_path: Path, folder: Path) -> None:
