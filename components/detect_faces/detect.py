@@ -145,9 +145,10 @@ def _search_all(
     """Yield what is found in each image, block by block from the cache or by the chain."""
 
     def search(image: Image) -> FoundFaces:
-        data = pictures.read(image.file_name, image.sha256)
-        named = replace(image, sha256=image.sha256 or hashlib.sha256(data).hexdigest())
+        named = image
         try:
+            data = pictures.read(image.file_name, image.sha256)
+            named = replace(image, sha256=image.sha256 or hashlib.sha256(data).hexdigest())
             return opened().find(named, Photo(data), limits)
         except ImageError as error:
             return FoundFaces(image.file_name, named.sha256, failed=(error.reason, str(error)))
@@ -169,7 +170,10 @@ def _search_all(
 
 def _identity(image: Image, pictures: Pictures) -> list[Any]:
     """Return what the result for an image depends on, beside the detectors."""
-    sha256 = image.sha256 or hashlib.sha256(pictures.read(image.file_name)).hexdigest()
+    try:
+        sha256 = image.sha256 or hashlib.sha256(pictures.read(image.file_name)).hexdigest()
+    except ImageError as error:
+        sha256 = str(error)
     return [image.file_name, sha256, [face.box for face in image.faces]]
 
 

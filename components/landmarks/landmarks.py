@@ -89,7 +89,10 @@ def landmarks(
         table = PointTable(stack.enter_context(partial.open("w", encoding="utf-8", newline="")), points)
 
         def mark(image: Image) -> Marked | InputError:
-            encoded = archive.read(image.file_name, image.sha256)
+            try:
+                encoded = archive.read(image.file_name, image.sha256)
+            except ImageError as error:
+                return error
             try:
                 pixels, gray = _decode(encoded)
                 faces = _faces(landmarker, gray, image, chosen)

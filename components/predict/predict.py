@@ -166,7 +166,10 @@ def _crop_batches(
     """Yield faces with their pixels in batches; threads decode `_AHEAD` batches before the current one."""
 
     def crop(face: PredictedFace) -> _Crop:
-        data = archive.read(face.path, face.sha256)
+        try:
+            data = archive.read(face.path, face.sha256)
+        except ImageError as error:
+            return error
         try:
             return decode_crop_resize(data, face.box, card, keypoints=eyes.get(face.face_id))
         except InputError as error:

@@ -5,13 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from components.shared.dataset.pictures import MAX_FILE_BYTES
 from components.shared.dataset.text import is_image_name
 from serving.runtime.image.photo_types import BEGINNING_BYTES
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.storage import Entry, Location
-
-MAX_FILE_BYTES = 512 * 2**20
-"""A larger image, or a larger file of any kind in an archive, is left out: it is not a photo."""
 
 DOWNLOADS = 16
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
-from components.ingest.sources.members import MAX_FILE_BYTES, Member
+from components.ingest.sources.members import Member
 from components.ingest.sources.names import is_text_name
 from components.ingest.sources.range_file import RangeFile
 from components.ingest.sources.spans import Span, read_spans
 from components.ingest.sources.tar_headers import BrokenTarError, Header, read_headers
+from components.shared.dataset.pictures import MAX_FILE_BYTES
 from components.shared.dataset.text import is_image_name
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.image.photo_types import BEGINNING_BYTES

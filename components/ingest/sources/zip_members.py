@@ -13,9 +13,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from components.ingest.sources.members import MAX_FILE_BYTES, Member
+from components.ingest.sources.members import Member
 from components.ingest.sources.spans import Span, read_spans
 from components.shared.dataset.encodings import decoded
+from components.shared.dataset.pictures import MAX_FILE_BYTES
 from components.shared.dataset.zip_directory import LOCAL_HEADER, extra_fields, read_entries
 from serving.runtime.image.photo_types import BEGINNING_BYTES
 from serving.runtime.storage import Location

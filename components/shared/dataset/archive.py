@@ -21,6 +21,15 @@ class OtherPictureError(InputError):
     """An entry is not the picture that the annotations describe."""
 
 
+def check_picture(data: bytes, sha256: str, images: Path, name: str) -> None:
+    """Raise OtherPictureError when `sha256`, in hex, is not that of the bytes, which lie in `images`."""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise OtherPictureError(
+            f"{images}: '{name}' is another picture than the one of this name in the annotations (its sha256 differs): "
+            "use the images and the annotations of one data set"
+        )
+
+
 def _shard_name(number: int) -> str:
     return f"images-{number:05d}.zip"
 
@@ -155,11 +164,7 @@ class ImageArchive:
             raise InputError(f"{self.folder}: '{name}' does not match its checksum; the archive is damaged")
         self._unchecked[index] = False
         if sha256 and self._unverified[index]:
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise OtherPictureError(
-                    f"{self.folder}: '{name}' is another picture than the one of this name in the annotations (its "
-                    "sha256 differs): use the images and the annotations of one data set"
-                )
+            check_picture(data, sha256, self.folder, name)
             self._unverified[index] = False
         return data
 

@@ -244,6 +244,22 @@ def test_photos_without_annotations_are_searched(kind: str, tmp_path: Path) -> N
     ]
 
 
+def test_a_damaged_member_of_a_zip_counts_as_failed(tmp_path: Path) -> None:
+    good, damaged = png([(5, 5, 50, 50)]), png([(60, 60, 90, 90)])
+    source = tmp_path / "photos.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("1.png", good)
+        archive.writestr("2.png", damaged)
+    source.write_bytes(source.read_bytes().replace(damaged, damaged[:-9] + b"X" + damaged[-8:]))
+    chain = DataSet(tmp_path, {}).adopt(GREEN)
+    with pytest.raises(InputError, match=r"2.png: the ZIP archive is d"):
+        detect_faces(source, chain, tmp_path / "none.jsonl")
+    counts = detect_faces(source, chain, tmp_path / "found.jsonl", options={"max_failed": 1})
+    assert (counts["images"], counts["faces"]) == (2, 1)
+    failed = found_in(tmp_path / "found.jsonl")["2"].failed
+    assert failed is not None and failed[0] == "truncated"
+
+
 def test_missing_images_and_outputs_over_inputs_are_refused(tmp_path: Path) -> None:
     data = DataSet(tmp_path, {"1.png": png([])}, [image(1, None), image(2, None)])
     with pytest.raises(InputError, match=r"1 images of the annotations are not in the image archive \(2.png\)"):

@@ -244,6 +244,16 @@ def test_found_faces_are_matched_with_those_of_the_annotations(weights, outputs,
     assert (face.id, face.box, face.attributes) == (9, None, {"emotion": "anger"}) and face.keypoints is not None
 
 
+def test_a_damaged_member_of_a_zip_counts_as_failed(tree, weights, outputs, tmp_path):
+    file, damaged = tmp_path / "photos.zip", (tree / "anger" / "one.face.png").read_bytes()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("good.png", damaged)
+        archive.writestr("damaged.png", damaged[:-9] + b"X" + damaged[-8:])
+    file.write_bytes(file.read_bytes().replace(damaged[:-9] + b"X", damaged[:-9] + b"Y"))
+    report = landmarks(file, None, outputs, {"weights": str(weights), "max_failed": 1})
+    assert set(report.failed) == {"damaged.png"} and report.faces == 1
+
+
 def test_pictures_that_cannot_be_read_are_bounded_and_listed(tree, weights, outputs):
     (tree / "sad" / "cut.png").write_bytes((tree / "anger" / "one.face.png").read_bytes()[:900])
     (tree / "sad" / "text.jpg").write_text("no picture")

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import io
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -332,3 +333,16 @@ def test_the_component(model: Path, tmp_path: Path) -> None:
     data.run(model)
     assert (tmp_path / "door.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
     assert metrics.metadata == {"faces": float(len(read_predictions(tmp_path / "p.csv").faces)), "failed": 0.0}
+
+
+def test_a_damaged_member_of_a_zip_counts_as_failed(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "photos.zip"
+    good, damaged = (picture(np.random.default_rng(seed), "PNG") for seed in (0, 1))
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.png", good)
+        archive.writestr("b.png", damaged)
+    file.write_bytes(file.read_bytes().replace(damaged, damaged[:-9] + b"X" + damaged[-8:]))
+    with pytest.raises(InputError, match=r"truncated 1.*b.png: the ZIP archive is damaged there: Bad CRC-32"):
+        predict(model, file, None, tmp_path / "p.csv")
+    report = predict(model, file, None, tmp_path / "p.csv", max_failed=1)
+    assert (report.failed, report.faces) == ({"truncated": 1}, 1)
