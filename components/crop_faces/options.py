@@ -12,9 +12,9 @@ class CropOptions(CropShape):
 
     The crop rules of `CropShape`, with `scale` 2 by default: enough of the surroundings for a training's own crop rule.
     `height` and `width` are the size of every crop; without them a crop has the pixels of its photo, unchanged, which
-    `fit_inside`, `short_side` and `eyes` cannot. A rule without a mode and a size has the box's own aspect ratio.
-    `min_decode` is as for training. `format` jpeg is smaller, but changes pixels, and with them the scores of models.
-    `max_failed` faces may fail; more fail the step.
+    `fit_inside`, `short_side`, `padding_scale` and `eyes` cannot. A rule without a mode and a size has the box's own
+    aspect ratio. `min_decode` is as for training. `format` jpeg is smaller, but changes pixels, and with them the
+    scores of models. `max_failed` faces may fail; more fail the step.
     """
 
     height: int | None = Field(default=None, ge=8, le=4096)
@@ -29,9 +29,11 @@ class CropOptions(CropShape):
     def _with_size(self) -> Self:
         if (self.height is None) != (self.width is None):
             raise ValueError("height and width come together, or not at all for crops with the photo's own pixels")
-        if self.height is None and (self.mode in ("fit_inside", "short_side") or self.eyes is not None):
-            rule = "eyes" if self.eyes is not None else f"mode {self.mode}"
-            raise ValueError(f"{rule} scales faces to a size: give height and width")
+        if self.height is None:
+            scaling = {"eyes": self.eyes is not None, f"mode {self.mode}": self.mode in ("fit_inside", "short_side")}
+            for rule, scales in (scaling | {"padding_scale": self.padding_scale is not None}).items():
+                if scales:
+                    raise ValueError(f"{rule} scales faces to a size: give height and width")
         return self
 
     @property

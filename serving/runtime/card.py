@@ -63,7 +63,8 @@ class CropShape(Frozen):
       `scale`, clipped to the image, stretched to the input.
     - `rectangle`: the box times `scale`, clipped, stretched to the input.
     - `square`: a square around the box, its longer side times `scale`, stretched to the input and not clipped: beyond
-      the image is the background.
+      the image is the background. With `padding_scale` it is laid into the input as by `short_side` instead, in a frame
+      of background.
     - `fit_inside`: the box times `scale`, clipped, as large as it fits into the input, on the background.
     - `short_side`: the box times `scale`, clipped, so large that the side that is the shorter one compared with the
       input's aspect ratio takes `padding_scale` of the input's side, 0.8 by default; what of the longer side does not
@@ -84,8 +85,8 @@ class CropShape(Frozen):
     def _fitting(self) -> Self:
         if self.aspect is not None and self.mode is not None:
             raise ValueError(f"aspect belongs to the rule without a mode; mode {self.mode} takes none")
-        if self.padding_scale is not None and self.mode != "short_side":
-            raise ValueError("padding_scale belongs to mode short_side")
+        if self.padding_scale is not None and self.mode not in ("short_side", "square"):
+            raise ValueError("padding_scale belongs to mode short_side or square")
         if self.background is not None and self.mode in (None, "rectangle") and self.eyes is None:
             raise ValueError("background belongs to mode square, fit_inside or short_side, or to eyes")
         if self.eyes is not None and self.eyes[1][0] - self.eyes[0][0] < _LEAST_BETWEEN_EYES:

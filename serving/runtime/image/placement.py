@@ -127,7 +127,11 @@ def place(
     if aligned is not None:
         return aligned
     if rule.mode == "square":
-        placement = Placement(_square(size, box, rule.scale), picture, rule.background or _BLACK)
+        square = _square(size, box, rule.scale)
+        if rule.padding_scale is None:
+            placement = Placement(square, picture, rule.background or _BLACK)
+        else:
+            placement = replace(_on_canvas(square, rule, input_size), window=clip(square, size))
         if placement.visible(input_size) is None:
             raise InputError(f"the box ({_numbers(box or ())}) is so large that nothing of the image would be seen")
         return placement
@@ -219,7 +223,7 @@ def _square(size: tuple[int, int], box: Box | None, scale: float) -> Rect:
 def _on_canvas(cut: Rect, rule: CropRule, input_size: InputSize) -> Placement:
     """Scale a cut with its aspect ratio kept to whole pixels in the center of the input.
 
-    `fit_inside` scales its longer side, compared with the input's aspect ratio, to the input. `short_side` scales the
+    `fit_inside` scales its longer side, compared with the input's aspect ratio, to the input. The others scale the
     shorter one to `padding_scale` of it; what is too long is cut equally at both ends.
     """
     left, top, right, bottom = cut

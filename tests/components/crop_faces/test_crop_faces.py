@@ -156,6 +156,7 @@ def test_a_native_square_has_background_beyond_the_photo(tmp_path: Path, box: An
     [
         {"height": 96, "width": 72},
         {"height": 60, "width": 80, "mode": "square"},
+        {"height": 60, "width": 80, "mode": "square", "padding_scale": 0.8},
         {"height": 64, "width": 64, "mode": "fit_inside", "scale": 1.2},
         {"height": 64.0, "width": 64.0, "mode": "short_side", "padding_scale": 0.7, "scale": 1.0},
         {"height": 80, "width": 60, "aspect": 4 / 3, "scale": 1.2},
@@ -299,6 +300,7 @@ def test_faces_without_eyes_are_counted(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"height": 40}, "height and width come together"),
+        ({"mode": "square", "padding_scale": 0.8}, "padding_scale scales faces to a size"),
         ({"mode": "short_side"}, "mode short_side scales faces to a size"),
         ({"eyes": [[0.3, 0.4], [0.7, 0.4]]}, "eyes scales faces to a size"),
         ({"heigth": 40}, "heigth"),

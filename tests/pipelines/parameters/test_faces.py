@@ -166,6 +166,7 @@ def test_what_is_called_with() -> None:
         {"aspect": 4 / 3},
         "rectangle",
         {"mode": "square", "background": 9},
+        {"mode": "square", "padding_scale": 0.8},
         {"mode": "fit_inside", "background": 200},
         {"mode": "short_side", "padding_scale": 0.4},
     ],

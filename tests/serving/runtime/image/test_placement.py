@@ -24,6 +24,7 @@ RULES: dict[str, dict[str, Any]] = {
     "rectangle": {"mode": "rectangle"},
     "square": {"mode": "square", "background": 114},
     "fit_inside": {"mode": "fit_inside"},
+    "framed square": {"mode": "square", "background": 114, "padding_scale": 0.8},
     "short_side": {"mode": "short_side", "padding_scale": 0.7},
     "eyes": {"eyes": EYES},
 }
@@ -216,6 +217,27 @@ def test_an_upright_face_of_224_has_the_margins_of_the_rule() -> None:
     assert (columns[0], 223 - columns[-1]) == (22, 23) and seen.any(axis=1).all()
 
 
+@pytest.mark.parametrize(
+    ("box", "size", "face"),
+    [
+        ((60, 40, 50, 80), (100, 100), (10, 10, 80, 80)),  # the square is 80 pixels, x 45 to 125
+        ((60, 40, 50, 80), (50, 100), (10, 0, 80, 50)),  # its middle: what is too long is cut at both ends
+        ((-30, 40, 50, 80), (100, 100), (55, 10, 35, 80)),  # 45 pixels of the square lie left of the picture
+    ],
+)
+def test_a_framed_square_takes_padding_scale_of_the_input(box: Any, size: tuple[int, int], face: Any) -> None:
+    """A square around the box, as `square` cuts it, at 0.8 of the input's width: with a frame of background."""
+    crop = CropRule(mode="square", scale=1.0, padding_scale=0.8, background=7)
+    seen = cut(np.full((200, 300, 3), 255, np.uint8), box, crop, canvas(*size))
+    x, y, width, height = face
+    expected = np.full((*size, 3), 7, np.uint8)
+    expected[y : y + height, x : x + width] = 255
+    np.testing.assert_array_equal(seen, expected)
+    alone = cut(ramps(200, 256), box, CropRule(mode="square", scale=1.0, background=7), canvas(80, 80))
+    framed = cut(ramps(200, 256), box, crop, canvas(100, 100))[10:90, 10:90]
+    np.testing.assert_array_equal(framed, alone)
+
+
 @given(scales=st.tuples(st.floats(0.1, 1), st.floats(0.1, 1)).map(sorted), box=BOXES)
 @settings(max_examples=50, deadline=None)
 def test_a_lower_padding_scale_gives_more_black(scales: list[float], box: Any) -> None:
@@ -262,6 +284,8 @@ def test_without_a_box_the_whole_image_is_shown(name: str) -> None:
     left, top, right, bottom = placement.rect
     if name in ("square", "fit_inside"):
         assert placement.rect == pytest.approx((0, -50, 200, 150))
+    elif name == "framed square":
+        assert placement.rect == pytest.approx((-25, -75, 225, 175))
     elif name == "short_side":
         assert (right - left) < 200 and top < 0 and bottom > 100
     else:
@@ -340,7 +364,7 @@ def test_a_turned_face_is_as_sharp_as_an_upright_one_and_has_no_aliasing(angle: 
         ({"mode": "square", "frame": (0, 0, 1, 1)}, "frame .* cannot have mode"),
         ({"eyes": EYES, "frame": (0, 0, 1, 1)}, "frame .* cannot have eyes"),
         ({"mode": "square", "aspect": 1.5}, "aspect belongs to the rule without a mode"),
-        ({"mode": "square", "padding_scale": 0.5}, "padding_scale belongs to mode short_side"),
+        ({"mode": "fit_inside", "padding_scale": 0.5}, "padding_scale belongs to mode short_side or square"),
         ({"background": 3}, "background belongs to"),
         ({"eyes": ((0.5, 0.3), (0.5, 0.3))}, "apart"),
         ({"eyes": ((0.7, 0.3), (0.3, 0.3))}, "apart"),
