@@ -1,7 +1,8 @@
 """Copies of photos with their faces drawn."""
 
+import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from PIL import Image as Picture
@@ -12,6 +13,7 @@ from components.shared.dataset.annotations import Annotations, Image, read_annot
 from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space as named_space
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
+from components.shared.dataset.tally import Tally
 from components.shared.progress import progress
 from components.shared.report.thumbnails import FRAME, draw_box
 from serving.runtime.errors import ImageError, InputError
@@ -29,6 +31,7 @@ _LETTER = 9
 """Height of a letter in lines."""
 
 _POINT = "#30d158"
+_log = logging.getLogger(__name__)
 
 
 def draw_faces(
@@ -50,8 +53,8 @@ def draw_faces(
         Metrics: `drawn` photos, and those that `failed` to decode.
 
     Raises:
-        InputError: no or a wrong label space, annotations or photos that cannot be read, none that can be drawn, or an
-            output that is an input or exists.
+        InputError: no or a wrong label space, annotations or photos that cannot be read, none that can be drawn, two
+            whose copies would have one name, or an output that is an input or exists.
     """
     check_output(pictures, images, annotations)
     if per_class < 0:
@@ -60,16 +63,41 @@ def draw_faces(
     photos, _ = find_pictures(images)
     chosen = list(_chosen(data, label_space, per_class))
     check_present(photos, (image.file_name for image in chosen))
-    failed = 0
+    names, failed = _copies(chosen), Tally()
     with whole_folder(pictures) as folder:
         workers = usable_cpus()
         drawn = ordered_map(
-            lambda image: _draw_one(image, photos, folder), chosen, workers=workers, ahead=_AHEAD * workers
+            lambda image: _draw_one(image, photos, folder / names[image.file_name]),
+            chosen,
+            workers=workers,
+            ahead=_AHEAD * workers,
         )
-        failed = sum(not done for _, done in progress(drawn, "draw", len(chosen)))
-        if failed == len(chosen):
-            raise InputError(f"{images}: none of {failed} photos can be drawn; name photos and annotations with faces")
-    return {"drawn": float(len(chosen) - failed), "failed": float(failed)}
+        for image, error in progress(drawn, "draw", len(chosen)):
+            if error is not None:
+                failed.add(error.reason, image.file_name)
+        if failed.total == len(chosen):
+            raise InputError(
+                f"{images}: none of {len(chosen)} photos can be drawn; name photos and annotations with faces"
+            )
+    if failed.total:
+        _log.warning("%d of %d photos could not be drawn: %s", failed.total, len(chosen), failed)
+    return {"drawn": float(len(chosen) - failed.total), "failed": float(failed.total)}
+
+
+def _copies(images: Sequence[Image]) -> dict[str, PurePosixPath]:
+    """Return the name of every photo's copy. Raises InputError on one that leads out, and on two that are the same."""
+    copies: dict[str, PurePosixPath] = {}
+    photos: dict[PurePosixPath, str] = {}
+    for image in images:
+        name = PurePosixPath(image.file_name)
+        if name.is_absolute() or ".." in name.parts or "\0" in image.file_name:
+            raise InputError(f"'{image.file_name}': the name leads out of the folder that is written; rename the photo")
+        copy = name if name.suffix.lower() in (".jpg", ".jpeg") else PurePosixPath(f"{name}.jpg")
+        other = photos.setdefault(copy, image.file_name)
+        if other != image.file_name:
+            raise InputError(f"'{other}' and '{image.file_name}' would both be drawn as '{copy}'; rename one of them")
+        copies[image.file_name] = copy
+    return copies
 
 
 def _chosen(data: Annotations, space: str, per_class: int) -> Iterator[Image]:
@@ -83,12 +111,12 @@ def _chosen(data: Annotations, space: str, per_class: int) -> Iterator[Image]:
             yield image
 
 
-def _draw_one(image: Image, photos: Pictures, folder: Path) -> bool:
-    """Write one copy; tell whether the photo could be decoded."""
+def _draw_one(image: Image, photos: Pictures, file: Path) -> ImageError | None:
+    """Write one copy; return why the photo could not be decoded, if so."""
     try:
         picture = Picture.fromarray(decode(photos.read(image.file_name, image.sha256)))
-    except ImageError:
-        return False
+    except ImageError as error:
+        return error
     line = max(1, round(max(picture.size) / _LINE))
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(_LETTER * line)
@@ -105,10 +133,6 @@ def _draw_one(image: Image, photos: Pictures, folder: Path) -> bool:
         for x, y, visibility in face.keypoints or ():
             if visibility:
                 pen.ellipse((x - line, y - line, x + line, y + line), fill=_POINT)
-    name = PurePosixPath(image.file_name)
-    file = folder / (name if name.suffix.lower() in (".jpg", ".jpeg") else f"{name}.jpg")
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"'{image.file_name}': the name leads out of the folder that is written; rename the photo")
     file.parent.mkdir(parents=True, exist_ok=True)
     picture.save(file, "JPEG", quality=_QUALITY)
-    return True
+    return None

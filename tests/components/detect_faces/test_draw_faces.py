@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,22 @@ def test_the_first_photos_of_every_class_are_drawn(tmp_path: Path) -> None:
         assert "".join(sorted(file.name[0] for file in (tmp_path / name).iterdir())) == expected
 
 
-def test_what_cannot_be_drawn_is_counted_and_names_stay_inside(tmp_path: Path) -> None:
+def test_no_copy_takes_the_name_of_another(tmp_path: Path) -> None:
+    entries = [replace(image(number, BOX), file_name=name) for number, name in enumerate(["a.png", "a.png.jpg"], 1)]
+    data = DataSet(tmp_path, {entry.file_name: png([BOX]) for entry in entries}, entries)
+    assert data.annotations is not None
+    with pytest.raises(InputError, match=r"'a.png' and 'a.png.jpg' would both be drawn as 'a.png.jpg'; rename one"):
+        draw_faces(data.images, data.annotations, tmp_path / "drawn")
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_what_cannot_be_drawn_is_counted_and_names_stay_inside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = DataSet(tmp_path, {"1.png": png([BOX]), "2.png": b"no picture"}, [image(1, BOX), image(2, None)])
     assert data.annotations is not None
     assert draw_faces(data.images, data.annotations, tmp_path / "drawn") == {"drawn": 1, "failed": 1}
+    assert "1 of 2 photos could not be drawn: 1 not_an_image (2.png)" in caplog.text
     with pytest.raises(InputError, match="already exists"):
         draw_faces(data.images, data.annotations, tmp_path / "drawn")
     with pytest.raises(InputError, match="would overwrite"):
