@@ -228,7 +228,7 @@ def _on_canvas(cut: Rect, rule: CropRule, input_size: InputSize) -> Placement:
     """
     left, top, right, bottom = cut
     height, width = input_size.height, input_size.width
-    aspect = (right - left) / (bottom - top)
+    aspect = 1.0 if rule.mode == "square" else (right - left) / (bottom - top)  # exactly: sizes are rounded by it
     wider = aspect > width / height
     fitted = rule.mode == "fit_inside"
     share = 1.0 if fitted else rule.padding_scale or DEFAULT_PADDING_SCALE

@@ -42,7 +42,7 @@ def config(home: Path) -> ClassificationFacesConfig:
         source=DRAWN_GROUPS,
         format="coco",
         label_space="gender",
-        faces={"detectors": [{"onnx": str(home / "green.onnx")}, "dlib_hog"], "crops": {"height": 64, "width": 48}},
+        faces={"detectors": [{"onnx": str(home / "green.onnx")}, "dlib_hog"], "crops": {}},
         composite="groups",
         images_per_shard=4,
         val_ratio=0.0,
