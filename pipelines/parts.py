@@ -67,13 +67,13 @@ def find_faces(p: FaceParameters, configure: Configure, data: Data) -> Data:
     """Finds the faces in the images, shard by shard, gives the annotations their boxes, and cuts the faces out."""
     task = adopt_detectors(chain=p.faces["detectors"])
     detectors = configure(task, "Gather the detectors").outputs["detectors"]
-    known = {"images": data.images, "annotations": data.annotations}
+    data_set = {"images": data.images, "annotations": data.annotations}
     shards = {"images_per_shard": p.images_per_shard}
     numbers = configure(detection_shards(annotations=data.annotations, **shards), "Count the shards").outputs["Output"]
     with dsl.ParallelFor(numbers, name="shard") as shard:
-        task = detect_faces(detectors=detectors, shard=shard, options=p.faces["detect_options"], **known, **shards)
+        task = detect_faces(detectors=detectors, shard=shard, options=p.faces["detect_options"], **data_set, **shards)
         detections = configure(task, "Find faces").outputs["detections"]
-    task = choose_faces(detections=dsl.Collected(detections), options=p.faces["choose_options"], **known)
+    task = choose_faces(detections=dsl.Collected(detections), options=p.faces["choose_options"], **data_set)
     chosen = configure(task, "Choose faces").outputs["detected_annotations"]
     cut = {"options": p.faces["crop_options"], "enabled": p.faces["crop"]}
     crops = configure(crop_faces(images=data.images, annotations=chosen, **cut), "Cut the faces out").outputs["crops"]
@@ -129,13 +129,17 @@ def evaluate_model(
 def publish(p: PublishParameters, configure: Configure, trained: dsl.PipelineTask, data: Data) -> None:
     """Exports what was trained, evaluates and registers it; the champion must hold the floors."""
     evaluated = evaluate_model(p, configure, trained, data.images, data.annotations, floors=p.floors)
-    composite = {"composite": p.composite} if isinstance(p, CompositeParameters) else {}
+    composite, chain = {}, {}
+    if isinstance(p, CompositeParameters):
+        composite = {"composite": p.composite}
+        chain = {"detectors": data.detectors, "detect_options": p.faces["detect_options"]}
     task = register(
         model=evaluated.model,
         name=p.model_name,
         metrics_json=evaluated.outputs["metrics_json"],
         run_id=trained.outputs["run_id"],
-        **({"detectors": data.detectors, **composite} if composite else {}),
+        **chain,
+        **composite,
     )
     registered = configure(task, "Register as candidate").set_caching_options(False).outputs
     if composite:

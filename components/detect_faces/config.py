@@ -7,8 +7,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.options import parse_options
-from serving.runtime.card import Frame, Share
+from serving.runtime.card import Frame
 from serving.runtime.errors import InputError
+from serving.runtime.plausible import BoxLimits
 from serving.runtime.validation import Frozen, known
 
 OWN_BOXES = "annotations"
@@ -161,20 +162,13 @@ def _parse_member(number: int, item: Any) -> tuple[str, Member]:
     return kind, parse_options(model, values or {}, f"{subject} ({kind})")
 
 
-class DetectOptions(Frozen):
+class DetectOptions(BoxLimits):
     """Options of detect_faces: which boxes are plausible, and how much may fail.
 
     Attributes:
-        min_side: the shorter side of a box in pixels, at least.
-        min_share: the share of the image's area that a box covers, at least; likewise `max_share`, at most.
-        min_inside: the share of a box's own area that lies in the image, at least.
         max_failed: how many images of the shard may fail to decode before the step fails.
     """
 
-    min_side: float = Field(default=12.0, ge=1.0)
-    min_share: Share = 0.0
-    max_share: Share = 1.0
-    min_inside: Share = 0.3
     max_failed: int = Field(default=0, ge=0)
 
 

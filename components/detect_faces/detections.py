@@ -13,8 +13,6 @@ from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.output import whole_file
 
 RecordT = TypeVar("RecordT")
-OUTSIDE, TOO_SMALL, TOO_LARGE = "outside", "too_small", "too_large"
-"""Why a box is not plausible: less than `min_inside` of it is in the image, or it is below or above the size limits."""
 
 
 class FoundFace(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

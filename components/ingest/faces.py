@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from components.ingest.formats.listing import BoxOptions, Listing, Options, Record
 from components.shared.dataset.annotations import Box, Face, Keypoint
-from components.shared.dataset.boxes import clip_box, inside_share, upright_box, upright_keypoint
+from components.shared.dataset.boxes import upright_box, upright_keypoint
 from serving.runtime.image.header import Header
+from serving.runtime.plausible import clip_box, inside_share
 
 # Sums of fractions may miss an edge by this much.
 _SAME_PIXELS = 1e-6

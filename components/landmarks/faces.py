@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.shared.dataset.annotations import Box
-from components.shared.dataset.boxes import clip_box, overlap
+from components.shared.dataset.boxes import overlap
 from components.shared.drawing import Points
 from serving.runtime.errors import InputError
+from serving.runtime.plausible import clip_box
 
 Gray = NDArray[np.uint8]
 

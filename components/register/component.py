@@ -1,6 +1,6 @@
 """The KFP components of the registry: register a version, promote a version."""
 
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from kfp import dsl
 from kfp.dsl import Input, Model
@@ -15,6 +15,7 @@ def register(
     metrics_json: str,
     detectors: Optional[Input[Model]] = None,
     run_id: str = "",
+    detect_options: dict[str, Any] = {},  # noqa: B006
     composite: str = "",
 ) -> NamedTuple("Outputs", version=str, composite_version=str):  # type: ignore[valid-type]
     """Register the exported model as a new version with the alias candidate, once for each run and file.
@@ -25,6 +26,7 @@ def register(
         metrics_json: Scalar metrics as a JSON object, as evaluate returns them.
         detectors: Folder of adopt_detectors. Those with a graph are registered too, each file once.
         run_id: MLflow run that trained the model; empty opens one.
+        detect_options: Those of detect_faces; what is no plausible box there is no face of the composite.
         composite: Name in the registry of the detectors and the model as one; empty for none.
 
     Returns:
@@ -41,6 +43,7 @@ def register(
         metrics=read_metrics(metrics_json),
         run_id=run_id,
         detectors=Path(detectors.path) if detectors is not None else None,
+        detect_options=detect_options,
         composite=composite,
         address=model.uri,
     )

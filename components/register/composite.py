@@ -1,19 +1,21 @@
 """Detectors and a classifier as one registered model: a version whose file names the versions of all of them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from components.register.package import open_candidate
 from components.register.versions import Candidate, Registration, register_version
+from components.shared.options import parse_options
 from serving.runtime.composite import Composite
 from serving.runtime.composite_card import COMPOSITE_FILE, CompositeCard, DetectorMember
 from serving.runtime.errors import InputError
 from serving.runtime.load import open_model
+from serving.runtime.plausible import BoxLimits
 from serving.runtime.validation import explain
 
 if TYPE_CHECKING:
@@ -84,8 +86,19 @@ def find_detectors(folder: Path) -> list[FoundDetector]:
     return found
 
 
+def box_limits(detect_options: Mapping[str, Any]) -> BoxLimits:
+    """Return the limits of plausible boxes among the options of detect_faces. Raises InputError for other options."""
+    limits = {name: value for name, value in detect_options.items() if name != "max_failed"}
+    return parse_options(BoxLimits, limits, "detect_options")
+
+
 def register_composite(
-    name: str, classifier: Registration, model: Candidate, detectors: Sequence[FoundDetector], run_id: str
+    name: str,
+    classifier: Registration,
+    model: Candidate,
+    detectors: Sequence[FoundDetector],
+    limits: BoxLimits,
+    run_id: str,
 ) -> Registration:
     """Register the detectors, each file once, and a version of `name` that names the versions of all members.
 
@@ -94,6 +107,7 @@ def register_composite(
         classifier: its head.
         model: the file of the classifier.
         detectors: those of the chain, in order.
+        limits: which found boxes are faces.
         run_id: the training run; "" opens a run for the composite.
 
     Raises:
@@ -102,7 +116,7 @@ def register_composite(
     """
     uris = [register_version(detector.model, detector.name, "", once=True).uri for detector in detectors]
     members = tuple(detector.member(uri) for detector, uri in zip(detectors, uris, strict=True))
-    card = CompositeCard(name=name, detectors=members, heads=(classifier.uri,))
+    card = CompositeCard(name=name, detectors=members, heads=(classifier.uri,), limits=limits)
     files = [*(detector.model for detector in detectors), model]
     models = [open_model(file.content, source=uri) for file, uri in zip(files, card.members, strict=True)]
     Composite(card, models, name=name, version="", sha256="", source=f"the composite '{name}'")

@@ -2,14 +2,14 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from components.register.composite import find_detectors, register_composite
+from components.register.composite import box_limits, find_detectors, register_composite
 from components.register.package import open_candidate
 from components.register.versions import Registration, register_version
 from components.shared.tracking.server import mlflow_client, tracking_is_on
@@ -27,6 +27,7 @@ def register(
     metrics: Mapping[str, float] | None = None,
     run_id: str = "",
     detectors: Path | None = None,
+    detect_options: Mapping[str, Any] | None = None,
     composite: str = "",
     address: str = "",
 ) -> Registration:
@@ -47,6 +48,7 @@ def register(
         metrics: scalar metrics by name.
         run_id: the training run; "" opens a run for this registration.
         detectors: folder of the step `adopt_detectors`.
+        detect_options: those that detect_faces had; the composite has its limits of plausible boxes.
         composite: name of the composite in the registry; "" makes none.
         address: where the model is kept, where `model` is a copy that goes with this machine; an error names it.
 
@@ -60,16 +62,14 @@ def register(
     _check_registry(name)
     candidate = open_candidate(model, metrics or {})
     found = find_detectors(detectors) if composite and detectors else []
+    limits = box_limits(detect_options or {})
     if found:
-        _check_registry(composite)
-        if len({name, composite} | {one.name for one in found}) < 2 + len({one.name for one in found}):
-            others = ", ".join(f"'{one.name}'" for one in found)
-            raise InputError(f"model '{name}', composite '{composite}' and detectors {others} need different names")
+        _check_names(name, composite, {one.name for one in found})
     try:
         registered = register_version(candidate, name, run_id)
         if not found:
             return registered
-        whole = register_composite(composite, registered, candidate, found, run_id)
+        whole = register_composite(composite, registered, candidate, found, limits, run_id)
         return replace(registered, composite_version=whole.version)
     except StorageError as error:
         options: dict[str, str | Path | None] = {
@@ -79,7 +79,8 @@ def register(
             "run-id": run_id,
         }
         if found:
-            options |= {"detectors": detectors, "composite": composite}
+            written = json.dumps(dict(detect_options or {}), sort_keys=True)
+            options |= {"detectors": detectors, "detect-options": written, "composite": composite}
         raise type(error)(f"{error}\n{_how_later(options, address)}") from error
 
 
@@ -135,6 +136,14 @@ def _check_registry(name: str) -> None:
         raise InputError("there is no model registry: set MLFLOW_TRACKING_URI to the address of an MLflow server")
     if not name or any(character in name for character in "/:@"):
         raise InputError(f"'{name}' cannot name a model: expected text without / : and @")
+
+
+def _check_names(name: str, composite: str, detectors: Collection[str]) -> None:
+    """Raise InputError where the composite or a detector cannot have its name."""
+    _check_registry(composite)
+    if len({name, composite, *detectors}) < 2 + len(detectors):
+        others = ", ".join(f"'{one}'" for one in sorted(detectors))
+        raise InputError(f"model '{name}', composite '{composite}' and detectors {others} need different names")
 
 
 def _check_version(name: str, version: str) -> None:

@@ -12,6 +12,7 @@ from serving.runtime.detector import LABEL_HEAD, Detector
 from serving.runtime.errors import InputError
 from serving.runtime.image.photo import Photo
 from serving.runtime.image.placement import Box
+from serving.runtime.plausible import implausible
 from serving.runtime.predictor import Classifier, Crop, FaceResult, Predictor
 from serving.runtime.session import Outputs
 from serving.runtime.work import Work
@@ -112,8 +113,14 @@ class Composite:
             left = [index for index, faces in enumerate(found) if not faces]
             results = detector.detect([photos[index] for index in left], thresholds=thresholds, tile=tile, work=work)
             for index, faces in zip(left, results, strict=True):
-                found[index] = faces
+                found[index] = self._plausible(faces, photos[index].upright)
         return found
+
+    def _plausible(self, faces: list[FaceResult], upright: tuple[int, int]) -> list[FaceResult]:
+        limits = self.card.limits
+        if limits is None:
+            return faces
+        return [face for face in faces if face.box and not implausible(face.box, upright, limits)]
 
     def _choose(self, faces: list[FaceResult]) -> list[FaceResult]:
         """Return those that are classified, see `CompositeCard`; the detector gives them by falling score."""

@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from serving.runtime.errors import InputError
-from serving.runtime.validation import Frozen, explain
+from serving.runtime.plausible import BoxLimits
+from serving.runtime.validation import UNSET, Frozen, explain
 
 COMPOSITE_FILE = "composite.json"
 
@@ -59,6 +60,8 @@ class CompositeCard(Frozen):
         heads: URIs of classifiers; the names of all their heads differ.
         faces: which of the found faces are classified: `all`, the `largest`, or the one of the highest `score`.
         max_faces: the most faces of a photo, those of the highest scores.
+        limits: which found boxes are faces; a photo in which a detector finds no others is one for the next detector.
+            None, of files that were written before, takes all.
     """
 
     card_version: Literal[1] = 1
@@ -68,6 +71,7 @@ class CompositeCard(Frozen):
     heads: tuple[MemberUri, ...] = Field(min_length=1)
     faces: Literal["all", "largest", "score"] = "all"
     max_faces: int = Field(default=100, ge=1, le=1000)
+    limits: BoxLimits | None = UNSET
 
     @property
     def members(self) -> tuple[str, ...]:

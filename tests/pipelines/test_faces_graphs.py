@@ -68,7 +68,8 @@ def test_detectors_and_classifier_are_registered_and_promoted_together(name: str
     spec, tasks = root(name)
     register = tasks["register"]
     assert producer(register, "detectors") == "adopt-detectors"
-    assert register["inputs"]["parameters"]["composite"] == {"componentInputParameter": "composite"}
+    for parameter in ("composite", "detect_options"):
+        assert register["inputs"]["parameters"][parameter] == {"componentInputParameter": parameter}
     (branch,) = [task for title, task in tasks.items() if title.startswith("condition")]
     promote = spec["components"][branch["componentRef"]["name"]]["dag"]["tasks"]["promote"]["inputs"]["parameters"]
     assert promote["composite"] == {"componentInputParameter": "pipelinechannel--composite"}

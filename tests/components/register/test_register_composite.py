@@ -72,6 +72,18 @@ def test_a_composite_pins_its_members_and_is_one_version_of_its_run(tracking: st
     assert [(face.box, list(face.heads)) for face in faces] == [((20, 20, 60, 60), ["mask"])], "the chain's threshold"
 
 
+def test_the_composite_has_the_limits_that_the_detections_had(tracking: str, tmp_path: Path) -> None:
+    model, chain = write_model(tmp_path / "model"), write_chain(tmp_path / "chain", "green-l")
+    boxes = [(20, 20, 60, 60), (100, 40, 30, 30), (5, 5, 8, 8)]
+    photo = Photo.of_pixels(draw_faces((120, 160), boxes))
+    for options, count in (({}, 2), ({"min_side": 8.0}, 3), ({"min_share": 0.1, "max_failed": 3}, 1)):
+        done = register(model, name="masks-l", detectors=chain, detect_options=options, composite="people-l")
+        (faces,) = load_model(f"models:/people-l/{done.composite_version}").predict([(photo, [])])
+        assert len(faces) == count
+    with pytest.raises(InputError, match="detect_options.*min_sid"):
+        register(model, name="masks-l", detectors=chain, detect_options={"min_sid": 8}, composite="people-l")
+
+
 def test_members_of_a_chain_that_have_no_graph_are_left_out(
     tracking: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,4 +198,4 @@ def test_the_command_that_registers_later_has_detectors_and_composite(
     with pytest.raises(StorageError) as caught:
         register(model, name="masks-e", detectors=chain, composite="people-e")
     command = shlex.split(str(caught.value).splitlines()[-1])
-    assert command[-4:] == ["--detectors", str(chain), "--composite", "people-e"]
+    assert command[-6:] == ["--detectors", str(chain), "--detect-options", "{}", "--composite", "people-e"]

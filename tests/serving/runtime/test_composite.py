@@ -171,6 +171,27 @@ def test_a_later_detector_sees_what_the_earlier_ones_found_nothing_in(make: Call
     assert (len(bright), len(rescued), len(none)) == (1, 3, 0)
 
 
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (None, ["tiny"]),
+        ({}, ["dim"]),
+        ({"min_side": 8}, ["tiny"]),
+        ({"min_side": 8, "min_share": 0.002}, ["dim"]),
+        ({"min_side": 8, "min_share": 0.06}, []),
+        ({"max_share": 0.05}, []),
+    ],
+)
+def test_a_later_detector_sees_what_the_earlier_ones_found_nothing_plausible_in(
+    make: Callable[..., Path], limits: dict[str, float] | None, expected: list[str]
+) -> None:
+    boxes = {"tiny": (250, 10, 8, 8), "dim": (20, 40, 60, 70)}
+    changes = {} if limits is None else {"limits": limits}
+    model = opened(make(detectors=[{"uri": "green.onnx", "score": score} for score in (0.9, 0.5)], **changes))
+    (faces,) = model.predict([(Photo(encoded(draw_faces((240, 320), list(boxes.values()), [255, 180]))), [])])
+    assert [face.box for face in faces] == [boxes[name] for name in expected]
+
+
 def test_small_faces_of_large_photos_are_found_in_tiles(make: Callable[..., Path]) -> None:
     data = encoded(draw_faces((1280, 1280), [(601, 603, 3, 3)]))
     for tile, count in ((None, 0), (320, 1)):

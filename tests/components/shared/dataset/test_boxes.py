@@ -1,8 +1,9 @@
 import pytest
 
 from components.shared.dataset.annotations import Keypoint
-from components.shared.dataset.boxes import clip_box, overlap, upright_box, upright_keypoint
+from components.shared.dataset.boxes import overlap, upright_box, upright_keypoint
 from serving.runtime.image.header import Header, read_header
+from serving.runtime.plausible import clip_box
 
 
 @pytest.mark.parametrize(
