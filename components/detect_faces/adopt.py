@@ -1,6 +1,5 @@
 """All that a chain of detectors needs in one folder, each of them tried."""
 
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from components.detect_faces.box_table import read_box_table
-from components.detect_faces.chain_file import CHAIN_FILE, ChainFile, ChainMember
 from components.detect_faces.config import METHODS, OWN_BOXES, DlibCnn, DlibHog, Member, Onnx, Table, parse_chain
 from components.detect_faces.dlib_detectors import CNN_FILE, CNN_SOURCE, check_cnn_weights, import_dlib
+from components.shared.chain_file import CHAIN_FILE, ChainFile, ChainMember, plain_name
 from components.shared.dataset.annotations import digest
 from components.shared.models.adopt import adopt, fetch_weights
 from serving.runtime.detector import Detector
@@ -19,8 +18,6 @@ from serving.runtime.load import open_model
 from serving.runtime.output import whole_folder
 from serving.runtime.registry import MODEL_FILE
 from serving.runtime.storage import Location, download
-
-_NAMELESS = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def adopt_detectors(folder: Path, chain: Sequence[Any]) -> dict[str, int]:
@@ -70,7 +67,7 @@ def _onnx(options: Member, folder: Path, number: int) -> ChainMember:
     model = open_model(adopted.content, source=options.model)
     assert isinstance(model, Detector)
     name = options.name or (model.card.name if adopted.kind == "facet" else adopted.kind)
-    file = folder / f"{number}-{_NAMELESS.sub('-', name)}" / MODEL_FILE
+    file = folder / f"{number}-{plain_name(name)}" / MODEL_FILE
     file.parent.mkdir()
     file.write_bytes(adopted.content)
     return ChainMember(
@@ -88,7 +85,7 @@ def _name_of(address: str) -> str:
     """Return a name for a model: of a registered one that, else that of its file."""
     plain = address.removeprefix("models:/").partition("@")[0].rstrip("/")
     name = plain.split("/")[0] if address.startswith("models:/") else Path(plain).name.removesuffix(".onnx")
-    return _NAMELESS.sub("-", name).strip("-.") or "onnx"
+    return plain_name(name).strip("-.") or "onnx"
 
 
 def _hog(options: Member, folder: Path, number: int) -> ChainMember:
@@ -128,7 +125,7 @@ def _table(options: Member, folder: Path, number: int) -> ChainMember:
 
 
 def _own(options: Member, folder: Path, number: int) -> ChainMember:
-    return ChainMember(name=OWN_BOXES, kind=OWN_BOXES)
+    return ChainMember(name=OWN_BOXES, kind="annotations")
 
 
 _ADOPT: Mapping[str, Callable[[Member, Path, int], ChainMember]] = {

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from components.detect_faces.chain_file import ChainMember, read_chain
 from components.detect_faces.config import DetectOptions
 from components.detect_faces.detections import FoundFace, FoundFaces
 from components.detect_faces.members import OPEN, Finder
 from components.detect_faces.plausible import found_face
+from components.shared.chain_file import ChainMember, read_chain
 from components.shared.dataset.annotations import Image
 from serving.runtime.image.photo import Photo
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from components.detect_faces.box_table import boxes_of_images
 from components.detect_faces.chain import Chain, open_chain
-from components.detect_faces.chain_file import ChainFile, read_chain
 from components.detect_faces.config import OWN_BOXES, DetectOptions
 from components.detect_faces.detections import (
     ChainRecord,
@@ -25,6 +24,7 @@ from components.detect_faces.detections import (
 )
 from components.detect_faces.shards import ALL, images_of_shard, read_data_set
 from components.shared.cache import cached_folder, library_versions
+from components.shared.chain_file import ChainFile, read_chain
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.pictures import Pictures
 from components.shared.dataset.tally import Tally

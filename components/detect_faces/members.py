@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from components.detect_faces.box_table import boxes_of_images
-from components.detect_faces.chain_file import ChainMember
 from components.detect_faces.config import OWN_BOXES
 from components.detect_faces.dlib_detectors import CnnDetector, HogDetector
+from components.shared.chain_file import ChainMember
 from components.shared.dataset.annotations import Box, Image
 from serving.runtime.detector import Detector
 from serving.runtime.image.photo import Photo

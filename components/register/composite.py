@@ -6,83 +6,54 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
 from components.register.package import open_candidate
 from components.register.versions import Candidate, Registration, register_version
+from components.shared.chain_file import plain_name, read_chain
 from components.shared.options import parse_options
 from serving.runtime.composite import Composite
 from serving.runtime.composite_card import COMPOSITE_FILE, CompositeCard, DetectorMember
 from serving.runtime.errors import InputError
 from serving.runtime.load import open_model
 from serving.runtime.plausible import BoxLimits
-from serving.runtime.validation import explain
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-CHAIN_FILE = "chain.json"
-
 _log = logging.getLogger(__name__)
-
-
-class _Options(BaseModel):
-    score: float | None = None
-    nms_iou: float | None = None
-    tile: int | None = None
-
-
-class _Member(BaseModel):
-    name: str
-    kind: str
-    file: str = ""
-    options: _Options = _Options()
-
-
-class _Chain(BaseModel):
-    """What is read of the file that the step `adopt_detectors` writes."""
-
-    members: tuple[_Member, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FoundDetector:
-    """A detector of a chain that can be served: its name in the registry, its model, and its thresholds."""
+    """A detector of a chain that can be served: its name in the registry, its model, and its options."""
 
     name: str
     model: Candidate
-    options: _Options
+    options: Mapping[str, Any]
 
     def member(self, uri: str) -> DetectorMember:
-        """Return what the file of the composite says of it."""
-        return DetectorMember(
-            uri=uri, score=self.options.score, nms_iou=self.options.nms_iou, tile=self.options.tile or None
-        )
+        """Return what the file of the composite says of it. Raises InputError for options that it cannot have."""
+        return parse_options(DetectorMember, {**self.options, "uri": uri}, f"detector '{self.name}' of the chain")
 
 
 def find_detectors(folder: Path) -> list[FoundDetector]:
     """Return the ONNX detectors in a folder of the step `adopt_detectors`, in the order of the chain.
 
-    Others, such as dlib's or a table of boxes, cannot be served; the log names them.
+    Others, such as dlib's or a table of boxes, cannot be served; the log names them. A detector is registered under its
+    name in the chain; members with the same file have the name of the first.
 
-    Raises InputError when the folder is none of `adopt_detectors`, or a model is not a detector.
+    Raises InputError as `read_chain`, or when a model is not a detector.
     """
-    path = folder / CHAIN_FILE
-    try:
-        chain = _Chain.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected the folder that adopt_detectors writes") from error
-    except ValidationError as error:
-        raise InputError(f"{path}: not a chain of detectors: {explain(error)}") from error
     found = []
-    for member in chain.members:
+    names: dict[str, str] = {}
+    for member in read_chain(folder).members:
         if member.kind != "onnx":
             _log.warning("detector '%s' of the chain has no graph; the composite is without it", member.name)
             continue
         model = open_candidate(folder / member.file, {})
         if model.kind != "detector":
             raise InputError(f"{folder / member.file}: a {model.kind}; expected a detector")
-        found.append(FoundDetector(Path(member.file).parent.name.partition("-")[2], model, member.options))
+        name = names.setdefault(member.sha256, plain_name(member.name))
+        found.append(FoundDetector(name, model, member.options))
     return found
 
 

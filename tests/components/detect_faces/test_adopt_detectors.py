@@ -3,7 +3,7 @@
 import builtins
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from face_samples import GREEN, DataSet, png
@@ -11,7 +11,8 @@ from tiny_detector import build_detector
 from tiny_model import build_model
 
 from components.detect_faces.adopt import adopt_detectors
-from components.detect_faces.chain_file import read_chain
+from components.detect_faces.config import MEMBERS
+from components.shared.chain_file import ChainMember, read_chain
 from serving.runtime.errors import InputError, NotFoundError
 
 CNN_START = b"\x01\x01\x01\x0aloss_mmod_"
@@ -35,6 +36,10 @@ def test_a_chain_is_a_folder_with_all_that_it_needs(tmp_path: Path) -> None:
     assert members[0].points == ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     assert files == ["1-green/model.onnx", "2-green/model.onnx", "3-table/boxes.csv", "chain.json"]
+
+
+def test_the_file_of_a_chain_knows_the_kinds_of_detectors() -> None:
+    assert get_args(ChainMember.model_fields["kind"].annotation) == tuple(MEMBERS)
 
 
 def test_equal_chains_give_equal_bytes(tmp_path: Path) -> None:
@@ -120,5 +125,5 @@ def test_a_folder_that_changed_or_is_another_is_refused(tmp_path: Path) -> None:
         read_chain(folder)
     content["members"][0]["kind"] = "mtcnn"
     file.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="no detector of the kind 'mtcnn'"):
+    with pytest.raises(InputError, match="members.0.kind: Input should be 'onnx', 'dlib_hog'"):
         read_chain(folder)

@@ -1,5 +1,6 @@
 """A detector and a classifier that are registered and promoted as one, against one real MLflow server."""
 
+import hashlib
 import json
 import shlex
 from pathlib import Path
@@ -33,7 +34,8 @@ def write_chain(folder: Path, *names: str, others: tuple[Any, ...] = (), **optio
         file.parent.mkdir(parents=True)
         file.write_bytes(build_detector(side=(320, 320)))
         path = file.relative_to(folder).as_posix()
-        members.append({"name": f"{name} {number}", "kind": "onnx", "file": path, "sha256": "", "options": options})
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        members.append({"name": name, "kind": "onnx", "file": path, "sha256": sha256, "options": options})
     folder.mkdir(exist_ok=True)
     (folder / "chain.json").write_text(json.dumps({"version": 1, "members": members}))
     return folder
@@ -44,7 +46,7 @@ def aliases(name: str) -> dict[str, str]:
 
 
 def test_a_composite_pins_its_members_and_is_one_version_of_its_run(tracking: str, tmp_path: Path) -> None:
-    chain = write_chain(tmp_path / "chain", "green-a", score=0.9, tile=0)
+    chain = write_chain(tmp_path / "chain", "green-a", score=0.9)
     models = [write_model(tmp_path / f"model-{seed}", seed) for seed in range(2)]
     with open_run("first") as run:
         pass
@@ -88,7 +90,7 @@ def test_members_of_a_chain_that_have_no_graph_are_left_out(
     tracking: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = write_model(tmp_path / "model")
-    chain = write_chain(tmp_path / "chain", "green-b", "green-b", others=(HOG,))
+    chain = write_chain(tmp_path / "chain", "green-b", "green-b-2", others=(HOG,))
     done = register(model, name="masks-b", detectors=chain, composite="people-b")
     composite = load_model(f"models:/people-b/{done.composite_version}")
     assert isinstance(composite, Composite)
@@ -107,9 +109,22 @@ def test_what_cannot_be_a_composite_leaves_the_registry_alone(tracking: str, tmp
             register(model, name=name, detectors=chain, composite=composite)
     with pytest.raises(InputError, match="'a/b' cannot name a model"):
         register(model, name="masks-c", detectors=chain, composite="a/b")
-    (chain / "1-green-c" / "model.onnx").write_bytes((model / "model.onnx").read_bytes())
+    written = (chain / "chain.json").read_text()
+    classifier = (model / "model.onnx").read_bytes()
+    (chain / "1-green-c" / "model.onnx").write_bytes(classifier)
+    with pytest.raises(InputError, match=r"1-green-c/model\.onnx: missing, or not the file that adopt_detectors wrote"):
+        register(model, name="masks-c", detectors=chain, composite="people-c")
+    (member,) = json.loads(written)["members"]
+    member["sha256"] = hashlib.sha256(classifier).hexdigest()
+    (chain / "chain.json").write_text(json.dumps({"members": [member]}))
     with pytest.raises(InputError, match=r"1-green-c/model\.onnx: a classifier; expected a detector"):
         register(model, name="masks-c", detectors=chain, composite="people-c")
+    (tmp_path / "green.onnx").write_bytes(build_detector(side=(320, 320)))
+    for file in ("../green.onnx", str(tmp_path / "green.onnx"), "1-green-c/../../green.onnx"):
+        member |= {"file": file, "sha256": hashlib.sha256((tmp_path / "green.onnx").read_bytes()).hexdigest()}
+        (chain / "chain.json").write_text(json.dumps({"members": [member]}))
+        with pytest.raises(InputError, match=r"chain\.json: not a chain of detectors: members\.0\.file: "):
+            register(model, name="masks-c", detectors=chain, composite="people-c")
     (chain / "chain.json").write_text("{}")
     for folder, text in ((chain, "not a chain of detectors: members"), (tmp_path, "the folder that adopt_detectors")):
         with pytest.raises(InputError, match=text):

@@ -1,16 +1,30 @@
 """The folder of adopt_detectors: a list of the detectors of a chain, beside their models, weights and tables."""
 
-from pathlib import Path
-from typing import Any, Literal
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from components.detect_faces.config import MEMBERS
 from components.shared.dataset.annotations import digest
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.validation import Frozen, explain
 
 CHAIN_FILE = "chain.json"
+
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def plain_name(name: str) -> str:
+    """Return a name for a folder or a registry: letters, digits, `_`, `.` and `-`."""
+    return _NOT_PLAIN.sub("-", name)
+
+
+def _below(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if ".." in parts or PurePosixPath(path).is_absolute() or "\0" in path:
+        raise ValueError(f"'{path}' is not a path below the folder of {CHAIN_FILE}")
+    return path
 
 
 class ChainMember(Frozen):
@@ -18,7 +32,7 @@ class ChainMember(Frozen):
 
     Attributes:
         name: what it is recorded as; no two members have the same.
-        kind: a key of `config.MEMBERS`.
+        kind: of the detector, or of what takes its place.
         file: its model, weights or table below the folder; empty for none. `sha256` is that of the file.
         options: its options without name and address.
         threshold: the lowest score of a face; None where it has none.
@@ -26,8 +40,8 @@ class ChainMember(Frozen):
     """
 
     name: str = Field(min_length=1)
-    kind: str
-    file: str = ""
+    kind: Literal["onnx", "dlib_hog", "dlib_cnn", "table", "annotations"]
+    file: Annotated[str, AfterValidator(_below)] = ""
     sha256: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
     threshold: float | None = None
@@ -58,8 +72,6 @@ def read_chain(folder: Path) -> ChainFile:
         ) from error
     for member in chain.members:
         file = folder / member.file
-        if member.kind not in MEMBERS:
-            raise InputError(f"{path}: this version knows no detector of the kind '{member.kind}'")
         if member.file and (not file.is_file() or digest(file) != member.sha256):
             raise InputError(f"{file}: missing, or not the file that adopt_detectors wrote; run it again")
     return chain
