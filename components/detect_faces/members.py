@@ -29,9 +29,8 @@ class _Onnx:
     def __init__(self, member: ChainMember, file: Path) -> None:
         model = load_model(str(file), threads=1)
         assert isinstance(model, Detector)
-        changes = {key: member.options[key] for key in ("score", "nms_iou") if member.options.get(key) is not None}
         self._model = model
-        self._thresholds = model.card.thresholds.model_copy(update=changes)
+        self._thresholds = model.card.thresholds.changed(member.options)
         self._tile = member.options.get("tile")
 
     def find(self, image: Image, photo: Photo) -> list[FaceResult]:

@@ -72,15 +72,10 @@ def register(
         whole = register_composite(composite, registered, candidate, found, limits, run_id)
         return replace(registered, composite_version=whole.version)
     except StorageError as error:
-        options: dict[str, str | Path | None] = {
-            "model": model,
-            "name": name,
-            "metrics-json": json.dumps(dict(metrics or {}), sort_keys=True),
-            "run-id": run_id,
-        }
+        options: dict[str, str | Path | None]
+        options = {"model": model, "name": name, "metrics-json": _json(metrics), "run-id": run_id}
         if found:
-            written = json.dumps(dict(detect_options or {}), sort_keys=True)
-            options |= {"detectors": detectors, "detect-options": written, "composite": composite}
+            options |= {"detectors": detectors, "detect-options": _json(detect_options), "composite": composite}
         raise type(error)(f"{error}\n{_how_later(options, address)}") from error
 
 
@@ -129,6 +124,10 @@ def read_metrics(text: str) -> dict[str, float]:
         raise InputError(
             f'metrics_json must be an object of names and numbers such as {{"macro_f1": 0.9}}: {explain(error)}'
         ) from error
+
+
+def _json(values: Mapping[str, Any] | None) -> str:
+    return json.dumps(dict(values or {}), sort_keys=True)
 
 
 def _check_registry(name: str) -> None:

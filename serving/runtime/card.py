@@ -1,7 +1,7 @@
 """Model cards: what a `model.onnx` says about itself, as JSON in its ONNX metadata; one type of card per task."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json
@@ -153,6 +153,11 @@ class DetectionThresholds(Frozen):
     score: float = Field(default=0.5, ge=0.0, le=1.0)
     nms_iou: float = Field(default=0.5, gt=0.0, le=1.0)
     max_detections: int = Field(default=100, ge=1, le=10_000)
+
+    def changed(self, options: Mapping[str, Any]) -> Self:
+        """Return these with the `score` and `nms_iou` of `options` where they are not None."""
+        changes = {name: options.get(name) for name in ("score", "nms_iou")}
+        return self.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
 
 class _GraphCard(Frozen):

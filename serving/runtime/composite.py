@@ -64,8 +64,7 @@ class Composite:
         for one, model in zip(card.detectors, detectors, strict=True):
             if not isinstance(model, Detector):
                 raise _wrong_task(source, one.uri, model, "a detector")
-            changes = one.model_dump(include={"score", "nms_iou"}, exclude_none=True)
-            self._detectors.append((model, model.card.thresholds.model_copy(update=changes), one.tile))
+            self._detectors.append((model, model.card.thresholds.changed(one.model_dump()), one.tile))
         for uri, model in zip(card.heads, heads, strict=True):
             if not isinstance(model, Classifier):
                 raise _wrong_task(source, uri, model, "a classifier")

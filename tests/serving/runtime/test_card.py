@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 from tiny_model import card_facts, detection_facts
 
-from serving.runtime.card import METADATA_KEY, ClassificationCard, DetectionCard, Letterbox, read_card
+from serving.runtime.card import (
+    METADATA_KEY,
+    ClassificationCard,
+    DetectionCard,
+    DetectionThresholds,
+    Letterbox,
+    read_card,
+)
 from serving.runtime.errors import InputError
 
 
@@ -25,6 +32,18 @@ def test_a_detection_card_has_its_rules() -> None:
     assert card.outputs == {"boxes": (None, 4), "scores": (None, 1)}
     pointed = read_card(json.dumps(detection_facts(points=["left_eye", "right_eye", "nose"])), "m.onnx")
     assert pointed.outputs["points"] == (None, 3, 2)
+
+
+def test_thresholds_change_where_an_option_is_stated() -> None:
+    thresholds = DetectionThresholds(score=0.4, nms_iou=0.3, max_detections=7)
+    for options, expected in (
+        ({}, (0.4, 0.3, 7)),
+        ({"score": None, "nms_iou": None, "tile": 64}, (0.4, 0.3, 7)),
+        ({"score": 0.0}, (0.0, 0.3, 7)),
+        ({"nms_iou": 0.9, "score": 0.8}, (0.8, 0.9, 7)),
+    ):
+        changed = thresholds.changed(options)
+        assert (changed.score, changed.nms_iou, changed.max_detections) == expected
 
 
 @pytest.mark.parametrize("facts", [card_facts(), detection_facts(points=["nose"])])
