@@ -1,6 +1,7 @@
 """An ONNX model in memory: onnxruntime's session, the model card, and the check that graph and card agree."""
 
 import hashlib
+import os
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,8 @@ from serving.runtime.work import Work
 
 # Images per run of the graph: memory stays bounded for any number of images, and more at once are hardly quicker.
 BATCH = 8
+
+_EXTERNAL_DATA = "External data path"
 
 Outputs = dict[str, NDArray[np.float32]]
 """Outputs of a graph by name, in the order of the card."""
@@ -33,7 +36,7 @@ class Session:
         source: names the file in errors.
 
     Raises:
-        InputError: the file is not ONNX, has changed since it was exported, or has no valid card.
+        InputError: the file is not ONNX, has weights outside, has changed since it was exported, or has no valid card.
     """
 
     def __init__(self, content: bytes, *, threads: int | None = None, source: str = "the model") -> None:
@@ -44,9 +47,15 @@ class Session:
         options.log_severity_level = 3
         # Waiting threads sleep: spinning gains nothing measurable and takes the CPU from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Weights in other files would come from the working directory, and no digest covers them; this folder has none.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a dozen unrelated types, all of them about this file
+            if _EXTERNAL_DATA in str(error):
+                raise InputError(
+                    f"{self.source}: its weights are in another file; export it with all weights inside the model"
+                ) from error
             raise InputError(f"{self.source}: not an ONNX model that onnxruntime can load: {error}") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:

@@ -77,5 +77,8 @@ def test_a_composite_answers_what_predict_writes_of_the_faces_that_were_found(
         assert len(faces) == len(rows) == count, name
         by_box = sorted(((table.faces[row].box, table.heads["mask"][row]) for row in rows), key=lambda pair: pair[0])
         for face, (box, probabilities) in zip(sorted(faces, key=lambda face: face.box), by_box, strict=True):
-            np.testing.assert_allclose(face.box, box, atol=0.01, err_msg=name)
-            np.testing.assert_allclose(list(face.heads["mask"].values()), probabilities, atol=1e-3, err_msg=name)
+            np.testing.assert_allclose(face.box, box, atol=0.006, err_msg=name)
+            atol = 0.0 if face.box == box else 1e-3  # annotations hold hundredths of a pixel
+            np.testing.assert_allclose(
+                list(face.heads["mask"].values()), probabilities, rtol=0, atol=atol, err_msg=name
+            )

@@ -1,9 +1,11 @@
 """Sessions check every kind of graph against its card; only the tasks with a predictor are served."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import detection_facts
@@ -63,3 +65,21 @@ def test_a_task_without_a_predictor_is_one_clear_error(monkeypatch: pytest.Monke
     monkeypatch.delitem(PREDICTORS, "detection")
     with pytest.raises(InputError, match="a model of task 'detection'; this version serves models of task classific"):
         open_model(detector())
+
+
+@pytest.mark.parametrize("location", ["w.bin", "../folder/w.bin", "sub/../w.bin"])
+def test_weights_in_another_file_are_refused(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory may hold a file of that name, which no digest of the model covers."""
+    model = onnx.load_from_string(detector())
+    tensor = next(one for one in model.graph.initializer if one.name == "boxes.ones")
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "w.bin").write_bytes(tensor.raw_data)
+    external = {"location": location, "offset": "0", "length": str(len(tensor.raw_data))}
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in external.items():
+        tensor.external_data.add(key=key, value=value)
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match="m.onnx: its weights are in another file.*inside the model"):
+        Session(model.SerializeToString(), source="m.onnx")
