@@ -31,7 +31,7 @@ _CUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class LetterboxedPart:
     """Where a part of a photo lies in a detector's input.
 
     Attributes:
@@ -66,7 +66,7 @@ class Placement:
         )
 
 
-def letterbox(rect: Rect, rule: Letterbox, size: InputSize, *, enlarge: float = 1.0) -> Placement:
+def letterbox(rect: Rect, rule: Letterbox, size: InputSize, *, enlarge: float = 1.0) -> LetterboxedPart:
     """Return where a rectangle of a photo lies in the input.
 
     Args:
@@ -89,7 +89,7 @@ def letterbox(rect: Rect, rule: Letterbox, size: InputSize, *, enlarge: float = 
     x = y = 0
     if rule.position == "center":
         x, y = (input_width - target_width) // 2, (input_height - target_height) // 2
-    return Placement(rect, (x, y, target_width, target_height), (input_height, input_width))
+    return LetterboxedPart(rect, (x, y, target_width, target_height), (input_height, input_width))
 
 
 def tiles(upright: tuple[int, int], tile: int, size: InputSize) -> list[Rect]:
@@ -138,7 +138,7 @@ class Candidates:
 
 
 def candidates(
-    boxes: Floats, scores: Floats, points: Floats, placement: Placement, upright: tuple[int, int], threshold: float
+    boxes: Floats, scores: Floats, points: Floats, part: LetterboxedPart, upright: tuple[int, int], threshold: float
 ) -> Candidates:
     """Choose the candidates of one input that may be faces, in pixels of the photo.
 
@@ -149,7 +149,7 @@ def candidates(
         boxes: (A, 4) in input pixels.
         scores: (A, C) in 0..1.
         points: (A, P, 2) in input pixels.
-        placement: where the part lies in the input.
+        part: where the part lies in the input.
         upright: height and width of the photo.
         threshold: lowest score.
 
@@ -164,13 +164,13 @@ def candidates(
     boxes, scores, points = boxes[chosen], scores[chosen], points[chosen]
     if not np.isfinite(boxes).all() or not np.isfinite(points).all():
         raise InputError("its graph gives boxes or points that are not finite numbers")
-    x, y, width, height = placement.target
-    borders = placement.inner_borders(upright)
+    x, y, width, height = part.target
+    borders = part.inner_borders(upright)
     whole = np.all(boxes[:, :2] >= borders[:2] + _CUT, axis=1) & np.all(boxes[:, 2:] <= borders[2:] - _CUT, axis=1)
     inside = np.all((boxes[:, 2:] > (x, y)) & (boxes[:, :2] < (x + width, y + height)), axis=1)
     faces = np.all(boxes[:, :2] < boxes[:, 2:], axis=1) & inside & whole
-    corners = placement.to_photo(boxes[faces].reshape(-1, 2, 2)).reshape(-1, 4)
-    return Candidates(corners, scores[faces], placement.to_photo(points[faces]))
+    corners = part.to_photo(boxes[faces].reshape(-1, 2, 2)).reshape(-1, 4)
+    return Candidates(corners, scores[faces], part.to_photo(points[faces]))
 
 
 def choose(found: Candidates, thresholds: DetectionThresholds, upright: tuple[int, int]) -> Candidates:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.runtime.card import DetectionCard, DetectionThresholds, InputSize
-from serving.runtime.detection import Candidates, Placement, candidates, choose, letterbox, tiles
+from serving.runtime.detection import Candidates, LetterboxedPart, candidates, choose, letterbox, tiles
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import Pixels
 from serving.runtime.image.photo import Photo
@@ -79,16 +79,16 @@ class Detector:
         if tile is not None and tile < _SMALLEST_TILE:
             raise InputError(f"tile: {tile} pixels; expected {_SMALLEST_TILE} or more, or none")
         chosen = thresholds or self.card.thresholds
-        parts = [(index, place) for index, photo in enumerate(photos) for place in self._placements(photo, tile)]
-        parts.sort(key=lambda part: part[1].size)
+        parts = [(index, part) for index, photo in enumerate(photos) for part in self._parts(photo, tile)]
+        parts.sort(key=lambda entry: entry[1].size)
         found: list[list[Candidates]] = [[] for _ in photos]
-        for _, group in groupby(parts, key=lambda part: part[1].size):
+        for _, group in groupby(parts, key=lambda entry: entry[1].size):
             same = list(group)
             for start in range(0, len(same), _BATCH):
                 batch = same[start : start + _BATCH]
-                outputs = self._session.run(np.stack([self._pixels(photos[i], place) for i, place in batch]), work)
-                for row, (index, place) in enumerate(batch):
-                    found[index].append(self._candidates(outputs, row, place, photos[index], chosen.score))
+                outputs = self._session.run(np.stack([self._pixels(photos[i], part) for i, part in batch]), work)
+                for row, (index, part) in enumerate(batch):
+                    found[index].append(self._candidates(outputs, row, part, photos[index], chosen.score))
         return [
             self._results(choose(Candidates.joined(several), chosen, photo.upright))
             for several, photo in zip(found, photos, strict=True)
@@ -108,17 +108,17 @@ class Detector:
         Files are placed in the input as `detect` places them; where that is free in size, all in the largest of theirs.
         """
         if not isinstance(images, np.ndarray):
-            placed = [letterbox(_whole(Photo(data, work)), self.card.resize, self.card.input) for data in images]
-            sizes = [place.size for place in placed] or [(self.card.input.height, self.card.input.width)]
+            parts = [letterbox(_whole(Photo(data, work)), self.card.resize, self.card.input) for data in images]
+            sizes = [part.size for part in parts] or [(self.card.input.height, self.card.input.width)]
             size = max(height for height, _ in sizes), max(width for _, width in sizes)
             pixels = np.empty((len(images), *size, 3), np.uint8)
-            for row, (data, place) in enumerate(zip(images, placed, strict=True)):
+            for row, (data, part) in enumerate(zip(images, parts, strict=True)):
                 # Each file has a photo of its own here, so that one is decoded at a time.
-                pixels[row] = self._pixels(Photo(data, work), Placement(place.rect, place.target, size))
+                pixels[row] = self._pixels(Photo(data, work), LetterboxedPart(part.rect, part.target, size))
             images = pixels
         return self._session.run(images, work)
 
-    def _placements(self, photo: Photo, tile: int | None) -> list[Placement]:
+    def _parts(self, photo: Photo, tile: int | None) -> list[LetterboxedPart]:
         """Return the parts of a photo that are searched: all of it, and its tiles."""
         rule, size = self.card.resize, self.card.input
         parts = [letterbox(_whole(photo), rule, size)]
@@ -130,22 +130,24 @@ class Detector:
             parts = parts if whole in parts else [whole, *parts]
         return parts
 
-    def _pixels(self, photo: Photo, place: Placement) -> Pixels:
+    def _pixels(self, photo: Photo, part: LetterboxedPart) -> Pixels:
         """Return a part of a photo in the input, uint8 (height, width, 3), resized antialiased."""
-        x, y, width, height = place.target
+        x, y, width, height = part.target
         size = InputSize(height=max(height, _SMALLEST_INPUT), width=max(width, _SMALLEST_INPUT))
-        part, rect = photo.part(place.rect, size, 1.0)
-        if part.shape[:2] != (height, width) or rect != (0, 0, width, height):
-            part = np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR, box=rect))
-        pixels = np.full((*place.size, 3), self.card.resize.background, np.uint8)
-        pixels[y : y + height, x : x + width] = part[..., :: 1 if self.card.color == "RGB" else -1]
+        cut, rect = photo.part(part.rect, size, 1.0)
+        if cut.shape[:2] != (height, width) or rect != (0, 0, width, height):
+            cut = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BILINEAR, box=rect))
+        pixels = np.full((*part.size, 3), self.card.resize.background, np.uint8)
+        pixels[y : y + height, x : x + width] = cut[..., :: 1 if self.card.color == "RGB" else -1]
         return pixels
 
-    def _candidates(self, outputs: Outputs, row: int, place: Placement, photo: Photo, threshold: float) -> Candidates:
+    def _candidates(
+        self, outputs: Outputs, row: int, part: LetterboxedPart, photo: Photo, threshold: float
+    ) -> Candidates:
         boxes, scores = outputs["boxes"][row], outputs["scores"][row]
         points = outputs["points"][row] if self.card.points else np.empty((len(boxes), 0, 2), np.float32)
         try:
-            return candidates(boxes, scores, points, place, photo.upright, threshold)
+            return candidates(boxes, scores, points, part, photo.upright, threshold)
         except InputError as error:
             raise InputError(f"{self._session.source}: {error}") from None
 

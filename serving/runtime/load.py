@@ -83,11 +83,11 @@ def _open_composite(
 
 def _open_member(uri: str, folder: Folder, threads: int | None, source: str) -> Predictor:
     """Load one model of a composite. The errors are those of `load_model`, and name both."""
-    place = f"{source}: its member {uri}"
+    subject = f"{source}: its member {uri}"
     try:
         fetched = fetch_member(uri, folder)
     except (InputError, StorageError) as error:
-        raise type(error)(f"{place}: {error}") from error
+        raise type(error)(f"{subject}: {error}") from error
     if fetched.folder is not None:
-        raise InputError(f"{place} is a composite itself; name the members of that one")
-    return open_model(fetched.content, name=fetched.name, version=fetched.version, threads=threads, source=place)
+        raise InputError(f"{subject} is a composite itself; name the members of that one")
+    return open_model(fetched.content, name=fetched.name, version=fetched.version, threads=threads, source=subject)

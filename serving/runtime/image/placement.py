@@ -75,8 +75,8 @@ class Placement:
     def to_picture(self, point: Point, size: InputSize) -> Point:
         """Return which point of the picture is at a point of the input."""
         left, top, right, bottom = self.rect
-        at = left + point[0] * ((right - left) / size.width), top + point[1] * ((bottom - top) / size.height)
-        return self.turned(at) if self.angle else at
+        unturned = left + point[0] * ((right - left) / size.width), top + point[1] * ((bottom - top) / size.height)
+        return self.turned(unturned) if self.angle else unturned
 
     def extent(self) -> Rect:
         """Return the smallest upright rectangle around what the input shows."""

@@ -84,8 +84,8 @@ def _cut_turned(photo: Photo, placement: Placement, input_size: InputSize, min_d
 
     def sampled(across: float, down: float) -> tuple[float, float]:
         x, y = placement.to_picture((across, down), input_size)
-        at = rect[0] + (x - extent[0]) * scales[0], rect[1] + (y - extent[1]) * scales[1]
-        return at[0] * sizes[0] / part.shape[1], at[1] * sizes[1] / part.shape[0]
+        column, row = rect[0] + (x - extent[0]) * scales[0], rect[1] + (y - extent[1]) * scales[1]
+        return column * sizes[0] / part.shape[1], row * sizes[1] / part.shape[0]
 
     (x, y), (x_right, y_right), (x_down, y_down) = sampled(0, 0), sampled(1, 0), sampled(0, 1)
     affine = (x_right - x, x_down - x, x, y_right - y, y_down - y, y)
