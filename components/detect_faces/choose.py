@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,8 @@ def choose_faces(
         check_output(path, *inputs)
     record, found = read_detections(detections)
     by_name = {faces.file_name: faces for faces in found}
-    data = read_annotations(annotations) if annotations else _annotations_of(by_name.values())
-    pictures, _ = find_pictures(images)
+    pictures, files = find_pictures(images)
+    data = read_annotations(annotations) if annotations else _annotations_of(files, by_name)
     check_present(pictures, (image.file_name for image in data.images))
     _check_complete(data.images, by_name)
     names = data.keypoint_names or next((member.points for member in record.members if member.points), ())
@@ -90,9 +90,9 @@ def choose_faces(
     return metrics
 
 
-def _annotations_of(found: Iterable[FoundFaces]) -> Annotations:
-    """Return annotations of photos that have none: one face each, its box not known."""
-    ordered = sorted(found, key=lambda faces: faces.file_name)
+def _annotations_of(files: Sequence[str], found: Mapping[str, FoundFaces]) -> Annotations:
+    """Return annotations of photos that have none: one face each, its box not known. `files` are their names, sorted."""
+    ordered = [found.get(name, FoundFaces(name)) for name in files]
     images = tuple(
         Image(
             number,
@@ -111,10 +111,10 @@ def _check_complete(images: Sequence[Image], found: Mapping[str, FoundFaces]) ->
     """Raise InputError unless every image was searched, and nothing else."""
     names = {image.file_name for image in images}
     missing, other = sorted(names - set(found)), sorted(set(found) - names)
-    for wrong, problem in ((missing, "images were not searched"), (other, "searched images are not annotated")):
+    for wrong, problem in ((missing, "images were not searched"), (other, "searched images are not in the data")):
         if wrong:
             raise InputError(
-                f"{len(wrong)} {problem}: {some(wrong)}; pass the detections of all shards of these annotations"
+                f"{len(wrong)} {problem}: {some(wrong)}; pass the detections of all shards of these images"
             )
     changed = [i.file_name for i in images if i.sha256 and found[i.file_name].sha256 not in (None, i.sha256)]
     if changed:

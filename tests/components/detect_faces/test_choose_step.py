@@ -297,6 +297,32 @@ def test_photos_without_annotations_become_annotations(tmp_path: Path) -> None:
     assert result.info.images_digest == images_digest(everything)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("added", "1 images were not searched: b/2.png"),
+        ("cut", "1 images were not searched: b/1.png"),
+        ("removed", "1 searched images are not in the data: b/1.png"),
+    ],
+)
+def test_photos_without_annotations_must_be_those_that_were_searched(change: str, message: str, tmp_path: Path) -> None:
+    photos, found = tmp_path / "photos", tmp_path / "found.jsonl"
+    (photos / "b").mkdir(parents=True)
+    for name in ("a.png", "b/1.png"):
+        (photos / name).write_bytes(png([BOX]))
+    detect_faces(photos, DataSet(tmp_path, {}).adopt(GREEN), found)
+    if change == "added":
+        (photos / "b/2.png").write_bytes(png([BOX]))
+    elif change == "cut":
+        found.write_text("".join(found.read_text().splitlines(keepends=True)[:-1]))
+    else:
+        (photos / "b/1.png").unlink()
+    files = [tmp_path / name for name in ("out.json", "listing.json", "page.html")]
+    with pytest.raises(InputError, match=message):
+        choose_faces(photos, [found], *files)
+    assert not any(file.exists() for file in files)
+
+
 def test_the_page_shows_every_class_and_every_doubt_within_its_size(tmp_path: Path) -> None:
     boxes = [BOX, OTHER]
     pictures = {f"{number}.png": png(boxes[: 1 + number % 2]) for number in range(1, 31)}
