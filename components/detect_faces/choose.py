@@ -31,7 +31,7 @@ from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import some
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError
-from serving.runtime.output import check_output, write_text
+from serving.runtime.output import check_outputs, write_text
 
 _Pairs = list[tuple[Image, FoundFaces, Assignment]]
 
@@ -62,13 +62,11 @@ def choose_faces(
         images; and the same by `method/<name>`, `dropped/<reason>` and `unsure/<reason>`.
 
     Raises:
-        InputError: an option is wrong, shards are missing or belong to other images, no image is left, or more images
-            than allowed cannot be decoded.
+        InputError: an option is wrong, an output would overwrite an input or another output, images were not searched,
+            shards belong to other images, no image is left, or more images than allowed cannot be decoded.
     """
     chosen = parse_options(ChooseOptions, options or {}, "options of choose_faces")
-    inputs = (images, *detections, *([annotations] if annotations else []))
-    for path in (output, listing, report):
-        check_output(path, *inputs)
+    check_outputs((output, listing, report), images, *detections, *([annotations] if annotations else []))
     record, found = read_detections(detections)
     by_name = {faces.file_name: faces for faces in found}
     pictures, files = find_pictures(images)
@@ -91,7 +89,7 @@ def choose_faces(
 
 
 def _annotations_of(files: Sequence[str], found: Mapping[str, FoundFaces]) -> Annotations:
-    """Return annotations of photos that have none: one face each, its box not known. `files` are their names, sorted."""
+    """Return annotations of photos that have none, by their sorted names: one face each, its box not known."""
     ordered = [found.get(name, FoundFaces(name)) for name in files]
     images = tuple(
         Image(
@@ -113,9 +111,7 @@ def _check_complete(images: Sequence[Image], found: Mapping[str, FoundFaces]) ->
     missing, other = sorted(names - set(found)), sorted(set(found) - names)
     for wrong, problem in ((missing, "images were not searched"), (other, "searched images are not in the data")):
         if wrong:
-            raise InputError(
-                f"{len(wrong)} {problem}: {some(wrong)}; pass the detections of all shards of these images"
-            )
+            raise InputError(f"{len(wrong)} {problem}: {some(wrong)}; pass the detections of all shards of this data")
     changed = [i.file_name for i in images if i.sha256 and found[i.file_name].sha256 not in (None, i.sha256)]
     if changed:
         raise InputError(

@@ -35,7 +35,7 @@ from serving.runtime.image.decode import decode_with_header
 from serving.runtime.image.header import Pixels
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
-from serving.runtime.output import check_output, whole_file, whole_folder, write_text
+from serving.runtime.output import check_outputs, whole_file, whole_folder, write_text
 
 _log = logging.getLogger(__name__)
 
@@ -74,8 +74,7 @@ def landmarks(
             than the annotations describe, or more than `max_failed` pictures cannot be used.
     """
     chosen = parse_options(LandmarkOptions, whole_numbers(options), "options of landmarks")
-    for path in outputs.paths:
-        check_output(path, images, *([annotations] if annotations else []))
+    check_outputs(outputs.paths, images, *([annotations] if annotations else []))
     archive, data = _read(images, annotations, chosen)
     names = png_names(image.file_name for image in data.images)
     workers = workers or usable_cpus()

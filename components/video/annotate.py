@@ -21,7 +21,7 @@ from serving.runtime.card import ClassificationCard
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.face_json import face_json
 from serving.runtime.load import load_model
-from serving.runtime.output import check_output, whole_file
+from serving.runtime.output import check_outputs, whole_file
 from serving.runtime.predictor import FaceResult, Predictor
 from serving.runtime.storage import Location, download, is_s3
 
@@ -78,16 +78,15 @@ def annotate_video(
 
     Raises:
         InputError: an option is wrong, the model finds no faces, the video is none or has no frame that can be decoded,
-            or an output would overwrite an input.
+            or an output would overwrite an input or the other output.
         StorageError: the model or the video cannot be reached.
     """
     chosen = parse_options(VideoOptions, whole_numbers(options or {}), "options of annotate_video")
     if annotated.suffix.lower() not in ("", SUFFIX):
         raise InputError(f"{annotated}: the annotated copy is an MP4; name it {annotated.with_suffix(SUFFIX).name}")
-    check_output(annotated, labels)
+    check_outputs((labels, annotated), Path(model))
     with _local(video) as file:
-        for output in (labels, annotated):
-            check_output(output, file, Path(model))
+        check_outputs((labels, annotated), file)
         with Video(file, video) as opened:
             report = _annotate(_finder(model), opened, labels, annotated, chosen)
     _warn(video, report)

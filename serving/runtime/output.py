@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import permutations
 from pathlib import Path
 
 from serving.runtime.errors import InputError
@@ -60,6 +61,15 @@ def check_output(output: Path, *inputs: Path) -> None:
     for entry in inputs:
         if target.is_relative_to(entry.resolve()):
             raise InputError(f"{output}: the output would overwrite the input {entry}; name another path")
+
+
+def check_outputs(outputs: Sequence[Path], *inputs: Path) -> None:
+    """Raise InputError when one of several outputs would overwrite an input or another output, see `check_output`."""
+    for output in outputs:
+        check_output(output, *inputs)
+    for first, second in permutations(outputs, 2):
+        if second.resolve().is_relative_to(first.resolve()):
+            raise InputError(f"{second}: would overwrite another output, {first}; give each output a path of its own")
 
 
 def _partial(path: Path) -> Path:

@@ -266,6 +266,15 @@ def test_shards_are_gathered_and_must_be_those_of_the_annotations(tmp_path: Path
         data.choose(*parts)
 
 
+def test_no_output_overwrites_another(tmp_path: Path) -> None:
+    data = one(tmp_path, None, found=[BOX])
+    found, out = data.detect(GREEN), tmp_path / "out.json"
+    for outputs in ((out, out, tmp_path / "page"), (out, tmp_path / "listing", out)):
+        with pytest.raises(InputError, match="would overwrite another output"):
+            choose_faces(data.images, [found], *outputs, annotations=data.annotations)
+    assert not out.exists()
+
+
 def test_equal_inputs_give_equal_files(tmp_path: Path) -> None:
     data = DataSet(tmp_path, PEOPLE, people())
     found = data.detect(GREEN)

@@ -305,6 +305,9 @@ def test_inputs_are_not_overwritten(tree, weights, tmp_path):
     inside = Outputs(tree / "a.json", tmp_path / "c.csv", tmp_path / "p", tmp_path / "l.json")
     with pytest.raises(InputError, match="would overwrite the input"):
         landmarks(tree, None, inside, {"weights": str(weights)})
+    same = Outputs(tmp_path / "p/a.json", tmp_path / "c.csv", tmp_path / "p", tmp_path / "l.json")
+    with pytest.raises(InputError, match="would overwrite another output"):
+        landmarks(tree, None, same, {"weights": str(weights)})
 
 
 @pytest.mark.parametrize(

@@ -395,7 +395,7 @@ def test_a_missing_video_is_not_found(detector: Path, tmp_path: Path) -> None:
         ({"annotated": "copy.webm"}, r"copy\.webm: the annotated copy is an MP4; name it copy\.mp4"),
         ({"annotated": "clip.mp4"}, "would overwrite the input"),
         ({"labels": "clip.mp4"}, "would overwrite the input"),
-        ({"labels": "copy.mp4"}, "would overwrite the input"),
+        ({"labels": "copy.mp4"}, "would overwrite another output"),
         ({"model": "classifier.onnx"}, "is a classifier, which finds no faces"),
     ],
 )

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from serving.runtime.errors import InputError
-from serving.runtime.output import check_output, whole_file, whole_folder, write_text
+from serving.runtime.output import check_output, check_outputs, whole_file, whole_folder, write_text
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -58,6 +58,26 @@ def test_an_output_may_not_be_an_input(tmp_path, output, refused):
             check_output(tmp_path / output, tmp_path / "other", tmp_path / "data")
     else:
         check_output(tmp_path / output, tmp_path / "other", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (["a", "b", "a"], "a: would overwrite another output, .*a; give each"),
+        (["a/b", "a"], "b: would overwrite another output, .*a; give each"),
+        (["a", "link"], "overwrite another output"),
+        (["b", "input/x"], "overwrite the input"),
+        (["a", "ab", "b/a"], None),
+    ],
+)
+def test_outputs_may_not_be_one_another(tmp_path: Path, outputs: list[str], message: str | None) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    paths = [tmp_path / name for name in outputs]
+    if message is None:
+        check_outputs(paths, tmp_path / "input")
+        return
+    with pytest.raises(InputError, match=message):
+        check_outputs(paths, tmp_path / "input")
 
 
 def test_the_current_folder_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
