@@ -134,7 +134,9 @@ def _faces_of_split(annotations: Annotations, split: str) -> list[PredictedFace]
     if not pairs:
         raise InputError(f"no face is in split '{split}'; present: {_present(annotations)}")
     pairs.sort(key=lambda pair: (pair[0].id, pair[1].id))
-    return [PredictedFace(image.id, face.id, image.file_name, face.box, image.sha256) for image, face in pairs]
+    return [
+        PredictedFace(image.id, face.id, image.file_name, face.box, image.sha256, face.score) for image, face in pairs
+    ]
 
 
 def _eyes(annotations: Annotations, faces: Sequence[PredictedFace]) -> dict[int, Keypoints]:

@@ -26,7 +26,7 @@ class PredictedFace:
     """The face of a row.
 
     `box` is x, y, width, height in upright pixels, None for the whole image; `sha256` that of the picture, None where
-    it is not known.
+    it is not known. `score` is the detector's, None for a face that no detector scored.
     """
 
     image_id: int
@@ -34,6 +34,7 @@ class PredictedFace:
     path: str
     box: Box | None
     sha256: str | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,11 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         writer.writerow(_columns(space))
         for row, face in enumerate(predictions.faces):
             box = [repr(float(value)) for value in face.box] if face.box else [""] * 4
+            score = "" if face.score is None else repr(float(face.score))
             label = [space.class_labels[best[row]], str(np.float32(joint[row, best[row]]))]
             added = [best[row], face.sha256 or "", predictions.images_digest]
             writer.writerow(
-                [face.image_id, face.face_id, face.path, *box, "", *label, *map(str, table[row]), *ending, *added]
+                [face.image_id, face.face_id, face.path, *box, score, *label, *map(str, table[row]), *ending, *added]
             )
 
 
@@ -150,6 +152,6 @@ def _one_value(rows: Sequence[list[str]], header: Sequence[str], name: str, path
 
 
 def _face(row: list[str], sha256: str | None) -> PredictedFace:
-    x, y, width, height = row[3:7]
+    x, y, width, height, score = row[3:8]
     box = (float(x), float(y), float(width), float(height)) if x else None
-    return PredictedFace(int(row[0]), int(row[1]), row[2], box, sha256)
+    return PredictedFace(int(row[0]), int(row[1]), row[2], box, sha256, float(score) if score else None)

@@ -93,7 +93,7 @@ class Data:
             name = f"p{i % 5}/{i}.{'png' if i % 3 == 0 else 'jpg'}"
             self.bytes[name] = (broken or {}).get(i) or picture(rng, "PNG" if i % 3 == 0 else "JPEG")
             faces = [Face(2 * i + 1, None if i % 4 == 0 else (10.0, 12.5, 40.0, 50.0), {})]
-            faces += [Face(2 * i, (30.0, 40.0, 50.0, 60.0), {})] if i % 5 == 0 else []
+            faces += [Face(2 * i, (30.0, 40.0, 50.0, 60.0), {}, score=i / 64)] if i % 5 == 0 else []
             split = {0: "train", 1: "val"}.get(i % 6, "test") if i != 2 else None
             digest = hashlib.sha256(self.bytes[name]).hexdigest()
             images.append(Image(i, name, 90, 120, tuple(faces) if i != 3 else (), split=split, sha256=digest))
@@ -118,14 +118,14 @@ def test_probabilities_are_those_of_the_serving_code_for_the_same_bytes(space: s
     report = data.run(model)
     table, predictor = read_predictions(tmp_path / "p.csv"), load_model(str(model))
     expected = [
-        (image.id, face.id, image.file_name, face.box)
+        (image.id, face.id, image.file_name, face.box, face.score)
         for image in sorted(data.annotations.images, key=lambda image: image.id)
         for face in sorted(image.faces, key=lambda face: face.id)
         if image.split == "test"
     ]
-    assert [(f.image_id, f.face_id, f.path, f.box) for f in table.faces] == expected
+    assert [(f.image_id, f.face_id, f.path, f.box, f.score) for f in table.faces] == expected
     assert report.faces == len(expected) > report.images > 10 and report.failed == {}
-    served = predictor.predict([(Photo(data.bytes[path]), [box] if box else []) for _, _, path, box in expected])
+    served = predictor.predict([(Photo(data.bytes[path]), [box] if box else []) for _, _, path, box, _ in expected])
     for name, values in table.heads.items():
         np.testing.assert_allclose(values, [list(face.heads[name].values()) for (face,) in served], atol=1e-6)
     assert np.ptp(table.class_probabilities(), axis=0).max() > 0.05, "the model must see differences"
@@ -300,8 +300,8 @@ def test_bare_pictures_are_predicted_without_annotations(
     report = predict(model, images, None, tmp_path / "p.csv")
     table = read_predictions(tmp_path / "p.csv")
     assert report.faces == report.images == 4
-    assert [(f.image_id, f.face_id, f.path, f.box) for f in table.faces] == [
-        (n, n, name, None) for n, name in enumerate(sorted(bare), start=1)
+    assert [(f.image_id, f.face_id, f.path, f.box, f.score) for f in table.faces] == [
+        (n, n, name, None, None) for n, name in enumerate(sorted(bare), start=1)
     ]
     served = load_model(str(model)).predict([(Photo(bare[name]), []) for name in sorted(bare)])
     values = [list(face.heads["mask"].values()) for (face,) in served]

@@ -23,7 +23,12 @@ def drawn(space_name: str, count: int = 7, seed: int = 0) -> Predictions:
     space, rng = label_space(space_name), np.random.default_rng(seed)
     faces = tuple(
         PredictedFace(
-            i, 10 + i, f"a, b/é {i}.jpg", None if i % 3 else (0.1, 2.0, 30.25, 1 / 3), None if i % 4 else f"{i:064x}"
+            i,
+            10 + i,
+            f"a, b/é {i}.jpg",
+            None if i % 3 else (0.1, 2.0, 30.25, 1 / 3),
+            None if i % 4 else f"{i:064x}",
+            None if i % 2 else i / 7,
         )
         for i in range(count)
     )
@@ -61,7 +66,7 @@ def test_columns_label_and_score(tmp_path: Path) -> None:
         "gender": np.array([[0.25, 0.75]], np.float32),
         "age": np.array([[0.5, 0.3, 0.2]], np.float32),
     }
-    faces = (PredictedFace(4, 9, "x.png", (1.0, 2.0, 3.0, 4.5)),)
+    faces = (PredictedFace(4, 9, "x.png", (1.0, 2.0, 3.0, 4.5), score=0.875),)
     write_predictions(Predictions(faces, heads, space, "m", "v"), tmp_path / "p.csv")
     (row,) = csv.DictReader((tmp_path / "p.csv").open(encoding="utf-8"))
     assert list(row)[:6] == ["image_id", "face_id", "path", "x", "y", "width"]
@@ -70,7 +75,7 @@ def test_columns_label_and_score(tmp_path: Path) -> None:
     assert list(row)[18:] == ["model", "version", "label_space", "task", "class_id", "sha256", "images_digest"]
     assert row["class_id"] == str(6 * 1 + 3 * 1 + 0)
     assert row["label"] == "incorrect/female/<30" and float(row["score"]) == pytest.approx(0.7 * 0.75 * 0.5)
-    assert [row[k] for k in ("x", "y", "width", "height", "detector_score")] == ["1.0", "2.0", "3.0", "4.5", ""]
+    assert [row[k] for k in ("x", "y", "width", "height", "detector_score")] == ["1.0", "2.0", "3.0", "4.5", "0.875"]
     assert row["mask/incorrect"] == "0.7" and (row["label_space"], row["task"]) == ("all", "classification")
 
 
