@@ -153,7 +153,9 @@ def test_dropped_images_and_curation_are_listed(tmp_path: Path) -> None:
     }
     write(tmp_path, [image(1)], info)
     text = cells(report(tmp_path)[1])
+    assert "Nothing was lost" not in text
     for sentence in (
+        "kept lost not part of the data images 0 7 1 faces 0 2 faces, labels or boxes",
         "label is the name of the folder below pets/train",
         "image lost truncated cut.jpg 7",
         "face, label or box lost unknown_category a.json: annotations[3] 2",
@@ -164,6 +166,12 @@ def test_dropped_images_and_curation_are_listed(tmp_path: Path) -> None:
     ):
         assert sentence in text, sentence
     assert '{"reasons": ["no_box"]}' in text and "5,000 → 3,766" in text
+
+
+def test_a_note_on_the_layout_is_not_nothing(tmp_path: Path) -> None:
+    write(tmp_path, [image(1)], {"layout": ["pixels are counted from 0"]})
+    text = cells(report(tmp_path)[1])
+    assert "pixels are counted from 0" in text and "Nothing was lost, left out or noted." not in text
 
 
 def test_missing_classes_and_invalid_values_are_reported(tmp_path: Path) -> None:
