@@ -89,7 +89,10 @@ def crop_faces(
     def make(folder: Path) -> dict[str, Any]:
         return asdict(_write(archive, read_annotations(annotations), folder, parsed, workers or usable_cpus()))
 
-    return CropReport(**cached_folder("crop_faces", key, output, make))
+    report = CropReport(**cached_folder("crop_faces", key, output, make))
+    failed = sum(report.failed.values())
+    _log.info("%d crops of %d images; %d faces could not be cropped", report.crops, report.images, failed)
+    return report
 
 
 def _write(archive: ImageArchive, data: Annotations, folder: Path, options: CropOptions, workers: int) -> CropReport:
