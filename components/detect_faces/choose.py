@@ -1,6 +1,7 @@
 """The choice of faces: what was found becomes the boxes of the annotations, and every image is kept or listed."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from components.detect_faces.config import OWN_BOXES, ChooseOptions
 from components.detect_faces.detect import check_failed
 from components.detect_faces.detections import ChainRecord, FoundFaces, read_detections
 from components.detect_faces.fallback import Fallback
-from components.detect_faces.report import render_page
-from components.detect_faces.result import UNREADABLE, Chooser, Result
+from components.detect_faces.report import counts_of, render_page
+from components.detect_faces.result import UNREADABLE, Chooser, Result, left_out
 from components.shared.dataset.annotations import (
     Annotations,
     Box,
@@ -33,6 +34,7 @@ from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 from serving.runtime.output import check_outputs, write_text
 
+_log = logging.getLogger(__name__)
 _Pairs = list[tuple[Image, FoundFaces, Assignment]]
 
 
@@ -58,7 +60,7 @@ def choose_faces(
         options: see `config.ChooseOptions`.
 
     Returns:
-        Metrics: `images` and `faces` that are kept; `dropped` images, and faces of images that are kept; `unsure`
+        Metrics: `images` and `faces` that are kept; `dropped` images, and `dropped_faces` of all images; `unsure`
         images; and the same by `method/<name>`, `dropped/<reason>` and `unsure/<reason>`.
 
     Raises:
@@ -81,6 +83,7 @@ def choose_faces(
     info = _info(data.info, results, kept, record, chosen)
     uses_points = any(face.keypoints for image in kept for face in image.faces)
     metrics = _metrics(results, kept)
+    _log.info("%s", _summary(results, metrics, "annotated faces" if annotations else "faces, one of each photo,"))
     page = render_page(results, record, metrics, pictures, chosen)
     write_annotations(Annotations(tuple(kept), info, names if uses_points else data.keypoint_names), output)
     write_text(listing, json.dumps(_listing(results, record, metrics, chosen), ensure_ascii=False, indent=1))
@@ -164,7 +167,7 @@ def _metrics(results: Sequence[Result], kept: Sequence[Image]) -> dict[str, floa
         "images": len(kept),
         "faces": sum(len(image.faces) for image in kept),
         "dropped": len(results) - len(kept),
-        "dropped_faces": sum(len(result.dropped) for result in results),
+        "dropped_faces": sum(left_out(results)),
         "unsure": sum(bool(result.reasons) for result in results if result.image is not None),
         "several": sum(len(result.found.plausible) > 1 for result in results),
         "implausible": sum(len(result.found.faces) - len(result.found.plausible) for result in results),
@@ -173,6 +176,28 @@ def _metrics(results: Sequence[Result], kept: Sequence[Image]) -> dict[str, floa
         **{f"unsure/{reason}": count for reason, count in _counts(results, "unsure").items()},
     }
     return {name: float(count) for name, count in counts.items()}
+
+
+def _summary(results: Sequence[Result], metrics: Mapping[str, float], noun: str) -> str:
+    """Say in a line what was kept and left out; `noun` is what the images had before."""
+    before = sum(len(result.before.faces) for result in results)
+    with_images, of_others = left_out(results)
+    methods, reasons = (
+        ", ".join(f"{name} {count:,}" for name, count in counts_of(metrics, prefix).items())
+        for prefix in ("method/", "dropped/")
+    )
+    stayed = before - with_images - of_others
+    new = int(metrics["faces"]) - stayed
+    kept = (
+        f"{stayed:,} of {before:,} {noun} kept{f' and {new:,} others' if new else ''}, in "
+        f"{int(metrics['images']):,} of {len(results):,} images ({methods})"
+    )
+    if not reasons and not of_others:
+        return kept
+    return (
+        f"{kept}; left out: {int(metrics['dropped']):,} images ({reasons or 'none'}) with {with_images:,} faces, and "
+        f"{of_others:,} faces of other images; see the listing"
+    )
 
 
 def _info(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +46,9 @@ _RESULTS = 1
 
 _LIBRARIES = ("dlib", "dlib-bin", "numpy", "onnxruntime", "pi-heif", "pillow", "simplejpeg")
 """The distributions that decode photos and find faces."""
+
+
+_log = logging.getLogger(__name__)
 
 
 def detect_faces(
@@ -99,6 +103,10 @@ def detect_faces(
             chosen = [replace(image, faces=()) for image in chosen]  # the results do not depend on them
         found = _search_all(chosen, pictures, opened, limits, key, workers)
         write_detections(output, record, _counted(progress(found, "detect", len(chosen)), counts, limits.max_failed))
+    _log.info(
+        "%s images: %s plausible faces, %s images without one, %s images cannot be decoded",
+        *(f"{counts[name]:,}" for name in ("images", "faces", "none", "failed")),
+    )
     return {name: float(count) for name, count in counts.items()}
 
 

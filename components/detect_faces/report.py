@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from components.detect_faces.config import METHODS, OWN_BOXES, ChooseOptions
 from components.detect_faces.detections import ChainRecord
-from components.detect_faces.result import REASONS, Result
+from components.detect_faces.result import REASONS, UNREADABLE, Result, left_out
 from components.shared.dataset.annotations import Box, Face, Image
 from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space
@@ -14,10 +14,11 @@ from components.shared.dataset.pictures import Pictures
 from components.shared.report.rendering import printable, render
 from components.shared.report.thumbnails import FRAME, Thumbnail, Thumbnails
 
-ORIGINAL, GUESSED, OTHER, IMPLAUSIBLE = "#3f8cff", "#ff8a00", "#d0d0d0", "#ff3b30"
+ORIGINAL, NOT_FOUND, GUESSED, OTHER, IMPLAUSIBLE = "#3f8cff", "#ff4fd8", "#ff8a00", "#d0d0d0", "#ff3b30"
 LEGEND = (
     (FRAME, "the face's box"),
     (ORIGINAL, "the box that it had before"),
+    (NOT_FOUND, "annotated, not found"),
     (GUESSED, "a box of the fallback"),
     (OTHER, "found and not used"),
     (IMPLAUSIBLE, "not plausible"),
@@ -55,18 +56,19 @@ def render_page(
         "detect_faces/report.html.jinja",
         total=len(results),
         metrics=metrics,
+        faces_with_images=left_out(results)[0],
         record=record,
         options=options,
         legend=LEGEND,
         reasons=REASONS,
-        methods=_group(metrics, "method/"),
-        dropped=_group(metrics, "dropped/"),
-        unsure=_group(metrics, "unsure/"),
+        methods=counts_of(metrics, "method/"),
+        dropped=counts_of(metrics, "dropped/"),
+        unsure=counts_of(metrics, "unsure/"),
         implausible=_implausible(results),
         found=Counter(min(len(result.found.plausible), _MANY) for result in results),
         many=_MANY,
         unsure_photos=[
-            (reason, len(several), [_photo(result, unsure) for result in several[:_PER_REASON]])
+            (reason, len(several), _photos(reason, several[:_PER_REASON], unsure))
             for reason, several in by_reason.items()
             if several
         ],
@@ -81,7 +83,7 @@ def render_page(
 _MANY = 10
 
 
-def _group(metrics: Mapping[str, float], prefix: str) -> dict[str, int]:
+def counts_of(metrics: Mapping[str, float], prefix: str) -> dict[str, int]:
     """Return the counts whose names begin with a prefix, without it, the largest first."""
     counts = {name.removeprefix(prefix): int(value) for name, value in metrics.items() if name.startswith(prefix)}
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
@@ -106,6 +108,13 @@ def _classes(results: Sequence[Result], space: str) -> list[tuple[str, list[Resu
     return [(labels[index], members[index]) for index in sorted(members)]
 
 
+def _photos(reason: str, results: Sequence[Result], thumbnails: Thumbnails) -> list[Thumbnail]:
+    """Return the photos; of those that cannot be decoded only their names and messages."""
+    if reason == UNREADABLE:
+        return [Thumbnail(None, result.before.file_name, list(result.found.failed[1:])) for result in results]
+    return [_photo(result, thumbnails) for result in results]
+
+
 def _photo(result: Result, thumbnails: Thumbnails) -> Thumbnail:
     image = result.image or result.before
     lines = [printable(image.file_name, 40), "dropped" if result.image is None else _method(result.image)]
@@ -128,13 +137,9 @@ def marks(result: Result) -> list[tuple[Box, str]]:
     used = {face.box for face in faces}
     drawn = [(face.box, IMPLAUSIBLE if face.implausible else OTHER) for face in result.found.faces]
     drawn = [(box, color) for box, color in drawn if box not in used and min(box[2:]) > 0]
-    originals = [face.original_box for face in faces] + [face.box for face in (result.dropped or _left(result))]
-    drawn += [(box, ORIGINAL) for box in originals if box is not None]
+    annotated = [(face.original_box, ORIGINAL) for face in faces] + [(face.box, NOT_FOUND) for face in result.dropped]
+    drawn += [(box, color) for box, color in annotated if box is not None]
     return drawn + [(face.box, _color(result, face)) for face in faces if face.box is not None]
-
-
-def _left(result: Result) -> tuple[Face, ...]:
-    return () if result.image else result.before.faces
 
 
 def _color(result: Result, face: Face) -> str:

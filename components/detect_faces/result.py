@@ -1,6 +1,6 @@
 """The faces of one image after the choice: their boxes, how they got them, and why they may be wrong."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -33,7 +33,7 @@ class Result:
         found: what the detectors found in it.
         image: the image with its chosen boxes; None where it left the annotations.
         reasons: keys of REASONS; of a dropped image the first says why.
-        dropped: the annotated faces that left, while the image stayed.
+        dropped: the annotated faces that left, all of them where the image did.
     """
 
     before: Image
@@ -41,6 +41,14 @@ class Result:
     image: Image | None
     reasons: tuple[str, ...] = ()
     dropped: tuple[Face, ...] = ()
+
+
+def left_out(results: Iterable[Result]) -> tuple[int, int]:
+    """Return how many annotated faces left with their images, and how many of images that stayed."""
+    counts = [0, 0]
+    for result in results:
+        counts[result.image is not None] += len(result.dropped)
+    return counts[0], counts[1]
 
 
 class Chooser:
@@ -71,7 +79,7 @@ class Chooser:
     def result(self, image: Image, found: FoundFaces, assignment: Assignment) -> Result:
         """Return what becomes of an image."""
         if found.failed:
-            return Result(image, found, None, (UNREADABLE,))
+            return Result(image, found, None, (UNREADABLE,), image.faces)
         faces: list[Face] = []
         dropped: list[Face] = []
         methods: list[str] = []
@@ -92,7 +100,7 @@ class Chooser:
             methods += [face.member for face in assignment.others]
         reasons = tuple(self._reasons(image, found, assignment))
         if image.faces and not faces:
-            return Result(image, found, None, reasons)
+            return Result(image, found, None, reasons, tuple(dropped))
         method = next((method for method in methods if method != DROPPED), "none")
         record = DetectionRecord(method, len(found.plausible), reasons)
         return Result(image, found, replace(image, faces=tuple(faces), detection=record), reasons, tuple(dropped))

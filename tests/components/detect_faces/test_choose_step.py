@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,14 @@ from html_page import Page
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from components.detect_faces.assign import assign
 from components.detect_faces.choose import choose_faces
+from components.detect_faces.config import ChooseOptions
 from components.detect_faces.detect import detect_faces
+from components.detect_faces.detections import read_detections
+from components.detect_faces.fallback import Fallback
+from components.detect_faces.report import LEGEND, NOT_FOUND, ORIGINAL, marks
+from components.detect_faces.result import Chooser
 from components.shared.dataset.annotations import (
     Annotations,
     DetectionRecord,
@@ -23,6 +30,7 @@ from components.shared.dataset.annotations import (
     read_annotations,
     write_annotations,
 )
+from components.shared.report.thumbnails import FRAME
 from serving.runtime.errors import InputError
 
 BOX, OTHER = (20, 20, 50, 60), (200, 100, 40, 40)
@@ -136,8 +144,12 @@ def test_a_face_that_was_not_found_goes_to_the_fallback(fallback: str, expected:
         assert data.metrics[f"method/{method}"] >= 1
     for name in ("3.png", "4.png"):
         assert listed(data)[name]["reasons"] == ["no_face"] and listed(data)[name]["dropped"] == (not expected)
-    assert data.metrics["dropped"] == 2 - len(expected)
+        assert [face["id"] for face in listed(data)[name]["dropped_faces"]] == (
+            [] if expected else [int(name[0]) * 100]
+        )
+    assert data.metrics["dropped"] == data.metrics["dropped_faces"] == 2 - len(expected)
     assert result.info.dropped == ({} if expected else {"no_face": 2})
+    assert result.info.lost == ({} if expected else {"face_not_found": 2})
     assert result.info.counts.images == 2 + len(expected)
 
 
@@ -187,6 +199,46 @@ def test_pictures_that_cannot_be_decoded_are_dropped_and_listed_up_to_a_limit(tm
     assert [entry.id for entry in result.images] == [1]
     entry = listed(data)["2.png"]
     assert (entry["reasons"], entry["dropped"]) == (["unreadable"], True) and "not an image" in entry["message"].lower()
+    text = " ".join(" ".join(Page(data.report.read_text()).text).split())
+    assert f"1 image: the picture cannot be decoded 2.png: {entry['message']}" in text and "not shown" not in text
+
+
+def test_the_colors_tell_a_replaced_box_from_a_face_that_was_not_found(tmp_path: Path) -> None:
+    moved, gone = (24.0, 22.0, 50.0, 60.0), (100.0, 10.0, 30.0, 30.0)
+    images = [image(1, moved, gone), image(2, gone)]
+    data = DataSet(tmp_path, {"1.png": png([BOX]), "2.png": png([])}, images)
+    record, found = read_detections([data.detect(GREEN)])
+    options = ChooseOptions()
+    chooser = Chooser(options, record.thresholds, (), Fallback(options, own_boxes=False, found=[]), 1000)
+    drawn = [
+        marks(chooser.result(entry, faces, assign(entry.faces, faces.plausible, options.choose, options.min_iou)))
+        for entry, faces in zip(images, found, strict=True)
+    ]
+    assert drawn == [[(moved, ORIGINAL), (gone, NOT_FOUND), (BOX, FRAME)], [(gone, NOT_FOUND)]]
+    assert len({color for color, _ in LEGEND}) == len(LEGEND) and (NOT_FOUND, "annotated, not found") in LEGEND
+
+
+@pytest.mark.parametrize(
+    ("annotated", "options", "line"),
+    [
+        (True, {}, "1 of 4 annotated faces kept, in 1 of 3 images (green 1); left out: 2 images (no_face 1, "
+         "unreadable 1) with 2 faces, and 1 faces of other images; see the listing"),
+        (True, {"fallback": "whole_image"}, "3 of 4 annotated faces kept, in 2 of 3 images (green 1, whole_image 1); "
+         "left out: 1 images (unreadable 1) with 1 faces, and 0 faces of other images; see the listing"),
+        (False, {"choose": "all"}, "1 of 3 faces, one of each photo, kept and 1 others, in 1 of 3 images (green 1); "
+         "left out: 2 images (no_face 1, unreadable 1) with 2 faces, and 0 faces of other images; see the listing"),
+    ],
+)  # fmt: skip
+def test_a_line_of_the_log_says_what_was_kept_and_left_out(
+    annotated: bool, options: dict, line: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    images = [image(1, BOX, (100.0, 10.0, 30.0, 30.0)), image(2, None), image(3, None)] if annotated else []
+    data = DataSet(tmp_path, {"1.png": png([BOX, OTHER]), "2.png": png([]), "3.png": b"no picture"}, images)
+    found = data.detect(GREEN, max_failed=1)
+    assert "3 images: 2 plausible faces, 1 images without one, 1 images cannot be decoded" in caplog.messages
+    data.choose(found, max_failed=1, **options)
+    assert line in caplog.messages
 
 
 def test_keypoints_of_the_annotations_stay(tmp_path: Path) -> None:
@@ -232,10 +284,11 @@ def test_every_image_and_every_annotated_face_is_kept_or_listed(
         told = listed(data).get(entry.file_name)
         if entry.id not in kept:
             assert told is not None and told["dropped"] and told["reasons"]
-            continue
-        gone = {face.id for face in entry.faces} - kept[entry.id]
+        gone = {face.id for face in entry.faces} - kept.get(entry.id, set())
         assert gone == {face["id"] for face in (told["dropped_faces"] if told else [])}
     assert len(result.images) + data.metrics["dropped"] == len(images)
+    lost = sum(len({face.id for face in entry.faces} - kept.get(entry.id, set())) for entry in images)
+    assert data.metrics["dropped_faces"] == sum(result.info.lost.values()) == lost
     methods = [value for name, value in data.metrics.items() if name.startswith("method/")]
     assert sum(methods) == len(result.images)
     ids = [face.id for entry in result.images for face in entry.faces]
