@@ -108,7 +108,7 @@ def choose_faces(
         listing: Written: JSON with the images that were dropped and those where the detectors were unsure, with
             reasons.
         report: Written: HTML page with counts, the first faces of every class and the unsure images, boxes drawn.
-        metrics: Written: images, faces, images by method, dropped and unsure ones by reason.
+        metrics: Written: images, faces, dropped images and faces, images by method, dropped and unsure ones by reason.
         annotations: COCO JSON that the boxes go into; without, every photo is one face without a label.
         options: fallback (drop, person_mean or whole_image), choose (score, largest, best_iou or all), min_iou, center,
             near_threshold, max_failed, label_space, per_class.
@@ -146,8 +146,8 @@ def draw_faces(
         annotations: COCO JSON with the faces.
         pictures: Written: folder with a JPEG file for each photo, under its name.
         metrics: Written: photos drawn, and photos that could not be.
-        label_space: Draws the first photos of every class of this label space; empty draws them without regard to it.
-        per_class: How many photos of every class; 0 for all.
+        label_space: Draws the first photos of every class of this label space; empty draws the first of all photos.
+        per_class: How many photos of every class, or in all without a label space; 0 for all.
     """
     from pathlib import Path
 
