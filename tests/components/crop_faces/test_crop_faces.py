@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import math
 from importlib.metadata import version
 from pathlib import Path
@@ -270,7 +271,10 @@ def test_unchanged_inputs_are_not_cut_again(tmp_path: Path, monkeypatch: pytest.
         crop_faces(*inputs, tmp_path / "c", {})
 
 
-def test_faces_that_cannot_be_cropped_are_counted_listed_and_bounded(tmp_path: Path) -> None:
+def test_faces_that_cannot_be_cropped_are_counted_listed_and_bounded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     photos = {
         "good.png": (encoded(pixels()), [face(1), face(2, (900.0, 10.0, 5.0, 5.0))]),
         "cut.png": (encoded(pixels())[:-500], [face(3)]),
@@ -283,6 +287,7 @@ def test_faces_that_cannot_be_cropped_are_counted_listed_and_bounded(tmp_path: P
     assert not (tmp_path / "none").exists()
     report = crop_faces(*inputs, tmp_path / "out", {"max_failed": 5})
     assert report.failed == {"box": 2, "truncated": 1, "empty": 2} and report.crops == 1
+    assert "1 crops of 1 images; 5 faces could not be cropped" in caplog.messages
     assert list(opened(tmp_path / "out")) == ["good_1.png"]
     info = read_annotations(tmp_path / "out" / ANNOTATIONS).info
     assert info.crops is not None and info.crops.failed == (2, 3, 4, 5, 6)
