@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 from PIL import Image as Picture
@@ -72,9 +73,10 @@ def draw_faces(
             workers=workers,
             ahead=_AHEAD * workers,
         )
-        for image, error in progress(drawn, "draw", len(chosen)):
-            if error is not None:
-                failed.add(error.reason, image.file_name)
+        with closing(drawn):
+            for image, error in progress(drawn, "draw", len(chosen)):
+                if error is not None:
+                    failed.add(error.reason, image.file_name)
         if failed.total == len(chosen):
             raise InputError(
                 f"{images}: none of {len(chosen)} photos can be drawn; name photos and annotations with faces"

@@ -1,7 +1,7 @@
 """Work on several threads whose results come in the order of the items, with few of them in memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,8 +16,10 @@ def ordered_map(
     workers: int,
     ahead: int,
     cost: Callable[[ItemT], int] = lambda _: 1,
-) -> Iterator[tuple[ItemT, ResultT]]:
+) -> Generator[tuple[ItemT, ResultT], None, None]:
     """Yield (item, function(item)) in the order of `items`.
+
+    When it ends, is closed or raises, no call is running any more: those that run are waited for, at most `workers`.
 
     Args:
         function: called on `workers` threads; its exception is raised when the turn of its item comes.
@@ -42,4 +44,4 @@ def ordered_map(
             done, _, result = waiting.popleft()
             yield done, result.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

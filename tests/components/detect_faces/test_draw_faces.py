@@ -1,7 +1,10 @@
 """Copies of photos with their faces drawn."""
 
 import io
+import threading
+import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from face_samples import GREEN, SIZE, DataSet, encoded, image, png
 from PIL import Image as Picture
 
+from components.detect_faces import draw as module
 from components.detect_faces.draw import draw_faces
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from serving.runtime.errors import InputError
@@ -45,6 +49,32 @@ def test_a_folder_tree_of_turned_photos_keeps_its_names(tmp_path: Path) -> None:
     draw_faces(tmp_path / "photos", tmp_path / "a.json", tmp_path / "drawn")
     pixels = drawn(tmp_path / "drawn/a/1.JPG")
     assert pixels.shape == (60, 40, 3) and pixels[20, 5].max() > 100 and pixels[20, 30].max() < 60
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataSet(tmp_path, {"1.png": png([]), "2.png": png([])}, [image(1), image(2)])
+    drawing = threading.Event()
+
+    def draw_slowly(photo: Image, _: object, file: Path) -> None:
+        if photo.id == 2:
+            drawing.set()
+            time.sleep(0.3)
+            file.mkdir(parents=True)
+
+    def interrupted(results: Iterator[object], *_: object) -> Iterator[object]:
+        yield next(results)
+        drawing.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_draw_one", draw_slowly)
+    monkeypatch.setattr(module, "progress", interrupted)
+    before = set(tmp_path.iterdir())
+    assert data.annotations is not None
+    with pytest.raises(KeyboardInterrupt):
+        draw_faces(data.images, data.annotations, tmp_path / "drawn")
+    while any(thread.name.startswith("ordered-map") for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_the_first_photos_of_every_class_are_drawn(tmp_path: Path) -> None:

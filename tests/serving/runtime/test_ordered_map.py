@@ -56,6 +56,23 @@ def test_an_error_is_raised_in_turn_and_ends_the_threads():
     assert given == [0, 1, 2]
 
 
+def test_nothing_runs_any_more_when_a_caller_has_stopped_early():
+    running, started, ended = threading.Event(), [], []
+
+    def work(item):
+        started.append(item)
+        if item:
+            running.set()
+            time.sleep(0.1)
+        ended.append(item)
+
+    results = ordered_map(work, range(1000), workers=1, ahead=50)
+    next(results)
+    running.wait()
+    results.close()
+    assert started == ended
+
+
 def test_a_caller_that_stops_early_does_not_wait_for_what_was_not_started():
     calls = []
     results = ordered_map(lambda item: calls.append(item), range(1000), workers=1, ahead=50)
