@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from components.landmarks.faces import FaceLandmarks, Gray, Landmarker
 from components.landmarks.options import LandmarkOptions
 from components.landmarks.outputs import PointTable, draw_faces, png_names
 from components.landmarks.point_names import POINT_NAMES
-from components.landmarks.record import LandmarkReport, Marked, record_faces
+from components.landmarks.record import LandmarkReport, Marked, failures, record_faces
 from components.landmarks.weights import fetch_weights
 from components.shared.dataset.annotations import (
     Annotations,
@@ -25,9 +25,7 @@ from components.shared.dataset.annotations import (
     read_annotations,
     write_annotations,
 )
-from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
-from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options, whole_numbers
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
@@ -63,7 +61,7 @@ def landmarks(
     Threads each work on a picture, and few pictures are in memory at a time.
 
     Args:
-        images: folder with the image archives; without annotations also a folder tree or a ZIP archive of pictures.
+        images: folder with the image archives, a folder tree or a ZIP archive of pictures.
         annotations: COCO JSON of the images; None makes new annotations of the faces that are found.
         outputs: where the results go.
         options: see `LandmarkOptions`.
@@ -75,8 +73,8 @@ def landmarks(
     """
     chosen = parse_options(LandmarkOptions, whole_numbers(options), "options of landmarks")
     check_outputs(outputs.paths, images, *([annotations] if annotations else []))
-    archive, data = _read(images, annotations, chosen)
-    names = png_names(image.file_name for image in data.images)
+    photos, data = _read(images, annotations, chosen)
+    names = png_names(image.file_name for image in data.images) if chosen.pictures else {}
     workers = workers or usable_cpus()
     report = LandmarkReport()
     with ExitStack() as stack:
@@ -89,7 +87,7 @@ def landmarks(
 
         def mark(image: Image) -> Marked | InputError:
             try:
-                encoded = archive.read(image.file_name, image.sha256)
+                encoded = photos.read(image.file_name, image.sha256)
             except ImageError as error:
                 return error
             try:
@@ -97,13 +95,15 @@ def landmarks(
                 faces = _faces(landmarker, gray, image, chosen)
             except InputError as error:
                 return error
-            draw_faces(folder, names[image.file_name], pixels, gray, faces, chosen.pictures)
+            if names:
+                draw_faces(folder, names[image.file_name], pixels, gray, faces, chosen.pictures)
             return Marked(gray.shape[0], gray.shape[1], faces)
 
-        marked = ordered_map(mark, data.images, workers=workers, ahead=2 * workers)
+        # Closed before the folder is removed: a thread that still drew would make it again.
+        marked = stack.enter_context(closing(ordered_map(mark, data.images, workers=workers, ahead=2 * workers)))
         shown = progress(marked, "landmarks", len(data.images))
         kept = tuple(record_faces(shown, data, chosen, table, report))
-        _check_failures(report, chosen.max_failed)
+        _check_failures(report)
         info = data.info.changed(counts=count_images(kept))
         write_annotations(Annotations(kept, info, POINT_NAMES[points]), outputs.annotations)
         write_text(outputs.listing, json.dumps(_listing(report), indent=1, ensure_ascii=False) + "\n")
@@ -113,9 +113,9 @@ def landmarks(
 def _read(images: Path, annotations: Path | None, options: LandmarkOptions) -> tuple[Pictures, Annotations]:
     """Open the pictures; without annotations an image is a name whose size, 0, is not known yet."""
     if annotations is not None:
-        data, archive = read_annotations(annotations), ImageArchive(images)
-        check_present(archive, (image.file_name for image in data.images))
-        return archive, data
+        data, (pictures, _) = read_annotations(annotations), find_pictures(images)
+        check_present(pictures, (image.file_name for image in data.images))
+        return pictures, data
     if options.faces == "given":
         raise InputError("faces = 'given' are those of the annotations, and there are none: pass annotations")
     pictures, names = find_pictures(images)
@@ -145,18 +145,13 @@ def _faces(landmarker: Landmarker, gray: Gray, image: Image, options: LandmarkOp
     return faces
 
 
-def _check_failures(report: LandmarkReport, max_failed: int) -> None:
-    """Raise InputError when too many pictures failed, otherwise log them."""
+def _check_failures(report: LandmarkReport) -> None:
+    """Raise InputError when all pictures failed, otherwise log those that did."""
     if not report.failed:
         return
-    tally = Tally()
-    for name, reason in report.failed.items():
-        tally.add(reason.partition(":")[0], name)
-    name, reason = next(iter(report.failed.items()))
-    message = f"{tally.total} of {report.images} pictures could not be used: {tally}; {name}: {reason}"
-    if tally.total > max_failed or tally.total == report.images:
-        raise InputError(f"{message}; repair or remove these pictures, or allow so many with max_failed={tally.total}")
-    _log.warning("%s", message)
+    if len(report.failed) == report.images:
+        raise InputError(f"{failures(report)}; repair these pictures or name others")
+    _log.warning("%s", failures(report))
 
 
 def _listing(report: LandmarkReport) -> dict[str, Any]:

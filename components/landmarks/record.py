@@ -11,6 +11,7 @@ from components.landmarks.options import LandmarkOptions
 from components.landmarks.outputs import PointTable
 from components.shared.dataset.annotations import Annotations, Face, Image, Keypoint
 from components.shared.dataset.boxes import overlap
+from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import printable
 from serving.runtime.errors import ImageError, InputError
 
@@ -46,7 +47,8 @@ def record_faces(
 ) -> Iterator[Image]:
     """Write the points of every picture into the table and the report, and yield its image with the faces marked.
 
-    An image that failed has its faces without points; one whose size is not known then is left out.
+    An image that failed has its faces without points; one whose size is not known then is left out. Raises InputError
+    at the first one that is more than `max_failed`.
     """
     new_ids = count(1 + max((face.id for image in data.images for face in image.faces), default=0))
     for image, result in marked:
@@ -54,6 +56,11 @@ def record_faces(
         name = printable(image.file_name)
         if isinstance(result, InputError):
             report.failed[name] = f"{result.reason if isinstance(result, ImageError) else 'box'}: {result}"
+            if len(report.failed) > options.max_failed:
+                raise InputError(
+                    f"{failures(report)}; stopped there, with max_failed={options.max_failed}: repair or remove these "
+                    "pictures, or allow more"
+                )
             if image.width:
                 yield replace(image, faces=tuple(_unmarked(image.faces)))
             continue
@@ -73,6 +80,15 @@ def record_faces(
             else:
                 faces[number] = replace(faces[number], keypoints=points)
         yield replace(image, faces=tuple(faces))
+
+
+def failures(report: LandmarkReport) -> str:
+    """Return how many pictures failed, by reason, with the whole message of the first one; some did."""
+    tally = Tally()
+    for name, reason in report.failed.items():
+        tally.add(reason.partition(":")[0], name)
+    name, reason = next(iter(report.failed.items()))
+    return f"{tally.total} of {report.images} pictures could not be used: {tally}; {name}: {reason}"
 
 
 def _unmarked(faces: Iterable[Face]) -> list[Face]:

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import threading
+import time
 import zipfile
 from dataclasses import replace
 from itertools import combinations
@@ -12,6 +14,7 @@ import pytest
 from drawn_landmarks import error, portrait
 from PIL import Image as Picture
 
+from components.landmarks import landmarks as module
 from components.landmarks.landmarks import Outputs, landmarks
 from components.landmarks.outputs import png_names
 from components.landmarks.point_names import DLIB_5, IBUG_68
@@ -258,13 +261,54 @@ def test_pictures_that_cannot_be_read_are_bounded_and_listed(tree, weights, outp
     (tree / "sad" / "cut.png").write_bytes((tree / "anger" / "one.face.png").read_bytes()[:900])
     (tree / "sad" / "text.jpg").write_text("no picture")
     options = {"weights": str(weights), "pictures": ["gray"]}
-    with pytest.raises(InputError, match=r"2 of 6 pictures .* 1 not_an_image \(sad/text.jpg\).*max_failed=2"):
-        landmarks(tree, None, outputs, options)
-    assert not any(path.exists() for path in outputs.paths)
+    for allowed, message in enumerate([r"1 of 3 pictures .*cut.png", r"2 of 5 .* 1 not_an_image \(sad/text.jpg\)"]):
+        with pytest.raises(InputError, match=rf"{message}.* stopped there, with max_failed={allowed}"):
+            landmarks(tree, None, outputs, options | {"max_failed": allowed})
+        assert not any(path.exists() for path in outputs.paths)
     report = landmarks(tree, None, outputs, options | {"max_failed": 2.0})
     assert set(report.failed) == {"sad/cut.png", "sad/text.jpg"}
     assert json.loads(outputs.listing.read_text())["failed"]["sad/text.jpg"].startswith("not_an_image: ")
     assert len(read_annotations(outputs.annotations).images) == 4
+
+
+def test_an_interrupted_run_leaves_nothing(tree, weights, outputs, monkeypatch):
+    drawing = threading.Event()
+
+    def draw_slowly(folder, name, *_):
+        if name.startswith("anger/two"):
+            drawing.set()
+            time.sleep(0.3)
+        (folder / "gray").mkdir(parents=True, exist_ok=True)
+
+    def interrupt(*_):
+        drawing.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "draw_faces", draw_slowly)
+    monkeypatch.setattr(module.PointTable, "add", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        landmarks(tree, None, outputs, {"weights": str(weights), "pictures": ["gray"]}, workers=1)
+    while any(thread.name.startswith("ordered-map") for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert [path.name for path in outputs.pictures.parent.iterdir()] == [tree.name]
+
+
+def test_names_that_could_not_be_drawn_matter_only_where_they_are(weights, outputs, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "a.png", "a.jpg.png"):
+        (tmp_path / "photos" / name).write_bytes(png(blank()))
+    options = {"weights": str(weights), "upsample": 0}
+    with pytest.raises(InputError, match="two pictures would be drawn"):
+        landmarks(tmp_path / "photos", None, outputs, options | {"pictures": ["gray"]})
+    assert landmarks(tmp_path / "photos", None, outputs, options).images == 3
+
+
+def test_annotations_of_a_folder_of_photos(tree, weights, outputs, tmp_path):
+    first = Image(1, "anger/one.face.png", WIDTH, HEIGHT, (Face(7, (30, 40, 100, 120), {"emotion": "anger"}),))
+    write_annotations(Annotations((first,)), tmp_path / "faces.json")
+    landmarks(tree, tmp_path / "faces.json", outputs, {"weights": str(weights), "faces": "given"})
+    (marked,) = read_annotations(outputs.annotations).images
+    assert error(np.array(marked.faces[0].keypoints)[:, :2], portrait(100)[1]) < 0.12
 
 
 @pytest.mark.parametrize("box", [(-40, -30, 200, 230), (150, 180, 10, 12), (70, 80, 5, 5), (0, 0, 160, 1)])
