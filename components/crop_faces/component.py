@@ -20,7 +20,7 @@ def crop_faces(
     """Cut every face out of its photo, with annotations that follow.
 
     Args:
-        images: Folder of image archives.
+        images: Image archives, a folder tree or a ZIP archive of photos.
         annotations: COCO JSON file about them.
         crops: Written: the folder of image archives with the crops, and annotations.json about them.
         metrics: Written: crops, their photos, faces that failed by reason, and photos without a face.

@@ -23,7 +23,7 @@ from components.shared.dataset.annotations import (
 from components.shared.dataset.archive import ArchiveWriter, ImageArchive
 from components.shared.dataset.crops import ANNOTATIONS
 from components.shared.dataset.info import CropInfo
-from components.shared.dataset.pictures import check_present
+from components.shared.dataset.pictures import Pictures, check_present, find_pictures
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options, whole_numbers
 from components.shared.progress import progress
@@ -31,7 +31,7 @@ from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.photo import Photo
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
-from serving.runtime.output import check_output
+from serving.runtime.output import check_output, whole_folder
 
 _RESULTS = 2
 """Counts the changes of what is written for equal inputs; older entries of the cache are not used then."""
@@ -62,47 +62,65 @@ def crop_faces(
 
     A crop has the name of its photo with the suffix of its type, and `_1`, `_2`, ... before it where the photo has
     several faces. Image ids are new, face ids stay. A face without a box is its whole image. Equal inputs and options
-    give equal bytes, and are not computed again where there is a cache.
+    give equal bytes, and are not computed again where there is a cache. Photos outside image archives are those of
+    before where the annotations have the same digests of them; without digests they are always cut.
 
     Args:
-        images: folder with the image archives.
+        images: folder with the image archives, a folder tree or a ZIP archive of photos.
         annotations: COCO JSON with the faces.
         output: the folder to write.
         options: see `CropOptions`.
         workers: threads; 0 takes one per CPU.
 
     Raises:
-        InputError: an option is wrong, images are missing from the archive or are others there than the annotations
+        InputError: an option is wrong, images are missing or are others than the annotations
             describe, the output exists, or too many faces failed.
     """
     check_output(output, images, annotations)
     parsed = parse_options(CropOptions, whole_numbers(options), "options of crop_faces")
-    archive = ImageArchive(images)
+    photos, _ = find_pictures(images)
+    data = read_annotations(annotations)
+    photos_digest = _digest(photos, data)
     key = {
         "annotations": digest(annotations),
-        "images": archive.digest(),
+        "images": photos_digest,
         "options": parsed.model_dump(mode="json"),
         "results": _RESULTS,
         "libraries": library_versions(("numpy", "pi-heif", "pillow", "simplejpeg")),
     }
 
     def make(folder: Path) -> dict[str, Any]:
-        return asdict(_write(archive, read_annotations(annotations), folder, parsed, workers or usable_cpus()))
+        return asdict(_write(photos, data, folder, parsed, workers or usable_cpus()))
 
-    report = CropReport(**cached_folder("crop_faces", key, output, make))
+    if photos_digest is None:
+        with whole_folder(output) as folder:
+            report = CropReport(**make(folder))
+    else:
+        report = CropReport(**cached_folder("crop_faces", key, output, make))
     failed = sum(report.failed.values())
     _log.info("%d crops of %d images; %d faces could not be cropped", report.crops, report.images, failed)
     return report
 
 
-def _write(archive: ImageArchive, data: Annotations, folder: Path, options: CropOptions, workers: int) -> CropReport:
-    check_present(archive, (image.file_name for image in data.images))
+def _digest(photos: Pictures, data: Annotations) -> str | None:
+    """Return the digest of the photos: of a folder or ZIP, what the annotations say of each; None where they do not."""
+    if isinstance(photos, ImageArchive):
+        return photos.digest()
+    return images_digest(data.images) if all(image.sha256 for image in data.images) else None
+
+
+def _write(photos: Pictures, data: Annotations, folder: Path, options: CropOptions, workers: int) -> CropReport:
+    check_present(photos, (image.file_name for image in data.images))
     failed, without_crop, unaligned, crops = Tally(max_examples=None), list[int](), 0, list[Image]()
     names = crop_names(data.images, options.format)
     jobs = progress([image for image in data.images if image.faces], "crop_faces")
 
     def cut(image: Image) -> list[CroppedFace | InputError]:
-        return list(_crops(archive.read(image.file_name, image.sha256), image, data.keypoint_names, options))
+        try:
+            encoded = photos.read(image.file_name, image.sha256)
+        except ImageError as error:
+            return [error for _ in image.faces]
+        return list(_crops(encoded, image, data.keypoint_names, options))
 
     with ArchiveWriter(folder) as writer:
         for image, results in ordered_map(cut, jobs, workers=workers, ahead=_AHEAD * workers):

@@ -22,7 +22,7 @@ def landmarks(
     """Mark the 68 or 5 points of every face, as annotations, as a table and drawn.
 
     Args:
-        images: Image archives; without annotations also a folder tree or a ZIP archive of pictures.
+        images: Image archives, a folder tree or a ZIP archive of pictures.
         landmarks_annotations: The annotations with COCO keypoints.
         coordinates: CSV with one row per face: path, face_index, box, x0, y0, x1, y1, ...
         pictures: Folder with the drawn faces of each mode, <mode>/<path>.png.

@@ -271,6 +271,24 @@ def test_unchanged_inputs_are_not_cut_again(tmp_path: Path, monkeypatch: pytest.
         crop_faces(*inputs, tmp_path / "c", {})
 
 
+@pytest.mark.parametrize("digests", [True, False])
+def test_a_folder_of_photos_is_cut_again_unless_its_digests_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digests: bool
+) -> None:
+    monkeypatch.setenv("FACET_CACHE", str(tmp_path / "cache"))
+    photos = tmp_path / "photos"
+    (photos / "deep").mkdir(parents=True)
+    (photos / "deep" / "a.png").write_bytes(encoded(pixels()))
+    sha256 = hashlib.sha256(encoded(pixels())).hexdigest() if digests else None
+    images = (Image(1, "deep/a.png", WIDTH, HEIGHT, (face(1),), sha256=sha256),)
+    write_annotations(Annotations(images), tmp_path / "in.json")
+    crop_faces(photos, tmp_path / "in.json", tmp_path / "a", {})
+    assert list(opened(tmp_path / "a")) == ["deep/a.png"]
+    (photos / "deep" / "a.png").write_bytes(encoded(pixels(1)))
+    crop_faces(photos, tmp_path / "in.json", tmp_path / "b", {})
+    assert (files(tmp_path / "a") == files(tmp_path / "b")) == digests
+
+
 def test_faces_that_cannot_be_cropped_are_counted_listed_and_bounded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
