@@ -20,9 +20,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+MISSING: Any = object()
+"""The value of an entry that is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A value that cannot be used: its path, itself, and what is wrong with it."""
+    """A value that cannot be used: its path, itself or MISSING, and what is wrong with it."""
 
     path: tuple[str, ...]
     value: Any
@@ -30,8 +34,10 @@ class Problem:
 
     def __str__(self) -> str:
         """`path = value: message`, without what is secret in an address, and only the start of a long value."""
-        shown = shortened(public_address(repr(self.value)))
-        return f"{'.'.join(self.path)} = {shown}: {self.message}" if self.path else self.message
+        if not self.path:
+            return self.message
+        shown = "" if self.value is MISSING else f" = {shortened(public_address(repr(self.value)))}"
+        return f"{'.'.join(self.path)}{shown}: {self.message}"
 
 
 def shortened(text: str, longest: int = 300) -> str:
@@ -51,7 +57,8 @@ def problems_of(
     except ValidationError as error:
         for item in error.errors():
             inner = tuple(str(part) for part in item["loc"])
-            yield Problem(path + inner, item["input"], _message(dict(item), inner, model, hidden))
+            value = MISSING if item["type"] == "missing" else item["input"]
+            yield Problem(path + inner, value, _message(dict(item), inner, model, hidden))
 
 
 def explain(error: ValidationError) -> str:

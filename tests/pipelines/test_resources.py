@@ -212,7 +212,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
             r"tasks\.training = {}: unknown task, did you mean 'train'\?; known: curate",
         ),
         ("tasks: {train: {cores: 4}}", r"tasks\.train\.cores = 4: unknown key; known: cpu, gpu, "),
-        ("tasks: {train: {cpu: [4]}}", r"tasks\.train\.cpu\.1 = \[4\]: is missing"),
+        ("tasks: {train: {cpu: [4]}}", r"tasks\.train\.cpu\.1: is missing"),
         ("tasks: {train: {memory: [4GB, 8GB]}}", r"tasks\.train\.memory\.0 = '4GB': .*pattern"),
         ("tasks: {train: {tolerations: [{effect: Never}]}}", r"tasks\.train\.tolerations\.0\.effect = 'Never'"),
         ("tasks: {train: {timeout: 0}}", r"tasks\.train\.timeout = 0: .*greater than 0"),

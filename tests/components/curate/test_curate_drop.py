@@ -103,7 +103,7 @@ def test_an_image_counts_under_the_first_reason_that_concerns_it(run):
     ("options", "message"),
     [
         ({"reasons": []}, r"reasons = \[\]: "),
-        ({}, "reasons = {}: is missing"),
+        ({}, "reasons: is missing"),
         (
             {"reasons": ["blurry"]},
             "known: disagreement, duplicate, near_duplicate, no_box, small_box, unlabeled",

@@ -334,7 +334,7 @@ def test_a_box_outside_its_picture_counts_as_failed(weights, outputs, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "^options of landmarks: weights = {}: is missing; known: .*pictures"),
+        ({}, "^options of landmarks: weights: is missing; known: .*pictures"),
         ({"weights": "w.dat", "pictures": ["grey"]}, "did you mean 'gray'"),
         ({"weights": "w.dat", "threshhold": 1}, "did you mean"),
         ({"weights": "w.dat", "faces": "given"}, "pass annotations"),

@@ -75,7 +75,7 @@ def test_the_names_of_a_config_are_those_without_faces() -> None:
             "faces: {detectors: [{onnx: a, table: b}]}",
             "FILE: faces.detectors.0 = {'onnx': 'a', 'table': 'b'}: expected one",
         ),
-        ("faces: {detectors: [{onnx: {}}]}", "FILE: faces.detectors.0.onnx.model = {}: is missing; known: model, name"),
+        ("faces: {detectors: [{onnx: {}}]}", "FILE: faces.detectors.0.onnx.model: is missing; known: model, name"),
         (
             "faces: {detectors: [{onnx: {model: a, scor: 1}}]}",
             "FILE: faces.detectors.0.onnx.scor = 1: unknown key, did",

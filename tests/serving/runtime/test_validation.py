@@ -23,7 +23,7 @@ class Outer(BaseModel):
     ("values", "expected"),
     [
         ({"name": "a"}, []),
-        ({}, ["name = {}: is missing; known: inner, many, name"]),
+        ({}, ["name: is missing; known: inner, many, name"]),
         ({"name": "a", "iner": 1}, ["iner = 1: unknown key, did you mean 'inner'?; known: inner, many, name"]),
         ({"name": "a", "inner": {"RATE": 1}}, ["inner.RATE = 1: unknown key, did you mean 'rate'?; known: kind, rate"]),
         ({"name": "a", "inner": {"rate": 0}}, ["inner.rate = 0: Input should be greater than 0"]),
