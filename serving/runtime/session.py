@@ -61,7 +61,7 @@ class Session:
         if METADATA_KEY not in metadata:
             raise InputError(
                 f"{self.source}: the ONNX file has no '{METADATA_KEY}' metadata, so it is not a Facet model; "
-                "export it with the export_onnx step"
+                "export it with the export_onnx step or, for a detector, `facet step adopt-detector`"
             )
         check_seal(content, metadata, self.source)
         self.card = read_card(metadata[METADATA_KEY], self.source)

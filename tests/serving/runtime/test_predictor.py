@@ -138,7 +138,10 @@ def test_images_that_do_not_fit(predictor: Predictor) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"metadata": {}}, "no 'facet_card' metadata"),
+        (
+            {"metadata": {}},
+            "no 'facet_card' metadata.* for a detector, `facet step adopt-detector`",
+        ),
         ({"metadata": {METADATA_KEY: "{}"}}, "card is not valid"),
         ({"metadata": {METADATA_KEY: "not json"}}, "card is not valid"),
         ({"metadata": {METADATA_KEY: json.dumps({"card_version": 2})}}, "card is not valid"),
