@@ -20,7 +20,7 @@ from components.shared.options import imported, parse_json
 from pipelines.catalog import STEPS, Step
 from pipelines.command.config import assign
 from pipelines.environment.settings import load_settings
-from pipelines.local.stack import DATABASE, environment, local_stack
+from pipelines.local.stack import DATABASE, environment, local_stack, mlflow_address, running_environment
 from serving.runtime.errors import InputError
 from serving.runtime.validation import explain, shortened
 
@@ -75,7 +75,7 @@ def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
             if not kinds[name]:
                 arguments[name] = _parameter(name, options[name], spec, annotations[name])
         returned = [name for name, spec in (component.component_spec.outputs or {}).items() if not kinds.get(name)]
-        with _registry(step):
+        with _servers(step, options):
             result = component.python_func(**arguments)
         values = dict(zip(returned, result if isinstance(result, tuple) else [result], strict=bool(returned)))
         _print({step.output if name == "Output" else name: value for name, value in values.items()}, arguments)
@@ -89,13 +89,23 @@ def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def _registry(step: Step) -> Iterator[None]:
-    """Starts the local stack for a step that cannot do without MLflow, where the environment names no other."""
+def _servers(step: Step, options: Mapping[str, Any]) -> Iterator[None]:
+    """Sets the addresses of the local stack for a step that needs them, where the environment names no other.
+
+    It is started for a step that cannot do without MLflow. Any other whose options name something in MLflow or S3 uses
+    it where it is up.
+    """
     home = load_settings().home
-    if step.resources not in _NEED_MLFLOW or os.environ.get("MLFLOW_TRACKING_URI") or not (home / DATABASE).exists():
-        yield
-        return
-    with local_stack(home) as stack, environment(stack.environment):
+    own = os.environ.get("MLFLOW_TRACKING_URI")
+    if step.resources in _NEED_MLFLOW and not own and (home / DATABASE).exists():
+        with local_stack(home) as stack, environment(stack.environment):
+            if "models:/" in str(options):
+                mlflow_address(home, stack)
+            yield
+    elif any(address in str(options) for address in ("models:/", "s3://")):
+        with environment(running_environment(home)):
+            yield
+    else:
         yield
 
 
@@ -190,14 +200,17 @@ def _check_text(name: str, text: str) -> None:
 
 
 def _structure(name: str, texts: Sequence[str], spec: Any) -> Any:
-    """One JSON text, or `key=value` texts, as a mapping or list."""
+    """One JSON text, or `key=value` texts, as a mapping or list; in a mapping a later text wins."""
     if len(texts) == 1 and texts[0].lstrip().startswith(("{", "[")):
         return parse_json(texts[0], f"--{name} {shortened(texts[0])}")
     if _listed(spec):
         return _items(name, texts)
     values: dict[str, Any] = {}
     for text in texts:
-        assign(values, text, f"--{name}")
+        if text.lstrip().startswith("{"):
+            values |= parse_json(text, f"--{name} {shortened(text)}")
+        else:
+            assign(values, text, f"--{name}")
     return values
 
 
@@ -205,6 +218,8 @@ def _items(name: str, texts: Sequence[str]) -> list[dict[str, Any]]:
     """`key=value` texts as a list of mappings with one key each: a new key begins a new item."""
     items: list[dict[str, Any]] = []
     for text in texts:
+        if "=" not in text or text.lstrip().startswith(("{", "[")):
+            raise InputError(f"--{name} {shortened(text)}: expected one JSON list, or key=value for every entry")
         first = re.split("[.=]", text)[0]
         if not items or first not in items[-1]:
             items.append({})

@@ -36,6 +36,7 @@ from pipelines.local.supervisor import (
     wait_until_ready,
 )
 from serving.runtime.addresses import public_address
+from serving.runtime.composite_card import COMPOSITE_FILE, is_relative, read_composite_card
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_file
 from serving.runtime.storage import make_bucket
@@ -43,6 +44,8 @@ from serving.runtime.storage import make_bucket
 BUCKETS = ("raw", "pipelines", "mlflow")
 REGION = "us-east-1"
 TENSORBOARD_PORT = 6006
+_OWN = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "MLFLOW_TRACKING_URI")
+"""Variables that name the user's own servers or account."""
 DATABASE = "mlflow.db"
 """Of the local MLflow server, in `FACET_HOME`."""
 MLFLOW_NEEDS = (
@@ -119,6 +122,14 @@ def take_down(home: Path) -> list[str]:
 def running(home: Path) -> dict[str, Running | None]:
     """The servers of this folder by name, None for one that is down."""
     return {server.name: find(server) for server in _both(home)}
+
+
+def running_environment(home: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables of the steps where both servers are up and the user names none; empty otherwise. Starts nothing."""
+    up = {name: server for name, server in running(home).items() if server}
+    if len(up) < len(_both(home)) or any(environment.get(name) for name in _OWN):
+        return {}
+    return _start(home, environment, lambda server: up[server.name]).environment
 
 
 def _start(home: Path, environment: Mapping[str, str], start: Callable[[Server], Running]) -> Stack:
@@ -211,18 +222,31 @@ def _keys(home: Path) -> tuple[str, str]:
 
 
 def serve(model: str, port: int, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
-    """Replaces this process by the server of `model`; starts the local stack for a model in MLflow or S3.
+    """Replaces this process by the server of `model`; starts the local stack for a model or member in MLflow or S3.
 
     Raises:
+        InputError: the file of a composite is not one.
         ServerError: the local stack cannot be started.
     """
-    if model.startswith(("models:", "s3:")):
-        stack = keep_up(settings.home, wait=model.startswith("models:"))
+    addresses = _addresses(model)
+    if addresses:
+        stack = keep_up(settings.home, wait=any(address.startswith("models:") for address in addresses))
         os.environ.update(stack.environment)
         for line in stack.lines():
             echo(line)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "serving", "--model", model, "--port", str(port)])
+
+
+def _addresses(model: str) -> list[str]:
+    """The addresses in MLflow or S3 of a model, or of the members of a composite on this machine."""
+    if model.startswith(("models:", "s3:")):
+        return [model]
+    path = Path(model.removeprefix("file://"))
+    file = path / COMPOSITE_FILE if path.is_dir() else path
+    if file.suffix != ".json" or not file.is_file():
+        return []
+    return [uri for uri in read_composite_card(file.read_bytes(), model).members if not is_relative(uri)]
 
 
 def open_pages(settings: Settings, *, echo: Callable[[str], None] = print) -> None:

@@ -1,6 +1,7 @@
 """Every component as a command: options for parameters, paths for artifacts, one line for a user's error."""
 
 import ast
+import contextlib
 import json
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, read_predictions, write_predictions
 from components.shared.options import imported
 from pipelines.catalog import STEPS
+from pipelines.command import step as module
+from pipelines.local.stack import DATABASE, Stack
 from pipelines.resources import TASKS
 from pipelines.samples.profiles import draw_sample
 
@@ -143,6 +146,8 @@ def test_folds_to_evaluate_are_called_so(ingested: Path, tmp_path: Path) -> None
         (["--options", '{"max_dropped": 2}'], "facet: options of format 'profile': max_dropped = 2: "),
         (["--options", "{max"], "facet: --options {max: is not JSON"),
         (["--options", "max_dropped"], "facet: --options max_dropped: expected key=value"),
+        (["--options", '{"x": 1}', "--options", "max_dropped=2"], "'profile': max_dropped = 2: "),
+        (["--options", "x=1", "--options", '{"x": '], 'facet: --options {"x": : is not JSON'),
         (["--source", "/nowhere"], "facet: /nowhere: there is no such file or folder"),
         (["--sauce", "x"], "Error: No such option"),
     ],
@@ -157,6 +162,14 @@ def test_a_users_error_is_one_line(tmp_path: Path, arguments: list[str], message
     assert not (tmp_path / "i").exists()
 
 
+@pytest.mark.parametrize("texts", [["dlib_hog"], ['{"onnx": "a=b"}', "onnx=x"], ["onnx=x", '["dlib_hog"]']])
+def test_a_list_is_one_json_text_or_assignments(tmp_path: Path, texts: list[str]) -> None:
+    chain = [word for text in texts for word in ("--chain", text)]
+    failed = facet("step", "adopt-detectors", *chain, "--detectors", tmp_path / "detectors")
+    assert failed.returncode == 2
+    assert f"facet: --chain {next(text for text in texts if text != 'onnx=x')}: expected one JSON list" in failed.stderr
+
+
 def test_an_input_must_exist(tmp_path: Path) -> None:
     failed = facet("step", "split", "--annotations", tmp_path / "none", "--split-annotations", tmp_path / "out")
     assert failed.returncode == 2
@@ -169,6 +182,18 @@ def test_registering_needs_a_registry(tmp_path: Path) -> None:
     failed = facet("step", "register", "--model", tmp_path / "model", "--name", "faces", "--metrics-json", "{}")
     assert failed.returncode == 2
     assert "MLFLOW_TRACKING_URI" in failed.stderr
+
+
+def test_a_registered_model_is_read_when_mlflow_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    stack = Stack(None, None, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    monkeypatch.setattr(module, "local_stack", lambda home: contextlib.nullcontext(stack))
+    monkeypatch.setattr(module, "mlflow_address", lambda home, of: asked.append(of))
+    monkeypatch.setenv("FACET_HOME", str(tmp_path))
+    (tmp_path / DATABASE).touch()
+    for weights in ("none.onnx", "models:/yunet/1"):
+        facet("step", "adopt-detector", "--weights", weights, "--name", "yunet", "--model", tmp_path / "model")
+    assert asked == [stack]
 
 
 def test_operations_are_listed_in_their_order(ingested: Path, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from command_line import facet
 from running_processes import processes_with
 
 from pipelines.environment.errors import ServerError
+from pipelines.environment.settings import Settings
 from pipelines.local import stack as stack_module
 from pipelines.local.processes import alive, until
-from pipelines.local.stack import Stack, keep_up, local_stack, running, take_down
+from pipelines.local.stack import Stack, keep_up, local_stack, running, running_environment, take_down
 from pipelines.local.supervisor import Server, answers, free_port, keep, release, use, wait_until_ready
 from serving.runtime.errors import StorageError
 from serving.runtime.storage import Location, upload
@@ -255,6 +257,52 @@ def test_free_port_prefers_a_port_that_is_free() -> None:
     assert free_port(port) == port
     with socket.create_server(("127.0.0.1", port)):
         assert free_port(port) != port
+
+
+@pytest.mark.parametrize(
+    ("members", "waits"),
+    [
+        (["models:/yunet/1", "heads/mask.onnx"], True),
+        (["yunet.onnx", "s3://models/mask"], False),
+        (["yunet.onnx", "heads/mask.onnx"], None),
+    ],
+)
+@pytest.mark.parametrize("address", ["{}", "{}/composite.json", "file://{}"])
+def test_members_of_a_composite_need_the_stack_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[str], waits: bool | None, address: str
+) -> None:
+    started, commands = list[bool](), list[Sequence[str]]()
+    values = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+
+    def keep_up(_: Path, *, wait: bool) -> Stack:
+        started.append(wait)
+        return Stack(None, None, values)
+
+    monkeypatch.setattr(stack_module, "keep_up", keep_up)
+    monkeypatch.setattr(os, "execv", lambda _, command: commands.append(command))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    card = {"name": "people", "detectors": members[:1], "heads": members[1:]}
+    (tmp_path / "composite.json").write_text(json.dumps(card))
+    model = address.format(tmp_path)
+    stack_module.serve(model, 8080, Settings.from_environment({"FACET_HOME": str(tmp_path)}))
+    assert started == ([] if waits is None else [waits])
+    assert model in commands[0]
+
+
+def test_a_step_uses_a_stack_that_is_up_and_starts_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert running_environment(home) == {}
+    assert not survivors(home)
+    up = keep_up(home, wait=False)
+    try:
+        monkeypatch.setenv("FACET_HOME", str(home))
+        assert running_environment(home) == up.environment
+        assert running_environment(home, {"AWS_PROFILE": "mine"}) == {}
+        outputs = ["--images", home / "images", "--annotations", home / "annotations.json"]
+        failed = facet("step", "ingest", "--source", "s3://raw/none", *outputs)
+        assert "s3://raw/none: there is nothing at or below this key" in failed.stderr
+    finally:
+        take_down(home)
+    assert gone(home)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
