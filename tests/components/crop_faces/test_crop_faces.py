@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import math
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -284,9 +285,24 @@ def test_a_folder_of_photos_is_cut_again_unless_its_digests_are_recorded(
     write_annotations(Annotations(images), tmp_path / "in.json")
     crop_faces(photos, tmp_path / "in.json", tmp_path / "a", {})
     assert list(opened(tmp_path / "a")) == ["deep/a.png"]
-    (photos / "deep" / "a.png").write_bytes(encoded(pixels(1)))
+    if digests:
+        monkeypatch.setattr(module, "_write", None)
+    else:
+        (photos / "deep" / "a.png").write_bytes(encoded(pixels(1)))
     crop_faces(photos, tmp_path / "in.json", tmp_path / "b", {})
     assert (files(tmp_path / "a") == files(tmp_path / "b")) == digests
+
+
+def test_a_damaged_member_of_a_zip_of_photos_counts_as_failed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, encoded(pixels()))
+    content = (tmp_path / "photos.zip").read_bytes()
+    (tmp_path / "photos.zip").write_bytes(content[:200] + bytes(100) + content[300:])
+    images = tuple(Image(number, f"{'ab'[number - 1]}.png", WIDTH, HEIGHT, (face(number),)) for number in (1, 2))
+    write_annotations(Annotations(images), tmp_path / "in.json")
+    report = crop_faces(tmp_path / "photos.zip", tmp_path / "in.json", tmp_path / "out", {"max_failed": 1})
+    assert (report.failed, report.crops) == ({"truncated": 1}, 1)
 
 
 def test_faces_that_cannot_be_cropped_are_counted_listed_and_bounded(
