@@ -30,7 +30,7 @@ def test_a_member_is_a_name_its_address_or_its_options(written: object, kind: st
         ([], "at least one detector"),
         ("dlib_hog", "expected a list"),
         ([{"dlib_hg": {}}], "detector 1 of the chain: 'dlib_hg' is unknown, did you mean 'dlib_hog'"),
-        (["dlib_hog", {"onnx": {}}], r"detector 2 of the chain \(onnx\): model = .*missing"),
+        (["dlib_hog", {"onnx": {}}], r"detector 2 of the chain \(onnx\): model: is missing"),
         ([{"onnx": {"model": "a", "scor": 1}}], "unknown key, did you mean 'score'"),
         ([{"dlib_hog": {"upsample": 9}}], "upsample = 9"),
         ([{"dlib_hog": {"upsample": 3}}], "max_side 2048 doubled 3 times .upsample. is 16,384 pixels; at most 8,192"),

