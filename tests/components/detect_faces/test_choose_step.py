@@ -153,6 +153,27 @@ def test_a_face_that_was_not_found_goes_to_the_fallback(fallback: str, expected:
     assert result.info.counts.images == 2 + len(expected)
 
 
+def test_table_then_detector_then_the_persons_other_images_then_the_center(tmp_path: Path) -> None:
+    table = tmp_path / "boxes.csv"
+    table.write_text("path,s_X,s_Y,e_X,e_Y\n1.png,200,100,240,140\n")
+    pictures = {"1.png": png([BOX]), "2.png": png([BOX]), "3.png": png([]), "4.png": png([])}
+    persons = ("p", "p", "p", "alone")
+    data = DataSet(tmp_path, pictures, [image(number, None, person=who) for number, who in enumerate(persons, start=1)])
+    found = data.detect({"table": str(table)}, GREEN)
+    result = data.choose(found, fallback="person_mean", center=(0.25, 0.2, 0.75, 0.8))
+    assert [one.detection and one.detection.method for one in result.images] == [
+        "table",
+        "green",
+        "person_mean",
+        "center",
+    ]
+    mean = tuple((first + second) / 2 for first, second in zip(OTHER, BOX, strict=True))
+    for one, box in zip(result.images, (OTHER, BOX, mean, (75, 40, 150, 120)), strict=True):
+        assert one.faces[0].box == pytest.approx(box)
+    counts = {name: count for name, count in data.metrics.items() if name.startswith("method/")}
+    assert counts == {"method/table": 1, "method/green": 1, "method/person_mean": 1, "method/center": 1}
+
+
 def test_the_mean_box_fits_pictures_of_another_size(tmp_path: Path) -> None:
     images = [image(1, None, person="p"), image(2, None, person="p", height=400, width=600)]
     data = DataSet(tmp_path, {"1.png": png([(30, 20, 60, 40)]), "2.png": png([], size=(400, 600))}, images)
