@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 
 import numpy as np
 import onnxruntime
@@ -91,7 +92,11 @@ class Session:
             if work is not None:
                 work.check()
             batch = np.ascontiguousarray(pixels[start : start + BATCH])
+            began = time.perf_counter()
             batches.append(self._session.run(list(shapes), {INPUT_NAME: batch}))
+            if work is not None:
+                work.infer_s += time.perf_counter() - began
+                work.executions += 1
         return {name: np.concatenate(parts) for name, parts in zip(shapes, zip(*batches, strict=True), strict=True)}
 
     def check_graph(self) -> Outputs:

@@ -1,5 +1,8 @@
 """What one request may take, and whether its result is still wanted."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -14,10 +17,23 @@ class Work:
     Attributes:
         max_memory: bytes that decoding one picture may take; no limit by default.
         abandoned: nobody waits for the result any longer.
+        infer_s: seconds that it has spent in graphs.
+        output_s: seconds that it has spent on writing its answer.
+        executions: how many times it has run a graph.
     """
 
     max_memory: int | None = None
     abandoned: bool = False
+    infer_s: float = 0.0
+    output_s: float = 0.0
+    executions: int = 0
+
+    @contextmanager
+    def output(self) -> Iterator[None]:
+        """Count the seconds of a block as those of writing the answer."""
+        began = time.perf_counter()
+        yield
+        self.output_s += time.perf_counter() - began
 
     def check(self) -> None:
         """Raise AbandonedError when nobody waits any longer; to be called wherever work can be left undone."""

@@ -1,12 +1,43 @@
-"""The answer of the server about the faces of one image, independent of the protocol that carries it."""
+"""The answer about the faces of pictures, whatever protocol carries it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from serving.runtime.errors import ImageError
 from serving.runtime.face_json import face_json
-from serving.runtime.predictor import FaceResult, Predictor
+from serving.runtime.image.photo import Photo
+from serving.runtime.image.placement import Box
+from serving.runtime.predictor import Predictor
+from serving.runtime.work import Work
 
 
-def answer(model: Predictor, faces: Sequence[FaceResult]) -> dict[str, Any]:
-    """Return `{"model", "version", "faces"}`, each face as `face_json` describes it."""
-    return {"model": model.name, "version": model.version, "faces": [face_json(face) for face in faces]}
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image file, the boxes of its faces where they are given, and its name for errors."""
+
+    data: bytes
+    boxes: Sequence[Box] = ()
+    name: str = ""
+
+
+def answers(model: Predictor, pictures: Sequence[Picture], work: Work | None = None) -> list[dict[str, Any]]:
+    """Return `{"model", "version", "faces"}` for each picture, each face as `face_json` describes it.
+
+    Raises:
+        ImageError: a picture cannot be used; among several, the message has its number and name.
+        InputError: a box cannot be used.
+        AbandonedError: nobody waits for the result any longer.
+    """
+    results = []
+    for number, picture in enumerate(pictures, 1):
+        try:
+            (faces,) = model.predict([(Photo(picture.data, work), picture.boxes)], work=work)
+        except ImageError as error:
+            if len(pictures) == 1:
+                raise
+            name = f" ({picture.name[:80]})" if picture.name else ""
+            raise ImageError(error.reason, f"file {number}{name}: {error}") from error
+        described = [face_json(face) for face in faces]
+        results.append({"model": model.name, "version": model.version, "faces": described})
+    return results

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from serving.server.lanes import Call
+
 # Seconds, from a tiny model on an idle CPU to the timeout of a client.
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -25,6 +27,12 @@ class Metrics:
         self._in_progress = Gauge(
             "facet_requests_in_progress", "Requests that wait or compute", ["endpoint"], registry=self._registry
         )
+        self._calls = Counter(
+            "facet_model_calls",
+            "Requests that a model worked for",
+            ["model", "version", "failed"],
+            registry=self._registry,
+        )
         self._ready = Gauge("facet_ready", "1 while the server wants requests, else 0", registry=self._registry)
         self._model = Gauge("facet_model_info", "1 for each loaded model", ["name", "version"], registry=self._registry)
 
@@ -38,6 +46,10 @@ class Metrics:
         self._in_progress.labels(endpoint).dec()
         self._requests.labels(endpoint, str(status)).inc()
         self._seconds.labels(endpoint).observe(seconds)
+
+    def inference(self, call: Call) -> None:
+        """Count what a model has done for a request."""
+        self._calls.labels(call.model, call.version, str(call.failed).lower()).inc()
 
     def text(self, *, ready: bool, models: Iterable[tuple[str, str]]) -> bytes:
         """Return all metrics in Prometheus' text format; `models` are the names and versions of what is loaded."""

@@ -1,6 +1,5 @@
-"""The command `python -m serving`: options, limits, socket and exit codes."""
+"""The command `python -m serving`: limits, socket, start, end and exit codes."""
 
-import argparse
 import logging
 import os
 import socket
@@ -13,6 +12,7 @@ from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
 from serving.server.http.server import HttpServer
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging
+from serving.server.options import Options, parse_options
 from serving.server.state import ModelRepository, ServerState
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Exit codes: 0 after SIGTERM or SIGINT with all requests answered; 1 when the port cannot be opened; 2 when a
     model cannot be loaded or an option is wrong.
     """
-    options = _parse(arguments)
+    options = parse_options(arguments)
     set_up_logging()
     try:
         listener = _listen(options.host, options.port)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _limits(options: argparse.Namespace) -> Limits:
+def _limits(options: Options) -> Limits:
     return Limits.for_machine(
         usable_memory(),
         usable_cpus(),
@@ -59,48 +59,12 @@ def _limits(options: argparse.Namespace) -> Limits:
     )
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve models over HTTP.")
-    environment = os.environ
-    parser.add_argument(
-        "--model",
-        action="append",
-        help="file, folder, s3://bucket/path, models:/name@alias, models:/name/version or models:/name/latest; "
-        "repeatable, the first one is the default (FACET_MODEL_URI, one a line)",
-    )
-    parser.add_argument("--name", help="name to serve a single model under; its own by default")
-    parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")
-    parser.add_argument("--port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)")
-    parser.add_argument("--max-body-mib", type=_positive, default=16, help="largest request body in MiB")
-    parser.add_argument("--max-waiting", type=_positive, default=32, help="requests that may wait; more are refused")
-    parser.add_argument("--timeout-s", type=_positive, default=30, help="seconds for a request and its answer")
-    options = parser.parse_args(arguments)
-    options.model = list(filter(None, options.model or environment.get("FACET_MODEL_URI", "").splitlines()))
-    if not options.model:
-        parser.error("no model: give --model or set FACET_MODEL_URI")
-    if options.name and len(options.model) > 1:
-        parser.error("--name goes with a single model")
-    return options
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a port; expected 0 to 65535 (0 takes a free one)")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
-    return int(text)
-
-
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
-def _load(state: ServerState, uris: list[str], name: str | None, address: str) -> None:
+def _load(state: ServerState, uris: Sequence[str], name: str | None, address: str) -> None:
     for uri in uris:
         try:
             model = load_model(uri, name=name)

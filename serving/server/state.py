@@ -92,7 +92,7 @@ class ServerState:
     lanes: Lanes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(self.limits)
+        self.lanes = Lanes(self.limits, self.metrics.inference)
 
     @property
     def unready(self) -> str:

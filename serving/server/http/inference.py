@@ -14,19 +14,17 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from serving.runtime.card import INPUT_NAME, ModelCard
-from serving.runtime.composite import Composite
-from serving.runtime.composite_card import CompositeCard
+from serving.runtime.card import INPUT_NAME
 from serving.runtime.errors import ImageError, InputError
 from serving.runtime.face_json import rounded
 from serving.runtime.predictor import Predictor
-from serving.runtime.session import Outputs
 from serving.runtime.work import Work
-from serving.server.http.request import MAX_FILES, compute, model_of, receive_body, state_of
+from serving.server.http.request import compute, model_of, receive_body, state_of
+from serving.server.inference import RequestedOutput, Tensor, check_request, describe
+from serving.server.inference import infer as run
 
 # Axes of a tensor, images of one request, and letters of its id.
 MAX_AXES = 8
-MAX_IMAGES = 1024
 _MAX_ID = 1000
 # Bytes of memory per byte of JSON that numbers are read from: copies of the text, and a list of 8 bytes a number.
 _MEMORY_PER_BYTE = 8
@@ -62,49 +60,9 @@ _REQUEST = msgspec.json.Decoder(_InferRequest)
 
 
 async def metadata(request: Request) -> Response:
-    """Describe a model's tensors and list its versions; each output of a classifier also lists its columns' labels.
-
-    A composite has no tensors; it lists its heads with their labels, and its members.
-    """
+    """Describe a model's tensors and list its versions."""
     model = model_of(request)
-    described: dict[str, Any] = {"name": model.name, "versions": state_of(request).models.versions(model.name)}
-    if isinstance(model, Composite):
-        return JSONResponse(described | _describe(model))
-    card = _graph_card(model)
-    sides = [card.input.height, card.input.width] if card.stride is None else [-1, -1]
-    labels = {head.name: {"labels": head.labels} for head in card.heads} if card.task == "classification" else {}
-    return JSONResponse(
-        described
-        | {
-            "platform": "onnx_onnxv1",
-            "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, *sides, 3]}],
-            "outputs": [
-                {"name": name, "datatype": "FP32", "shape": [-1, *(axis or -1 for axis in shape)]}
-                | labels.get(name, {})
-                for name, shape in card.outputs.items()
-            ],
-        }
-    )
-
-
-def _describe(model: Composite) -> dict[str, Any]:
-    return {
-        "platform": "facet_composite",
-        "inputs": [],
-        "outputs": [],
-        "heads": [{"name": head.name, "labels": head.labels} for head in model.heads],
-        "members": [{"name": one.name, "version": one.version, "task": one.card.task} for one in model.members],
-    }
-
-
-def _graph_card(model: Predictor) -> ModelCard:
-    """Return the card of a model that has a graph. Raises InputError for a composite."""
-    if isinstance(model.card, CompositeCard):
-        raise InputError(
-            f"model '{model.name}' is a composite, which takes photos and no tensors: send one to "
-            f"POST /predict?model={model.name}"
-        )
-    return model.card
+    return JSONResponse(describe(model, state_of(request).models.versions(model.name)))
 
 
 async def infer(request: Request) -> Response:
@@ -115,11 +73,10 @@ async def infer(request: Request) -> Response:
     decoded and resized whole. `outputs` selects outputs; all by default.
     """
     model = model_of(request)
-    card = _graph_card(model)
     if "inference-header-content-length" in request.headers:
         raise InputError(_NO_BINARY)
     async with receive_body(request) as body:
-        return await compute(request, lambda work: _infer(work, model, card, body))
+        return await compute(request, lambda work: _infer(work, model, body), model)
 
 
 _NO_BINARY = (
@@ -128,22 +85,15 @@ _NO_BINARY = (
 )
 
 
-def _infer(work: Work, model: Predictor, card: ModelCard, body: bytes) -> dict[str, Any]:
+def _infer(work: Work, model: Predictor, body: bytes) -> dict[str, Any]:
     try:
         request = _REQUEST.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"the inference request is not valid: {_explain(error)}") from None
-    names = [output.name for output in request.outputs[: len(card.outputs) + 1]] or list(card.outputs)
-    for name in names:
-        if name not in card.outputs:
-            known = ", ".join(card.outputs)
-            raise InputError(f"outputs: the model has no output '{name[:80]}'; it has {known}")
-    if len(set(names)) < len(names):
-        raise InputError("outputs: an output is named twice; name each once")
-    if [tensor.name for tensor in request.inputs] != [INPUT_NAME]:
-        raise InputError(f"inputs: expected exactly one tensor named '{INPUT_NAME}'")
-    outputs = _run(work, model, card, request.inputs[0])
-    numbers = sum(outputs[name].size for name in names)
+    requested = [RequestedOutput(output.name) for output in request.outputs]
+    check_request(model, [(tensor.name, tensor.datatype, tensor.shape) for tensor in request.inputs], requested)
+    outputs = run(model, [_tensor(tensor, work.max_memory) for tensor in request.inputs], requested, work=work)
+    numbers = sum(math.prod(output.shape) for output in outputs)
     if work.max_memory is not None and numbers * _MEMORY_PER_NUMBER > work.max_memory:
         most = work.max_memory // _MEMORY_PER_NUMBER
         raise InputError(f"{numbers} numbers are too many for one answer; at most {most}; send fewer images at once")
@@ -152,31 +102,27 @@ def _infer(work: Work, model: Predictor, card: ModelCard, body: bytes) -> dict[s
         response["id"] = request.id
     response["outputs"] = [
         {
-            "name": name,
-            "datatype": "FP32",
-            "shape": list(outputs[name].shape),
-            "data": rounded(outputs[name].ravel().tolist()),
+            "name": output.name,
+            "datatype": output.datatype,
+            "shape": list(output.shape),
+            "data": rounded(output.data.ravel().tolist())
+            if isinstance(output.data, np.ndarray)
+            else [element.decode() for element in output.data],
         }
-        for name in names
+        for output in outputs
     ]
     return response
 
 
-def _run(work: Work, model: Predictor, card: ModelCard, tensor: _Tensor) -> Outputs:
+def _tensor(tensor: _Tensor, max_memory: int | None) -> Tensor:
     if tensor.parameters and tensor.parameters.binary_data_size:
         raise InputError(_NO_BINARY)
-    if tensor.datatype == "UINT8":
-        size = card.input
-        if card.stride is None and tensor.shape[1:] != [size.height, size.width, 3]:
-            raise InputError(f"{INPUT_NAME}: expected shape [n, {size.height}, {size.width}, 3], got {tensor.shape}")
-        if tensor.shape[:1] > [MAX_IMAGES]:
-            raise InputError(f"{INPUT_NAME}: {tensor.shape[0]} images are too many for one request; send {MAX_IMAGES}")
-        return model.infer(_numbers(tensor, work.max_memory), work=work)
+    data: NDArray[np.uint8] | list[bytes]
     if tensor.datatype == "BYTES":
-        if min(tensor.shape, default=0) >= 0 and math.prod(tensor.shape) > MAX_FILES:
-            raise InputError(f"{INPUT_NAME}: {tensor.shape} are too many files for one request; at most {MAX_FILES}")
-        return model.infer([_decode(text, number) for number, text in enumerate(_texts(tensor))], work=work)
-    raise InputError(f"{INPUT_NAME}: datatype '{tensor.datatype[:20]}' is not supported; expected UINT8 or BYTES")
+        data = [_decode(text, number) for number, text in enumerate(_texts(tensor))]
+    else:
+        data = _numbers(tensor, max_memory)
+    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
 
 
 def _numbers(tensor: _Tensor, max_memory: int | None) -> NDArray[np.uint8]:

@@ -6,12 +6,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.runtime.errors import ImageError, InputError
-from serving.runtime.image.photo import Photo
+from serving.runtime.errors import InputError
 from serving.runtime.image.placement import Box
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
-from serving.server.answer import answer
+from serving.server.answer import Picture, answers
 from serving.server.http.request import compute, model_of, read_form, receive_body
 
 MAX_BOXES = 64
@@ -37,7 +36,8 @@ async def predict(request: Request) -> Response:
             files, boxes = list(form.files), [*boxes, *form.boxes]
         _check_counts(files, boxes)
         parsed = [_parse_box(box) for box in boxes]
-        return await compute(request, lambda work: _answer(work, model, files, parsed))
+        pictures = [Picture(data, parsed, name) for name, data in files]
+        return await compute(request, lambda work: _answer(work, model, pictures), model, len(pictures))
 
 
 def _check_counts(files: list[tuple[str, bytes]], boxes: list[str]) -> None:
@@ -49,17 +49,9 @@ def _check_counts(files: list[tuple[str, bytes]], boxes: list[str]) -> None:
         raise InputError(f"{len(boxes)} boxes are too many for one request; at most {MAX_BOXES}")
 
 
-def _answer(work: Work, model: Predictor, files: list[tuple[str, bytes]], boxes: list[Box]) -> dict[str, Any]:
-    results = []
-    for number, (name, data) in enumerate(files, 1):
-        try:
-            (faces,) = model.predict([(Photo(data, work), boxes)], work=work)
-        except ImageError as error:
-            if len(files) == 1:
-                raise
-            raise ImageError(error.reason, f"file {number} ({name[:80]}): {error}") from error
-        results.append(answer(model, faces))
-    return results[0] if len(files) == 1 else {"results": results}
+def _answer(work: Work, model: Predictor, pictures: list[Picture]) -> dict[str, Any]:
+    results = answers(model, pictures, work)
+    return results[0] if len(results) == 1 else {"results": results}
 
 
 def _parse_box(text: str) -> Box:

@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
+from serving.server.inference import MAX_FILES
 from serving.server.lanes import BusyError
 from serving.server.state import ServerState
 
-MAX_FILES = 64
 MAX_FIELDS = 256
 
 # A form is parsed in pieces of this many bytes, so that other requests are answered in between.
@@ -97,15 +97,25 @@ async def _received(request: Request, limit: int) -> AsyncIterator[bytes]:
         raise _too_large(limit)
 
 
-async def compute(request: Request, function: Callable[[Work], dict[str, Any]]) -> Response:
+async def compute(
+    request: Request, function: Callable[[Work], dict[str, Any]], model: Predictor, rows: int = 1
+) -> Response:
     """Call a function in a lane and return its result as JSON; stop when the client leaves.
+
+    `rows` is the number of images that the model sees.
 
     Raises:
         ClientDisconnect: the client has left.
         BusyError: no lane became free, see `Lanes.run`.
     """
-    # The lane writes the JSON too: large answers must not hold up others.
-    work = asyncio.create_task(state_of(request).lanes.run(lambda bounds: JSONResponse(function(bounds))))
+
+    def respond(work: Work) -> Response:
+        # The lane writes the JSON too: large answers must not hold up others.
+        result = function(work)
+        with work.output():
+            return JSONResponse(result)
+
+    work = asyncio.create_task(state_of(request).lanes.run(respond, model, rows))
     gone = asyncio.create_task(_gone(request))
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,8 +5,9 @@ import contextlib
 import logging
 import socket
 import time
+from collections.abc import Sequence
 from types import FrameType
-from typing import cast
+from typing import Protocol, cast
 
 import uvicorn
 
@@ -24,10 +25,20 @@ _PAUSE_S = 0.1
 _log = logging.getLogger(__name__)
 
 
+class Service(Protocol):
+    """What runs in the event loop of the HTTP server, as long as that does."""
+
+    async def start(self) -> None:
+        """Begin; an error ends the server."""
+
+    async def stop(self, seconds: float) -> None:
+        """End within so many seconds. Requests in flight have been answered, or their time is over."""
+
+
 class HttpServer(uvicorn.Server):
     """uvicorn that answers what is in flight after a stop signal, and that stops when a model cannot be loaded."""
 
-    def __init__(self, state: ServerState) -> None:
+    def __init__(self, state: ServerState, services: Sequence[Service] = ()) -> None:
         super().__init__(
             uvicorn.Config(
                 create_app(state),
@@ -43,12 +54,15 @@ class HttpServer(uvicorn.Server):
             )
         )
         self.state = state
+        self.services = services
         self.deadline = 0.0
         self._accepting: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections of the sockets, which the loop's own servers would without a limit on their number."""
         self.servers = []
+        for service in self.services:
+            await service.start()
         for listener in sockets or []:
             listener.setblocking(False)
             self._accepting.append(asyncio.create_task(self._accept(listener)))
@@ -58,6 +72,8 @@ class HttpServer(uvicorn.Server):
         """Accept no more, and close what is open."""
         for task in self._accepting:
             task.cancel()
+        for service in self.services:
+            await service.stop(CLOSE_S)
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

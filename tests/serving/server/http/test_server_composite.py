@@ -1,5 +1,6 @@
 """A detector and a composite behind the endpoint: every face of a raw photo in one request."""
 
+import base64
 import io
 import json
 from pathlib import Path
@@ -14,10 +15,10 @@ from starlette.testclient import TestClient
 from tiny_detector import POINTS, build_detector, draw_faces
 from tiny_model import build_model, card_facts
 
+from serving.runtime.face_json import face_json
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model
 from serving.runtime.predictor import FaceResult, Predictor
-from serving.server.answer import answer
 from serving.server.http.app import create_app
 from serving.server.limits import MIB, Limits
 from serving.server.state import ModelRepository, ServerState
@@ -64,7 +65,8 @@ def client(models: list[Predictor]) -> TestClient:
 
 
 def as_sent(model: Predictor, faces: list[FaceResult]) -> Any:
-    return json.loads(json.dumps(answer(model, faces)))
+    described = [face_json(face) for face in faces]
+    return json.loads(json.dumps({"model": model.name, "version": model.version, "faces": described}))
 
 
 def test_a_raw_photo_is_answered_with_every_face_and_every_head(client: TestClient, models: list[Predictor]) -> None:
@@ -103,7 +105,8 @@ def test_a_detector_alone_answers_boxes_and_no_heads(client: TestClient) -> None
 
 def test_metadata_of_a_composite_and_of_a_detector(client: TestClient, models: list[Predictor]) -> None:
     described = client.get("/v2/models/people").json()
-    assert described["inputs"] == described["outputs"] == []
+    assert described["inputs"] == [{"name": "images", "datatype": "BYTES", "shape": [-1]}]
+    assert described["outputs"] == [{"name": "faces", "datatype": "BYTES", "shape": [-1]}]
     assert (described["name"], described["versions"]) == ("people", [models[0].version])
     assert [(head["name"], len(head["labels"])) for head in described["heads"]] == [
         ("mask", 3), ("gender", 2), ("hat", 2),
@@ -119,11 +122,19 @@ def test_metadata_of_a_composite_and_of_a_detector(client: TestClient, models: l
     assert client.get("/v2/models/people/ready").json() == {"name": "people", "ready": True}
 
 
-def test_tensors_go_to_models_that_have_a_graph(client: TestClient, models: list[Predictor]) -> None:
+def test_a_composite_takes_photos_as_tensors(client: TestClient) -> None:
+    text = base64.b64encode(PHOTO).decode()
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [2], "data": [text, text]}
+    (output,) = client.post("/v2/models/people/infer", json={"inputs": [tensor]}).json()["outputs"]
+    assert (output["name"], output["datatype"], output["shape"]) == ("faces", "BYTES", [2])
+    expected = client.post("/predict", content=PHOTO).json()
+    assert [json.loads(faces) for faces in output["data"]] == [expected, expected]
+
+
+def test_pixels_go_to_models_that_have_a_graph(client: TestClient, models: list[Predictor]) -> None:
     tensor: dict[str, Any] = {"name": "images", "datatype": "UINT8", "shape": [1, 32, 32, 3], "data": [0] * 3072}
     refused = client.post("/v2/models/people/infer", json={"inputs": [tensor]})
-    expect_error(refused, 400, "model 'people' is a composite, which takes photos and no tensors")
-    assert "POST /predict?model=people" in refused.json()["error"]
+    expect_error(refused, 400, "images: datatype 'UINT8' is not supported; expected BYTES")
     outputs = client.post("/v2/models/green/infer", json={"inputs": [tensor]}).json()["outputs"]
     assert [one["shape"] for one in outputs] == [[1, 200, 4], [1, 200, 1], [1, 200, 5, 2]]
     for shape in ([1, 33, 32, 3], [1, 352, 32, 3], [1, 32, 32, 1], [3072], [0, 32, 32, 3]):
