@@ -112,10 +112,13 @@ def evaluate_model(
     p: ModelParameters, configure: Configure, trained: dsl.PipelineTask, images: Any, annotations: Any, **options: Any
 ) -> Evaluated:
     """Exports what was trained and evaluates it on the test split. `options` are those of the step evaluate."""
-    exported = configure(
-        export_onnx(checkpoints=trained.outputs["checkpoints"], name=p.model_name, checkpoint=p.checkpoint),
-        "Export to ONNX",
+    task = export_onnx(
+        checkpoints=trained.outputs["checkpoints"],
+        name=p.model_name,
+        checkpoint=p.checkpoint,
+        notify_threshold=p.notify_threshold,
     )
+    exported = configure(task, "Export to ONNX")
     model = exported.outputs["model"]
     predicted = configure(predict(model=model, images=images, annotations=annotations), "Predict the test faces")
     predictions = predicted.outputs["predictions"]

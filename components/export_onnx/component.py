@@ -15,6 +15,7 @@ def export_onnx(
     metrics: Output[Metrics],
     name: str,
     checkpoint: str = "best",
+    notify_threshold: float = 0.5,
 ) -> None:
     """Turn a checkpoint into a self-describing model.onnx and check that both give the same probabilities.
 
@@ -24,13 +25,16 @@ def export_onnx(
         metrics: The largest difference between the probabilities of ONNX Runtime and torch.
         name: The model's name, under which it is registered and served.
         checkpoint: Which checkpoint: best, last or the stem of another file in the folder.
+        notify_threshold: From which probability on the endpoint notices a mask that is missing or worn wrongly.
     """
     from pathlib import Path
 
     from components.export_onnx.export import export
     from components.shared.metrics.step import log_metrics
 
-    result = export(Path(checkpoints.path), Path(model.path), checkpoint=checkpoint, name=name)
+    result = export(
+        Path(checkpoints.path), Path(model.path), checkpoint=checkpoint, name=name, notify_threshold=notify_threshold
+    )
     log_metrics(metrics, {"max_difference": result.max_difference})
     model.metadata["sha256"] = result.sha256
 

@@ -13,8 +13,9 @@ import torch
 
 from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from components.shared.models.network import HeadProbabilities
-from serving.runtime.card import INPUT_NAME, ClassificationCard, PseudoLabels
+from serving.runtime.card import INPUT_NAME, NOTIFY_THRESHOLD, ClassificationCard, PseudoLabels
 from serving.runtime.errors import InputError
+from serving.runtime.notice import NO_MASKS, mask_rule
 from serving.runtime.output import whole_folder
 from serving.runtime.registry import MODEL_FILE
 from serving.runtime.seal import SEAL_KEY, ZEROS, sealed
@@ -32,17 +33,31 @@ class ExportResult:
     max_difference: float
 
 
-def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: str) -> ExportResult:
+def export(
+    checkpoints: Path,
+    output: Path,
+    *,
+    checkpoint: str = "best",
+    name: str,
+    notify_threshold: float = NOTIFY_THRESHOLD,
+) -> ExportResult:
     """Write the folder `output` with model.onnx, made from one checkpoint of the folder `checkpoints`.
 
     The graph has the input `images`, uint8 (N,h,w,3) RGB with any N, and one output per head with its name, float32
-    (N,K) of probabilities. Its metadata holds the model card with the name `name` and a
-    digest of the file. The bytes depend only on the
-    checkpoint, the name and the library versions.
+    (N,K) of probabilities. Its metadata holds the model card with the name `name` and a digest of the file. The bytes
+    depend only on the checkpoint, the name, the threshold and the library versions.
+
+    Args:
+        checkpoints: the folder of checkpoints.
+        output: a new or empty folder.
+        checkpoint: which checkpoint, by its stem.
+        name: the model's name in its card.
+        notify_threshold: from which probability on a mask that is missing or worn wrongly is noticed, see `Notify`.
 
     Raises:
         NotFoundError: there is no checkpoint of that name; the message lists the others.
-        InputError: the file is not a checkpoint, the name is empty, or `output` exists and is not empty.
+        InputError: the file is not a checkpoint, the name is empty, `output` exists and is not empty, or the threshold
+            is not in 0..1 or set for a model that does not judge masks.
         RuntimeError: ONNX Runtime's probabilities differ from torch's by more than `TOLERANCE`.
     """
     if not name.strip():
@@ -51,7 +66,7 @@ def export(checkpoints: Path, output: Path, *, checkpoint: str = "best", name: s
     with whole_folder(output) as folder:
         module = HeadProbabilities(source.network()).eval()
         model = to_onnx(module, source)
-        card = make_card(source, name)
+        card = make_card(source, name, notify_threshold)
         for key, value in {**card.to_metadata(), SEAL_KEY: ZEROS}.items():
             model.metadata_props.add(key=key, value=value)
         onnx.checker.check_model(model, full_check=True)
@@ -94,8 +109,13 @@ def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
     return model
 
 
-def make_card(source: Checkpoint, name: str) -> ClassificationCard:
-    """Return the model card of `source` with the name `name`."""
+def make_card(source: Checkpoint, name: str, notify_threshold: float = NOTIFY_THRESHOLD) -> ClassificationCard:
+    """Return the model card of `source` with the name `name`; InputError where it cannot have the threshold."""
+    if not 0 <= notify_threshold <= 1:
+        raise InputError(f"notify_threshold: {notify_threshold} is no probability; expected 0 to 1")
+    notify = mask_rule(source.heads, notify_threshold)
+    if notify is None and notify_threshold != NOTIFY_THRESHOLD:
+        raise InputError(f"notify_threshold: label space '{source.label_space}' {NO_MASKS}; leave it out")
     pseudo = source.config.get("pseudo_labels", {})
     return ClassificationCard(
         name=name,
@@ -109,6 +129,7 @@ def make_card(source: Checkpoint, name: str) -> ClassificationCard:
         versions=source.versions | {library: version(library) for library in _LIBRARIES},
         dataset_digest=source.dataset_digest,
         training_digest=source.training_digest,
+        notify=notify,
     )
 
 

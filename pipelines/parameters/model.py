@@ -1,6 +1,7 @@
 """The parameters of pipelines that make a model: its labels and name, the training, the split, the registration."""
 
 from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,9 @@ from components.train_classifier.data.faces import SHIPPED_TABLES, read_persons
 from pipelines.parameters.addresses import Address, listed, require, table
 from pipelines.parameters.pipeline import PipelineConfig, matching
 from pipelines.parameters.training import training_problems
+from serving.runtime.card import NOTIFY_THRESHOLD
 from serving.runtime.errors import InputError
+from serving.runtime.notice import NO_MASKS, mask_rule
 from serving.runtime.validation import Problem, known, problems_of
 
 _TRAIN = TrainConfig(label_space="mask_gender_age")
@@ -47,6 +50,23 @@ class ModelParameters(PipelineConfig):
         description="Which checkpoint becomes the model: best, best_f1 or best_acc, which the val split chooses, or "
         "last (not in a search).",
     )
+    notify_threshold: float = Field(
+        default=NOTIFY_THRESHOLD,
+        ge=0,
+        le=1,
+        description="From which probability on the endpoint notices a mask that is missing or worn wrongly; for label "
+        "spaces with masks.",
+    )
+
+    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
+        """What is wrong below and between the fields, a threshold that nothing would use too."""
+        yield from super().problems(wrong)
+        if self.notify_threshold == NOTIFY_THRESHOLD or wrong & {"label_space", "notify_threshold"}:
+            return
+        with suppress(InputError):  # the training says what is wrong with the label space
+            if mask_rule(label_space(self.label_space).heads) is None:
+                message = f"label space '{self.label_space}' {NO_MASKS}: leave it out"
+                yield Problem(("notify_threshold",), self.notify_threshold, message)
 
 
 class TrainingParameters(ModelParameters):

@@ -160,6 +160,36 @@ class DetectionThresholds(Frozen):
         return self.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
 
+Reason = Literal["incorrect", "absent"]
+"""What may be wrong with a face mask: it is worn wrongly, or there is none."""
+
+NOTIFY_THRESHOLD = 0.5
+
+
+class Notify(Frozen):
+    """When a face is noticed for its mask: the labels of `reasons` sum to a probability of `threshold` or more.
+
+    Attributes:
+        head: the head that judges masks.
+        reasons: for each reason the labels of that head that mean it.
+        threshold: the lowest probability that is noticed.
+    """
+
+    head: str
+    reasons: dict[Reason, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(min_length=1)
+    threshold: Share = NOTIFY_THRESHOLD
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of all reasons."""
+        return tuple(label for labels in self.reasons.values() for label in labels)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _check_distinct("labels of the reasons", self.labels)
+        return self
+
+
 class _GraphCard(Frozen):
     """What every card of an ONNX graph holds.
 
@@ -195,10 +225,25 @@ class ClassificationCard(_GraphCard):
     crop: CropRule = CropRule()
     normalization: Normalization
     pseudo_labels: PseudoLabels | None = None
+    notify: Notify | None = UNSET
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         _check_distinct("head names", [head.name for head in self.heads])
+        return self
+
+    @model_validator(mode="after")
+    def _notifiable(self) -> Self:
+        if self.notify is None:
+            return self
+        labels = {head.name: head.labels for head in self.heads}
+        if self.notify.head not in labels:
+            raise ValueError(f"notify.head '{self.notify.head}' is none of the heads {list(labels)}")
+        known, reasons = labels[self.notify.head], self.notify.labels
+        if unknown := [label for label in reasons if label not in known]:
+            raise ValueError(f"notify.reasons: {unknown} are no labels of head '{self.notify.head}', {list(known)}")
+        if len(reasons) == len(known):
+            raise ValueError(f"notify.reasons: all labels of head '{self.notify.head}' are reasons; leave one out")
         return self
 
     @property

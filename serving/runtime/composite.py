@@ -134,10 +134,13 @@ def _area(face: FaceResult) -> float:
 
 
 def _joined(face: FaceResult, *seen: FaceResult) -> FaceResult:
-    """Return a face with the heads of all classifiers that saw it."""
+    """Return a face with the heads of all classifiers that saw it, and the most urgent of their notices."""
     crops = {face.crop if one.crop == "box" else one.crop for one in seen}
     crop: Crop = next(kind for kind in _CROPS if kind in crops)
-    return replace(face, crop=crop, heads=face.heads | {name: head for one in seen for name, head in one.heads.items()})
+    heads = face.heads | {name: head for one in seen for name, head in one.heads.items()}
+    notices = [one.notice for one in seen if one.notice]
+    notice = max(notices, key=lambda notice: notice.urgency, default=None)
+    return replace(face, crop=crop, heads=heads, notice=notice)
 
 
 def _wrong_task(source: str, uri: str, model: Predictor, expected: str) -> InputError:

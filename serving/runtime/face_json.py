@@ -10,15 +10,24 @@ def face_json(face: FaceResult) -> dict[str, Any]:
     """Return `{"box", "score", "crop", "heads"}`.
 
     Each head has its most probable label, that label's score, and all probabilities. A face whose eyes or other points
-    were found also has `keypoints`, `{name: [x, y]}` in upright pixels.
+    were found also has `keypoints`, `{name: [x, y]}` in upright pixels. One whose mask was judged also has `notify`,
+    `notify_reason` and `notify_confidence`, see `Notice`.
     """
-    described = {
+    described: dict[str, Any] = {
         "box": face.box,
         "score": face.score,
         "crop": face.crop,
         "heads": {name: _head(probabilities) for name, probabilities in face.heads.items()},
     }
-    return described | ({"keypoints": dict(face.keypoints)} if face.keypoints else {})
+    if face.keypoints:
+        described["keypoints"] = dict(face.keypoints)
+    if (notice := face.notice) is not None:
+        described |= {
+            "notify": notice.notify,
+            "notify_reason": notice.reason,
+            "notify_confidence": notice.confidence,
+        }
+    return described
 
 
 def rounded(values: Iterable[float]) -> list[float]:

@@ -15,6 +15,7 @@ from serving.runtime.image.header import Pixels
 from serving.runtime.image.photo import Photo
 from serving.runtime.image.placement import Box, Keypoints, Placement, place
 from serving.runtime.image.preprocess import cut_placed
+from serving.runtime.notice import Notice, judge, rule_of
 from serving.runtime.session import BATCH, Outputs, Session
 from serving.runtime.work import Work
 
@@ -39,6 +40,7 @@ class FaceResult:
         crop: what the heads saw.
         heads: head name -> label -> probability, labels in the order of the card; a detector alone gives none.
         keypoints: name -> x, y in upright pixels, where a detector gave them.
+        notice: about the face's mask; None where no model judged it.
     """
 
     box: Box | None
@@ -46,6 +48,7 @@ class FaceResult:
     crop: Crop
     heads: dict[str, dict[str, float]]
     keypoints: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    notice: Notice | None = None
 
 
 class Predictor(Protocol):
@@ -111,6 +114,7 @@ class Classifier:
         self.version = version
         self.sha256 = session.sha256
         self._session = session
+        self._rule = rule_of(self.card)
         for head, values in session.check_graph().items():
             if not np.all(values >= 0) or not np.allclose(values.sum(axis=1), 1, atol=_SUM_TOLERANCE):
                 raise InputError(f"{session.source}: head '{head}' does not give probabilities that sum to 1")
@@ -172,4 +176,4 @@ class Classifier:
         heads = {
             head.name: dict(zip(head.labels, outputs[head.name][row].tolist(), strict=True)) for head in self.card.heads
         }
-        return FaceResult(box, None, crop, heads)
+        return FaceResult(box, None, crop, heads, notice=judge(self._rule, heads) if self._rule else None)

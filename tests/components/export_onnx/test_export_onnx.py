@@ -238,3 +238,16 @@ def test_the_component(checkpoints: Path, tmp_path: Path, capfd: pytest.CaptureF
     assert [output.name for output in onnx.load_from_string(data).graph.output] == ["mask_gender_age"]
     assert model.metadata["sha256"] == hashlib.sha256(data).hexdigest()
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_card_says_when_a_mask_is_noticed() -> None:
+    joint = make_card(random_checkpoint("base", "mask_gender_age"), "a", 0.25).notify
+    assert joint is not None and (joint.head, joint.threshold, len(joint.labels)) == ("mask_gender_age", 0.25, 12)
+    heads = make_card(random_checkpoint("base"), "a").notify
+    assert heads is not None and (heads.head, heads.threshold, heads.labels) == ("mask", 0.5, ("incorrect", "absent"))
+    gender = random_checkpoint("base", "gender")
+    assert make_card(gender, "a").notify is None
+    with pytest.raises(InputError, match="notify_threshold: label space 'gender' does not tell worn masks"):
+        make_card(gender, "a", 0.25)
+    with pytest.raises(InputError, match=r"notify_threshold: 1.5 is no probability; expected 0 to 1"):
+        make_card(gender, "a", 1.5)

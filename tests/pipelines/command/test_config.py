@@ -145,6 +145,11 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "checkpoint: best_f1\ntraining: {keep_checkpoints: best_and_last}",
             "FILE: training.keep_checkpoints = 'best_and_last': drops best_f1, which becomes the model",
         ),
+        (
+            "label_space: emotion\nnotify_threshold: 0.8",
+            "FILE: notify_threshold = 0.8: label space 'emotion' does not tell worn masks from missing or wrongly worn",
+        ),
+        ("notify_threshold: 80", "FILE: notify_threshold = 80: Input should be less than or equal to 1"),
         ("training: {keep_checkpoints: some}", "FILE: training.keep_checkpoints = 'some': unknown name"),
         # files that are no configs
         ("just words", "FILE: expected `key: value` lines, got str"),

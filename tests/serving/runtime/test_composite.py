@@ -78,7 +78,7 @@ def by_hand(model: Composite, photos: Sequence[bytes]) -> list[list[FaceResult]]
             seen.append(one.predict([(Photo(data), boxes)], keypoints=[points])[0] if boxes else [])
         answers.append(
             [
-                FaceResult(face.box, face.score, "detector", mask.heads | hat.heads, face.keypoints)
+                FaceResult(face.box, face.score, "detector", mask.heads | hat.heads, face.keypoints, mask.notice)
                 for face, mask, hat in zip(faces, *seen, strict=True)
             ]
         )

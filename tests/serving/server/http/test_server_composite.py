@@ -75,7 +75,8 @@ def test_a_raw_photo_is_answered_with_every_face_and_every_head(client: TestClie
     assert (given["model"], len(given["faces"])) == ("people", 3)
     for face, box in zip(given["faces"], BOXES, strict=True):
         np.testing.assert_allclose(face["box"], box, atol=2)
-        assert list(face) == ["box", "score", "crop", "heads", "keypoints"]
+        notice = ["notify", "notify_reason", "notify_confidence"]
+        assert list(face) == ["box", "score", "crop", "heads", "keypoints", *notice]
         assert list(face["heads"]) == ["mask", "gender", "hat"] and face["crop"] == "detector"
         assert list(face["keypoints"]) == list(POINTS) and face["score"] > 0.7
 

@@ -24,7 +24,7 @@ def check_answer(answer: dict[str, Any], predictor: Predictor, faces: list[tuple
     assert (answer["model"], answer["version"], len(answer["faces"])) == ("tiny", "3", len(faces))
     expected = chain(*predictor.predict([(Photo(data), [box] if box else []) for data, box in faces]))
     for face, result, (_, box) in zip(answer["faces"], expected, faces, strict=True):
-        assert list(face) == ["box", "score", "crop", "heads"]
+        assert list(face) == ["box", "score", "crop", "heads", "notify", "notify_reason", "notify_confidence"]
         assert face["box"] == (list(box) if box else None) and face["score"] is None
         assert face["crop"] == ("box" if box else "whole image")
         assert list(face["heads"]) == ["mask", "gender"]
