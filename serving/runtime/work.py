@@ -1,7 +1,7 @@
 """What one request may take, and whether its result is still wanted."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,12 +10,17 @@ class AbandonedError(Exception):
     """Nobody waits for this result: the client has left, or its time is over."""
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(eq=False, slots=True)
 class Work:
     """The bounds of one request's work; threads that compute for it look here.
 
     Attributes:
         max_memory: bytes that decoding one picture may take; no limit by default.
+        alone: tells whether no other request is computed at this moment, so that this one may use all cores.
         abandoned: nobody waits for the result any longer.
         infer_s: seconds that it has spent in graphs.
         output_s: seconds that it has spent on writing its answer.
@@ -23,6 +28,7 @@ class Work:
     """
 
     max_memory: int | None = None
+    alone: Callable[[], bool] = _always
     abandoned: bool = False
     infer_s: float = 0.0
     output_s: float = 0.0

@@ -21,7 +21,7 @@ class Limits:
         decode_memory: bytes that a lane may take to decode a picture or to read numbers.
         body_memory: bytes of all bodies that are being received, wait or are computed.
         max_body: bytes of one body.
-        max_waiting: requests that wait for a lane; more are refused at once.
+        max_waiting: images that wait for a lane, of each model; more are refused at once.
         wait_s: how long a request waits for a lane.
         request_s: how long a request may take from its headers to its answer.
         connections: how many are open at the same time.
@@ -31,14 +31,14 @@ class Limits:
     decode_memory: int = 192 * MIB
     body_memory: int = 64 * MIB
     max_body: int = 16 * MIB
-    max_waiting: int = 32
+    max_waiting: int = 256
     wait_s: float = 5.0
     request_s: float = 30.0
     connections: int = MAX_CONNECTIONS
 
     @classmethod
     def for_machine(
-        cls, memory: int, lanes: int, *, max_body: int = 16 * MIB, max_waiting: int = 32, request_s: float = 30.0
+        cls, memory: int, lanes: int, *, max_body: int = 16 * MIB, max_waiting: int = 256, request_s: float = 30.0
     ) -> "Limits":
         """Return limits for a memory limit in bytes.
 

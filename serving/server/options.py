@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")
     parser.add_argument("--port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)")
     parser.add_argument("--max-body-mib", type=_positive, default=16, help="largest request body in MiB")
-    parser.add_argument("--max-waiting", type=_positive, default=32, help="requests that may wait; more are refused")
+    parser.add_argument(
+        "--max-waiting", type=_positive, default=256, help="images of each model that may wait; more are refused"
+    )
     parser.add_argument("--timeout-s", type=_positive, default=30, help="seconds for a request and its answer")
     return parser
 
