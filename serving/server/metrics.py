@@ -5,15 +5,21 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from serving.server.lanes import Call
+from serving.server.statistics import Statistics
 
 # Seconds, from a tiny model on an idle CPU to the timeout of a client.
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Metrics:
-    """The metrics of one server, with those of its process (memory, CPU, open files)."""
+    """The metrics of one server, with those of its process (memory, CPU, open files).
+
+    Attributes:
+        statistics: what each model has done.
+    """
 
     def __init__(self) -> None:
+        self.statistics = Statistics()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._requests = Counter("facet_requests", "Answered requests", ["endpoint", "code"], registry=self._registry)
@@ -49,6 +55,7 @@ class Metrics:
 
     def inference(self, call: Call) -> None:
         """Count what a model has done for a request."""
+        self.statistics.add(call)
         self._calls.labels(call.model, call.version, str(call.failed).lower()).inc()
 
     def text(self, *, ready: bool, models: Iterable[tuple[str, str]]) -> bytes:

@@ -10,12 +10,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving.runtime.errors import ImageError, InputError, NotFoundError, NotReadyError
-from serving.server.http.inference import infer, metadata
+from serving.server.errors import STATUS, headers_of, status_of, text_of
+from serving.server.http.inference import infer
 from serving.server.http.predict import predict
 from serving.server.http.request import model_of, state_of
 from serving.server.http.watch import Watch
-from serving.server.lanes import BusyError
+from serving.server.inference import describe
 from serving.server.state import ServerState
 
 
@@ -31,21 +31,14 @@ def create_app(state: ServerState) -> Starlette:
     ]
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         routes += [
-            Route(model, metadata),
+            Route(model, _metadata),
             Route(f"{model}/ready", _model_ready),
             Route(f"{model}/infer", infer, methods=["POST"]),
         ]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Watch)],
-        exception_handlers={
-            HTTPException: _http_error,
-            InputError: _input_error,
-            NotReadyError: _not_ready,
-            BusyError: _not_ready,
-            ClientDisconnect: _client_gone,
-            Exception: _internal_error,
-        },
+        exception_handlers=dict.fromkeys(STATUS, _error) | {HTTPException: _http_error, ClientDisconnect: _client_gone},
     )
     app.router.redirect_slashes = False
     app.state.server = state
@@ -78,6 +71,11 @@ async def _models(request: Request) -> Response:
     return JSONResponse({"models": state_of(request).models.names})
 
 
+async def _metadata(request: Request) -> Response:
+    model = model_of(request)
+    return JSONResponse(describe(model, state_of(request).models.versions(model.name)))
+
+
 async def _model_ready(request: Request) -> Response:
     state, model = state_of(request), model_of(request)
     return _readiness(state.unready if state.draining else "", {"name": model.name})
@@ -99,22 +97,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": text}, error.status_code, headers=error.headers)
 
 
-async def _input_error(request: Request, error: Exception) -> Response:
-    status = 400
-    if isinstance(error, NotFoundError):
-        status = 404
-    elif isinstance(error, ImageError) and error.reason == "too_large":
-        status = 413
-    return JSONResponse({"error": str(error)}, status)
-
-
-async def _not_ready(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
+async def _error(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": text_of(error)}, status_of(error).http, headers=headers_of(error))
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "the client closed the connection"}, 400)  # nobody reads it
-
-
-async def _internal_error(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "internal error; the server's log has the cause"}, 500)

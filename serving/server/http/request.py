@@ -1,15 +1,17 @@
 """What the handlers read from a request: the server's state, the model it names, its body and its multipart form."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import Predictor
@@ -27,12 +29,23 @@ _FORM_PIECE = 2**16
 _DISCARDED_BYTES = 64 * 2**20
 
 
+# An answer that takes less is not watched for a client that leaves.
+_UNWATCHED_S = 0.02
+
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """A multipart form: its files as (file name, content) and the values of its `box` fields, in order."""
 
     files: tuple[tuple[str, bytes], ...]
     boxes: tuple[str, ...]
+
+
+def write_json(value: Any, work: Work | None = None) -> Response:
+    """Return a value as JSON."""
+    return Response(msgspec.json.encode(value), media_type="application/json")
 
 
 def state_of(request: Request) -> ServerState:
@@ -98,38 +111,68 @@ async def _received(request: Request, limit: int) -> AsyncIterator[bytes]:
 
 
 async def compute(
-    request: Request, function: Callable[[Work], dict[str, Any]], model: Predictor, rows: int = 1
+    request: Request,
+    function: Callable[[Work], T],
+    model: Predictor,
+    rows: int = 1,
+    write: Callable[[T, Work], Response] = write_json,
+    *,
+    deadline: float = math.inf,
+    priority: int = 0,
 ) -> Response:
-    """Call a function in a lane and return its result as JSON; stop when the client leaves.
+    """Call a function in a lane and return what `write` makes of its result, there too; stop when the client leaves.
 
-    `rows` is the number of images that the model sees.
+    `rows` is the number of images that the model sees; `deadline` and `priority` are those of `Lanes.run`.
 
     Raises:
         ClientDisconnect: the client has left.
         BusyError: no lane became free, see `Lanes.run`.
+        DeadlineError: none before the deadline.
     """
 
     def respond(work: Work) -> Response:
-        # The lane writes the JSON too: large answers must not hold up others.
+        # The lane writes the answer too: large ones must not hold up others.
         result = function(work)
         with work.output():
-            return JSONResponse(result)
+            return write(result, work)
 
-    work = asyncio.create_task(state_of(request).lanes.run(respond, model, rows))
-    gone = asyncio.create_task(_gone(request))
+    with _while_connected(request):
+        return await state_of(request).lanes.run(respond, model, rows, deadline=deadline, priority=priority)
+
+
+@contextmanager
+def _while_connected(request: Request) -> Iterator[None]:
+    """Cancel the task within the block when the client leaves, and raise ClientDisconnect then.
+
+    Most answers are there before anything needs to look for that, so a task that does begins a little later.
+    """
+    task, loop, gone = asyncio.current_task(), asyncio.get_running_loop(), False
+    assert task is not None
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watching: asyncio.Task[None] | None = None
+
+    def begin() -> None:
+        nonlocal watching
+        watching = loop.create_task(watch())
+
+    timer = loop.call_later(_UNWATCHED_S, begin)
     try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise ClientDisconnect
-        return work.result()
+        yield
+    except asyncio.CancelledError:
+        if gone and task.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
     finally:
-        work.cancel()
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 async def read_form(request: Request, body: bytes) -> Form:

@@ -134,20 +134,6 @@ def test_other_text_is_not_base64(client: TestClient, text: str) -> None:
     expect_error(infer(client, {"datatype": "BYTES", "shape": [1], "data": [text]}), 400, "base64")
 
 
-def test_binary_tensors_are_refused_by_name(client: TestClient) -> None:
-    """What tritonclient sends by default."""
-    header = json.dumps({"inputs": [{k: v for k, v in GOOD.items() if k != "data"}]}).encode()
-    binary = client.post(
-        "/v2/models/tiny/infer",
-        content=header + bytes(3840),
-        headers={"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"},
-    )
-    expect_error(binary, 400, "binary_data=False")
-    described = {name: value for name, value in GOOD.items() if name != "data"}
-    expect_error(infer(client, described | {"parameters": {"binary_data_size": 3840}}), 400, "binary_data=False")
-    assert infer(client, GOOD | {"parameters": {"other": [1]}}).status_code == 200
-
-
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/tiny/infer"])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
 def test_compressed_bodies_are_refused_by_name(client: TestClient, path: str, encoding: str) -> None:
