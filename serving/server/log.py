@@ -8,8 +8,8 @@ import time
 INTERVAL_S = 60.0
 
 
-def set_up_logging() -> None:
-    """Log to standard error; libraries only from warnings on."""
+def set_up_logging(form: str = "text") -> None:
+    """Log to standard error, as `text` or `json`; libraries only from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OncePerInterval())
     logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

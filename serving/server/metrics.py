@@ -39,6 +39,9 @@ class Metrics:
             ["model", "version", "failed"],
             registry=self._registry,
         )
+        self._refused = Counter(
+            "facet_refused", "Requests that got no answer, by reason", ["reason"], registry=self._registry
+        )
         self._ready = Gauge("facet_ready", "1 while the server wants requests, else 0", registry=self._registry)
         self._model = Gauge("facet_model_info", "1 for each loaded model", ["name", "version"], registry=self._registry)
 
@@ -57,6 +60,10 @@ class Metrics:
         """Count what a model has done for a request."""
         self.statistics.add(call)
         self._calls.labels(call.model, call.version, str(call.failed).lower()).inc()
+
+    def refused(self, reason: str) -> None:
+        """Count a request that was refused; there are few reasons."""
+        self._refused.labels(reason).inc()
 
     def text(self, *, ready: bool, models: Iterable[tuple[str, str]]) -> bytes:
         """Return all metrics in Prometheus' text format; `models` are the names and versions of what is loaded."""

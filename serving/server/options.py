@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,13 @@ class Options:
     max_body_mib: int
     max_waiting: int
     timeout_s: int
+    drain_s: int
+    log_format: str
+    api_keys: Path | None
+    allow_anonymous: bool
+    cors_origin: tuple[str, ...]
+    tls_cert: Path | None
+    tls_key: Path | None
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -24,11 +33,13 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser = _parser()
     values = vars(parser.parse_args(arguments))
     models = values.pop("model") or os.environ.get("FACET_MODEL_URI", "").splitlines()
-    options = Options(model=tuple(filter(None, models)), **values)
+    options = Options(model=tuple(filter(None, models)), cors_origin=tuple(values.pop("cors_origin") or ()), **values)
     if not options.model:
         parser.error("no model: give --model or set FACET_MODEL_URI")
     if options.name and len(options.model) > 1:
         parser.error("--name goes with a single model")
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("--tls-cert and --tls-key go together")
     return options
 
 
@@ -49,7 +60,66 @@ def _parser() -> argparse.ArgumentParser:
         "--max-waiting", type=_positive, default=256, help="images of each model that may wait; more are refused"
     )
     parser.add_argument("--timeout-s", type=_positive, default=30, help="seconds for a request and its answer")
+    _add_security(parser)
+    parser.add_argument(
+        "--drain-s",
+        type=_seconds,
+        default=environment.get("FACET_DRAIN_S", "0"),
+        help="seconds after a stop signal in which new requests are still answered, so that load balancers can see "
+        "that the server is not ready (FACET_DRAIN_S)",
+    )
+    parser.add_argument(
+        "--log-format",
+        type=_log_format,
+        default=environment.get("FACET_LOG_FORMAT") or "text",
+        help="text, lines for people, or json, one object a line (FACET_LOG_FORMAT)",
+    )
     return parser
+
+
+def _add_security(parser: argparse.ArgumentParser) -> None:
+    environment = os.environ
+    parser.add_argument(
+        "--api-keys",
+        type=Path,
+        default=_path(environment.get("FACET_API_KEYS_FILE")),
+        help="file of API keys, `name:sha256` or `name:admin:sha256` a line; read again when it changes "
+        "(FACET_API_KEYS_FILE)",
+    )
+    parser.add_argument(
+        "--allow-anonymous",
+        action="store_true",
+        default=environment.get("FACET_ALLOW_ANONYMOUS", "") == "1",
+        help="serve on a public address without API keys (FACET_ALLOW_ANONYMOUS=1)",
+    )
+    parser.add_argument(
+        "--cors-origin",
+        type=_origin,
+        action="append",
+        help="origin whose pages may ask from a browser, such as https://example.com; repeatable, by default none",
+    )
+    parser.add_argument(
+        "--tls-cert",
+        type=Path,
+        default=_path(environment.get("FACET_TLS_CERT_FILE")),
+        help="certificate with its chain, PEM; read again when it changes (FACET_TLS_CERT_FILE)",
+    )
+    parser.add_argument(
+        "--tls-key",
+        type=Path,
+        default=_path(environment.get("FACET_TLS_KEY_FILE")),
+        help="private key of the certificate, PEM, without a password (FACET_TLS_KEY_FILE)",
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s*?#@]+", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not an origin; expected scheme and host, as https://example.com")
+    return text
 
 
 def _port(text: str) -> int:
@@ -61,4 +131,16 @@ def _port(text: str) -> int:
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
+def _log_format(text: str) -> str:
+    if text not in ("text", "json"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a format of the log; expected text or json")
+    return text
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of seconds")
     return int(text)

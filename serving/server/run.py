@@ -1,5 +1,6 @@
 """The command `python -m serving`: limits, socket, start, end and exit codes."""
 
+import ipaddress
 import logging
 import os
 import socket
@@ -7,13 +8,16 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from serving.runtime.errors import InputError
 from serving.runtime.load import load_model
 from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
 from serving.server.http.server import HttpServer
+from serving.server.keys import Keys
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging
 from serving.server.options import Options, parse_options
 from serving.server.state import ModelRepository, ServerState
+from serving.server.tls import Certificate
 
 _log = logging.getLogger(__name__)
 
@@ -22,22 +26,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve models until a stop signal and return the exit code.
 
     Exit codes: 0 after SIGTERM or SIGINT with all requests answered; 1 when the port cannot be opened; 2 when a
-    model cannot be loaded or an option is wrong.
+    model, the API keys or the certificate cannot be loaded, or an option is wrong.
     """
     options = parse_options(arguments)
-    set_up_logging()
+    set_up_logging(options.log_format)
     try:
         listener = _listen(options.host, options.port)
     except OSError as error:
         print(f"error: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
-    models = ModelRepository(expected=len(options.model))
-    state = ServerState(limits=_limits(options), models=models)
     host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    try:
+        keys = _keys(options, host)
+        certificate = Certificate(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
+    except InputError as error:
+        listener.close()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    state = ServerState(
+        limits=_limits(options),
+        models=ModelRepository(expected=len(options.model)),
+        keys=keys,
+        cors_origins=options.cors_origin,
+        drain_s=options.drain_s,
+    )
+    scheme = "https" if certificate else "http"
+    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     # A daemon: a stop signal need not wait for a slow download.
     threading.Thread(target=_load, args=(state, options.model, options.name, address), daemon=True).start()
-    HttpServer(state).run(sockets=[listener])
+    HttpServer(state, certificate=certificate).run(sockets=[listener])
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
@@ -47,6 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.shutdown()
         os._exit(0)
     return 0
+
+
+def _keys(options: Options, host: str) -> Keys:
+    """Return the keys for a server on this address.
+
+    Raises:
+        InputError: they cannot be read, or there are none and the address is public.
+    """
+    loopback = ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    if options.api_keys is None and not loopback and not options.allow_anonymous:
+        raise InputError(
+            f"{host} can be reached from other machines: give --api-keys (FACET_API_KEYS_FILE), or let anybody predict "
+            "with --allow-anonymous (FACET_ALLOW_ANONYMOUS=1)"
+        )
+    return Keys(options.api_keys, loopback=loopback)
 
 
 def _limits(options: Options) -> Limits:

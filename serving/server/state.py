@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.predictor import Predictor
+from serving.server.keys import Keys
 from serving.server.lanes import Lanes
 from serving.server.limits import Limits
 from serving.server.metrics import Metrics
@@ -78,6 +79,9 @@ class ServerState:
         draining: a stop was requested; requests are still answered, but no more should come.
         stopping: the time for that is over; what is not answered is refused.
         metrics: Prometheus metrics.
+        keys: who may ask.
+        cors_origins: pages of these origins may ask from a browser.
+        drain_s: seconds after a stop signal in which new requests are still expected.
         body_bytes: bytes of the bodies that are held at this moment.
         lanes: where requests are decoded and computed.
     """
@@ -88,6 +92,9 @@ class ServerState:
     draining: bool = False
     stopping: bool = False
     metrics: Metrics = field(default_factory=Metrics)
+    keys: Keys = field(default_factory=Keys)
+    cors_origins: tuple[str, ...] = ()
+    drain_s: float = 0.0
     body_bytes: int = 0
     lanes: Lanes = field(init=False)
 

@@ -93,11 +93,19 @@ def test_the_health_check_follows_the_server(engine: Any, hardened: dict[str, An
 
 
 def test_a_wrong_model_ends_it_with_one_line(engine: Any, hardened: dict[str, Any]) -> None:
-    container = engine.containers.run(
-        container_images.SERVE, detach=True, environment={"FACET_MODEL_URI": "/model/none.onnx"}, **hardened
-    )
+    environment = {"FACET_MODEL_URI": "/model/none.onnx", "FACET_ALLOW_ANONYMOUS": "1"}
+    assert ends_with(engine, hardened, environment).startswith("error: /model/none.onnx")
+
+
+def test_it_is_not_open_to_anybody_unless_told(engine: Any, hardened: dict[str, Any]) -> None:
+    assert "FACET_ALLOW_ANONYMOUS=1" in ends_with(engine, hardened, {"FACET_MODEL_URI": "/model/none.onnx"})
+
+
+def ends_with(engine: Any, hardened: dict[str, Any], environment: dict[str, str]) -> str:
+    """The last line of a server that ends with code 2."""
+    container = engine.containers.run(container_images.SERVE, detach=True, environment=environment, **hardened)
     try:
         assert container.wait(timeout=30)["StatusCode"] == 2
-        assert container.logs(stdout=False).decode().splitlines()[-1].startswith("error: ")
+        return str(container.logs(stdout=False).decode().splitlines()[-1])
     finally:
         container.remove(force=True)

@@ -18,7 +18,7 @@ from pipelines.resources import SECRET_KEYS
 from serving.runtime.load import open_model
 from serving.server.http.app import create_app
 from serving.server.http.server import CLOSE_S, DRAIN_S
-from serving.server.run import _parse
+from serving.server.options import parse_options
 from serving.server.state import ModelRepository, ServerState
 
 KUBERNETES_VERSIONS = ("1.30.0", "1.37.0")
@@ -26,6 +26,7 @@ KUBERNETES_VERSIONS = ("1.30.0", "1.37.0")
 POD_TEMPLATE = {
     "labels", "annotations", "serviceAccountName", "minReplicas", "maxReplicas", "scaleMetric", "scaleTarget",
     "containerConcurrency", "timeout", "canaryTrafficPercent", "deploymentStrategy", "model",
+    "terminationGracePeriodSeconds",
 }  # fmt: skip
 
 # The fields of the custom resources that these manifests may use, as their definitions (KServe 0.21, the Prometheus
@@ -256,7 +257,7 @@ def test_the_server_takes_the_arguments_and_answers_the_probes(overlay: Overlay,
             variables = {item["name"]: item["value"] for item in container.get("env", ())}
             variables.setdefault("FACET_MODEL_URI", "")
             arguments = [text.replace("{{.Name}}", "faces") for text in container.get("args", ())]
-            options = _parse(["--model", variables["FACET_MODEL_URI"], *arguments])
+            options = parse_options(["--model", variables["FACET_MODEL_URI"], *arguments])
             assert options.model, name
             ports = {port["name"]: port["containerPort"] for port in container["ports"]}
             assert set(ports.values()) == {options.port}
@@ -269,8 +270,14 @@ def test_the_server_takes_the_arguments_and_answers_the_probes(overlay: Overlay,
 
 def test_a_stopping_pod_has_time_for_its_requests(overlays: dict[str, Overlay]) -> None:
     spec = overlays["plain"].only("Deployment")["spec"]["template"]["spec"]
-    waits = float(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert spec["terminationGracePeriodSeconds"] > waits + DRAIN_S + CLOSE_S
+    variables = {item["name"]: item["value"] for item in spec["containers"][0]["env"]}
+    needed = float(variables["FACET_DRAIN_S"]) + DRAIN_S + CLOSE_S
+    assert spec["terminationGracePeriodSeconds"] > needed
+    assert (
+        overlays["kserve-raw"].only("InferenceService")["spec"]["predictor"]["terminationGracePeriodSeconds"] > needed
+    )
+    probe = spec["containers"][0]["readinessProbe"]
+    assert float(variables["FACET_DRAIN_S"]) > probe["periodSeconds"] * probe["failureThreshold"]
 
 
 def test_the_autoscaler_targets_the_deployment(overlays: dict[str, Overlay]) -> None:

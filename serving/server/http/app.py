@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving.server.errors import STATUS, headers_of, status_of, text_of
+from serving.server.http.guard import guards
 from serving.server.http.inference import infer
 from serving.server.http.predict import predict
 from serving.server.http.request import model_of, state_of
@@ -37,7 +38,7 @@ def create_app(state: ServerState) -> Starlette:
         ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Watch)],
+        middleware=[Middleware(Watch), *guards(state)],
         exception_handlers=dict.fromkeys(STATUS, _error) | {HTTPException: _http_error, ClientDisconnect: _client_gone},
     )
     app.router.redirect_slashes = False

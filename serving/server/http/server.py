@@ -13,7 +13,9 @@ import uvicorn
 
 from serving.server.http.app import create_app
 from serving.server.http.connection import IDLE_S, Connection
+from serving.server.http.handshakes import Handshakes
 from serving.server.state import ServerState
+from serving.server.tls import Certificate
 
 # After a stop signal: how long requests in flight may take, and then how long their connections may stay open.
 DRAIN_S = 20.0
@@ -38,7 +40,9 @@ class Service(Protocol):
 class HttpServer(uvicorn.Server):
     """uvicorn that answers what is in flight after a stop signal, and that stops when a model cannot be loaded."""
 
-    def __init__(self, state: ServerState, services: Sequence[Service] = ()) -> None:
+    def __init__(
+        self, state: ServerState, services: Sequence[Service] = (), *, certificate: Certificate | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 create_app(state),
@@ -54,8 +58,10 @@ class HttpServer(uvicorn.Server):
             )
         )
         self.state = state
-        self.services = services
+        self.services = [*services, *([certificate] if certificate else [])]
+        self._handshakes = Handshakes(certificate.context, self._connection) if certificate else None
         self.deadline = 0.0
+        self._quiet_until = 0.0
         self._accepting: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -72,6 +78,8 @@ class HttpServer(uvicorn.Server):
         """Accept no more, and close what is open."""
         for task in self._accepting:
             task.cancel()
+        if self._handshakes is not None:
+            self._handshakes.abort()
         for service in self.services:
             await service.stop(CLOSE_S)
         await super().shutdown(sockets)
@@ -81,12 +89,13 @@ class HttpServer(uvicorn.Server):
         if self.state.draining:
             self.should_exit = self.force_exit = True
         else:
-            self.deadline = time.monotonic() + DRAIN_S
+            self._quiet_until = time.monotonic() + self.state.drain_s
+            self.deadline = self._quiet_until + DRAIN_S
             self.state.draining = True
 
     async def on_tick(self, counter: int) -> bool:
         """Tell uvicorn, ten times a second, whether to stop."""
-        drained = self.state.draining and not self.server_state.tasks
+        drained = self.state.draining and not self.server_state.tasks and time.monotonic() > self._quiet_until
         if self.state.draining and time.monotonic() > self.deadline:
             drained = self.state.stopping = True
             for task in self.server_state.tasks:
@@ -107,12 +116,19 @@ class HttpServer(uvicorn.Server):
             with contextlib.suppress(OSError):  # the client has gone again
                 # Without it, the second write of an answer waits for the client's delayed acknowledgment, 40 ms.
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.connect_accepted_socket(self._connection, client)
+                if self._handshakes is not None:
+                    self._handshakes.begin(client)
+                else:
+                    await loop.connect_accepted_socket(self._connection, client)
 
     async def _make_room(self) -> None:
         """Close the oldest connection that has no whole request, or wait until one closes, when all are taken."""
         connections = cast(set[Connection], self.server_state.connections)
-        while len(connections) >= self.state.limits.connections:
+        while len(connections) + len(self._handshakes or ()) >= self.state.limits.connections:
+            if self._handshakes:
+                self._handshakes.abort_oldest()
+                await asyncio.sleep(0)
+                continue
             arriving = [connection for connection in connections if connection.arriving]
             if arriving:
                 min(arriving, key=lambda connection: connection.since).abort()

@@ -22,6 +22,7 @@ class Watch:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request in time, log and count it."""
         if scope["type"] != "http" or scope["path"].startswith("/v2/health/") or scope["path"] == "/metrics":
             await self.app(scope, receive, send)
             return

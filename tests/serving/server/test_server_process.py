@@ -256,6 +256,25 @@ def test_an_address_of_another_machine(model_file: Path, capsys: pytest.CaptureF
     one_error_line(capsys, options, 1, f"cannot listen on {host}:0: ")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_public_address_needs_keys_or_a_word(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in ("FACET_ALLOW_ANONYMOUS", "FACET_API_KEYS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    options = ["--model", str(model_file), "--host", host, "--port", "0"]
+    one_error_line(capsys, options, 2, "--allow-anonymous (FACET_ALLOW_ANONYMOUS=1)")
+    one_error_line(capsys, [*options, "--api-keys", str(tmp_path / "none")], 2, "API keys cannot be read")
+    one_error_line(capsys, [*options, "--api-keys", str(model_file)], 2, "not a text")
+
+
+def test_a_public_address_with_the_word(model_file: Path, tmp_path: Path) -> None:
+    variables = {"FACET_HOST": "0.0.0.0", "FACET_ALLOW_ANONYMOUS": "1"}
+    with serving(tmp_path, "--model", str(model_file), **variables) as server:
+        assert server.request("POST", "/predict", picture())[0] == 200
+        assert server.request("POST", "/v2/repository/models/tiny/unload")[0] == 403
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
@@ -307,6 +326,11 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
         (["--model", "m", "--model", "n", "--name", "x"], {}, "--name goes with a single model"),
         (["--model", ""], {}, "FACET_MODEL_URI"),
         (["--nothing"], {}, "--nothing"),
+        (["--model", "m", "--tls-cert", "c"], {}, "--tls-cert and --tls-key go together"),
+        (["--model", "m", "--cors-origin", "*"], {}, "'*' is not an origin"),
+        (["--model", "m", "--cors-origin", "https://a.example/"], {}, "is not an origin"),
+        (["--model", "m", "--drain-s", "-1"], {}, "'-1' is not a whole number of seconds"),
+        (["--model", "m"], {"FACET_LOG_FORMAT": "xml"}, "'xml' is not a format of the log"),
     ],
 )
 def test_wrong_options(

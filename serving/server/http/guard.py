@@ -1,0 +1,107 @@
+"""What every request passes before a handler sees it: keys, and the headers that browsers need to be careful."""
+
+import logging
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.server.keys import Keys, fingerprint, presented_key
+from serving.server.state import ServerState
+
+# Nobody needs a key to see whether the server works, to read its metrics, or to see pages, which hold no data.
+_OPEN = {"/", "/docs", "/openapi.json", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"}
+_OPEN_FOLDER = "/static/"
+
+# Browsers send the first with every POST of a page, proxies the others: such a request is not of this machine alone.
+_FROM_ELSEWHERE = {b"origin", b"forwarded", b"x-forwarded-for", b"via"}
+
+# For answers that do not say it themselves. A page may load what this server has, and be part of no other page.
+_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"content-security-policy": b"default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'",
+    b"referrer-policy": b"no-referrer",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def guards(state: ServerState) -> list[Middleware]:
+    """Return the middleware: pages of other origins first, where some are permitted, then keys and headers."""
+    guard = Middleware(Guard, state=state)
+    if not state.cors_origins:
+        return [guard]
+    headers = ["Authorization", "X-API-Key", "Content-Type", "Inference-Header-Content-Length", "X-Request-Id"]
+    cross_origin = Middleware(
+        CORSMiddleware,
+        allow_origins=state.cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=headers,
+        expose_headers=["Inference-Header-Content-Length", "X-Request-Id"],
+    )
+    return [cross_origin, guard]
+
+
+def is_open(method: str, path: str) -> bool:
+    """Tell whether a request needs no key, whoever asks."""
+    reads = method in ("GET", "HEAD")
+    ready = path.startswith("/v2/models/") and path.endswith("/ready")
+    return reads and (path in _OPEN or path.startswith(_OPEN_FOLDER) or ready)
+
+
+def is_admin(path: str) -> bool:
+    """Tell whether a request changes what is served."""
+    return path.startswith("/v2/repository/") and path != "/v2/repository/index"
+
+
+class Guard:
+    """Refuses requests without the key that they need, before anything of their body is read.
+
+    Args:
+        app: what answers the others.
+        state: with the keys.
+    """
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self.app = app
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it with 401 (no known key) or 403 (a key that may not)."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def careful(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                said = {name for name, _ in headers}
+                headers += [header for header in _HEADERS.items() if header[0] not in said]
+            await send(message)
+
+        refusal = None if is_open(scope["method"], scope["path"]) else self._refusal(scope)
+        await (refusal or self.app)(scope, receive, careful)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        keys, admin = self.state.keys, is_admin(scope["path"])
+        headers: dict[bytes, str] = {}
+        if keys.needed or admin:
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        presented = presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        if keys.permits(presented, admin=admin) and (keys.needed or not admin or not _FROM_ELSEWHERE & headers.keys()):
+            return None
+        self.state.metrics.refused("unauthorized")
+        return _refuse(keys, presented, scope["client"])
+
+
+def _refuse(keys: Keys, presented: str | None, client: tuple[str, int] | None) -> Response:
+    name = keys.name_of(presented)
+    _log.warning("refused a request from %s with %s", client[0] if client else "?", name or fingerprint(presented))
+    if not keys.needed:
+        text = "loading and unloading models over the network needs --api-keys with an admin key"
+        return JSONResponse({"error": text}, 403)
+    if name is not None:
+        return JSONResponse({"error": f"the key '{name}' may not load or unload models; use an admin key"}, 403)
+    text = "this server needs an API key: send it as Authorization: Bearer KEY, or as X-API-Key: KEY"
+    return JSONResponse({"error": text}, 401, headers={"WWW-Authenticate": "Bearer"})

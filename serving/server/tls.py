@@ -1,0 +1,79 @@
+"""The certificate of a server that speaks TLS, read again when its files change."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from pathlib import Path
+
+from serving.runtime.errors import InputError
+
+# Seconds between two looks at the files.
+_INTERVAL_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class Certificate:
+    """A certificate and its key; connections that begin after a change of the files get the new one.
+
+    Args:
+        cert: PEM file with the certificate and its chain.
+        key: PEM file with its private key.
+
+    Attributes:
+        context: for the connections; TLS 1.2 or newer.
+
+    Raises:
+        InputError: the files cannot be read or do not belong together.
+    """
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        self._cert, self._key = cert, key
+        self._seen = self._stamp()
+        self.context = self._load()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look at the files."""
+        self._watch = asyncio.create_task(self._look())
+
+    async def stop(self, seconds: float) -> None:
+        """End looking."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            if (stamp := self._stamp()) == self._seen:
+                continue
+            self._seen = stamp
+            try:
+                self._load()  # in a context of its own: half a change must not spoil the one in use
+                self.context.load_cert_chain(self._cert, self._key, password="")
+                _log.info("read the certificate again from %s", self._cert)
+            except (InputError, OSError) as error:
+                _log.warning("the certificate stays as it was: %s", error)
+
+    def _stamp(self) -> list[int]:
+        stamp: list[int] = []
+        for file in (self._cert, self._key):
+            with contextlib.suppress(OSError):
+                status = file.stat()
+                stamp += [status.st_mtime_ns, status.st_size, status.st_ino]
+        return stamp
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            # Without a password of its own, OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(self._cert, self._key, password="")
+        except ssl.SSLError as error:
+            text = f"{self._cert}, {self._key}: not a PEM certificate and its key without a password: {error.reason}"
+            raise InputError(text) from None
+        except OSError as error:
+            raise InputError(f"{self._cert}, {self._key}: the certificate cannot be read: {error.strerror}") from None
+        context.set_alpn_protocols(["http/1.1"])
+        return context
