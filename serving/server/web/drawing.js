@@ -2,6 +2,7 @@
 
 const FONT = "600 14px system-ui, sans-serif";
 const TAG_HEIGHT = 22;
+const TAG_PADDING = 7;
 const CROP_SIDE = 320;
 
 // Where a picture of a size lies in a canvas that shows it whole: scale and corner, in pixels of the page.
@@ -17,8 +18,8 @@ function rectangle(canvas, shown, [x, y, width, height]) {
   return [place.x + left * place.scale, place.y + y * place.scale, width * place.scale, height * place.scale];
 }
 
-// Draws `shown` {picture, width, height, mirrored, faces: [{box, tag, notify}], selected}; without a picture the boxes
-// alone, which lie over the video.
+// Draws `shown` {picture, width, height, mirrored, faces: [{box, tag, shortTag, notify}], selected}; without a picture the
+// boxes alone, which lie over the video.
 export function draw(canvas, shown) {
   const density = window.devicePixelRatio;
   canvas.width = Math.round(canvas.clientWidth * density);
@@ -31,37 +32,58 @@ export function draw(canvas, shown) {
     context.imageSmoothingQuality = "high";
     context.drawImage(shown.picture, x, y, shown.width * scale, shown.height * scale);
   }
-  // The selected face is drawn last, over the others.
-  const order = [...shown.faces.keys()].sort((a, b) => (a === shown.selected) - (b === shown.selected));
-  for (const number of order) {
-    const face = shown.faces[number];
-    if (face.box) drawFace(context, canvas, rectangle(canvas, shown, face.box), face, number === shown.selected);
-  }
+  const faces = shown.faces.map((face, number) => ({ ...face, selected: number === shown.selected })).filter((face) => face.box);
+  for (const face of faces) face.at = rectangle(canvas, shown, face.box);
+  // The most important first: it gets the better place for its tag, and is drawn over the others.
+  faces.sort((a, b) => b.selected - a.selected || (b.notify === true) - (a.notify === true));
+  context.font = FONT;
+  const tags = [];
+  for (const face of faces) tags.push(placeTag(context, canvas, face, tags));
+  for (const face of faces.reverse()) drawBox(context, face);
+  for (const tag of tags.reverse()) drawTag(context, tag);
 }
 
 // A box is white on black, so that it is seen on any picture; dashes say that there is something to notice, a thick line
 // that the face is the selected one.
-function drawFace(context, canvas, [x, y, width, height], face, selected) {
+function drawBox(context, { at, notify, selected }) {
   const line = selected ? 3.5 : 2;
   context.setLineDash([]);
   context.lineWidth = line + 3;
   context.strokeStyle = "rgb(0 0 0 / 0.75)";
-  context.strokeRect(x, y, width, height);
+  context.strokeRect(...at);
   context.lineWidth = line;
-  context.strokeStyle = face.notify ? "#ff9d8f" : "#fff";
-  context.setLineDash(face.notify ? [10, 6] : []);
-  context.strokeRect(x, y, width, height);
+  context.strokeStyle = notify ? "#ff9d8f" : "#fff";
+  context.setLineDash(notify ? [10, 6] : []);
+  context.strokeRect(...at);
+}
 
-  context.font = FONT;
-  const wide = context.measureText(face.tag).width + 14;
-  const left = Math.min(Math.max(x - line, 0), Math.max(0, canvas.clientWidth - wide));
-  const above = y - line - TAG_HEIGHT;
-  const top = above >= 0 ? above : Math.max(0, Math.min(y + height + line, canvas.clientHeight - TAG_HEIGHT));
-  context.fillStyle = face.notify ? "#a5190d" : selected ? "#fff" : "rgb(0 0 0 / 0.8)";
-  context.fillRect(left, top, wide, TAG_HEIGHT);
-  context.fillStyle = selected && !face.notify ? "#000" : "#fff";
+// Above the box or below it, where it covers no other tag; else the short one.
+function placeTag(context, canvas, face, others) {
+  const [x, y, , height] = face.at;
+  for (const text of [face.tag, face.shortTag]) {
+    const width = context.measureText(text).width + 2 * TAG_PADDING;
+    const left = Math.min(Math.max(x - 2, 0), Math.max(0, canvas.clientWidth - width));
+    for (const top of [y - 4 - TAG_HEIGHT, y + height + 4]) {
+      const tag = { text, left, top, width, notify: face.notify, selected: face.selected };
+      const inside = top >= 0 && top + TAG_HEIGHT <= canvas.clientHeight;
+      if (inside && !others.some((other) => touching(tag, other))) return tag;
+    }
+  }
+  const width = context.measureText(face.shortTag).width + 2 * TAG_PADDING;
+  return { text: face.shortTag, left: Math.max(0, x), top: Math.max(0, y), width, notify: face.notify, selected: face.selected };
+}
+
+function touching(a, b) {
+  return a.left < b.left + b.width && b.left < a.left + a.width && Math.abs(a.top - b.top) < TAG_HEIGHT;
+}
+
+function drawTag(context, { text, left, top, width, notify, selected }) {
+  const color = notify ? "#a5190d" : "#17191c";
+  context.fillStyle = selected ? "#fff" : color;
+  context.fillRect(left, top, width, TAG_HEIGHT);
+  context.fillStyle = selected ? color : "#fff";
   context.textBaseline = "middle";
-  context.fillText(face.tag, left + 7, top + TAG_HEIGHT / 2 + 1);
+  context.fillText(text, left + TAG_PADDING, top + TAG_HEIGHT / 2 + 1);
 }
 
 // The number of the smallest box at a point of the page, or -1.

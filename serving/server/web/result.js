@@ -4,8 +4,7 @@ import { drawCrop } from "./drawing.js";
 import { labelWord, percent, word } from "./words.js";
 
 const MOST_LABELS = 5;
-// With more faces than this only the selected one has its labels in the picture.
-const MOST_TAGS = 4;
+const MOST_NAMED = 4;
 
 const at = (id) => document.getElementById(id);
 
@@ -24,28 +23,32 @@ function say(element, text) {
 const judged = (face) => face.notify !== undefined;
 const best = (head) => Object.entries(head.probabilities).sort((a, b) => b[1] - a[1]);
 
-// The short text over a face in the picture.
-export function tag(faces, number, selected) {
+// The texts over a face in the picture: with its labels, and a short one.
+export function tags(faces, number) {
   const face = faces[number];
   const name = faces.length > 1 ? `${number + 1}` : "";
   const alarm = face.notify ? "! " : "";
-  if (faces.length > MOST_TAGS && number !== selected) return alarm + name;
   let labels = Object.values(face.heads).slice(0, 2).map((head) => labelWord(head.label)).join(", ");
-  if (face.notify) labels = word(face.notify_reason === "incorrect" ? "tagIncorrect" : "tagAbsent");
-  return alarm + ([name, labels].filter(Boolean).join(" · ") || word("face", { number: number + 1 }));
+  if (face.notify) labels = reason(face);
+  const text = [name, labels].filter(Boolean).join(" · ") || word("face", { number: number + 1 });
+  return { tag: alarm + text, shortTag: alarm + (name || labels) };
 }
 
+const reason = (face) => word(face.notify_reason === "incorrect" ? "tagIncorrect" : "tagAbsent");
+
 // What the verdict is about: its kind, its sentence and a detail. Faces whose model judges no masks are only counted.
-export function verdict(faces) {
-  if (!faces) return { kind: "idle", text: word("idle"), detail: "" };
+// `faces` is null without an answer; `asked` says that there is a picture.
+export function verdict(faces, asked) {
+  if (!faces) return { kind: "idle", text: word(asked ? "noAnswer" : "idle"), detail: "" };
   if (!faces.length) return { kind: "none", text: word("none"), detail: word("noneDetail") };
   const masks = faces.filter(judged);
   const wrong = masks.filter((face) => face.notify);
   if (wrong.length) return alarm(faces, masks, wrong);
   if (masks.length) {
-    const text = masks.length > 1 ? word("wornMany", { count: masks.length }) : word("worn");
-    const least = Math.min(...masks.map((face) => 1 - face.notify_confidence));
-    return { kind: "worn", text, detail: word("wornDetail", { percent: percent(least) }) };
+    const least = percent(Math.min(...masks.map((face) => 1 - face.notify_confidence)));
+    if (masks.length === 1) return { kind: "worn", text: word("worn"), detail: word("wornDetail", { percent: least }) };
+    const text = word("wornMany", { count: masks.length });
+    return { kind: "worn", text, detail: word("wornManyDetail", { percent: least }) };
   }
   const text = faces.length > 1 ? word("foundMany", { count: faces.length }) : word("foundOne");
   return { kind: "faces", text, detail: "" };
@@ -56,16 +59,18 @@ function alarm(faces, masks, wrong) {
     const detail = word("notifyDetail", { percent: percent(wrong[0].notify_confidence) });
     return { kind: "notify", text: word(wrong[0].notify_reason), detail };
   }
-  const each = wrong.map((face) => {
+  const each = wrong.slice(0, MOST_NAMED).map((face) => {
     const name = word("face", { number: faces.indexOf(face) + 1 });
-    const reason = word(face.notify_reason === "incorrect" ? "tagIncorrect" : "tagAbsent");
-    return `${name}: ${reason}, ${percent(face.notify_confidence)}`;
+    return `${name}: ${reason(face)}, ${percent(face.notify_confidence)}`;
   });
-  return { kind: "notify", text: word("notifyMany", { some: wrong.length, count: masks.length }), detail: each.join("\n") };
+  if (wrong.length > MOST_NAMED) each.push(word("notifyMore", { count: wrong.length - MOST_NAMED }));
+  const text = word("notifyMany", { some: wrong.length, count: masks.length });
+  return { kind: "notify", text, detail: each.join("\n"), many: true };
 }
 
-export function showVerdict({ kind, text, detail }) {
+export function showVerdict({ kind, text, detail, many = false }) {
   at("verdict").dataset.kind = kind;
+  at("verdict").classList.toggle("many", many);
   say(at("verdict-text"), text);
   say(at("verdict-detail"), detail);
 }
@@ -79,7 +84,9 @@ export function showChoice(faces, selected) {
     radio.value = number;
     radio.checked = number === selected;
     choice.classList.toggle("notify", faces[number].notify === true);
-    say(choice.querySelector("span"), `${faces[number].notify ? "! " : ""}${word("face", { number: number + 1 })}`);
+    const name = word("face", { number: number + 1 });
+    radio.setAttribute("aria-label", faces[number].notify ? `${name}: ${reason(faces[number])}` : name);
+    say(choice.querySelector("span"), `${faces[number].notify ? "! " : ""}${number + 1}`);
   }
 }
 

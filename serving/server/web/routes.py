@@ -30,7 +30,6 @@ _POLICY = "; ".join(
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept, and asked for with its ETag each time
     "Content-Security-Policy": _POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), screen-wake-lock=(self), microphone=(), geolocation=()",
     "Referrer-Policy": "no-referrer",

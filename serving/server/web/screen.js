@@ -1,7 +1,7 @@
 // What is on the screen at this moment, and how it gets there.
 
 import { draw, faceAt } from "./drawing.js";
-import { showChoice, showFace, showFacts, showVerdict, tag, verdict } from "./result.js";
+import { showChoice, showFace, showFacts, showVerdict, tags, verdict } from "./result.js";
 import * as sound from "./sound.js";
 import { read, write } from "./store.js";
 import { word } from "./words.js";
@@ -26,10 +26,11 @@ let soundOn = read("localStorage", "sound") !== "off";
 export function render() {
   const faces = shown?.answer?.faces ?? null;
   at("video").classList.toggle("mirrored", mirrored);
+  if (!live && !shown) at("stage").style.aspectRatio = "";
   at("hint").hidden = live || shown !== null;
   at("start").hidden = live;
   at("stop").hidden = !live;
-  showVerdict(verdict(faces));
+  showVerdict(verdict(faces, shown !== null));
   showChoice(faces ?? [], selected);
   showFace(shown, faces ?? [], selected);
   showFacts(shown?.answer, shown?.milliseconds, more());
@@ -46,7 +47,7 @@ export function renderPicture() {
 function drawn() {
   if (!shown) return null;
   const faces = shown.answer?.faces ?? [];
-  const tagged = faces.map((face, number) => ({ ...face, tag: tag(faces, number, selected) }));
+  const tagged = faces.map((face, number) => ({ ...face, ...tags(faces, number) }));
   return { ...shown, picture: live ? null : shown.picture, mirrored, faces: tagged, selected };
 }
 
@@ -70,7 +71,6 @@ function renderNotice() {
 function renderSound() {
   const key = !soundOn ? "soundOff" : alarms && sound.blocked() ? "soundBlocked" : "soundOn";
   at("sound").textContent = word(key);
-  at("sound").setAttribute("aria-pressed", String(soundOn));
 }
 
 // Begins with the camera ("live") or a photo ("photo"), or with nothing (""); what was shown is forgotten.
@@ -81,15 +81,29 @@ export function begin(what, { mirror = false } = {}) {
 
 // A photo that is not answered yet.
 export function showPicture(picture) {
-  shown = { picture, width: picture?.width ?? 1, height: picture?.height ?? 1 };
+  shown = pictureOf(picture);
   render();
 }
 
+function pictureOf(picture) {
+  const { width, height } = picture ?? { width: 1, height: 1 };
+  // The stage has the shape of the picture, unless that is very long.
+  if (picture) at("stage").style.aspectRatio = Math.min(Math.max(width / height, 1), 2.5);
+  return { picture, width, height };
+}
+
+// From left to right as they are seen, so that a face keeps its number.
+function inOrder(faces) {
+  const left = ({ box }) => (box ? (mirrored ? -box[0] - box[2] : box[0]) : 0);
+  return [...faces].sort((a, b) => left(a) - left(b));
+}
+
 export function showAnswer(picture, answer, milliseconds, { reduced = false } = {}) {
-  selected = sameFace(answer.faces);
-  shown = { picture, width: picture?.width ?? 1, height: picture?.height ?? 1, reduced, answer, milliseconds };
+  const faces = inOrder(answer.faces);
+  selected = sameFace(faces);
+  shown = { ...pictureOf(picture), reduced, answer: { ...answer, faces }, milliseconds };
   if (live) times = [...times, performance.now()].slice(-RATE_OF);
-  const wrong = answer.faces.filter((face) => face.notify).length;
+  const wrong = faces.filter((face) => face.notify).length;
   // In a live picture a single frame is no alarm.
   if (soundOn && wrong && (!live || alarms)) sound.ring({ atOnce: !live });
   alarms = wrong;
