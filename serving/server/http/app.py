@@ -18,6 +18,7 @@ from serving.server.http.request import model_of, state_of
 from serving.server.http.watch import Watch
 from serving.server.inference import describe
 from serving.server.state import ServerState
+from serving.server.web.routes import routes as door_page
 
 
 def create_app(state: ServerState) -> Starlette:
@@ -36,6 +37,7 @@ def create_app(state: ServerState) -> Starlette:
             Route(f"{model}/ready", _model_ready),
             Route(f"{model}/infer", infer, methods=["POST"]),
         ]
+    routes += door_page()
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Watch), *guards(state)],
