@@ -140,6 +140,7 @@ def publish(p: PublishParameters, configure: Configure, trained: dsl.PipelineTas
         model=evaluated.model,
         name=p.model_name,
         metrics_json=evaluated.outputs["metrics_json"],
+        predictions=evaluated.predictions,
         run_id=trained.outputs["run_id"],
         **chain,
         **composite,

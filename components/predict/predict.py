@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from serving.runtime.load import load_model
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import check_output
+from serving.runtime.reference import brightness
 from serving.runtime.session import Outputs
 
 SPLITS = ("test", "val", "train", "all")
@@ -93,7 +94,7 @@ def predict(
         failed += [(face, crop) for face, crop in batch if isinstance(crop, InputError)]
         good = [(face, crop) for face, crop in batch if not isinstance(crop, InputError)]
         if good:
-            predicted += [face for face, _ in good]
+            predicted += [replace(face, brightness=round(brightness(crop), 2)) for face, crop in good]
             outputs.append(predictor.infer(np.stack([crop for _, crop in good])))
     reasons = _check_failures(failed, max_failed, len(faces))
     heads = {head.name: np.concatenate([batch[head.name] for batch in outputs]) for head in space.heads}

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, Optional
 
 from kfp import dsl
-from kfp.dsl import Input, Model
+from kfp.dsl import Dataset, Input, Model
 
 from components import container_images
 
@@ -13,6 +13,7 @@ def register(
     model: Input[Model],
     name: str,
     metrics_json: str,
+    predictions: Optional[Input[Dataset]] = None,
     detectors: Optional[Input[Model]] = None,
     run_id: str = "",
     detect_options: dict[str, Any] = {},  # noqa: B006
@@ -24,6 +25,7 @@ def register(
         model: Folder with model.onnx.
         name: Name of the model in the registry.
         metrics_json: Scalar metrics as a JSON object, as evaluate returns them.
+        predictions: Those of the test split: what the endpoint compares with what it sees.
         detectors: Folder of adopt_detectors. Those with a graph are registered too, each file once.
         run_id: MLflow run that trained the model; empty opens one.
         detect_options: Those of detect_faces; what is no plausible box there is no face of the composite.
@@ -41,6 +43,7 @@ def register(
         Path(model.path),
         name=name,
         metrics=read_metrics(metrics_json),
+        predictions=Path(predictions.path) if predictions is not None else None,
         run_id=run_id,
         detectors=Path(detectors.path) if detectors is not None else None,
         detect_options=detect_options,

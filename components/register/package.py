@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.register.versions import Candidate
+from components.shared.dataset.predictions import read_predictions
 from serving.runtime.card import INPUT_NAME, ClassificationCard, DetectionCard, ModelCard
+from serving.runtime.errors import InputError
 from serving.runtime.load import open_model
+from serving.runtime.reference import BRIGHTNESS, FACE_SIDE, REFERENCE_FILE, HeadReference, Histogram, Reference
 from serving.runtime.registry import MODEL_FILE, fetch_model
 
 if TYPE_CHECKING:
@@ -20,17 +23,34 @@ if TYPE_CHECKING:
 _TYPES = {"classification": "classifier", "detection": "detector"}
 
 
-def open_candidate(model: Path, metrics: Mapping[str, float]) -> Candidate:
+def open_candidate(model: Path, metrics: Mapping[str, float], predictions: Path | None = None) -> Candidate:
     """Read an exported model, a folder or the file, and check that it can be served.
 
+    `predictions` are those of the model's test split; the version then says what it saw there.
+
     Raises:
-        InputError: it is not a model that can be served.
+        InputError: it is not a model that can be served, or the predictions are not those of a classifier like it.
         StorageError: there is none.
     """
     content = fetch_model(str(model)).content
     card = open_model(content, source=str(model)).card
     assert isinstance(card, ClassificationCard | DetectionCard), card.task
-    return Candidate(MODEL_FILE, content, _TYPES[card.task], partial(package, content, card), _tags(card), metrics)
+    reference = _reference(predictions, card) if predictions else None
+    write = partial(package, content, card, reference)
+    return Candidate(MODEL_FILE, content, _TYPES[card.task], write, _tags(card), metrics)
+
+
+def _reference(predictions: Path, card: ModelCard) -> Reference:
+    table = read_predictions(predictions)
+    if not isinstance(card, ClassificationCard) or table.space.heads != card.heads:
+        raise InputError(f"{predictions}: predictions of label space '{table.space.name}', which is not the model's")
+    levels = [face.brightness for face in table.faces if face.brightness is not None]
+    sides = [(face.box[2] * face.box[3]) ** 0.5 for face in table.faces if face.box]
+    return Reference(
+        brightness=Histogram.of(levels, BRIGHTNESS) if levels else None,
+        face_side=Histogram.of(sides, FACE_SIDE) if sides else None,
+        heads={head.name: HeadReference.of(head.labels, table.heads[head.name]) for head in table.space.heads},
+    )
 
 
 def _tags(card: ModelCard) -> dict[str, str]:
@@ -45,8 +65,12 @@ def _tags(card: ModelCard) -> dict[str, str]:
     return tags
 
 
-def package(content: bytes, card: ModelCard, folder: Path, logged: "LoggedModel", run_id: str) -> None:
+def package(
+    content: bytes, card: ModelCard, reference: Reference | None, folder: Path, logged: "LoggedModel", run_id: str
+) -> None:
     """Write the folder of a model that `mlflow.onnx` and `mlflow.pyfunc` load, with `content` as the model file.
+
+    What is known of the test split goes beside it.
 
     MLflow parses the graph and serializes it again, which may order its bytes differently, so its file is replaced.
     """
@@ -66,6 +90,8 @@ def package(content: bytes, card: ModelCard, folder: Path, logged: "LoggedModel"
         save_as_external_data=False,
     )
     (folder / MODEL_FILE).write_bytes(content)
+    if reference is not None:
+        (folder / REFERENCE_FILE).write_text(reference.model_dump_json(indent=2) + "\n")
 
 
 def _signature(card: ModelCard) -> "ModelSignature":

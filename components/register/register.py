@@ -25,6 +25,7 @@ def register(
     *,
     name: str,
     metrics: Mapping[str, float] | None = None,
+    predictions: Path | None = None,
     run_id: str = "",
     detectors: Path | None = None,
     detect_options: Mapping[str, Any] | None = None,
@@ -46,6 +47,8 @@ def register(
         model: folder with `model.onnx`, or the file itself.
         name: name in the registry.
         metrics: scalar metrics by name.
+        predictions: those of the test split; what the model saw there goes with the version, so that the endpoint can
+            tell how far what it sees differs.
         run_id: the training run; "" opens a run for this registration.
         detectors: folder of the step `adopt_detectors`.
         detect_options: those that detect_faces had; the composite has its limits of plausible boxes.
@@ -60,7 +63,7 @@ def register(
             removed. Or MLflow or its store cannot be used; then the message has the command that registers it later.
     """
     _check_registry(name)
-    candidate = open_candidate(model, metrics or {})
+    candidate = open_candidate(model, metrics or {}, predictions)
     found = find_detectors(detectors) if composite and detectors else []
     limits = box_limits(detect_options or {})
     if found:
@@ -74,6 +77,8 @@ def register(
     except StorageError as error:
         options: dict[str, str | Path | None]
         options = {"model": model, "name": name, "metrics-json": _json(metrics), "run-id": run_id}
+        if predictions:
+            options["predictions"] = predictions
         if found:
             options |= {"detectors": detectors, "detect-options": _json(detect_options), "composite": composite}
         raise type(error)(f"{error}\n{_how_later(options, address)}") from error
@@ -160,12 +165,14 @@ def _check_version(name: str, version: str) -> None:
 def _how_later(options: Mapping[str, str | Path | None], address: str) -> str:
     """Return where the model is kept and the command that does what `register` does.
 
-    A path among the options is that of a folder on this machine.
+    A path among the options is that of a folder or of a file on this machine.
     """
     remote = "://" in address
     folder = Path(str(options["model"])).absolute()
     written = {
-        key: ("FOLDER" if remote else str(value.absolute())) if isinstance(value, Path) else str(value)
+        key: (("FILE" if key == "predictions" else "FOLDER") if remote else str(value.absolute()))
+        if isinstance(value, Path)
+        else str(value)
         for key, value in options.items()
     }
     command = " ".join(["facet step register", *(f"--{key} {shlex.quote(text)}" for key, text in written.items())])

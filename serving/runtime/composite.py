@@ -140,7 +140,8 @@ def _joined(face: FaceResult, *seen: FaceResult) -> FaceResult:
     heads = face.heads | {name: head for one in seen for name, head in one.heads.items()}
     notices = [one.notice for one in seen if one.notice]
     notice = max(notices, key=lambda notice: notice.urgency, default=None)
-    return replace(face, crop=crop, heads=heads, notice=notice)
+    brightness = {name: level for one in seen for name, level in one.brightness.items()}
+    return replace(face, crop=crop, heads=heads, notice=notice, brightness=brightness)
 
 
 def _wrong_task(source: str, uri: str, model: Predictor, expected: str) -> InputError:

@@ -8,6 +8,7 @@ from serving.runtime.composite_card import read_composite_card
 from serving.runtime.detector import Detector
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.predictor import Classifier, Predictor
+from serving.runtime.reference import REFERENCE_FILE, read_reference
 from serving.runtime.registry import FetchedModel, Folder, fetch_member, fetch_model
 from serving.runtime.session import Session
 
@@ -22,6 +23,7 @@ def open_model(
     version: str = "",
     threads: int | None = None,
     source: str = "the model",
+    reference: bytes = b"",
 ) -> Predictor:
     """Load a model from the content of its file.
 
@@ -31,10 +33,11 @@ def open_model(
         version: for answers and tables; by default the first 12 digits of the file's sha256.
         threads: CPU threads per call; by default as many as this process may use.
         source: names the file in errors.
+        reference: content of the `reference.json` of a classifier, where there is one.
 
     Raises:
         InputError: the file is not ONNX, has no valid card, its graph is not what its card says, or there is no
-            predictor for its task.
+            predictor for its task; or the reference is none.
     """
     session = Session(content, threads=threads, source=source)
     task = session.card.task
@@ -42,7 +45,9 @@ def open_model(
         raise InputError(
             f"{session.source}: a model of task '{task}'; this version serves models of task {', '.join(PREDICTORS)}"
         )
-    return PREDICTORS[task](session, name=name or session.card.name, version=version or session.sha256[:12])
+    known = reference and task == "classification"
+    options = {"reference": read_reference(reference, f"{source}: {REFERENCE_FILE}")} if known else {}
+    return PREDICTORS[task](session, name=name or session.card.name, version=version or session.sha256[:12], **options)
 
 
 def load_model(uri: str, *, name: str | None = None, threads: int | None = None) -> Predictor:
@@ -65,7 +70,7 @@ def load_model(uri: str, *, name: str | None = None, threads: int | None = None)
     fetched = fetch_model(uri)
     if fetched.folder is not None:
         return _open_composite(fetched, fetched.folder, name or fetched.name, threads, uri)
-    return open_model(fetched.content, name=name or fetched.name, version=fetched.version, threads=threads, source=uri)
+    return _open(fetched, name, threads, uri)
 
 
 def _open_composite(
@@ -90,4 +95,15 @@ def _open_member(uri: str, folder: Folder, threads: int | None, source: str) -> 
         raise type(error)(f"{subject}: {error}") from error
     if fetched.folder is not None:
         raise InputError(f"{subject} is a composite itself; name the members of that one")
-    return open_model(fetched.content, name=fetched.name, version=fetched.version, threads=threads, source=subject)
+    return _open(fetched, None, threads, subject)
+
+
+def _open(fetched: FetchedModel, name: str | None, threads: int | None, source: str) -> Predictor:
+    return open_model(
+        fetched.content,
+        name=name or fetched.name,
+        version=fetched.version,
+        threads=threads,
+        source=source,
+        reference=fetched.reference,
+    )

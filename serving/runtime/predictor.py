@@ -1,6 +1,6 @@
 """What every kind of model offers to the server and to the steps: the protocol, its results, and the classifier."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice, zip_longest
 from typing import Literal, Protocol
@@ -16,6 +16,7 @@ from serving.runtime.image.photo import Photo
 from serving.runtime.image.placement import Box, Keypoints, Placement, place
 from serving.runtime.image.preprocess import cut_placed
 from serving.runtime.notice import Notice, judge, rule_of
+from serving.runtime.reference import Reference, brightness
 from serving.runtime.session import BATCH, Outputs, Session
 from serving.runtime.work import Work
 
@@ -41,6 +42,7 @@ class FaceResult:
         heads: head name -> label -> probability, labels in the order of the card; a detector alone gives none.
         keypoints: name -> x, y in upright pixels, where a detector gave them.
         notice: about the face's mask; None where no model judged it.
+        brightness: head name -> mean luma, 0 to 255, of what the head saw.
     """
 
     box: Box | None
@@ -49,6 +51,7 @@ class FaceResult:
     heads: dict[str, dict[str, float]]
     keypoints: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     notice: Notice | None = None
+    brightness: Mapping[str, float] = field(default_factory=dict)
 
 
 class Predictor(Protocol):
@@ -102,13 +105,15 @@ class Classifier:
         session: the model.
         name: the name to serve it under.
         version: the version to serve it as.
+        reference: what it saw on its test split, where that is known.
 
     Raises:
         InputError: the graph is not what its card says.
     """
 
-    def __init__(self, session: Session, *, name: str, version: str) -> None:
+    def __init__(self, session: Session, *, name: str, version: str, reference: Reference | None = None) -> None:
         assert isinstance(session.card, ClassificationCard), session.card.task
+        self.reference = reference
         self.card = session.card
         self.name = name
         self.version = version
@@ -137,9 +142,17 @@ class Classifier:
             placed = [self._place(photo, box, points) for box, points in faces]
             parts += [(photo, placement) for placement in placed]
             seen.append([(box, self._kind(box, placement)) for (box, _), placement in zip(faces, placed, strict=True)])
-        outputs = self._classify((self._crop(*part) for part in parts), work)
-        rows = count()
-        return [[self._result(next(rows), box, kind, outputs) for box, kind in faces] for faces in seen]
+        levels: list[float] = []
+
+        def crops() -> Iterator[Pixels]:
+            for part in parts:
+                crop = self._crop(*part)
+                levels.append(brightness(crop))
+                yield crop
+
+        outputs = self._classify(crops(), work)
+        rows = zip(count(), levels)
+        return [[self._result(*next(rows), box, kind, outputs) for box, kind in faces] for faces in seen]
 
     def infer(self, images: NDArray[np.uint8] | Sequence[bytes], *, work: Work | None = None) -> Outputs:
         """Return head name -> float32 (N, number of labels) probabilities; files are not cut, see `Predictor`."""
@@ -172,8 +185,9 @@ class Classifier:
         size = self.card.input
         return np.stack(crops) if crops else np.empty((0, size.height, size.width, 3), np.uint8)
 
-    def _result(self, row: int, box: Box | None, crop: Crop, outputs: Outputs) -> FaceResult:
+    def _result(self, row: int, level: float, box: Box | None, crop: Crop, outputs: Outputs) -> FaceResult:
         heads = {
             head.name: dict(zip(head.labels, outputs[head.name][row].tolist(), strict=True)) for head in self.card.heads
         }
-        return FaceResult(box, None, crop, heads, notice=judge(self._rule, heads) if self._rule else None)
+        notice = judge(self._rule, heads) if self._rule else None
+        return FaceResult(box, None, crop, heads, notice=notice, brightness=dict.fromkeys(heads, level))

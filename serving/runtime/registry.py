@@ -16,6 +16,7 @@ from serving.runtime.addresses import masked
 from serving.runtime.composite_card import COMPOSITE_FILE, is_relative
 from serving.runtime.errors import InputError, NoAnswerError, NotFoundError, StorageError
 from serving.runtime.patience import patience, say_when_slow
+from serving.runtime.reference import REFERENCE_FILE
 from serving.runtime.storage import Entry, Location
 
 MODEL_FILE = "model.onnx"
@@ -48,12 +49,14 @@ class FetchedModel:
     """A model file's content, with its registered name and version where it has them.
 
     `folder` is where the file of a composite lies, which its relative members are below; None for any other model.
+    `reference` is the content of the `reference.json` beside the model, empty where there is none.
     """
 
     content: bytes
     name: str | None = None
     version: str = ""
     folder: Folder | None = None
+    reference: bytes = b""
 
 
 def fetch_model(uri: str) -> FetchedModel:
@@ -119,7 +122,8 @@ def _read_model(folder: Folder, name: str | None = None, version: str = "") -> F
     names = [entry.path for entry in folder.list()]
     if names != [""]:
         file = _choose(names, folder.uri)
-        return FetchedModel(folder.read(file), name, version, folder if file == COMPOSITE_FILE else None)
+        reference = folder.read(REFERENCE_FILE) if REFERENCE_FILE in names else b""
+        return FetchedModel(folder.read(file), name, version, folder if file == COMPOSITE_FILE else None, reference)
     is_composite = folder.uri.rstrip("/").endswith(".json")
     return FetchedModel(folder.read(), name, version, Location(folder.uri).parent if is_composite else None)
 

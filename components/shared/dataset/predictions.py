@@ -17,7 +17,7 @@ from serving.runtime.validation import known
 
 _FACE = ("image_id", "face_id", "path", "x", "y", "width", "height", "detector_score", "label", "score")
 _MODEL = ("model", "version", "label_space")
-_ADDED = ("task", "class_id", "sha256", "images_digest")
+_ADDED = ("task", "class_id", "sha256", "images_digest", "brightness")
 """Columns that tables of earlier versions lack."""
 
 
@@ -26,7 +26,8 @@ class PredictedFace:
     """The face of a row.
 
     `box` is x, y, width, height in upright pixels, None for the whole image; `sha256` that of the picture, None where
-    it is not known. `score` is the detector's, None for a face that no detector scored.
+    it is not known. `score` is the detector's, None for a face that no detector scored. `brightness` is the mean luma,
+    0 to 255, of what the model saw, None in tables of earlier versions.
     """
 
     image_id: int
@@ -35,6 +36,7 @@ class PredictedFace:
     box: Box | None
     sha256: str | None = None
     score: float | None = None
+    brightness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
             box = [repr(float(value)) for value in face.box] if face.box else [""] * 4
             score = "" if face.score is None else repr(float(face.score))
             label = [space.class_labels[best[row]], str(np.float32(joint[row, best[row]]))]
-            added = [best[row], face.sha256 or "", predictions.images_digest]
+            brightness = "" if face.brightness is None else f"{face.brightness:.2f}"
+            added = [best[row], face.sha256 or "", predictions.images_digest, brightness]
             writer.writerow(
                 [face.image_id, face.face_id, face.path, *box, score, *label, *map(str, table[row]), *ending, *added]
             )
@@ -122,8 +125,8 @@ def _read_classification(header: list[str], rows: list[list[str]], path: Path) -
         raise InputError(f"{path}: its columns are not those of label space '{space.name}': {', '.join(columns)}")
     start, end = len(_FACE), columns.index(_MODEL[0])
     try:
-        pictures = _column(header, rows, "sha256")
-        faces = tuple(_face(row, sha256 or None) for row, sha256 in zip(rows, pictures, strict=True))
+        added = zip(_column(header, rows, "sha256"), _column(header, rows, "brightness"), strict=True)
+        faces = tuple(_face(row, *values) for row, values in zip(rows, added, strict=True))
         table = np.array([row[start:end] for row in rows]).astype(np.float32)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
@@ -151,7 +154,8 @@ def _one_value(rows: Sequence[list[str]], header: Sequence[str], name: str, path
     return values[0]
 
 
-def _face(row: list[str], sha256: str | None) -> PredictedFace:
+def _face(row: list[str], sha256: str, brightness: str) -> PredictedFace:
     x, y, width, height, score = row[3:8]
     box = (float(x), float(y), float(width), float(height)) if x else None
-    return PredictedFace(int(row[0]), int(row[1]), row[2], box, sha256, float(score) if score else None)
+    numbers = (float(text) if text else None for text in (score, brightness))
+    return PredictedFace(int(row[0]), int(row[1]), row[2], box, sha256 or None, *numbers)

@@ -258,8 +258,8 @@ def test_a_store_that_changes_the_file_is_detected(
     model = write_model(tmp_path / "model")
     good = register(model, name="damaged").version
 
-    def package_other_bytes(content: bytes, card: Any, folder: Path, *rest: Any) -> None:
-        package(content, card, folder, *rest)
+    def package_other_bytes(content: bytes, card: Any, reference: Any, folder: Path, *rest: Any) -> None:
+        package(content, card, reference, folder, *rest)
         (folder / "model.onnx").write_bytes(content + b"!")
 
     monkeypatch.setattr("components.register.package.package", package_other_bytes)

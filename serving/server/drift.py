@@ -1,0 +1,161 @@
+"""What the served classifiers see and say, and how far that is from their test split, as metrics."""
+
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from serving.runtime.composite import Composite
+from serving.runtime.predictor import Classifier, FaceResult, Predictor
+from serving.runtime.reference import BRIGHTNESS, CONFIDENCE, FACE_SIDE, Histogram, population_stability
+
+# A face counts half as much when so many others have come after it.
+HALF_LIFE = 500
+# Faces, those of long ago counted less, before a distance from the test split is worth telling.
+LEAST_FACES = 100
+
+_DECAY = 0.5 ** (1 / HALF_LIFE)
+
+
+class _Counts:
+    """Values counted by bin: all of them, and with those of long ago counted less."""
+
+    def __init__(self, bins: Iterable[str]) -> None:
+        self.total = dict.fromkeys(bins, 0)
+        self.recent = dict.fromkeys(self.total, 0.0)
+        self.sum = 0.0
+
+    def add(self, bin_: str, value: float = 0.0) -> None:
+        for name in self.recent:
+            self.recent[name] *= _DECAY
+        self.total[bin_] += 1
+        self.recent[bin_] += 1
+        self.sum += value
+
+    def distance(self, expected: Mapping[str, float]) -> float | None:
+        """Return the population stability index from expected counts; None while too few faces were seen."""
+        if sum(self.recent.values()) < LEAST_FACES:
+            return None
+        return population_stability([expected.get(name, 0) for name in self.recent], list(self.recent.values()))
+
+
+class _Numbers(_Counts):
+    """Numbers counted between bounds; a bin is called by its upper bound, as Prometheus does."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._bins = [*map(repr, bounds), "+Inf"]
+        super().__init__(self._bins)
+
+    def add_number(self, value: float) -> None:
+        self.add(self._bins[bisect_right(self._bounds, value)], value)
+
+    def distance_from(self, expected: Histogram | None) -> float | None:
+        """Return `distance`; None too where nothing, or nothing in the same bins, is known of the test split."""
+        if expected is None or expected.bounds != tuple(self._bounds):
+            return None
+        return self.distance(dict(zip(self._bins, expected.counts, strict=True)))
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return Prometheus' cumulative buckets."""
+        below, cumulative = 0, []
+        for name, count in self.total.items():
+            below += count
+            cumulative.append((name, float(below)))
+        return cumulative
+
+
+class _Seen:
+    """What one version of a classifier has seen and said."""
+
+    def __init__(self, model: Classifier) -> None:
+        self._reference = model.reference
+        self.brightness = _Numbers(BRIGHTNESS)
+        self.face_side = _Numbers(FACE_SIDE)
+        self.confidence = {head.name: _Numbers(CONFIDENCE) for head in model.card.heads}
+        self.labels = {head.name: _Counts(head.labels) for head in model.card.heads}
+
+    def add(self, face: FaceResult) -> None:
+        for head, labels in self.labels.items():
+            probabilities = face.heads[head]
+            label = max(probabilities, key=probabilities.__getitem__)
+            labels.add(label)
+            self.confidence[head].add_number(probabilities[label])
+        self.brightness.add_number(face.brightness[next(iter(self.labels))])
+        if face.box is not None:
+            self.face_side.add_number((face.box[2] * face.box[3]) ** 0.5)
+
+    def distances(self) -> Iterator[tuple[str, str, float | None]]:
+        """Yield feature, head ("" for none) and distance from the test split."""
+        known = self._reference
+        if known is None:
+            return
+        yield "brightness", "", self.brightness.distance_from(known.brightness)
+        yield "face_side", "", self.face_side.distance_from(known.face_side)
+        for head in self.labels.keys() & known.heads.keys():
+            yield "labels", head, self.labels[head].distance(known.heads[head].labels)
+            yield "confidence", head, self.confidence[head].distance_from(known.heads[head].confidence)
+
+
+class Drift:
+    """The faces that the loaded classifiers have seen, by model and version; a collector of Prometheus.
+
+    Several threads may use it at once. What a version has seen is forgotten when it is no longer among `models`.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._lock = threading.Lock()
+
+    def observe(self, model: Predictor, faces: Iterable[FaceResult]) -> None:
+        """Count faces of an answer; those of a composite for each of its classifiers, those of a detector not."""
+        members = model.members if isinstance(model, Composite) else (model,)
+        classifiers = [member for member in members if isinstance(member, Classifier)]
+        with self._lock:
+            for face in faces:
+                for classifier in classifiers:
+                    key = classifier.name, classifier.version
+                    if key not in self._seen:
+                        self._seen[key] = _Seen(classifier)
+                    self._seen[key].add(face)
+
+    def keep(self, models: Iterable[Predictor]) -> None:
+        """Forget what models have seen that are no longer loaded."""
+        loaded = {
+            (one.name, one.version)
+            for model in models
+            for one in (model.members if isinstance(model, Composite) else (model,))
+        }
+        with self._lock:
+            self._seen = {key: seen for key, seen in self._seen.items() if key in loaded}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics, as Prometheus' registry asks for them."""
+        model = ["model", "version"]
+        brightness = HistogramMetricFamily(
+            "facet_face_brightness", "Mean luma, 0 to 255, of what a model saw", labels=model
+        )
+        side = HistogramMetricFamily("facet_face_side_pixels", "Root of the area of a face's box", labels=model)
+        confidence = HistogramMetricFamily(
+            "facet_confidence", "Probability of the most probable label", labels=[*model, "head"]
+        )
+        labels = CounterMetricFamily("facet_labels", "Faces by most probable label", labels=[*model, "head", "label"])
+        drift = GaugeMetricFamily(
+            "facet_drift",
+            "Population stability index of recent faces against the test split: 0.1 is a change, 0.25 a large one",
+            labels=[*model, "feature", "head"],
+        )
+        with self._lock:
+            for key, seen in self._seen.items():
+                brightness.add_metric(key, seen.brightness.buckets(), seen.brightness.sum)
+                side.add_metric(key, seen.face_side.buckets(), seen.face_side.sum)
+                for head, numbers in seen.confidence.items():
+                    confidence.add_metric((*key, head), numbers.buckets(), numbers.sum)
+                for head, counts in seen.labels.items():
+                    for label, count in counts.total.items():
+                        labels.add_metric((*key, head, label), count)
+                for feature, head, distance in seen.distances():
+                    if distance is not None:
+                        drift.add_metric((*key, feature, head), distance)
+        yield from (brightness, side, confidence, labels, drift)
