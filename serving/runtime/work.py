@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 class AbandonedError(Exception):
@@ -25,6 +26,7 @@ class Work:
         infer_s: seconds that it has spent in graphs.
         output_s: seconds that it has spent on writing its answer.
         executions: how many times it has run a graph.
+        seen: what it has answered, for those who count and keep answers.
     """
 
     max_memory: int | None = None
@@ -33,6 +35,7 @@ class Work:
     infer_s: float = 0.0
     output_s: float = 0.0
     executions: int = 0
+    seen: list[Any] = field(default_factory=list)
 
     @contextmanager
     def output(self) -> Iterator[None]:

@@ -8,8 +8,17 @@ from serving.runtime.errors import ImageError
 from serving.runtime.face_json import face_json
 from serving.runtime.image.photo import Photo
 from serving.runtime.image.placement import Box
-from serving.runtime.predictor import Predictor
+from serving.runtime.predictor import FaceResult, Predictor
 from serving.runtime.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An answer: the model, the image file and its faces, for those who count and keep answers."""
+
+    model: Predictor
+    data: bytes
+    faces: Sequence[FaceResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,8 @@ def answers(model: Predictor, pictures: Sequence[Picture], work: Work | None = N
                 raise
             name = f" ({picture.name[:80]})" if picture.name else ""
             raise ImageError(error.reason, f"file {number}{name}: {error}") from error
+        if work is not None:
+            work.seen.append(Seen(model, picture.data, faces))
         described = [face_json(face) for face in faces]
         results.append({"model": model.name, "version": model.version, "faces": described})
     return results

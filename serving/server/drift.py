@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -101,17 +101,20 @@ class _Seen:
 class Drift:
     """The faces that the loaded classifiers have seen, by model and version; a collector of Prometheus.
 
-    Several threads may use it at once. What a version has seen is forgotten when it is no longer among `models`.
+    Several threads may use it at once.
+
+    Args:
+        loaded: gives the loaded models; what others have seen is forgotten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loaded: Callable[[], Iterable[Predictor]]) -> None:
+        self._loaded = loaded
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._lock = threading.Lock()
 
     def observe(self, model: Predictor, faces: Iterable[FaceResult]) -> None:
         """Count faces of an answer; those of a composite for each of its classifiers, those of a detector not."""
-        members = model.members if isinstance(model, Composite) else (model,)
-        classifiers = [member for member in members if isinstance(member, Classifier)]
+        classifiers = [member for member in _members(model) if isinstance(member, Classifier)]
         with self._lock:
             for face in faces:
                 for classifier in classifiers:
@@ -119,16 +122,6 @@ class Drift:
                     if key not in self._seen:
                         self._seen[key] = _Seen(classifier)
                     self._seen[key].add(face)
-
-    def keep(self, models: Iterable[Predictor]) -> None:
-        """Forget what models have seen that are no longer loaded."""
-        loaded = {
-            (one.name, one.version)
-            for model in models
-            for one in (model.members if isinstance(model, Composite) else (model,))
-        }
-        with self._lock:
-            self._seen = {key: seen for key, seen in self._seen.items() if key in loaded}
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics, as Prometheus' registry asks for them."""
@@ -146,7 +139,9 @@ class Drift:
             "Population stability index of recent faces against the test split: 0.1 is a change, 0.25 a large one",
             labels=[*model, "feature", "head"],
         )
+        loaded = {(member.name, member.version) for one in self._loaded() for member in _members(one)}
         with self._lock:
+            self._seen = {key: seen for key, seen in self._seen.items() if key in loaded}
             for key, seen in self._seen.items():
                 brightness.add_metric(key, seen.brightness.buckets(), seen.brightness.sum)
                 side.add_metric(key, seen.face_side.buckets(), seen.face_side.sum)
@@ -159,3 +154,7 @@ class Drift:
                     if distance is not None:
                         drift.add_metric((*key, feature, head), distance)
         yield from (brightness, side, confidence, labels, drift)
+
+
+def _members(model: Predictor) -> Sequence[Predictor]:
+    return model.members if isinstance(model, Composite) else (model,)

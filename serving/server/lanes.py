@@ -6,13 +6,14 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
+from serving.server.answer import Seen
 from serving.server.fair_queue import DEFAULT_PRIORITY, PRIORITIES, FairQueue
 from serving.server.limits import Limits
 
@@ -51,6 +52,7 @@ class Call:
         output_s: writing the answer.
         executions: runs of the graph.
         failed: it raised an error, or nobody waited for it any longer.
+        seen: the pictures that it answered.
     """
 
     model: str
@@ -62,6 +64,7 @@ class Call:
     output_s: float
     executions: int
     failed: bool
+    seen: Sequence[Seen] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -262,7 +265,7 @@ class Lanes:
         times = (began - request.asked, input_s, work.infer_s, work.output_s)
         failed = work.abandoned or error is not None
         try:
-            self._ended(Call(request.model, request.version, request.rows, *times, work.executions, failed))
+            self._ended(Call(request.model, request.version, request.rows, *times, work.executions, failed, work.seen))
         except Exception:
             _log.exception("a call of %s could not be counted", request.model)
         return result, error

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
 
 from serving.server.lanes import Call
 from serving.server.statistics import Statistics
@@ -64,6 +65,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Count a request that was refused; there are few reasons."""
         self._refused.labels(reason).inc()
+
+    def add(self, collector: Collector) -> None:
+        """Add the metrics of something else."""
+        self._registry.register(collector)
 
     def text(self, *, ready: bool, models: Iterable[tuple[str, str]]) -> bytes:
         """Return all metrics in Prometheus' text format; `models` are the names and versions of what is loaded."""

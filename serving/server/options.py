@@ -26,6 +26,8 @@ class Options:
     cors_origin: tuple[str, ...]
     tls_cert: Path | None
     tls_key: Path | None
+    sample_to: str | None
+    sample_share: float
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -73,6 +75,18 @@ def _parser() -> argparse.ArgumentParser:
         type=_log_format,
         default=environment.get("FACET_LOG_FORMAT") or "text",
         help="text, lines for people, or json, one object a line (FACET_LOG_FORMAT)",
+    )
+    parser.add_argument(
+        "--sample-to",
+        default=environment.get("FACET_SAMPLE_TO"),
+        help="s3://bucket/prefix or folder that keeps a share of the pictures, as they are sent, with the faces that "
+        "were found; without it none is kept (FACET_SAMPLE_TO)",
+    )
+    parser.add_argument(
+        "--sample-share",
+        type=_share,
+        default=environment.get("FACET_SAMPLE_SHARE", "0.01"),
+        help="of the pictures, 0 to 1; 0.01 by default (FACET_SAMPLE_SHARE)",
     )
     return parser
 
@@ -144,3 +158,13 @@ def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of seconds")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share; expected a number from 0 to 1")
+    return share

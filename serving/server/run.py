@@ -16,6 +16,7 @@ from serving.server.keys import Keys
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging
 from serving.server.options import Options, parse_options
+from serving.server.sampling import Sampling
 from serving.server.state import ModelRepository, ServerState
 from serving.server.tls import Certificate
 
@@ -43,10 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener.close()
         print(f"error: {error}", file=sys.stderr)
         return 2
+    sampling = Sampling(options.sample_to, options.sample_share) if options.sample_to else None
     state = ServerState(
         limits=_limits(options),
         models=ModelRepository(expected=len(options.model)),
         keys=keys,
+        sampling=sampling,
         cors_origins=options.cors_origin,
         drain_s=options.drain_s,
     )
@@ -54,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     # A daemon: a stop signal need not wait for a slow download.
     threading.Thread(target=_load, args=(state, options.model, options.name, address), daemon=True).start()
-    HttpServer(state, certificate=certificate).run(sockets=[listener])
+    services = [sampling] if sampling else []
+    HttpServer(state, services, certificate=certificate).run(sockets=[listener])
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2

@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.predictor import Predictor
+from serving.server.drift import Drift
 from serving.server.keys import Keys
-from serving.server.lanes import Lanes
+from serving.server.lanes import Call, Lanes
 from serving.server.limits import Limits
 from serving.server.metrics import Metrics
+from serving.server.sampling import Sampling
 
 
 class ModelRepository:
@@ -82,6 +84,8 @@ class ServerState:
         keys: who may ask.
         cors_origins: pages of these origins may ask from a browser.
         drain_s: seconds after a stop signal in which new requests are still expected.
+        sampling: keeps a share of the pictures; None keeps none.
+        drift: what the classifiers see and say.
         body_bytes: bytes of the bodies that are held at this moment.
         lanes: where requests are decoded and computed.
     """
@@ -95,11 +99,26 @@ class ServerState:
     keys: Keys = field(default_factory=Keys)
     cors_origins: tuple[str, ...] = ()
     drain_s: float = 0.0
+    sampling: Sampling | None = None
+    drift: Drift = field(init=False)
     body_bytes: int = 0
     lanes: Lanes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(self.limits, self.metrics.inference)
+        self.lanes = Lanes(self.limits, self._ended)
+        self.drift = Drift(lambda: self.models.models)
+        self.metrics.add(self.drift)
+        if self.sampling is not None:
+            self.metrics.add(self.sampling)
+
+    def _ended(self, call: Call) -> None:
+        self.metrics.inference(call)
+        if call.failed:
+            return
+        for seen in call.seen:
+            self.drift.observe(seen.model, seen.faces)
+            if self.sampling is not None:
+                self.sampling.offer(seen.model, seen.data, seen.faces)
 
     @property
     def unready(self) -> str:
