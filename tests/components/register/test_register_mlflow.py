@@ -23,10 +23,13 @@ from components.register.component import promote as promote_door
 from components.register.component import register as register_door
 from components.register.package import package
 from components.register.register import promote, read_metrics, register
+from components.shared.dataset.label_spaces import label_space
+from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.tracking import server
 from components.shared.tracking.runs import open_run, resume_run
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import load_model
+from serving.runtime.reference import BRIGHTNESS, FACE_SIDE, Histogram
 from serving.runtime.storage import make_bucket
 
 
@@ -160,6 +163,25 @@ def test_a_registered_model_is_the_exported_file(tracking: str, tmp_path: Path) 
     logged = client.get_logged_model(version.source.removeprefix("models:/"))
     assert logged.params == {"epochs": "3"} and logged.status == "READY"
     assert [(m.key, m.value) for m in logged.metrics] == [("macro_f1", 0.875)]
+
+
+def test_what_a_model_saw_on_its_test_split_goes_with_its_version(tracking: str, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    space = label_space("mask")
+    faces = [
+        PredictedFace(1, 1, "a.jpg", (0.0, 0.0, 30.0, 30.0), brightness=40.0),
+        PredictedFace(2, 2, "b.jpg", None, brightness=200.0),
+    ]
+    values = np.array([[0.9, 0.05, 0.05], [0.1, 0.2, 0.7]], np.float32)
+    write_predictions(Predictions(tuple(faces), {"mask": values}, space, "tiny", "v"), tmp_path / "p.csv")
+    register(model, name="compared", predictions=tmp_path / "p.csv")
+    reference = load_model("models:/compared@candidate").reference  # type: ignore[attr-defined]
+    assert reference.brightness == Histogram.of([40.0, 200.0], BRIGHTNESS)
+    assert reference.face_side == Histogram.of([30.0], FACE_SIDE)
+    assert reference.heads["mask"].labels == {"worn": 1, "incorrect": 0, "absent": 1}
+    other, _ = write_predicted(tmp_path)
+    with pytest.raises(InputError, match=r"p.csv: predictions of label space 'gender', which is not the model's"):
+        register(model, name="compared", predictions=other)
 
 
 def test_every_model_is_a_version_and_promotion_moves_the_alias(tracking: str, tmp_path: Path) -> None:

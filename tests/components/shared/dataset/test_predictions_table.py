@@ -29,6 +29,7 @@ def drawn(space_name: str, count: int = 7, seed: int = 0) -> Predictions:
             None if i % 3 else (0.1, 2.0, 30.25, 1 / 3),
             None if i % 4 else f"{i:064x}",
             None if i % 2 else i / 7,
+            None if i % 5 else 12.25 * i,
         )
         for i in range(count)
     )
@@ -72,27 +73,30 @@ def test_columns_label_and_score(tmp_path: Path) -> None:
     assert list(row)[:6] == ["image_id", "face_id", "path", "x", "y", "width"]
     assert list(row)[6:10] == ["height", "detector_score", "label", "score"]
     assert list(row)[10:18] == [f"{head.name}/{label}" for head in space.heads for label in head.labels]
-    assert list(row)[18:] == ["model", "version", "label_space", "task", "class_id", "sha256", "images_digest"]
+    assert list(row)[18:21] == ["model", "version", "label_space"]
+    assert list(row)[21:] == ["task", "class_id", "sha256", "images_digest", "brightness"]
     assert row["class_id"] == str(6 * 1 + 3 * 1 + 0)
     assert row["label"] == "incorrect/female/<30" and float(row["score"]) == pytest.approx(0.7 * 0.75 * 0.5)
     assert [row[k] for k in ("x", "y", "width", "height", "detector_score")] == ["1.0", "2.0", "3.0", "4.5", "0.875"]
     assert row["mask/incorrect"] == "0.7" and (row["label_space"], row["task"]) == ("all", "classification")
 
 
-@pytest.mark.parametrize("lacking", [1, 2, 3, 4])
+@pytest.mark.parametrize("lacking", [1, 2, 3, 4, 5])
 def test_a_table_of_an_earlier_version_is_read(lacking: int, tmp_path: Path) -> None:
-    """Columns were added at the end: task, class_id, sha256, images_digest; without a task it is a classifier's."""
+    """Columns were added at the end, in this order: task, class_id, sha256, images_digest, brightness."""
     written = drawn("all")
     write_predictions(written, tmp_path / "p.csv")
     text = (tmp_path / "p.csv").read_text(encoding="utf-8")
     (tmp_path / "old.csv").write_text(re.sub(rf"(,[^,\n]*){{{lacking}}}\n", "\n", text), encoding="utf-8")
     old = read_predictions(tmp_path / "old.csv")
-    assert (old.task, old.images_digest) == ("classification", "")
+    assert old.task == "classification"
+    assert (old.images_digest == "") == (lacking > 1)
     assert [face.path for face in old.faces] == [face.path for face in written.faces]
-    assert any(face.sha256 for face in old.faces) == (lacking == 1)
-    without = replace(written, images_digest="")
+    assert any(face.sha256 for face in old.faces) == (lacking < 3)
+    gone = {"brightness": None} | ({"sha256": None} if lacking > 2 else {})
+    without = replace(written, faces=tuple(replace(face, **gone) for face in written.faces))
     if lacking > 1:
-        without = replace(without, faces=tuple(replace(face, sha256=None) for face in written.faces))
+        without = replace(without, images_digest="")
     write_predictions(old, tmp_path / "again.csv")
     write_predictions(without, tmp_path / "without.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
@@ -111,7 +115,7 @@ def spoil_header(text: str) -> str:
         (lambda text: text.replace("gender/male", "gender/man", 1), "label space 'gender'"),
         (lambda text: text.replace(",gender,class", ",nonsense,class"), "nonsense"),
         (lambda text: text.replace(",classification,", ",poses,"), "unknown task 'poses'; known: classification"),
-        (lambda text: text.replace(",fedc\n", ",abcd\n", 1), "column 'images_digest' has several values"),
+        (lambda text: text.replace(",fedc,", ",abcd,", 1), "column 'images_digest' has several values"),
         (lambda text: text.replace(",sha256,", ",sha512,", 1), "label space 'gender'"),
         (lambda text: text.replace("0123456789ab", "other", 1), "column 'version' has several values"),
         (lambda text: text + "1,2\n", "line 9 has 2 values"),
