@@ -14,7 +14,8 @@ _SCANS_BYTES_PER_PIXEL = 6
 # A cut is copied into Pillow's image of 4 bytes a pixel, by way of 3 where the image is turned.
 _CUT_BYTES_PER_PIXEL = 7
 
-# The bytes of a scan's header, with up to 4 components.
+# The bytes of a scan's header: its marker, and with up to 4 components.
+_SHORTEST_SCAN = 10
 _LONGEST_SCAN_HEADER = 16
 
 MAX_SCAN_PIXELS = 3_200_000_000
@@ -33,7 +34,7 @@ def check_memory(data: bytes, header: Header, scale: float, cut_pixels: float, m
         decoding = float(_BYTES_PER_PIXEL.get(header.format, _OTHER_BYTES_PER_PIXEL) * stored)
     else:
         decoding = _JPEG_BYTES_PER_PIXEL[colors] * scale**2 * stored
-    if header.jpeg and not read_scans(data).one_pass:
+    if header.jpeg and not read_scans(data, first_only=True).one_pass:
         decoding += _SCANS_BYTES_PER_PIXEL * stored
     memory = max(decoding, scale**2 * (3 * stored + _CUT_BYTES_PER_PIXEL * cut_pixels))
     if memory > max_memory:
@@ -48,8 +49,8 @@ def check_scans(data: bytes, header: Header) -> None:
     """Raise ImageError `too_large` for a JPEG that goes over its pixels too often."""
     if not header.jpeg:
         return
-    scans, most = _scans(data), max(1, MAX_SCAN_PIXELS // (header.height * header.width))
-    if scans > most:
+    most = max(1, MAX_SCAN_PIXELS // (header.height * header.width))
+    if len(data) > most * _SHORTEST_SCAN and (scans := _scans(data)) > most:
         raise ImageError(
             "too_large",
             f"this JPEG of {header.width} x {header.height} pixels has {scans} scans; at most {most} are decoded, so "
@@ -60,4 +61,4 @@ def check_scans(data: bytes, header: Header) -> None:
 def _scans(data: bytes) -> int:
     """Count the scans of a JPEG; the thumbnails in the segments before the first are not counted."""
     # Pixel data has no 0xFF that could begin a marker.
-    return data.count(b"\xff\xda", max(0, read_scans(data).start - _LONGEST_SCAN_HEADER))
+    return data.count(b"\xff\xda", max(0, read_scans(data, first_only=True).start - _LONGEST_SCAN_HEADER))

@@ -183,7 +183,7 @@ def _check_size(data: bytes, size: tuple[int, int], max_pixels: int, jpeg: bool)
     if width * height <= max_pixels:
         return
     # All coefficients of a JPEG of several scans are in memory at once, however small it is decoded.
-    if jpeg and read_scans(data).one_pass and colors_of(data) is not None:
+    if jpeg and read_scans(data, first_only=True).one_pass and colors_of(data) is not None:
         if width * height <= MAX_JPEG_PIXELS and -(-width // 8) * -(-height // 8) <= max_pixels:
             return
         max_pixels = min(MAX_JPEG_PIXELS, 64 * max_pixels)

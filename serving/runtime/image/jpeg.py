@@ -48,14 +48,18 @@ class Scans:
     ended: bool
 
 
-def read_scans(data: bytes) -> Scans:
-    """Read the markers up to the end marker, a bounded number of them; damaged ones are passed over."""
+def read_scans(data: bytes, *, first_only: bool = False) -> Scans:
+    """Read the markers up to the end marker, a bounded number of them; damaged ones are passed over.
+
+    With `first_only` just up to the first scan, which says `start` and `one_pass`: the pixel data, which it does not go
+    through, is nearly all of a JPEG.
+    """
     progressive = one_pass = ended = False
     start = 0
     missing: dict[int, set[int]] = {}
     position = 2
     for _ in range(_MOST_MARKERS):
-        match = None if ended else _MARKER.search(data, position)
+        match = None if ended or (first_only and start) else _MARKER.search(data, position)
         if match is None:
             break
         marker, position = match[1][0], match.end()

@@ -107,6 +107,8 @@ def test_scans_of_a_jpeg() -> None:
     for kind, data in SOUND.items():
         scans = read_scans(data)
         assert scans.complete and scans.ended and scans.one_pass == (kind != "progressive"), kind
+        first = read_scans(data, first_only=True)
+        assert (first.start, first.one_pass, first.ended) == (scans.start, scans.one_pass, False), kind
     progressive = SOUND["progressive"]
     starts = [match.start() for match in re.finditer(rb"\xff\xda", progressive)]
     assert len(starts) == 10 and not read_scans(progressive[: starts[-1]]).complete
