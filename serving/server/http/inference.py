@@ -20,8 +20,9 @@ from serving.server.http.request import compute, model_of, receive_body
 from serving.server.inference import RequestedOutput, Tensor, check_request
 from serving.server.inference import infer as run
 
-# Axes of a tensor, and letters of a request's id.
+# Axes of a tensor, tensors of a request, and letters of its id.
 MAX_AXES = 8
+MAX_TENSORS = 64
 MAX_ID = 1000
 
 _Axis = Annotated[int, Meta(ge=-(2**31), le=2**31)]
@@ -72,9 +73,9 @@ class RequestParameters(Struct, frozen=True, gc=False):
 class InferenceRequest(Struct, frozen=True, gc=False):
     """The JSON of a request."""
 
-    inputs: Annotated[list[InputTensor], Meta(max_length=64)]
+    inputs: Annotated[list[InputTensor], Meta(max_length=MAX_TENSORS)]
     id: Annotated[str, Meta(max_length=MAX_ID)] | None = None
-    outputs: list[OutputRequest] = []
+    outputs: Annotated[list[OutputRequest], Meta(max_length=MAX_TENSORS)] = []
     parameters: RequestParameters = RequestParameters()
 
 

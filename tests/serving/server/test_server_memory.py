@@ -93,7 +93,7 @@ BODIES = {
     "numbers": (INFER, lambda: tensor(NESTED, [1000, 40, 32, 3]), 200, ""),
     "shape": (INFER, lambda: tensor("[0]", [10**4000] * 250), 400, "inputs.0.shape"),
     "axes": (INFER, lambda: tensor("[0]", [2**31] * 100_000), 400, "inputs.0.shape"),
-    "outputs": (INFER, lambda: tensor("[0]", [1, 40, 32, 3], outputs=[{"name": "mask"}] * 600_000), 400, "twice"),
+    "outputs": (INFER, lambda: tensor("[0]", [1, 40, 32, 3], outputs=[{"name": "mask"}] * 600_000), 400, "outputs"),
     "id": (INFER, lambda: tensor("[0]", [1, 40, 32, 3], id="x" * 10**7), 400, "id"),
     "nesting": (INFER, lambda: tensor("[" * 7_000_000 + "]" * 7_000_000, [1, 40, 32, 3]), 400, "recursion"),
 }
