@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     # A daemon: a stop signal need not wait for a slow download.
     threading.Thread(target=_load, args=(state, options.model, options.name, address), daemon=True).start()
-    HttpServer(state).run(sockets=[listener])
+    HttpServer(state, _services(state, options)).run(sockets=[listener])
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
@@ -47,6 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.shutdown()
         os._exit(0)
     return 0
+
+
+def _services(state: ServerState, options: Options):
+    if options.grpc_port is None:
+        return []
+    from serving.server.grpc.server import GrpcServer
+
+    return [GrpcServer(state, options.host, options.grpc_port)]
 
 
 def _limits(options: Options) -> Limits:
