@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from serving.runtime.load import load_model
 from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
-from serving.server.http.server import HttpServer
+from serving.server.http.server import HttpServer, Service
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging
 from serving.server.options import Options, parse_options
@@ -37,7 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     # A daemon: a stop signal need not wait for a slow download.
     threading.Thread(target=_load, args=(state, options.model, options.name, address), daemon=True).start()
-    HttpServer(state, _services(state, options)).run(sockets=[listener])
+    try:
+        HttpServer(state, _services(state, options)).run(sockets=[listener])
+    except OSError as error:
+        print(f"error: cannot listen on {options.host}:{options.grpc_port}: {error.strerror}", file=sys.stderr)
+        return 1
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
@@ -49,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _services(state: ServerState, options: Options):
+def _services(state: ServerState, options: Options) -> list[Service]:
     if options.grpc_port is None:
         return []
+    # gRPC takes 0.1 s to import.
     from serving.server.grpc.server import GrpcServer
 
     return [GrpcServer(state, options.host, options.grpc_port)]

@@ -1,6 +1,8 @@
 """The state of a running server, shared by all requests and protocols: its models, by name and version, and more."""
 
+import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.predictor import Predictor
@@ -78,6 +80,7 @@ class ServerState:
         draining: a stop was requested; requests are still answered, but no more should come.
         stopping: the time for that is over; what is not answered is refused.
         metrics: Prometheus metrics.
+        calls: the tasks of calls that came otherwise than over HTTP and have no answer yet.
         body_bytes: bytes of the bodies that are held at this moment.
         lanes: where requests are decoded and computed.
     """
@@ -88,6 +91,7 @@ class ServerState:
     draining: bool = False
     stopping: bool = False
     metrics: Metrics = field(default_factory=Metrics)
+    calls: set[asyncio.Task[Any]] = field(default_factory=set)
     body_bytes: int = 0
     lanes: Lanes = field(init=False)
 

@@ -1,8 +1,8 @@
 """The messages of ModelInfer: bytes to tensors and tensors to bytes, with the memory that they take bounded."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TypeVar, cast
 
 import numpy as np
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from serving.runtime.errors import InputError
 from serving.server.grpc import service_pb2 as pb
+from serving.server.http import binary_tensors
 from serving.server.inference import RequestedOutput, Tensor
 
 M = TypeVar("M", bound=Message)
 
+# Axes of a tensor.
+MAX_AXES = 8
 # Bytes of a message without its tensors' contents, and fields of one with them: a field of two bytes can become a
 # hundred in memory.
 MAX_HEAD_BYTES = 16 * 1024
@@ -44,14 +47,23 @@ class InferMessage:
     numbers: int
 
     @property
-    def requested(self) -> list[RequestedOutput]:
-        """The outputs that are asked for. Raises InputError for a number of classes that is none."""
-        return [_requested(output) for output in self.head.outputs]
+    def described(self) -> list[tuple[str, str, Sequence[int]]]:
+        """The name, the datatype and the shape of each input. Raises InputError for too many axes."""
+        described: list[tuple[str, str, Sequence[int]]] = [
+            (tensor.name, tensor.datatype, list(tensor.shape)) for tensor in self.head.inputs
+        ]
+        for name, _, shape in described:
+            if len(shape) > MAX_AXES:
+                raise InputError(f"{name[:80]}: {len(shape)} axes are too many; at most {MAX_AXES}")
+        return described
 
     @property
-    def described(self) -> list[tuple[str, str, Sequence[int]]]:
-        """The name, the datatype and the shape of each input."""
-        return [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in self.head.inputs]
+    def requested(self) -> list[RequestedOutput]:
+        """The outputs that are asked for. Raises InputError for a number of classes that is none."""
+        return [
+            RequestedOutput(output.name, whole_number(output.parameters, "classification"))
+            for output in self.head.outputs
+        ]
 
 
 def read_message(message: bytes) -> InferMessage:
@@ -93,9 +105,6 @@ def read_tensors(message: InferMessage, max_memory: int | None) -> list[Tensor]:
         InputError: the contents do not fill the shapes, are of another datatype, or would take more than `max_memory`.
     """
     inputs = message.head.inputs
-    for tensor in inputs:
-        if "shared_memory_region" in tensor.parameters:
-            raise InputError(f"{tensor.name}: shared memory is not supported; send the contents in the request")
     if not message.raw:
         if max_memory is not None and message.numbers * _MEMORY_PER_BYTE > max_memory:
             most = max_memory // _MEMORY_PER_BYTE
@@ -105,7 +114,10 @@ def read_tensors(message: InferMessage, max_memory: int | None) -> list[Tensor]:
         raise InputError(f"raw_input_contents: expected one for each input, {len(inputs)}, got {len(message.raw)}")
     if any(message.contents):
         raise InputError("inputs: contents and raw_input_contents are both set; use one of them")
-    return [_raw(tensor, data) for tensor, data in zip(inputs, message.raw, strict=True)]
+    return [
+        binary_tensors.read_tensor(tensor.name, tensor.datatype, list(tensor.shape), data)
+        for tensor, data in zip(inputs, message.raw, strict=True)
+    ]
 
 
 def write_response(model: str, version: str, request: InferMessage, outputs: Sequence[Tensor]) -> bytes:
@@ -113,19 +125,12 @@ def write_response(model: str, version: str, request: InferMessage, outputs: Seq
     response = pb.ModelInferResponse(model_name=model, model_version=version, id=request.head.id)
     for output in outputs:
         written = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
-        data = output.data
-        if isinstance(data, np.ndarray):
-            assert output.datatype == "FP32", output.datatype
-            if request.raw:
-                response.raw_output_contents.append(data.astype("<f4", copy=False).tobytes())
-            else:
-                written.contents.fp32_contents.extend(cast("NDArray[np.float32]", data).ravel())
-        elif request.raw:
-            response.raw_output_contents.append(
-                b"".join(len(element).to_bytes(4, "little") + element for element in data)
-            )
+        if request.raw:
+            response.raw_output_contents.append(binary_tensors.bytes_of(output))
+        elif isinstance(output.data, np.ndarray):
+            written.contents.fp32_contents.extend(cast("NDArray[np.float32]", output.data).ravel())
         else:
-            written.contents.bytes_contents.extend(data)
+            written.contents.bytes_contents.extend(output.data)
     return response.SerializeToString()
 
 
@@ -135,6 +140,17 @@ def parse(kind: type[M], data: bytes) -> M:
         return kind.FromString(data)
     except DecodeError as error:
         raise InputError(f"the message is no {kind.DESCRIPTOR.name}: {error}") from None
+
+
+def whole_number(parameters: Mapping[str, pb.InferParameter], name: str) -> int:
+    """Return a parameter that counts something; 0 without it. Raises InputError for anything else."""
+    if name not in parameters:
+        return 0
+    kind = parameters[name].WhichOneof("parameter_choice")
+    value = getattr(parameters[name], kind) if kind in ("int64_param", "uint64_param") else -1
+    if value < 0:
+        raise InputError(f"parameters.{name}: expected a whole number")
+    return int(value)
 
 
 class _Fields:
@@ -150,7 +166,10 @@ class _Fields:
         self.numbers = 0
 
     def read(self, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield of each field its number, where it starts, where its value starts, and where both end."""
+        """Yield of each field its number, where it starts, where its value starts, and where both end.
+
+        The number is 0 where the value is no text, bytes or message.
+        """
         while at < end:
             start = at
             tag, at = self._varint(at, end)
@@ -169,8 +188,10 @@ class _Fields:
                 raise InputError(_BROKEN)
             self._left -= 1
             if self._left < 0:
-                raise InputError(f"the request has more than {MAX_FIELDS} fields; pack numbers or use raw_input_contents")
-            yield tag >> 3, start, value, at
+                raise InputError(
+                    f"the request has more than {MAX_FIELDS} fields; pack numbers or use raw_input_contents"
+                )
+            yield tag >> 3 if kind == 2 else 0, start, value, at
 
     def count_contents(self, at: int, end: int) -> None:
         """Count the fields of an InferTensorContents and the bytes of its numbers."""
@@ -206,19 +227,6 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _requested(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> RequestedOutput:
-    if "shared_memory_region" in output.parameters:
-        raise InputError(f"{output.name[:80]}: shared memory is not supported; take the contents from the response")
-    if "classification" not in output.parameters:
-        return RequestedOutput(output.name)
-    parameter = output.parameters["classification"]
-    kind = parameter.WhichOneof("parameter_choice")
-    classes = getattr(parameter, kind) if kind in ("int64_param", "uint64_param") else 0
-    if classes < 1:
-        raise InputError(f"outputs: classification of '{output.name[:80]}' must be a whole number above 0")
-    return RequestedOutput(output.name, classes)
-
-
 def _typed(tensor: pb.ModelInferRequest.InferInputTensor, encoded: bytes) -> Tensor:
     contents, shape = parse(pb.InferTensorContents, encoded), tuple(tensor.shape)
     expected = "bytes_contents" if tensor.datatype == "BYTES" else "uint_contents"
@@ -235,27 +243,6 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, encoded: bytes) -> Ten
     return Tensor(tensor.name, tensor.datatype, shape, numbers.astype(np.uint8).reshape(shape))
 
 
-def _raw(tensor: pb.ModelInferRequest.InferInputTensor, data: memoryview) -> Tensor:
-    shape = tuple(tensor.shape)
-    if tensor.datatype == "BYTES":
-        elements = list(_elements(tensor.name, data))
-        _check_filled(tensor.name, shape, len(elements), "elements")
-        return Tensor(tensor.name, tensor.datatype, shape, elements)
-    _check_filled(tensor.name, shape, len(data), "bytes")
-    return Tensor(tensor.name, tensor.datatype, shape, np.frombuffer(data, np.uint8).reshape(shape))
-
-
 def _check_filled(name: str, shape: Sequence[int], count: int, of: str) -> None:
-    if min(shape, default=0) < 0 or math.prod(shape) != count:
+    if min(shape, default=0) < 0 or prod(shape) != count:
         raise InputError(f"{name}: the data, {count} {of}, does not fill {list(shape)}")
-
-
-def _elements(name: str, data: memoryview) -> Iterator[bytes]:
-    """Yield the elements of BYTES, each with its length before it."""
-    at = 0
-    while at < len(data):
-        length = int.from_bytes(data[at : at + 4], "little")
-        at += 4 + length
-        if at > len(data):
-            raise InputError(f"{name}: a length before an element of BYTES goes beyond the data")
-        yield bytes(data[at - length : at])
