@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -102,7 +103,8 @@ def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     # The exporter writes absolute source paths and stack traces into these fields.
     graph = model.graph
-    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    items: list[Any] = [model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for item in items:
         del item.metadata_props[:]
         item.doc_string = ""
     assert not model.functions

@@ -16,6 +16,7 @@ class Options:
     name: str | None
     host: str
     port: int
+    grpc_port: int | None
     max_body_mib: int
     max_waiting: int
     timeout_s: int
@@ -57,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="name to serve a single model under; its own by default")
     parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")
     parser.add_argument("--port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)")
+    parser.add_argument(
+        "--grpc-port",
+        type=_port,
+        default=environment.get("FACET_GRPC_PORT") or None,
+        help="also serve the Open Inference Protocol over gRPC there; not by default (FACET_GRPC_PORT)",
+    )
     parser.add_argument("--max-body-mib", type=_positive, default=16, help="largest request body in MiB")
     parser.add_argument(
         "--max-waiting", type=_positive, default=256, help="images of each model that may wait; more are refused"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from serving.runtime.errors import InputError
 from serving.runtime.load import load_model
 from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
-from serving.server.http.server import HttpServer
+from serving.server.http.server import HttpServer, Service
 from serving.server.keys import Keys
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging
@@ -44,12 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener.close()
         print(f"error: {error}", file=sys.stderr)
         return 2
-    sampling = Sampling(options.sample_to, options.sample_share) if options.sample_to else None
     state = ServerState(
         limits=_limits(options),
         models=ModelRepository(expected=len(options.model)),
         keys=keys,
-        sampling=sampling,
+        sampling=Sampling(options.sample_to, options.sample_share) if options.sample_to else None,
         cors_origins=options.cors_origin,
         drain_s=options.drain_s,
     )
@@ -57,8 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     # A daemon: a stop signal need not wait for a slow download.
     threading.Thread(target=_load, args=(state, options.model, options.name, address), daemon=True).start()
-    services = [sampling] if sampling else []
-    HttpServer(state, services, certificate=certificate).run(sockets=[listener])
+    try:
+        HttpServer(state, _services(state, options), certificate=certificate).run(sockets=[listener])
+    except OSError as error:
+        print(f"error: cannot listen on {options.host}:{options.grpc_port}: {error.strerror}", file=sys.stderr)
+        return 1
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
@@ -83,6 +85,16 @@ def _keys(options: Options, host: str) -> Keys:
             "with --allow-anonymous (FACET_ALLOW_ANONYMOUS=1)"
         )
     return Keys(options.api_keys, loopback=loopback)
+
+
+def _services(state: ServerState, options: Options) -> list[Service]:
+    services: list[Service] = [state.sampling] if state.sampling else []
+    if options.grpc_port is not None:
+        # gRPC takes 0.1 s to import.
+        from serving.server.grpc.server import GrpcServer
+
+        services.append(GrpcServer(state, options.host, options.grpc_port))
+    return services
 
 
 def _limits(options: Options) -> Limits:

@@ -1,6 +1,8 @@
 """The state of a running server, shared by all requests and protocols: its models, by name and version, and more."""
 
+import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.predictor import Predictor
@@ -86,6 +88,7 @@ class ServerState:
         drain_s: seconds after a stop signal in which new requests are still expected.
         sampling: keeps a share of the pictures; None keeps none.
         drift: what the classifiers see and say.
+        calls: the tasks of calls that came otherwise than over HTTP and have no answer yet.
         body_bytes: bytes of the bodies that are held at this moment.
         lanes: where requests are decoded and computed.
     """
@@ -101,6 +104,7 @@ class ServerState:
     drain_s: float = 0.0
     sampling: Sampling | None = None
     drift: Drift = field(init=False)
+    calls: set[asyncio.Task[Any]] = field(default_factory=set)
     body_bytes: int = 0
     lanes: Lanes = field(init=False)
 

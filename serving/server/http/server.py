@@ -95,10 +95,11 @@ class HttpServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Tell uvicorn, ten times a second, whether to stop."""
-        drained = self.state.draining and not self.server_state.tasks and time.monotonic() > self._quiet_until
+        tasks = {*self.server_state.tasks, *self.state.calls}
+        drained = self.state.draining and not tasks and time.monotonic() > self._quiet_until
         if self.state.draining and time.monotonic() > self.deadline:
             drained = self.state.stopping = True
-            for task in self.server_state.tasks:
+            for task in tasks:
                 task.cancel()
         self.should_exit |= drained or bool(self.state.failure)
         return await super().on_tick(counter)

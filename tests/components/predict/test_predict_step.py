@@ -129,7 +129,7 @@ def test_probabilities_are_those_of_the_serving_code_for_the_same_bytes(space: s
     for name, values in table.heads.items():
         np.testing.assert_allclose(values, [list(face.heads[name].values()) for (face,) in served], atol=1e-6)
     for face, (seen,) in zip(table.faces, served, strict=True):
-        assert set(seen.brightness.values()) == {pytest.approx(face.brightness, abs=0.006)}
+        assert {round(level, 2) for level in seen.brightness.values()} == {face.brightness}
     assert np.ptp(table.class_probabilities(), axis=0).max() > 0.05, "the model must see differences"
     assert (table.model, table.version) == ("tiny", predictor.version)
 

@@ -1,0 +1,89 @@
+"""The gRPC server: the Open Inference Protocol, health and reflection, in the event loop of the HTTP server."""
+
+import logging
+import socket
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from serving.server.grpc.calls import Calls, Context
+from serving.server.grpc.health import Health
+from serving.server.grpc.rpcs import RPCS, SERVICE
+from serving.server.state import ServerState
+
+# Open connections, and calls of each that have no answer yet.
+MAX_CONNECTIONS = 100
+MAX_STREAMS = 100
+# Bytes of a message that gRPC holds before anybody asks for it, and of the metadata of a call.
+_WINDOW = 64 * 1024
+_MAX_METADATA = 16 * 1024
+# After the calls in flight have been answered: until the last answers have left.
+_CLOSE_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class GrpcServer:
+    """Serves the models of a state over gRPC; a `Service` of the HTTP server.
+
+    Args:
+        state: shared with the HTTP server.
+        host: address to listen on.
+        port: to listen on; 0 takes a free one.
+    """
+
+    def __init__(self, state: ServerState, host: str, port: int) -> None:
+        self.state = state
+        self.host = host
+        self.port = port
+        self._server: grpc.aio.Server | None = None
+        self._health: Health | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the port cannot be opened."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        # gRPC does not say why it cannot listen.
+        socket.create_server((self.host, self.port), family=family).close()
+        limits = self.state.limits
+        self._server = server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", limits.max_body),
+                ("grpc.max_metadata_size", _MAX_METADATA),
+                ("grpc.max_concurrent_streams", MAX_STREAMS),
+                ("grpc.max_allowed_incoming_connections", min(MAX_CONNECTIONS, limits.connections)),
+                # Windows that grow with the client's speed would hold more of messages that nobody has asked for.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", _WINDOW),
+                # A compressed message is refused: it may become any size.
+                ("grpc.compression_enabled_algorithms_bitset", 1),
+                # Another server on the same port is an error.
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=max(MAX_STREAMS, limits.body_memory // (2 * _WINDOW)),
+        )
+        calls = Calls(self.state)
+        handlers: dict[str, Any] = {name: calls.handler(name, rpc) for name, rpc in RPCS.items()}
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(_no_stream)
+        # Not as registered methods: gRPC's event loop would wait for each of them anew at every call.
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
+        self._health = Health(self.state)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, server)
+        address = f"[{self.host}]" if ":" in self.host else self.host
+        self.port = server.add_insecure_port(f"{address}:{self.port}")
+        await server.start()
+        _log.info("serving gRPC on %s:%d", address, self.port)
+
+    async def stop(self, seconds: float) -> None:
+        """Close all connections; calls in flight have been answered, or their time is over."""
+        assert self._server is not None and self._health is not None
+        self._health.stopped.set()
+        await self._server.stop(min(seconds, _CLOSE_S))
+
+
+async def _no_stream(messages: object, context: Context) -> None:
+    text = "ModelStreamInfer is not offered: no model here answers in parts or keeps a state; use ModelInfer"
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
