@@ -4,7 +4,7 @@ import { jpeg, scaled } from "./camera.js";
 import { predict } from "./server.js";
 
 const LARGEST_BYTES = 8 * 2 ** 20;
-const SIDES = [4096, 2048];
+const SIDES = [4096, 2048, 1024];
 const TRIES = 10;
 const NAMES = /\.(jpe?g|png|webp|gif|bmp|avif|hei[cf]|tiff?|p[bgp]m)$/i;
 

@@ -57,7 +57,7 @@ export function verdict(faces, asked) {
 function alarm(faces, masks, wrong) {
   if (masks.length === 1) {
     const detail = word("notifyDetail", { percent: percent(wrong[0].notify_confidence) });
-    return { kind: "notify", text: word(wrong[0].notify_reason), detail };
+    return { kind: "notify", text: word(wrong[0].notify_reason === "incorrect" ? "incorrect" : "absent"), detail };
   }
   const each = wrong.slice(0, MOST_NAMED).map((face) => {
     const name = word("face", { number: faces.indexOf(face) + 1 });
