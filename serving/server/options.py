@@ -12,6 +12,7 @@ class Options:
 
     model: tuple[str, ...]
     name: str | None
+    poll_s: float
     host: str
     port: int
     max_body_mib: int
@@ -42,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
         "repeatable, the first one is the default (FACET_MODEL_URI, one a line)",
     )
     parser.add_argument("--name", help="name to serve a single model under; its own by default")
+    parser.add_argument(
+        "--poll-s",
+        type=_seconds,
+        default=environment.get("FACET_POLL_S", "10"),
+        help="seconds between two looks for new models and versions; 0 looks once (FACET_POLL_S)",
+    )
     parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")
     parser.add_argument("--port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)")
     parser.add_argument("--max-body-mib", type=_positive, default=16, help="largest request body in MiB")
@@ -60,3 +67,13 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 0 to 86400")
+    return seconds

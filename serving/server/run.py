@@ -4,16 +4,16 @@ import logging
 import os
 import socket
 import sys
-import threading
 from collections.abc import Sequence
 
-from serving.runtime.load import load_model
 from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
 from serving.server.http.server import HttpServer
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging
 from serving.server.options import Options, parse_options
-from serving.server.state import ModelRepository, ServerState
+from serving.server.repository.models import ModelRepository
+from serving.server.repository.source import SingleModel, Source
+from serving.server.state import ServerState
 
 _log = logging.getLogger(__name__)
 
@@ -31,13 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
-    models = ModelRepository(expected=len(options.model))
-    state = ServerState(limits=_limits(options), models=models)
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    # A daemon: a stop signal need not wait for a slow download.
-    threading.Thread(target=_load, args=(state, options.model, options.name, address), daemon=True).start()
-    HttpServer(state).run(sockets=[listener])
+    limits = _limits(options)
+    models = ModelRepository(
+        sources=_sources(options),
+        poll_s=options.poll_s,
+        served=lambda model: _log.info("serving %s version %s on %s", model.name, model.version, address),
+        started=lambda: _say_limits(limits),
+    )
+    state = ServerState(limits=limits, models=models)
+    HttpServer(state, services=[models]).run(sockets=[listener])
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
@@ -64,16 +68,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
-def _load(state: ServerState, uris: Sequence[str], name: str | None, address: str) -> None:
-    for uri in uris:
-        try:
-            model = load_model(uri, name=name)
-            state.models.add(model)
-        except Exception as error:  # whatever it is, the server ends with one line about it
-            state.failure = " ".join(str(error).split()) or type(error).__name__
-            return
-        _log.info("serving %s version %s on %s", model.name, model.version, address)
-    limits, memory = state.limits, usable_memory() // MIB
+def _sources(options: Options) -> list[Source]:
+    return [SingleModel(uri, options.name) for uri in options.model]
+
+
+def _say_limits(limits: Limits) -> None:
+    memory = usable_memory() // MIB
     _log.info(
         "%d lanes with %d MiB each for a picture, of %d MiB in all; %d requests may wait, %d connections be open",
         limits.lanes,
