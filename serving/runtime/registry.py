@@ -127,7 +127,7 @@ def _parsed(uri: str) -> re.Match[str]:
     match = _MODEL_URI.fullmatch(uri)
     if not match:
         raise InputError(
-            f"'{uri}' is not a model; expected models:/name@alias, models:/name/version or models:/name/latest"
+            f"'{uri}' is not a model; expected models:/name@alias, models:/name/version or models:/name"
         )
     return match
 
