@@ -1,30 +1,25 @@
-"""Model files from a folder, S3, or MLflow's registry over REST: importing MLflow would take seconds."""
+"""Where the files of a model are: a folder, S3, or a version in MLflow's registry."""
 
-import base64
-import json
-import os
 import re
-import socket
-import ssl
-import urllib.error
+import time
 import urllib.parse
-import urllib.request
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import Protocol
 
-from serving.runtime.addresses import masked
 from serving.runtime.composite_card import COMPOSITE_FILE, is_relative
-from serving.runtime.errors import InputError, NoAnswerError, NotFoundError, StorageError
-from serving.runtime.patience import patience, say_when_slow
+from serving.runtime.errors import InputError, StorageError
+from serving.runtime.mlflow_server import Artifacts, MlflowServer
 from serving.runtime.reference import REFERENCE_FILE
 from serving.runtime.storage import Entry, Location
 
 MODEL_FILE = "model.onnx"
-TIMEOUT_S = 30.0
 
-_MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))")
-_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
-_NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+_MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))?")
+# Times of files count in ticks of at most this many seconds: a younger one may change again without a new time.
+_TICK_S = 1.0
+
+Fingerprint = tuple[object, ...]
+"""What changes when a file changes, without reading it: a version, ETags, or times and sizes."""
 
 
 class Folder(Protocol):
@@ -64,9 +59,9 @@ def fetch_model(uri: str) -> FetchedModel:
 
     A folder holds the model as `model.onnx`, or as its only `.onnx` file; one with a `composite.json` is a composite,
     and so is any other `.json` file. In the registry a model is `models:/name@alias`, `models:/name/version`,
-    `models:/name/latest` (the highest version) or, as older servers have it, `models:/name/stage` (the highest version
-    in that stage, in any case). The registry is the MLflow server at MLFLOW_TRACKING_URI, with the credentials
-    MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
+    `models:/name` or `models:/name/latest` (the highest version) or, as older servers have it, `models:/name/stage`
+    (the highest version in that stage, in any case). The registry is the MLflow server at MLFLOW_TRACKING_URI, with the
+    credentials MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
 
     Raises:
         InputError: the URI is invalid, or the environment names no MLflow server.
@@ -75,21 +70,11 @@ def fetch_model(uri: str) -> FetchedModel:
     """
     if not uri.startswith("models:"):
         return _read_model(Location(uri))
-    match = _MODEL_URI.fullmatch(uri)
-    if not match:
-        raise InputError(
-            f"'{uri}' is not a model; expected models:/name@alias, models:/name/version or models:/name/latest"
-        )
-    server = _Server.from_environment(uri)
-    name = urllib.parse.unquote(match["name"])
-    if match["alias"]:
-        version = server.version_of(name, match["alias"])
-    else:
-        version = match["version"] if match["version"].isdecimal() else server.latest_version(name, match["version"])
+    server, name, version = _registered(uri)
     address = server.artifacts_of(name, version)
     artifacts = urllib.parse.urlsplit(address)
     proxied = artifacts.scheme == "mlflow-artifacts"
-    folder = _Artifacts(server, artifacts.path.strip("/"), uri) if proxied else Location(address)
+    folder = Artifacts(server, artifacts.path.strip("/"), uri) if proxied else Location(address)
     return _read_model(folder, name, version)
 
 
@@ -103,6 +88,61 @@ def fetch_member(uri: str, folder: Folder) -> FetchedModel:
     return _read_model(folder.join(uri))
 
 
+def fingerprint(uri: str) -> Fingerprint:
+    """Return what changes when other files are at a URI of `fetch_model`: one question to the registry, or a listing.
+
+    A version in the registry never changes, so that `models:/name/version` asks nobody.
+
+    Raises as `fetch_model`.
+    """
+    if not uri.startswith("models:"):
+        location = Location(uri)
+        return fingerprint_of(location, location.list())
+    _, name, version = _registered(uri)
+    return name, version
+
+
+def fingerprint_of(location: Location, entries: list[Entry]) -> Fingerprint:
+    """Return the fingerprint of files that a location has listed; StorageError when one is gone again."""
+    if location.bucket:
+        return tuple((entry.path, entry.size, entry.etag) for entry in entries)
+    return tuple(_fingerprint_of_file(location, entry) for entry in entries)
+
+
+def _fingerprint_of_file(location: Location, entry: Entry) -> Fingerprint:
+    if entry.fault:
+        return entry.path, entry.fault
+    file = location.folder / entry.path
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error.strerror}") from error
+    settled = abs(time.time() - status.st_mtime) > _TICK_S
+    return entry.path, status.st_size, status.st_mtime_ns, status.st_ino, settled
+
+
+def name_of(uri: str) -> str:
+    """Return the registered name in a `models:` URI; "" for any other URI. Raises InputError as `fetch_model`."""
+    return urllib.parse.unquote(_parsed(uri)["name"]) if uri.startswith("models:") else ""
+
+
+def _parsed(uri: str) -> re.Match[str]:
+    match = _MODEL_URI.fullmatch(uri)
+    if not match:
+        raise InputError(f"'{uri}' is not a model; expected models:/name@alias, models:/name/version or models:/name")
+    return match
+
+
+def _registered(uri: str) -> tuple[MlflowServer, str, str]:
+    """Return the server, the name and the version that a `models:` URI means now."""
+    match, name = _parsed(uri), name_of(uri)
+    server = MlflowServer.from_environment(uri)
+    if match["alias"]:
+        return server, name, server.version_of(name, match["alias"])
+    version = match["version"] or "latest"
+    return server, name, version if version.isdecimal() else server.latest_version(name, version)
+
+
 def sign_in() -> None:
     """Ask the MLflow server at MLFLOW_TRACKING_URI for its registered models, as a check of address and credentials.
 
@@ -111,7 +151,7 @@ def sign_in() -> None:
         NoAnswerError: nobody answers there, which may change.
         StorageError: the address or the credentials are wrong.
     """
-    server = _Server.from_environment("the registered model")
+    server = MlflowServer.from_environment("the registered model")
     if not isinstance(server.ask("/api/2.0/mlflow/registered-models/search", max_results="1"), dict):
         raise StorageError(
             f"{server.url} is not an MLflow server: it answers something else; check MLFLOW_TRACKING_URI"
@@ -139,156 +179,3 @@ def _choose(names: list[str], location: str) -> str:
         listing = ", ".join(models) or ", ".join(names[:10]) or "nothing"
         raise StorageError(f"{location}: expected {MODEL_FILE} or one other .onnx file, found {listing}")
     return models[0]
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """An MLflow server: its URL without credentials, and the Authorization header ("" for none)."""
-
-    url: str
-    authorization: str
-
-    @classmethod
-    def from_environment(cls, uri: str) -> "_Server":
-        tracking_uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-        parts = urllib.parse.urlsplit(tracking_uri)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(
-                f"{uri} is in MLflow's registry: set MLFLOW_TRACKING_URI to the server's http(s):// address"
-            )
-        user = os.environ.get("MLFLOW_TRACKING_USERNAME") or urllib.parse.unquote(parts.username or "")
-        password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or urllib.parse.unquote(parts.password or "")
-        token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-        authorization = f"Bearer {token}" if token else ""
-        if user:
-            authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-        host = parts.netloc.rpartition("@")[2]
-        return cls(f"{parts.scheme}://{host}{parts.path.rstrip('/')}", authorization)
-
-    def version_of(self, name: str, alias: str) -> str:
-        """Return the version of an alias; the error for an unknown one lists those that exist."""
-        try:
-            version = self._ask("/api/2.0/mlflow/registered-models/alias", "model_version", name=name, alias=alias)
-        except NotFoundError as error:
-            aliases = self._registered(name).get("aliases", [])
-            names = ", ".join(sorted(str(item["alias"]) for item in aliases)) or "none"
-            raise NotFoundError(f"model '{name}' has no alias '{alias}' in {self.url}; its aliases: {names}") from error
-        return str(version["version"])
-
-    def latest_version(self, name: str, stage: str) -> str:
-        """Return the highest version in a stage, or of all where it is called `latest`."""
-        # MLflow keeps the latest version of every stage; those that never had one are in the stage `None`.
-        latest = self._registered(name).get("latest_versions", [])
-        versions = [
-            int(item["version"])
-            for item in latest
-            if stage.lower() in ("latest", str(item.get("current_stage", "None")).lower())
-        ]
-        if not versions:
-            stages = ", ".join(sorted(str(item.get("current_stage", "None")) for item in latest)) or "none"
-            raise NotFoundError(
-                f"model '{name}' has no version in stage '{stage}' in {self.url}; its stages: {stages}; "
-                f"an alias is written models:/{name}@{stage}"
-            )
-        return str(max(versions))
-
-    def artifacts_of(self, name: str, version: str) -> str:
-        """Return the URI of a version's artifact folder."""
-        try:
-            uri = self._ask(
-                "/api/2.0/mlflow/model-versions/get-download-uri", "artifact_uri", name=name, version=version
-            )
-        except NotFoundError as error:
-            latest = self._registered(name).get("latest_versions", [])
-            versions = ", ".join(sorted(str(item["version"]) for item in latest)) or "none"
-            raise NotFoundError(
-                f"model '{name}' has no version {version} in {self.url}; its latest: {versions}"
-            ) from error
-        return str(uri)
-
-    def files(self, folder: str) -> list[Entry]:
-        """List an artifact folder that the server proxies, without what is in the folders below it."""
-        answer = self.ask(_ARTIFACTS, path=folder)
-        if not isinstance(answer, dict):
-            raise StorageError(f"{self.url} is not an MLflow server: its answer is no listing of files")
-        # An empty list is left out of the answer.
-        return [Entry(str(file["path"]), int(file.get("file_size") or 0), "") for file in answer.get("files", [])]
-
-    def read(self, path: str) -> bytes:
-        """Read a file among the artifacts that the server proxies."""
-        return self._get(f"{_ARTIFACTS}/{urllib.parse.quote(path)}")
-
-    def _registered(self, name: str) -> dict[str, Any]:
-        try:
-            model = self._ask("/api/2.0/mlflow/registered-models/get", "registered_model", name=name)
-        except NotFoundError as error:
-            raise NotFoundError(f"there is no registered model '{name}' in {self.url}") from error
-        return dict(model)
-
-    def _ask(self, endpoint: str, field: str, /, **query: str) -> Any:
-        """Return one field of the server's JSON answer."""
-        try:
-            return self.ask(endpoint, **query)[field]
-        except (KeyError, TypeError) as error:
-            raise StorageError(f"{self.url} is not an MLflow server: its answer has no '{field}'") from error
-
-    def ask(self, endpoint: str, /, **query: str) -> Any:
-        """Return the server's JSON answer."""
-        body = self._get(f"{endpoint}?{urllib.parse.urlencode(query)}")
-        try:
-            return json.loads(body)
-        except ValueError as error:
-            raise StorageError(f"{self.url} is not an MLflow server: its answer is not JSON") from error
-
-    def _get(self, path: str) -> bytes:
-        request = urllib.request.Request(self.url + path)
-        if self.authorization:
-            request.add_unredirected_header("Authorization", self.authorization)
-        seconds = min(TIMEOUT_S, patience())
-        word = f"MLflow at {self.url} does not answer, waiting up to {seconds:g} s"
-        try:
-            with say_when_slow(word), urllib.request.urlopen(request, timeout=seconds) as response:
-                return bytes(response.read())
-        except urllib.error.HTTPError as error:
-            code, message = _mlflow_error(error)
-            if error.code in (401, 403):
-                raise StorageError(
-                    f"{self.url} refuses the credentials ({error.code}); check MLFLOW_TRACKING_USERNAME and "
-                    "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-                ) from error
-            if code in _NOT_FOUND:
-                raise NotFoundError(message) from error
-            raise StorageError(f"{self.url}{path} answered {error.code}: {message}") from error
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            lasting = isinstance(reason, socket.gaierror | ssl.SSLError)
-            raise (StorageError if lasting else NoAnswerError)(
-                f"the MLflow server at {self.url} cannot be reached ({reason}); check MLFLOW_TRACKING_URI"
-            ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Artifacts:
-    """A `Folder` at `path` among the artifacts that a server proxies; `uri` names it in errors."""
-
-    server: _Server
-    path: str
-    uri: str
-
-    def list(self) -> list[Entry]:
-        return sorted(self.server.files(self.path), key=lambda entry: entry.path)
-
-    def read(self, path: str = "") -> bytes:
-        return self.server.read(f"{self.path}/{path}")
-
-    def join(self, path: str) -> Self:
-        return replace(self, path=f"{self.path}/{path}", uri=f"{self.uri}/{path}")
-
-
-def _mlflow_error(error: urllib.error.HTTPError) -> tuple[str, str]:
-    """Return MLflow's error code and message from an error answer."""
-    try:
-        answer = json.loads(error.read())
-        return str(answer["error_code"]), masked(str(answer["message"]))
-    except (ValueError, KeyError, TypeError, OSError):
-        return "", str(error.reason)

@@ -14,13 +14,14 @@ class Options:
 
     model: tuple[str, ...]
     name: str | None
+    poll_s: float
     host: str
     port: int
     grpc_port: int | None
     max_body_mib: int
     max_waiting: int
     timeout_s: int
-    drain_s: int
+    drain_s: float
     log_format: str
     api_keys: Path | None
     allow_anonymous: bool
@@ -56,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         "repeatable, the first one is the default (FACET_MODEL_URI, one a line)",
     )
     parser.add_argument("--name", help="name to serve a single model under; its own by default")
+    parser.add_argument(
+        "--poll-s",
+        type=_seconds,
+        default=environment.get("FACET_POLL_S", "10"),
+        help="seconds between two looks for new models and versions; 0 looks once (FACET_POLL_S)",
+    )
     parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")
     parser.add_argument("--port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)")
     parser.add_argument(
@@ -161,12 +168,6 @@ def _log_format(text: str) -> str:
     return text
 
 
-def _seconds(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of seconds")
-    return int(text)
-
-
 def _share(text: str) -> float:
     try:
         share = float(text)
@@ -175,3 +176,13 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a share; expected a number from 0 to 1")
     return share
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 0 to 86400")
+    return seconds

@@ -5,19 +5,19 @@ import logging
 import os
 import socket
 import sys
-import threading
 from collections.abc import Sequence
 
 from serving.runtime.errors import InputError
-from serving.runtime.load import load_model
 from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
 from serving.server.http.server import HttpServer, Service
 from serving.server.keys import Keys
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging
 from serving.server.options import Options, parse_options
+from serving.server.repository.models import ModelRepository
+from serving.server.repository.source import SingleModel, Source
 from serving.server.sampling import Sampling
-from serving.server.state import ModelRepository, ServerState
+from serving.server.state import ServerState
 from serving.server.tls import Certificate
 
 _log = logging.getLogger(__name__)
@@ -44,18 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener.close()
         print(f"error: {error}", file=sys.stderr)
         return 2
+    scheme = "https" if certificate else "http"
+    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    limits = _limits(options)
     state = ServerState(
-        limits=_limits(options),
-        models=ModelRepository(expected=len(options.model)),
+        limits=limits,
+        models=ModelRepository(
+            sources=_sources(options),
+            poll_s=options.poll_s,
+            served=lambda model: _log.info("serving %s version %s on %s", model.name, model.version, address),
+            started=lambda: _say_limits(limits),
+        ),
         keys=keys,
         sampling=Sampling(options.sample_to, options.sample_share) if options.sample_to else None,
         cors_origins=options.cors_origin,
         drain_s=options.drain_s,
     )
-    scheme = "https" if certificate else "http"
-    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-    # A daemon: a stop signal need not wait for a slow download.
-    threading.Thread(target=_load, args=(state, options.model, options.name, address), daemon=True).start()
     try:
         HttpServer(state, _services(state, options), certificate=certificate).run(sockets=[listener])
     except OSError as error:
@@ -88,7 +92,9 @@ def _keys(options: Options, host: str) -> Keys:
 
 
 def _services(state: ServerState, options: Options) -> list[Service]:
-    services: list[Service] = [state.sampling] if state.sampling else []
+    services: list[Service] = [state.models]
+    if state.sampling is not None:
+        services.append(state.sampling)
     if options.grpc_port is not None:
         # gRPC takes 0.1 s to import.
         from serving.server.grpc.server import GrpcServer
@@ -112,16 +118,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
-def _load(state: ServerState, uris: Sequence[str], name: str | None, address: str) -> None:
-    for uri in uris:
-        try:
-            model = load_model(uri, name=name)
-            state.models.add(model)
-        except Exception as error:  # whatever it is, the server ends with one line about it
-            state.failure = " ".join(str(error).split()) or type(error).__name__
-            return
-        _log.info("serving %s version %s on %s", model.name, model.version, address)
-    limits, memory = state.limits, usable_memory() // MIB
+def _sources(options: Options) -> list[Source]:
+    return [SingleModel(uri, options.name) for uri in options.model]
+
+
+def _say_limits(limits: Limits) -> None:
+    memory = usable_memory() // MIB
     _log.info(
         "%d lanes with %d MiB each for a picture, of %d MiB in all; %d requests may wait, %d connections be open",
         limits.lanes,

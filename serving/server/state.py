@@ -4,72 +4,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.runtime.errors import InputError, NotFoundError, NotReadyError
-from serving.runtime.predictor import Predictor
 from serving.server.drift import Drift
 from serving.server.keys import Keys
 from serving.server.lanes import Call, Lanes
 from serving.server.limits import Limits
 from serving.server.metrics import Metrics
+from serving.server.repository.models import ModelRepository
 from serving.server.sampling import Sampling
-
-
-class ModelRepository:
-    """Loaded models. Models are added by one thread while others read.
-
-    The first model is the default, and the first version of a name is the default version of that name.
-
-    Args:
-        models: those that are loaded already.
-        expected: how many models there will be.
-    """
-
-    def __init__(self, *models: Predictor, expected: int = 1) -> None:
-        self.models: tuple[Predictor, ...] = ()
-        self._expected = expected
-        for model in models:
-            self.add(model)
-
-    @property
-    def loading(self) -> bool:
-        """Whether models are still to come."""
-        return len(self.models) < self._expected
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the loaded models, the default first."""
-        return list(dict.fromkeys(model.name for model in self.models))
-
-    def versions(self, name: str) -> list[str]:
-        """Return the loaded versions of a name, its default first."""
-        return [model.version for model in self.models if model.name == name]
-
-    def add(self, model: Predictor) -> None:
-        """Add a model. Raises InputError when there is one of the same name and version."""
-        if model.version in self.versions(model.name):
-            raise InputError(f"model '{model.name}' version '{model.version}' is given twice; name it once")
-        self.models = (*self.models, model)
-
-    def get(self, name: str = "", version: str = "") -> Predictor:
-        """Return a model: by default the first one, or the first one of `name`.
-
-        Raises:
-            NotFoundError: there is no such name or version; the message lists the loaded ones.
-            NotReadyError: the same while models are still loading.
-        """
-        for model in self.models:
-            if name in ("", model.name) and version in ("", model.version):
-                return model
-        if self.loading:
-            raise NotReadyError(f"{f'model {name!r}' if name else 'the model'} is still loading; try again soon")
-        if name and name not in self.names:
-            raise NotFoundError(f"there is no model '{name}' here; this server has {_listed(self.names)}")
-        name = name or self.names[0]
-        raise NotFoundError(f"model '{name}' has no version '{version}' here; it has {_listed(self.versions(name))}")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 @dataclass(slots=True)
@@ -79,7 +20,6 @@ class ServerState:
     Attributes:
         limits: what bounds requests.
         models: the loaded models.
-        failure: why loading failed; "" while it has not.
         draining: a stop was requested; requests are still answered, but no more should come.
         stopping: the time for that is over; what is not answered is refused.
         metrics: Prometheus metrics.
@@ -95,7 +35,6 @@ class ServerState:
 
     limits: Limits = field(default_factory=Limits)
     models: ModelRepository = field(default_factory=ModelRepository)
-    failure: str = ""
     draining: bool = False
     stopping: bool = False
     metrics: Metrics = field(default_factory=Metrics)
@@ -123,6 +62,11 @@ class ServerState:
             self.drift.observe(seen.model, seen.faces)
             if self.sampling is not None:
                 self.sampling.offer(seen.model, seen.data, seen.faces)
+
+    @property
+    def failure(self) -> str:
+        """Why the server must end: a model that it was told to serve cannot be loaded. "" for no reason."""
+        return self.models.failure
 
     @property
     def unready(self) -> str:

@@ -95,7 +95,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
     monkeypatch.setattr(s3, "READ_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("serving.runtime.registry.TIMEOUT_S", 0.5, raising=False)
+    monkeypatch.setattr("serving.runtime.mlflow_server.TIMEOUT_S", 0.5)
     monkeypatch.setattr("pipelines.cluster.connect.TIMEOUT_SECONDS", (0.5, 0.5))
     return monkeypatch
 

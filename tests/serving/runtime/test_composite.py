@@ -288,7 +288,7 @@ def test_a_photo_is_decoded_once_for_all_members_that_read_it_at_one_scale(
         ({"max_faces": 0}, "max_faces"),
         ({"card_version": 2}, "card_version"),
         ({"task": "detection"}, "task"),
-        ({"heads": ["models:/nothing"]}, "member models:/nothing: 'models:/nothing' is not a model"),
+        ({"heads": ["models:/a/b/c"]}, "member models:/a/b/c: 'models:/a/b/c' is not a model"),
         *(
             ({"heads": [uri]}, "is not a member; expected models:/name/version")
             for uri in ("../x.onnx", "a/../../x.onnx", "/etc/passwd", "./x", "", "a//b", "file:///x", "http://x/y")

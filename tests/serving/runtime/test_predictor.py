@@ -213,7 +213,7 @@ def test_load_from_s3(s3: Any, model_file: Path) -> None:
         load_model("s3://served/run")
 
 
-@pytest.mark.parametrize("uri", ["", "gs://x/y", "models:/", "models:/a", "models:/a/b/c", "models:/a/1@b"])
+@pytest.mark.parametrize("uri", ["", "gs://x/y", "models:/", "models:/a/b/c", "models:/a/1@b"])
 def test_an_invalid_model_uri(uri: str) -> None:
     with pytest.raises(InputError, match="expected"):
         load_model(uri)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow_registry import MlflowServer
 
-from serving.runtime import registry
+from serving.runtime import mlflow_server
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import load_model
 from serving.runtime.registry import fetch_model
@@ -163,7 +163,7 @@ def test_invalid_answers(monkeypatch: pytest.MonkeyPatch, status: int, body: byt
 
 
 def test_a_server_that_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(mlflow_server, "TIMEOUT_S", 0.1)
     with Fake(200, b"{}", delay=0.5) as fake:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{fake.server.server_port}")
         with pytest.raises(StorageError, match=r"cannot be reached.*timed out"):

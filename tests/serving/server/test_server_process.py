@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from server_process import Server, environment, picture, serving, start
+from stub_server import until
 from tiny_model import card_facts
 
 from serving.runtime.load import open_model
@@ -170,10 +171,11 @@ def test_several_models_are_served_and_the_first_is_the_default(
         assert server.request("POST", "/predict?model=other", picture())[1]["model"] == "other"
 
 
-def test_the_same_model_twice_is_an_error(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--model", str(model_file), "--model", str(model_file.parent), "--port", "0"]
-    assert main(options) == 2
-    assert "error: model 'tiny' version" in (errors := capsys.readouterr().err) and "is given twice" in errors
+def test_the_same_model_twice_is_served_once(model_file: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, "--model", str(model_file), "--model", str(model_file.parent)) as server:
+        until(lambda: server.request("GET", "/v2/health/ready")[0] == 200)
+        assert server.request("GET", "/v2/models")[1] == {"models": ["tiny"]}
+        assert len(server.request("GET", "/v2/models/tiny")[1]["versions"]) == 1
 
 
 def test_while_the_model_loads_it_is_alive_and_not_ready(tmp_path: Path) -> None:

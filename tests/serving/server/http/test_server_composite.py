@@ -59,7 +59,7 @@ def models(folder: Path) -> list[Predictor]:
 def client(models: list[Predictor]) -> TestClient:
     limits = Limits(max_body=LIMIT, decode_memory=8 * MIB)
     return TestClient(
-        create_app(ServerState(limits=limits, models=ModelRepository(*models, expected=2))),
+        create_app(ServerState(limits=limits, models=ModelRepository(*models))),
         raise_server_exceptions=False,
     )
 

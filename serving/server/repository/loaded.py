@@ -1,0 +1,212 @@
+"""The loaded models of one source: what is new is loaded beside what answers, and takes its place when it works."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from serving.runtime.addresses import masked
+from serving.runtime.errors import InputError, StorageError
+from serving.runtime.load import ModelFiles
+from serving.runtime.predictor import Predictor
+from serving.runtime.registry import Fingerprint, fingerprint
+from serving.server.repository.source import FoundModel, FoundVersion, Source
+
+UNLOADED = "it is unloaded"
+
+# Files that cannot be used are tried again when they change, and now and then all the same: seconds at most.
+_RETRY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A version of a model in a server.
+
+    Attributes:
+        name: of the model, "" while it is not known.
+        version: "" while it is not known.
+        state: READY answers requests.
+        reason: why it does not, or why newer files of it cannot be used; "" for none.
+    """
+
+    name: str
+    version: str
+    state: Literal["READY", "LOADING", "UNAVAILABLE"]
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Version:
+    """One version of one model.
+
+    Attributes:
+        found: the version in the source.
+        name: under which it is served, as far as it is known.
+        model: what answers, None before it is loaded.
+        tried: fingerprint of the files that were tried last, and those of the members.
+        fault: why these cannot be used, "" when they are `model`.
+        failures: how often they could not.
+        retry_at: when they are tried again although they are the same.
+    """
+
+    found: str
+    name: str
+    model: Predictor | None = None
+    tried: tuple[Fingerprint, Mapping[str, Fingerprint]] | None = None
+    fault: str = ""
+    failures: int = 0
+    retry_at: float = 0.0
+
+    @property
+    def status(self) -> ModelStatus:
+        if self.model is not None:
+            return ModelStatus(self.model.name, self.model.version, "READY", self.fault)
+        return ModelStatus(self.name, self.found, "UNAVAILABLE" if self.fault else "LOADING", self.fault)
+
+
+@dataclass(slots=True)
+class _Model:
+    """A model of a source, its versions in the order in which they are wanted; `fault` is why none can be loaded."""
+
+    versions: list[_Version] = field(default_factory=list)
+    fault: str = ""
+
+
+class LoadedModels:
+    """The models of one source. All methods belong to one thread.
+
+    Attributes:
+        source: where they come from.
+        fault: why the source could not be looked at, "" when it could.
+
+    Args:
+        source: where they come from.
+        changed: called when what is loaded has changed, and before something is loaded for the first time.
+        elsewhere: returns the model of a name, version and digest, where another source has loaded it.
+    """
+
+    def __init__(
+        self, source: Source, changed: Callable[[], None], elsewhere: Callable[[str, str, str], Predictor | None]
+    ) -> None:
+        self.source = source
+        self.fault = ""
+        self._changed = changed
+        self._elsewhere = elsewhere
+        self._models: dict[str, _Model] = {}
+
+    @property
+    def models(self) -> list[Predictor]:
+        """The models that answer, the default version of each name first."""
+        return [version.model for version in self._versions if version.model is not None]
+
+    @property
+    def statuses(self) -> list[ModelStatus]:
+        """What is loaded, what loads and what cannot be loaded."""
+        faults = [ModelStatus(name, "", "UNAVAILABLE", one.fault) for name, one in self._models.items() if one.fault]
+        return [version.status for version in self._versions] + faults
+
+    def refresh(self, unloaded: Collection[str] = (), again: str = "") -> None:
+        """Look at the source and load what is new.
+
+        What cannot be loaded is said in the log and in `statuses`; what was loaded before it stays.
+
+        Args:
+            unloaded: names that are not to be loaded.
+            again: a name that is tried at once, whatever it failed by before.
+        """
+        try:
+            found = self.source.look()
+            if not found and self._models:
+                raise StorageError(f"{self.source.uri} holds no model any longer")
+        except Exception as error:  # a server may answer anything
+            self.fault = _line(error)
+            if self._models:
+                _log.warning("%s; what is loaded keeps answering", self.fault)
+            return
+        self.fault = ""
+        for name in self._models.keys() - {model.name for model in found}:
+            _log.info("%s has no model %s any longer", self.source.uri, name)
+        self._models = {model.name: self._models.get(model.name) or _Model() for model in found}
+        for model in found:
+            mine = self._models[model.name]
+            if model.fault and model.fault != mine.fault:
+                _log.warning("model %s cannot be loaded: %s", model.name, model.fault)
+            mine.fault = model.fault
+            names = {model.name, *(version.name for version in mine.versions)}
+            if not model.fault and names.isdisjoint(unloaded):
+                self._refresh_model(model, mine, again=again in names)
+        self._changed()
+
+    def unload(self, name: str) -> None:
+        """Let go of all versions of a model."""
+        for version in self._versions:
+            if version.name == name:
+                version.model, version.tried, version.fault = None, None, UNLOADED
+
+    @property
+    def _versions(self) -> Iterator[_Version]:
+        return (version for model in self._models.values() for version in model.versions)
+
+    def _refresh_model(self, found: FoundModel, mine: _Model, *, again: bool) -> None:
+        """Load the wanted versions; those before them stay until there is one to take their place."""
+        before = mine.versions
+        wanted: list[_Version] = []
+        for candidate in found.versions:
+            if sum(version.model is not None for version in wanted) == found.wanted:
+                break
+            version = next((one for one in before if one.found == candidate.version), None)
+            version = version or _Version(candidate.version, found.name)
+            wanted.append(version)
+            mine.versions = wanted + [one for one in before if one not in wanted]
+            self._refresh_version(version, candidate, again=again)
+        if any(version.model is not None for version in wanted):
+            mine.versions = wanted
+        self._changed()
+
+    def _refresh_version(self, version: _Version, found: FoundVersion, *, again: bool) -> None:
+        watched = version.tried[1] if version.tried else {}
+        try:
+            now = found.fingerprint, {uri: fingerprint(uri) for uri in watched}
+            if now == version.tried and not (version.fault and (again or time.monotonic() >= version.retry_at)):
+                return
+            version.tried = now
+            if version.model is None:
+                version.fault = ""
+                self._changed()
+            files = found.read()
+            version.tried = found.fingerprint, files.watched
+            version.model = self._open(version, found, files)
+        except Exception as error:  # a file may fail in any way, and a server may answer anything
+            self._failed(version, error)
+            return
+        version.name, version.fault, version.failures = version.model.name, "", 0
+
+    def _open(self, version: _Version, found: FoundVersion, files: ModelFiles) -> Predictor:
+        """Return the model of these files: the one that answers already, where they are the same."""
+        sha256 = files.sha256
+        number = found.version or files.version or sha256[:12]
+        old = version.model
+        if old is not None and (old.version, old.sha256) == (number, sha256):
+            return old
+        return self._elsewhere(version.name, number, sha256) or files.open(name=version.name or None, version=number)
+
+    def _failed(self, version: _Version, error: Exception) -> None:
+        fault = _line(error)
+        transient = isinstance(error, StorageError)
+        pause = 0.0 if transient else min(_RETRY_S, 2.0**version.failures)
+        version.failures += 1
+        version.retry_at = time.monotonic() + pause
+        ends_the_server = self.source.single and version.model is None
+        if (version.failures == 1 or transient) and not ends_the_server:
+            kept = f"; version {version.model.version} keeps answering" if version.model is not None else ""
+            _log.warning("model %s cannot be loaded: %s%s", version.name or self.source.uri, fault, kept)
+        version.fault = fault
+
+
+def _line(error: Exception) -> str:
+    """Return an error as one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if isinstance(error, InputError | StorageError) else masked(f"{type(error).__name__}: {text}")
