@@ -77,6 +77,32 @@ def describe(model: Predictor, versions: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def configuration(model: Predictor) -> dict[str, Any]:
+    """Return what Triton calls the model's configuration, in the form of its JSON."""
+    described = describe(model, [])
+    batched = described["inputs"][0]["shape"][1:]
+    tensors = {
+        side: [
+            {"name": one["name"], "data_type": _TRITON_TYPES[one["datatype"]], "dims": one["shape"][1:] or [-1]}
+            for one in described[f"{side}s"]
+        ]
+        for side in ("input", "output")
+    }
+    return {
+        "name": model.name,
+        "platform": described["platform"],
+        "backend": "facet",
+        "version_policy": {"latest": {"num_versions": 1}},
+        # A tensor of files has no axis besides that of the batch, which such a model lists itself.
+        "max_batch_size": MAX_IMAGES if batched else 0,
+        **tensors,
+        "parameters": {"sha256": {"string_value": model.sha256}},
+    }
+
+
+_TRITON_TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
+
+
 def check_request(
     model: Predictor, inputs: Sequence[tuple[str, str, Sequence[int]]], requested: Sequence[RequestedOutput]
 ) -> None:

@@ -1,45 +1,53 @@
 """The HTTP application: its routes and its errors."""
 
-from importlib import metadata as distribution
-
-from prometheus_client import CONTENT_TYPE_LATEST
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from serving.server.errors import STATUS, headers_of, status_of, text_of
+from serving.server.http.docs_page import POLICY, page
 from serving.server.http.guard import guards
-from serving.server.http.inference import infer
-from serving.server.http.predict import predict
-from serving.server.http.request import model_of, state_of
+from serving.server.http.openapi import document
+from serving.server.http.request import json_response
+from serving.server.http.routes import ENDPOINTS
 from serving.server.http.watch import Watch
-from serving.server.inference import describe
 from serving.server.state import ServerState
 from serving.server.web.routes import routes as door_page
 
 
+class Application(Starlette):
+    """Starlette for which a path with slashes at its end is the one without: a redirect would lose a body."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and scope["path"].endswith("/"):
+            scope["path"] = scope["path"].rstrip("/") or "/"
+        await super().__call__(scope, receive, send)
+
+
 def create_app(state: ServerState) -> Starlette:
     """Make the application that serves `state.models`; every error is `{"error": text}`."""
-    routes = [
-        Route("/predict", predict, methods=["POST"]),
-        Route("/metrics", _metrics),
-        Route("/v2", _server_metadata),
-        Route("/v2/health/live", _live),
-        Route("/v2/health/ready", _ready),
-        Route("/v2/models", _models),
-    ]
-    for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        routes += [
-            Route(model, _metadata),
-            Route(f"{model}/ready", _model_ready),
-            Route(f"{model}/infer", infer, methods=["POST"]),
-        ]
-    routes += door_page()
-    app = Starlette(
-        routes=routes,
+    described = document()
+    as_json, as_page = msgspec.json.encode(described), page(described)
+
+    async def openapi(request: Request) -> Response:
+        return Response(as_json, media_type="application/json")
+
+    async def docs(request: Request) -> Response:
+        return HTMLResponse(as_page, headers={"Content-Security-Policy": POLICY})
+
+    app = Application(
+        routes=[
+            *(Route(one.path, one.handler, methods=[one.method]) for one in ENDPOINTS),
+            Route("/openapi.json", openapi),
+            Route("/docs", docs),
+            *door_page(),
+        ],
         middleware=[Middleware(Watch), *guards(state)],
         exception_handlers=dict.fromkeys(STATUS, _error) | {HTTPException: _http_error, ClientDisconnect: _client_gone},
     )
@@ -48,61 +56,21 @@ def create_app(state: ServerState) -> Starlette:
     return app
 
 
-async def _server_metadata(request: Request) -> Response:
-    try:
-        version = distribution.version("facet")
-    except distribution.PackageNotFoundError:
-        version = "unknown"
-    return JSONResponse({"name": "facet", "version": version, "extensions": []})
-
-
-async def _live(request: Request) -> Response:
-    return JSONResponse({"live": True})
-
-
-async def _ready(request: Request) -> Response:
-    return _readiness(state_of(request).unready, {})
-
-
-async def _metrics(request: Request) -> Response:
-    state = state_of(request)
-    models = [(model.name, model.version) for model in state.models.models]
-    return Response(state.metrics.text(ready=not state.unready, models=models), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _models(request: Request) -> Response:
-    return JSONResponse({"models": state_of(request).models.names})
-
-
-async def _metadata(request: Request) -> Response:
-    model = model_of(request)
-    return JSONResponse(describe(model, state_of(request).models.versions(model.name)))
-
-
-async def _model_ready(request: Request) -> Response:
-    state, model = state_of(request), model_of(request)
-    return _readiness(state.unready if state.draining else "", {"name": model.name})
-
-
-def _readiness(unready: str, body: dict[str, object]) -> Response:
-    if unready:
-        return JSONResponse(body | {"ready": False, "error": unready}, 503)
-    return JSONResponse(body | {"ready": True})
-
-
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    text = error.detail
+    text, headers = error.detail, dict(error.headers or {})
     if error.status_code == 405:
-        text = f"{request.method} is not possible here; use {(error.headers or {}).get('Allow', 'another method')}"
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        text = f"{request.method} is not possible here; use {headers.get('Allow', 'another method')}"
     elif error.status_code == 404:
-        text = f"there is nothing at {request.url.path[:200]}; see /v2/models and POST /predict"
-    return JSONResponse({"error": text}, error.status_code, headers=error.headers)
+        text = f"there is nothing at {request.url.path[:200]}; see /docs"
+    return json_response({"error": text}, error.status_code, headers)
 
 
 async def _error(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": text_of(error)}, status_of(error).http, headers=headers_of(error))
+    return json_response({"error": text_of(error)}, status_of(error).http, headers_of(error))
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the client closed the connection"}, 400)  # nobody reads it
+    return json_response({"error": "the client closed the connection"}, 400)  # nobody reads it

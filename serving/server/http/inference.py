@@ -1,12 +1,11 @@
 """The Open Inference Protocol over REST (version 2): inference, with tensors in JSON or as bytes behind it."""
 
 import math
-import re
 import time
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +15,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
 from serving.server.http import binary_tensors, json_tensors
+from serving.server.http.json_pictures import explain
 from serving.server.http.request import compute, model_of, receive_body
 from serving.server.inference import RequestedOutput, Tensor, check_request
 from serving.server.inference import infer as run
@@ -42,7 +42,7 @@ class InputTensor(Struct, frozen=True, gc=False):
     name: str
     shape: Annotated[list[_Axis], Meta(max_length=MAX_AXES)]
     datatype: str
-    data: Raw = Raw()
+    data: Raw | UnsetType = UNSET
     parameters: TensorParameters = TensorParameters()
 
 
@@ -152,14 +152,15 @@ def _check_rest(tensor: InputTensor, size: int) -> None:
     announced = tensor.parameters.binary_data_size
     if size != (announced or 0):
         raise InputError(f"{tensor.name}: binary_data_size is {announced or 0}, but {size} bytes are behind the JSON")
-    if announced is not None and bytes(tensor.data):
+    if announced is not None and not isinstance(tensor.data, UnsetType):
         raise InputError(f"{tensor.name}: has data in JSON and binary_data_size; send one of them")
 
 
 def _read(tensor: InputTensor, rest: memoryview, max_memory: int | None) -> Tensor:
     name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
     if tensor.parameters.binary_data_size is None:
-        return json_tensors.read_tensor(name, datatype, shape, tensor.data, max_memory)
+        data = Raw() if isinstance(tensor.data, UnsetType) else tensor.data
+        return json_tensors.read_tensor(name, datatype, shape, data, max_memory)
     return binary_tensors.read_tensor(name, datatype, shape, rest)
 
 
@@ -186,9 +187,3 @@ def _response(model: Predictor, asked: InferenceRequest, outputs: list[Tensor], 
         return Response(text, media_type="application/json")
     headers = {binary_tensors.HEADER: str(len(text))}
     return Response(b"".join([text, *parts]), media_type="application/octet-stream", headers=headers)
-
-
-def explain(error: Exception) -> str:
-    """Return msgspec's message with the path of a value as `inputs.0.shape`."""
-    text = re.sub(r"\[(\d+)\]", r".\1", str(error))
-    return re.sub(r"(.*) - at `\$\.?(.*)`", lambda match: f"{match[2] or 'body'}: {match[1]}", text)

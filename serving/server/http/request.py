@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -43,9 +43,13 @@ class Form:
     boxes: tuple[str, ...]
 
 
-def write_json(value: Any, work: Work | None = None) -> Response:
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a value as JSON."""
-    return Response(msgspec.json.encode(value), media_type="application/json")
+    return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+
+def _write_json(value: Any, work: Work) -> Response:
+    return json_response(value)
 
 
 def state_of(request: Request) -> ServerState:
@@ -115,7 +119,7 @@ async def compute(
     function: Callable[[Work], T],
     model: Predictor,
     rows: int = 1,
-    write: Callable[[T, Work], Response] = write_json,
+    write: Callable[[T, Work], Response] = _write_json,
     *,
     deadline: float = math.inf,
     priority: int = 0,

@@ -61,10 +61,7 @@ def test_readiness_while_loading_serving_and_stopping(predictor: Predictor) -> N
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
-        ("GET", "/v2/", 404),
         ("GET", "/v2/nothing", 404),
-        ("POST", "/predict/", 404),
         ("GET", "/v2/models/other", 404),
         ("GET", "/v2/models/other/ready", 404),
         ("GET", "/v2/models/tiny/versions/4", 404),
@@ -74,7 +71,6 @@ def test_readiness_while_loading_serving_and_stopping(predictor: Predictor) -> N
         ("GET", "/v2/models/%00", 404),
         ("GET", "/predict", 405),
         ("PUT", "/predict", 405),
-        ("OPTIONS", "/predict", 405),
         ("BREW", "/predict", 405),
         ("POST", "/v2/health/ready", 405),
         ("DELETE", "/v2/models/tiny", 405),
@@ -87,6 +83,31 @@ def test_unknown_paths_and_wrong_methods(client: TestClient, method: str, path: 
     if status == 405:
         allowed = response.headers["allow"].split(", ")
         assert method not in allowed and set(allowed) <= {"GET", "HEAD", "POST"}
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/models", "/v2/models/tiny", "/v2/health/live", "/v1/models", "/docs"])
+def test_a_slash_at_the_end_changes_nothing(client: TestClient, path: str) -> None:
+    """A redirect, which other servers send, loses the body of a POST with some clients."""
+    response = client.get(f"{path}/", follow_redirects=False)
+    assert response.status_code == 200 and response.content == client.get(path).content
+    assert client.post("/predict/", content=picture(), follow_redirects=False).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/predict", {"POST"}), ("/v2/models/tiny", {"GET", "HEAD"}), ("/v1/models/tiny:predict", {"POST"})],
+)
+def test_options_tells_the_methods_and_permits_no_other_page(client: TestClient, path: str, methods: set[str]) -> None:
+    headers = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "POST"}
+    response = client.options(path, headers=headers)
+    assert response.status_code == 204 and set(response.headers["allow"].split(", ")) == methods
+    assert not any(name.startswith("access-control") for name in response.headers)
+
+
+def test_head_has_no_body(client: TestClient) -> None:
+    for path in ("/v2", "/v2/models/tiny", "/docs", "/openapi.json", "/metrics", "/ping"):
+        response = client.head(path)
+        assert (response.status_code, response.content) == (200, b""), path
 
 
 # --- whatever comes, no 5xx ----------------------------------------------------------------------------------------

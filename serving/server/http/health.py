@@ -1,0 +1,50 @@
+"""Whether the server lives and wants requests, in the words of each protocol; and its metrics."""
+
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.server.http.request import json_response, model_of, state_of
+
+
+async def live(request: Request) -> Response:
+    """Tell that the process answers."""
+    return json_response({"live": True})
+
+
+async def ready(request: Request) -> Response:
+    """Tell whether the server wants requests."""
+    return readiness(state_of(request).unready, {})
+
+
+async def model_ready(request: Request) -> Response:
+    """Tell whether a model, or a version of it, answers requests."""
+    state, model = state_of(request), model_of(request)
+    return readiness(state.unready if state.draining else "", {"name": model.name})
+
+
+async def ping(request: Request) -> Response:
+    """Tell whether the server wants requests, as TorchServe and MLflow do."""
+    unready = state_of(request).unready
+    return json_response(
+        {"status": "Unhealthy", "error": unready} if unready else {"status": "Healthy"}, status(unready)
+    )
+
+
+async def metrics(request: Request) -> Response:
+    """Return Prometheus' metrics."""
+    state = state_of(request)
+    models = [(model.name, model.version) for model in state.models.models]
+    return Response(state.metrics.text(ready=not state.unready, models=models), media_type=CONTENT_TYPE_LATEST)
+
+
+def readiness(unready: str, body: dict[str, Any]) -> Response:
+    """Return `body` with `ready`, and why not."""
+    return json_response(body | ({"ready": False, "error": unready} if unready else {"ready": True}), status(unready))
+
+
+def status(unready: str) -> int:
+    """Return the HTTP status of being ready or not."""
+    return 503 if unready else 200
