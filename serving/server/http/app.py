@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving.server.errors import STATUS, headers_of, status_of, text_of
+from serving.server.errors import STATUS, headers_of, reason_of, status_of, text_of
 from serving.server.http.guard import guards
 from serving.server.http.inference import infer
 from serving.server.http.predict import predict
@@ -67,7 +67,8 @@ async def _ready(request: Request) -> Response:
 async def _metrics(request: Request) -> Response:
     state = state_of(request)
     models = [(model.name, model.version) for model in state.models.models]
-    return Response(state.metrics.text(ready=not state.unready, models=models), media_type=CONTENT_TYPE_LATEST)
+    text = state.metrics.text(ready=not state.unready, models=models, pending=state.lanes.pending())
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 async def _models(request: Request) -> Response:
@@ -93,6 +94,8 @@ def _readiness(unready: str, body: dict[str, object]) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     text = error.detail
+    if error.status_code == 413:
+        state_of(request).refused("too_large")
     if error.status_code == 405:
         text = f"{request.method} is not possible here; use {(error.headers or {}).get('Allow', 'another method')}"
     elif error.status_code == 404:
@@ -101,8 +104,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _error(request: Request, error: Exception) -> Response:
+    state_of(request).refused(reason_of(error))
     return JSONResponse({"error": text_of(error)}, status_of(error).http, headers=headers_of(error))
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the client closed the connection"}, 400)  # nobody reads it
+    # Nobody reads it; the log and the metrics tell it from requests that were refused.
+    return JSONResponse({"error": "the client closed the connection"}, 499)

@@ -45,9 +45,7 @@ def ask(page: Page) -> list[Request]:
     return asked
 
 
-def test_a_photo_is_shown_with_faces_labels_and_a_notice(
-    server: Server, open_page: OpenPage, photo: MakePhoto
-) -> None:
+def test_a_photo_is_shown_with_faces_labels_and_a_notice(server: Server, open_page: OpenPage, photo: MakePhoto) -> None:
     file = photo("worn", "absent", "incorrect")
     answer = server.request("POST", "/predict", file.read_bytes())[1]
     faces = sorted(answer["faces"], key=lambda face: face["box"][0])
@@ -60,7 +58,9 @@ def test_a_photo_is_shown_with_faces_labels_and_a_notice(
     detail = page.locator("#verdict-detail").inner_text()
     for number, face in enumerate(faces[1:], 2):
         assert f"Face {number}: " in detail and f"{face['notify_confidence']:.1%}" in detail
-    expect(page.locator("#facts")).to_have_text(re.compile(rf"people · version {answer['version']} · answer after \d+\sms"))
+    expect(page.locator("#facts")).to_have_text(
+        re.compile(rf"people · version {answer['version']} · answer after \d+\sms")
+    )
     expect(page.get_by_role("radio", name="Face 2: no mask")).to_be_checked()
 
     page.get_by_role("radio", name="Face 1").check()
@@ -236,7 +236,9 @@ def test_a_slow_server_is_never_asked_twice_at_once(open_page: OpenPage) -> None
         page.wait_for_timeout(700)
         page.get_by_role("button", name="Stop camera").click()
     assert most == 1 and len(frames) >= 3
-    assert {(Image.open(io.BytesIO(data)).format, Image.open(io.BytesIO(data)).size) for data in frames} == {("JPEG", (640, 480))}
+    assert {(Image.open(io.BytesIO(data)).format, Image.open(io.BytesIO(data)).size) for data in frames} == {
+        ("JPEG", (640, 480))
+    }
 
 
 @pytest.mark.parametrize(
