@@ -25,6 +25,15 @@ STATUS: dict[type[Exception], Status] = {
 }
 """Kind of error -> its status; an error has that of its nearest base class."""
 
+_REASONS: dict[type[Exception], str] = {
+    InputError: "invalid",
+    NotFoundError: "not_found",
+    NotReadyError: "not_ready",
+    BusyError: "queue_full",
+    StorageError: "storage",
+    Exception: "internal",
+}
+
 _TOO_LARGE = Status(413, "INVALID_ARGUMENT")
 
 
@@ -33,6 +42,13 @@ def status_of(error: Exception) -> Status:
     if isinstance(error, ImageError) and error.reason == "too_large":
         return _TOO_LARGE
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one word why a request was refused, for counting."""
+    if isinstance(error, ImageError):
+        return error.reason
+    return next(_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS)
 
 
 def text_of(error: Exception) -> str:

@@ -71,6 +71,12 @@ class FairQueue(Generic[W]):
         """Go through the models for which any request waits."""
         return iter(self._active)
 
+    def items(self) -> Iterator[W]:
+        """Go through all requests that wait."""
+        for line in self._active.values():
+            for level in line.levels:
+                yield from level.values()
+
     def expected_s(self, name: str) -> float:
         """Return the seconds of lanes that pass before a new request of a model has its turn.
 

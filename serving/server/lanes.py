@@ -6,14 +6,15 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
-from serving.server.answer import Seen
+from serving.server.exchange import CURRENT, Call, Exchange
 from serving.server.fair_queue import DEFAULT_PRIORITY, PRIORITIES, FairQueue
 from serving.server.limits import Limits
 
@@ -38,35 +39,6 @@ class DeadlineError(TimeoutError):
     """The time that a request gave itself was over before its turn came; nothing of it was computed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What became of one call of a function in a lane; times in seconds.
-
-    Attributes:
-        model: for which it was.
-        version: of that model.
-        rows: images that the model saw.
-        queue_s: from asking for a lane to having one.
-        input_s: reading and decoding.
-        infer_s: in the graph.
-        output_s: writing the answer.
-        executions: runs of the graph.
-        failed: it raised an error, or nobody waited for it any longer.
-        seen: the pictures that it answered.
-    """
-
-    model: str
-    version: str
-    rows: int
-    queue_s: float
-    input_s: float
-    infer_s: float
-    output_s: float
-    executions: int
-    failed: bool
-    seen: Sequence[Seen] = ()
-
-
 @dataclass(eq=False, slots=True)
 class _Request:
     """A call that waits for a lane or has one; see `Waiting` of the queue."""
@@ -80,6 +52,7 @@ class _Request:
     future: "asyncio.Future[Any]"
     asked: float
     deadline: float
+    exchange: Exchange | None
     seconds: float = 0.0
 
 
@@ -120,6 +93,11 @@ class Lanes:
         """Whether every lane is at work for nobody: no request can be answered until one of them has ended."""
         with self._lock:
             return len(self._running) == self._limits.lanes and all(work.abandoned for work in self._running)
+
+    def pending(self) -> Counter[tuple[str, str]]:
+        """Return how many requests wait for a lane, by the name and version of their model."""
+        with self._lock:
+            return Counter((request.model, request.version) for request in self._queue.items())
 
     def check_queue(self, model: Predictor | None = None, rows: int = 1, deadline: float = math.inf) -> None:
         """Raise BusyError when a request of a model could not wait, as `run` would; without a model, when none could.
@@ -168,6 +146,7 @@ class Lanes:
             future=loop.create_future(),
             asked=now,
             deadline=min(deadline, now + self._limits.wait_s),
+            exchange=CURRENT.get(),
         )
         with self._lock:
             if self._full(model.name, rows, deadline):
@@ -265,7 +244,8 @@ class Lanes:
         times = (began - request.asked, input_s, work.infer_s, work.output_s)
         failed = work.abandoned or error is not None
         try:
-            self._ended(Call(request.model, request.version, request.rows, *times, work.executions, failed, work.seen))
+            counted = (request.model, request.version, request.rows, *times, work.executions, failed)
+            self._ended(Call(*counted, seen=work.seen, exchange=request.exchange))
         except Exception:
             _log.exception("a call of %s could not be counted", request.model)
         return result, error

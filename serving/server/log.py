@@ -1,20 +1,59 @@
-"""Logging of the server: lines on standard error, warnings of one kind at most once a minute."""
+"""Logging of the server: lines on standard error as text or JSON, warnings of one kind at most once a minute."""
 
+import datetime
+import json
 import logging
 import sys
 import time
 
+from serving.server.exchange import Exchange, facts
+
 # Seconds between two warnings of one kind.
 INTERVAL_S = 60.0
+
+# What a request's line in text has already said.
+_SAID = {"method", "path", "status", "ms"}
 
 
 def set_up_logging(form: str = "text") -> None:
     """Log to standard error, as `text` or `json`; libraries only from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OncePerInterval())
-    logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for name in ("uvicorn", "botocore", "asyncio"):
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    for name in ("uvicorn", "botocore", "asyncio", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class TextLines(logging.Formatter):
+    """Lines for people; that of a request ends with its model, times and id."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the line without a traceback."""
+        text = super().formatMessage(record)
+        exchange: Exchange | None = getattr(record, "exchange", None)
+        if exchange is None:
+            return text
+        return text + "".join(f" {name}={value}" for name, value in facts(exchange).items() if name not in _SAID)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: `time` (UTC), `level`, `logger`, `message`, `error` (a traceback), a request's facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        time_ = datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")
+        line: dict[str, object] = {"time": time_, "level": record.levelname, "logger": record.name}
+        line["message"] = record.getMessage()
+        exchange: Exchange | None = getattr(record, "exchange", None)
+        if exchange is not None:
+            line |= facts(exchange)
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
 
 
 class OncePerInterval(logging.Filter):

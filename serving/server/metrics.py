@@ -1,15 +1,17 @@
-"""Prometheus metrics: requests by endpoint and status, their durations, and the served models."""
+"""Prometheus metrics: requests by endpoint and status, what models have done, and the served models."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
-from serving.server.lanes import Call
+from serving.server.exchange import Call
+from serving.server.model_metrics import ModelMetrics, Version, as_counters
 from serving.server.statistics import Statistics
 
 # Seconds, from a tiny model on an idle CPU to the timeout of a client.
-_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Metrics:
@@ -21,65 +23,71 @@ class Metrics:
 
     def __init__(self) -> None:
         self.statistics = Statistics()
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._requests = Counter("facet_requests", "Answered requests", ["endpoint", "code"], registry=self._registry)
-        self._seconds = Histogram(
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        requests = Counter("facet_requests", "Answered requests", ["endpoint", "code"], registry=registry)
+        seconds = Histogram(
             "facet_request_seconds",
             "From the first byte of a request to the last of its answer",
             ["endpoint"],
             buckets=_BUCKETS,
-            registry=self._registry,
+            registry=registry,
         )
-        self._in_progress = Gauge(
-            "facet_requests_in_progress", "Requests that wait or compute", ["endpoint"], registry=self._registry
-        )
-        self._calls = Counter(
-            "facet_model_calls",
-            "Requests that a model worked for",
-            ["model", "version", "failed"],
-            registry=self._registry,
-        )
-        self._refused = Counter(
-            "facet_refused", "Requests that got no answer, by reason", ["reason"], registry=self._registry
-        )
-        self._ready = Gauge("facet_ready", "1 while the server wants requests, else 0", registry=self._registry)
-        self._model = Gauge("facet_model_info", "1 for each loaded model", ["name", "version"], registry=self._registry)
+        progress = Gauge("facet_requests_in_progress", "Requests that wait or compute", ["endpoint"], registry=registry)
+        refused = Counter("facet_refused", "Requests without an answer", ["reason"], registry=registry)
+        # Looking up a label takes longer than counting.
+        self._requests, self._seconds = cache(requests.labels), cache(seconds.labels)
+        self._in_progress, self._refused = cache(progress.labels), cache(refused.labels)
+        self._ready = Gauge("facet_ready", "1 while the server wants requests, else 0", registry=registry)
+        self._info = Gauge("facet_model_info", "1 for each loaded model", ["name", "version"], registry=registry)
+        self._models = ModelMetrics(self.statistics)
+        registry.register(self._models)
 
-    def begin(self, path: str) -> None:
-        """Count a request for this path as in progress."""
-        self._in_progress.labels(_endpoint(path)).inc()
+    def begin(self, endpoint: str) -> None:
+        """Count a request as in progress."""
+        self._in_progress(endpoint).inc()
 
-    def end(self, path: str, status: int, seconds: float) -> None:
+    def end(self, endpoint: str, status: int, seconds: float) -> None:
         """Count an answered request."""
-        endpoint = _endpoint(path)
-        self._in_progress.labels(endpoint).dec()
-        self._requests.labels(endpoint, str(status)).inc()
-        self._seconds.labels(endpoint).observe(seconds)
+        self._in_progress(endpoint).dec()
+        self._requests(endpoint, str(status)).inc()
+        self._seconds(endpoint).observe(seconds)
 
     def inference(self, call: Call) -> None:
         """Count what a model has done for a request."""
         self.statistics.add(call)
-        self._calls.labels(call.model, call.version, str(call.failed).lower()).inc()
+        self._models.add(call)
 
     def refused(self, reason: str) -> None:
         """Count a request that was refused; there are few reasons."""
-        self._refused.labels(reason).inc()
+        self._refused(reason).inc()
 
     def add(self, collector: Collector) -> None:
         """Add the metrics of something else."""
         self._registry.register(collector)
 
-    def text(self, *, ready: bool, models: Iterable[tuple[str, str]]) -> bytes:
-        """Return all metrics in Prometheus' text format; `models` are the names and versions of what is loaded."""
+    def text(self, *, ready: bool, models: Sequence[Version], pending: Mapping[Version, int]) -> bytes:
+        """Return all metrics in Prometheus' text format.
+
+        Args:
+            ready: whether the server wants requests.
+            models: names and versions of what is loaded; the series of others are gone.
+            pending: how many requests wait for each.
+        """
         self._ready.set(ready)
+        self._info.clear()
         for name, version in models:
-            self._model.labels(name, version).set(1)
-        return generate_latest(self._registry)
+            self._info.labels(name, version).set(1)
+        self._models.keep(models, pending)
+        return as_counters(generate_latest(self._registry))
 
 
-def _endpoint(path: str) -> str:
-    """Return a request's label; with the path itself, callers could create any number of time series."""
-    if path == "/predict":
-        return "predict"
-    return "infer" if path.startswith("/v2/models/") and path.endswith("/infer") else "other"
+def endpoint_of(path: str) -> str:
+    """Return a path's label; with the path itself, callers could create any number of time series."""
+    if path in ("/predict", "/invocations"):
+        return path[1:]
+    if path.startswith("/v2/models/") and path.endswith("/infer"):
+        return "infer"
+    if path.startswith("/v1/models/") and path.endswith(":predict"):
+        return "v1_predict"
+    return "predictions" if path.startswith("/predictions/") else "other"

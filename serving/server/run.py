@@ -19,6 +19,7 @@ from serving.server.repository.source import SingleModel, Source
 from serving.server.sampling import Sampling
 from serving.server.state import ServerState
 from serving.server.tls import Certificate
+from serving.server.tracing import make_tracing
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host, port = listener.getsockname()[:2]
     try:
         keys = _keys(options, host)
+        tracing = make_tracing()
         certificate = Certificate(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
     except InputError as error:
         listener.close()
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sampling=Sampling(options.sample_to, options.sample_share) if options.sample_to else None,
         cors_origins=options.cors_origin,
         drain_s=options.drain_s,
+        tracing=tracing,
     )
     try:
         HttpServer(state, _services(state, options), certificate=certificate).run(sockets=[listener])
@@ -93,8 +96,7 @@ def _keys(options: Options, host: str) -> Keys:
 
 def _services(state: ServerState, options: Options) -> list[Service]:
     services: list[Service] = [state.models]
-    if state.sampling is not None:
-        services.append(state.sampling)
+    services += [service for service in (state.sampling, state.tracing) if service]
     if options.grpc_port is not None:
         # gRPC takes 0.1 s to import.
         from serving.server.grpc.server import GrpcServer

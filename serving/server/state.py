@@ -1,16 +1,19 @@
 """The state of a running server, shared by all requests and protocols: its models, by name and version, and more."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from serving.server.drift import Drift
+from serving.server.exchange import CURRENT, Call, Exchange, log_exchange
 from serving.server.keys import Keys
-from serving.server.lanes import Call, Lanes
+from serving.server.lanes import Lanes
 from serving.server.limits import Limits
 from serving.server.metrics import Metrics
 from serving.server.repository.models import ModelRepository
 from serving.server.sampling import Sampling
+from serving.server.tracing import Tracing
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class ServerState:
         sampling: keeps a share of the pictures; None keeps none.
         drift: what the classifiers see and say.
         calls: the tasks of calls that came otherwise than over HTTP and have no answer yet.
+        tracing: sends a trace of each request; None where nobody has configured it.
         body_bytes: bytes of the bodies that are held at this moment.
         lanes: where requests are decoded and computed.
     """
@@ -44,6 +48,7 @@ class ServerState:
     sampling: Sampling | None = None
     drift: Drift = field(init=False)
     calls: set[asyncio.Task[Any]] = field(default_factory=set)
+    tracing: Tracing | None = None
     body_bytes: int = 0
     lanes: Lanes = field(init=False)
 
@@ -56,12 +61,35 @@ class ServerState:
 
     def _ended(self, call: Call) -> None:
         self.metrics.inference(call)
+        if call.exchange is not None:
+            call.exchange.add(call)
         if call.failed:
             return
         for seen in call.seen:
             self.drift.observe(seen.model, seen.faces)
             if self.sampling is not None:
                 self.sampling.offer(seen.model, seen.data, seen.faces)
+
+    def refused(self, reason: str) -> None:
+        """Count that the request of this task is refused, and note it for its line in the log."""
+        self.metrics.refused(reason)
+        if exchange := CURRENT.get():
+            exchange.reason = reason
+
+    def begin(self, exchange: Exchange) -> None:
+        """Begin with a request, in its task."""
+        CURRENT.set(exchange)
+        self.metrics.begin(exchange.endpoint)
+
+    def finish(self, exchange: Exchange) -> None:
+        """Count, log and trace a request that has been answered, or whose client has left."""
+        exchange.seconds = time.perf_counter() - exchange.began
+        exchange.status = exchange.status or 500
+        self.metrics.end(exchange.endpoint, exchange.status, exchange.seconds)
+        log_exchange(exchange)
+        if self.tracing is not None:
+            self.tracing.add(exchange)
+        exchange.calls.clear()  # they name it, and would keep it
 
     @property
     def failure(self) -> str:

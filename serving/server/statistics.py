@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from serving.server.lanes import Call
+from serving.server.exchange import Call
 
 
 @dataclass(slots=True)
@@ -75,6 +75,12 @@ class Statistics:
         """Count a call that has ended."""
         with self._lock:
             self._add(call, self._of(call.model, call.version))
+
+    def keep(self, models: Iterable[tuple[str, str]]) -> None:
+        """Forget all models but these, by name and version."""
+        kept = set(models)
+        with self._lock:
+            self._models = {key: model for key, model in self._models.items() if key in kept}
 
     def of(self, models: Iterable[tuple[str, str]]) -> list[ModelStatistics]:
         """Return the statistics of models, by name and version; zeros for one that has done nothing yet."""

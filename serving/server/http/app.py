@@ -9,11 +9,11 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serving.server.errors import STATUS, headers_of, status_of, text_of
+from serving.server.errors import STATUS, headers_of, reason_of, status_of, text_of
 from serving.server.http.docs_page import POLICY, page
 from serving.server.http.guard import guards
 from serving.server.http.openapi import document
-from serving.server.http.request import json_response
+from serving.server.http.request import json_response, state_of
 from serving.server.http.routes import ENDPOINTS
 from serving.server.http.watch import Watch
 from serving.server.state import ServerState
@@ -59,6 +59,8 @@ def create_app(state: ServerState) -> Starlette:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     text, headers = error.detail, dict(error.headers or {})
+    if error.status_code == 413:
+        state_of(request).refused("too_large")
     if error.status_code == 405:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)
@@ -69,8 +71,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _error(request: Request, error: Exception) -> Response:
+    state_of(request).refused(reason_of(error))
     return json_response({"error": text_of(error)}, status_of(error).http, headers_of(error))
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:
-    return json_response({"error": "the client closed the connection"}, 400)  # nobody reads it
+    # Nobody reads it; the log and the metrics tell it from requests that were refused.
+    return json_response({"error": "the client closed the connection"}, 499)

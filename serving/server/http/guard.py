@@ -1,4 +1,4 @@
-"""What every request passes before a handler sees it: keys, and the headers that browsers need to be careful."""
+"""Who is answered over HTTP: keys and origins; and the headers by which browsers know what not to do."""
 
 import logging
 
@@ -17,14 +17,27 @@ _OPEN_FOLDER = "/static/"
 # Browsers send the first with every POST of a page, proxies the others: such a request is not of this machine alone.
 _FROM_ELSEWHERE = {b"origin", b"forwarded", b"x-forwarded-for", b"via"}
 
-# For answers that do not say it themselves. A page may load what this server has, and be part of no other page.
-_HEADERS = {
-    b"x-content-type-options": b"nosniff",
-    b"content-security-policy": b"default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'",
-    b"referrer-policy": b"no-referrer",
-}
+# For answers that do not have them. A page may load what this server has, and be part of no other page.
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 _log = logging.getLogger(__name__)
+
+
+def with_headers(send: Send, *more: tuple[bytes, bytes]) -> Send:
+    """Return a function that sends an answer with the headers above, where it does not have them, and with `more`."""
+
+    async def careful(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = message["headers"]
+            said = {name for name, _ in headers}
+            message["headers"] = [*headers, *more, *(header for header in _HEADERS if header[0] not in said)]
+        await send(message)
+
+    return careful
 
 
 def guards(state: ServerState) -> list[Middleware]:
@@ -73,15 +86,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
-        async def careful(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = message["headers"]
-                said = {name for name, _ in headers}
-                headers += [header for header in _HEADERS.items() if header[0] not in said]
-            await send(message)
-
         refusal = None if is_open(scope["method"], scope["path"]) else self._refusal(scope)
-        await (refusal or self.app)(scope, receive, careful)
+        await (refusal or self.app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         keys, admin = self.state.keys, is_admin(scope["path"])
@@ -91,7 +97,7 @@ class Guard:
         presented = presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
         if keys.permits(presented, admin=admin) and (keys.needed or not admin or not _FROM_ELSEWHERE & headers.keys()):
             return None
-        self.state.metrics.refused("unauthorized")
+        self.state.refused("unauthorized")
         return _refuse(keys, presented, scope["client"])
 
 

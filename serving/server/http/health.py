@@ -37,7 +37,8 @@ async def metrics(request: Request) -> Response:
     """Return Prometheus' metrics."""
     state = state_of(request)
     models = [(model.name, model.version) for model in state.models.models]
-    return Response(state.metrics.text(ready=not state.unready, models=models), media_type=CONTENT_TYPE_LATEST)
+    text = state.metrics.text(ready=not state.unready, models=models, pending=state.lanes.pending())
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def readiness(unready: str, body: dict[str, Any]) -> Response:

@@ -1,15 +1,18 @@
-"""The time of a request, its line in the log, and its count."""
+"""The time of a request, its id, its line in the log, its count and its trace."""
 
 import asyncio
 import logging
-import time
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.server.errors import text_of
+from serving.server.exchange import Exchange, make_exchange
+from serving.server.http.guard import with_headers
+from serving.server.metrics import endpoint_of
 from serving.server.state import ServerState
 
-_access = logging.getLogger("serving.access")
+_log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -23,13 +26,13 @@ class Watch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request in time, log and count it."""
-        if scope["type"] != "http" or scope["path"].startswith("/v2/health/") or scope["path"] == "/metrics":
-            await self.app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"].startswith("/v2/health/") or scope["path"] in ("/metrics", "/ping"):
+            await self.app(scope, receive, with_headers(send))
             return
-        state = scope["app"].state.server
-        state.metrics.begin(scope["path"])
-        began = time.perf_counter()
-        status, arrived = 0, False
+        state: ServerState = scope["app"].state.server
+        exchange = _exchange(scope)
+        state.begin(exchange)
+        arrived = False
 
         async def watch_receive() -> Message:
             nonlocal arrived
@@ -37,34 +40,50 @@ class Watch:
             arrived |= message["type"] == "http.request" and not message.get("more_body", False)
             return message
 
-        async def watch_send(message: Message) -> None:
-            nonlocal status
+        async def note_status(message: Message) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
+                exchange.status = message["status"]
             await send(message)
 
+        watch_send = with_headers(note_status, (b"x-request-id", exchange.id.encode()))
         try:
             async with asyncio.timeout(state.limits.request_s):
                 await self.app(scope, watch_receive, watch_send)
         except (TimeoutError, asyncio.CancelledError) as error:
-            if status or not (state.stopping or isinstance(error, TimeoutError)):
+            if exchange.status or not (state.stopping or isinstance(error, TimeoutError)):
                 raise
-            await _ended(state, arrived=arrived)(scope, receive, watch_send)
+            await _ended(state, exchange, arrived=arrived)(scope, receive, watch_send)
+        except Exception as error:
+            if exchange.status:
+                raise
+            _log.error("request %s failed", exchange.id, exc_info=error)
+            text = f"{text_of(error)}: request {exchange.id}"
+            await JSONResponse({"error": text}, 500)(scope, receive, watch_send)
         finally:
-            seconds = time.perf_counter() - began
-            state.metrics.end(scope["path"], status or 500, seconds)
-            path = scope["raw_path"].partition(b"?")[0].decode("latin-1")[:100]
-            # Many of these say one thing only, and warnings are written once a minute.
-            level = logging.WARNING if status in (408, 503, 504) else logging.INFO
-            _access.log(level, "%s %s %d %.0f ms", scope["method"], path, status, 1000 * seconds)
+            state.finish(exchange)
 
 
-def _ended(state: ServerState, *, arrived: bool) -> Response:
+def _exchange(scope: Scope) -> Exchange:
+    request_id = traceparent = b""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            request_id = value
+        elif name == b"traceparent":
+            traceparent = value
+    path = scope["raw_path"].partition(b"?")[0].decode("latin-1")
+    said = request_id.decode("latin-1"), traceparent.decode("latin-1")
+    return make_exchange(scope["method"], path, endpoint_of(scope["path"]), *said)
+
+
+def _ended(state: ServerState, exchange: Exchange, *, arrived: bool) -> Response:
     """Return the answer to a request that is ended before it has one; `arrived` means with its whole body."""
     close, seconds = {"Connection": "close"}, f"{state.limits.request_s:g} s"
     if state.stopping:
+        state.refused("stopping")
         return JSONResponse({"error": "the server is stopping; try again"}, 503, headers=close | {"Retry-After": "1"})
     if not arrived:
+        state.refused("slow_client")
         return JSONResponse({"error": f"the request did not arrive whole within {seconds}"}, 408, headers=close)
+    state.refused("deadline")
     text = f"there is no answer within {seconds}; send smaller pictures or fewer at once"
     return JSONResponse({"error": text}, 504, headers=close)

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from serving.server.lanes import Call
+from serving.server.exchange import Call
 from serving.server.statistics import Statistics
 
 
