@@ -96,9 +96,9 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 def photo(tmp_path: Path) -> Callable[..., Path]:
     """Writes a photo of people whose masks are in these states."""
 
-    def photo(*states: str, **options: Any) -> Path:
+    def photo(*states: str) -> Path:
         file = tmp_path / f"{'-'.join(states) or 'nobody'}.jpg"
-        file.write_bytes(jpeg(door(*states, **options)))
+        file.write_bytes(jpeg(door(*states)))
         return file
 
     return photo

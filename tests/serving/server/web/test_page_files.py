@@ -36,7 +36,9 @@ def test_a_file_is_sent_with_its_type_and_headers_that_permit_nothing_else(clien
     assert client.get(f"/{path}", headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["routes.py", "__init__.py", "..%2froutes.py", "%2fetc%2fpasswd", "main.js%00", "", "a/b"])
+@pytest.mark.parametrize(
+    "name", ["routes.py", "__init__.py", "..%2froutes.py", "%2fetc%2fpasswd", "main.js%00", "", "a/b"]
+)
 def test_nothing_but_the_files_of_the_page_is_sent(client: TestClient, name: str) -> None:
     given = client.get(f"/static/{name}")
     assert given.status_code == 404 and list(given.json()) == ["error"]
