@@ -53,11 +53,14 @@ lint: $(READY) ## ruff, mypy, and the committed IR against the code
 	@$(BIN)/mypy
 	@$(BIN)/facet compile --check
 
-test: $(READY) ## all tests but the slow ones and those in containers
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not photos and not containers" --numprocesses auto --dist loadfile $(ARGS)
+test: $(READY) ## all tests but the slow ones and those in containers or a browser
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not photos and not containers and not browser" --numprocesses auto --dist loadfile $(ARGS)
 
 test-containers: $(READY) ## build the images and test them; brings up an engine on Debian as root
 	@docker/engine docker/test $(ARGS)
+
+test-page: $(READY) ## the door page in headless Chromium; installs that on Debian as root
+	@tests/serving/server/web/chromium $(BIN)/pytest -m browser tests/serving/server/web $(ARGS)
 
 test-slow: $(READY) ## the long campaigns
 	@$(BIN)/pytest -m "slow and not containers" $(ARGS)
@@ -81,4 +84,4 @@ clean: ## remove .venv and caches; runs and data in .facet stay
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-slow test-photos weights bench lock clean
+.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-page test-slow test-photos weights bench lock clean

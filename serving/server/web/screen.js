@@ -45,7 +45,7 @@ export function renderPicture() {
 }
 
 function drawn() {
-  if (!shown) return null;
+  if (!shown || !(live || shown.picture)) return null;
   const faces = shown.answer?.faces ?? [];
   const tagged = faces.map((face, number) => ({ ...face, ...tags(faces, number) }));
   return { ...shown, picture: live ? null : shown.picture, mirrored, faces: tagged, selected };
@@ -75,6 +75,7 @@ function renderSound() {
 
 // Begins with the camera ("live") or a photo ("photo"), or with nothing (""); what was shown is forgotten.
 export function begin(what, { mirror = false } = {}) {
+  shown?.picture?.close?.(); // a large bitmap need not wait for the garbage collector
   [shown, live, mirrored, times, selected, alarms, notice] = [null, what === "live", mirror, [], 0, 0, null];
   render();
 }
@@ -149,7 +150,8 @@ export function select(number) {
 
 at("face-list").addEventListener("change", (event) => select(Number(event.target.value)));
 overlay.addEventListener("click", (event) => {
-  const number = shown?.answer ? faceAt(overlay, drawn(), event.clientX, event.clientY) : -1;
+  const picture = drawn();
+  const number = picture ? faceAt(overlay, picture, event.clientX, event.clientY) : -1;
   if (number >= 0) select(number);
 });
 at("again").addEventListener("click", () => notice?.again?.());

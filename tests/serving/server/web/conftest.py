@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from door_pictures import door, jpeg, write_clip, write_people
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from server_process import Server, serving
 
 # What leaves for the speakers is measured on its way; the page and the browser stay as they are.
@@ -29,6 +29,8 @@ AudioNode.prototype.connect = function (to, ...more) {
 """
 
 OpenPage = Callable[..., Page]
+
+expect.set_options(timeout=15_000)
 
 
 def _is_fault(said: ConsoleMessage) -> bool:
@@ -77,7 +79,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         context = browser.new_context(**{"locale": "en-US", "permissions": ["camera"]} | options)
         contexts.append(context)
         context.add_init_script(_METER)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(15_000)
         page = context.new_page()
         origin = f"http://{host}:{port}/"
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -96,9 +98,9 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 def photo(tmp_path: Path) -> Callable[..., Path]:
     """Writes a photo of people whose masks are in these states."""
 
-    def photo(*states: str, **options: Any) -> Path:
+    def photo(*states: str) -> Path:
         file = tmp_path / f"{'-'.join(states) or 'nobody'}.jpg"
-        file.write_bytes(jpeg(door(*states, **options)))
+        file.write_bytes(jpeg(door(*states)))
         return file
 
     return photo

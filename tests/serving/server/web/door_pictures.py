@@ -1,4 +1,4 @@
-"""Drawn people before a door in green frames, which the detector in `tiny_detector` finds, and a classifier of their masks.
+"""Drawn people in green frames, which the detector in `tiny_detector` finds, and a classifier of their masks.
 
 The green of a frame tells how the mask is worn, so that what the page has to show is known.
 """
@@ -31,7 +31,7 @@ _FACE = (120, 160)
 _FRAME = 14
 _WEARING: dict[str, Wearing] = {"worn": "worn", "incorrect": "chin", "absent": "absent"}
 
-# Probabilities of the labels in GREENS' order fall with the distance between their greens and that of the frame's upper edge.
+# The probabilities, in the order of GREENS, fall with the distance from the green of the frame's upper edge.
 _GRAPH = """
   pixels = Cast<to=1>(images)
   start = Constant<value_ints=[0, 8, 1]>()
@@ -75,9 +75,9 @@ def write_people(folder: Path) -> Path:
     return folder
 
 
-def door(*states: str, size: tuple[int, int] = SIZE) -> Image.Image:
+def door(*states: str) -> Image.Image:
     """Draw people side by side, from left to right, whose masks are in these states."""
-    picture = Image.new("RGB", size, (150, 152, 156))
+    picture = Image.new("RGB", SIZE, (150, 152, 156))
     width, height = (side + 2 * _FRAME for side in _FACE)
     for number, state in enumerate(states):
         draws = np.random.default_rng(number)
@@ -85,14 +85,14 @@ def door(*states: str, size: tuple[int, int] = SIZE) -> Image.Image:
         face = draw_photo(person, _WEARING[state], 1, draws).resize(_FACE, Image.Resampling.LANCZOS)
         frame = Image.new("RGB", (width, height), (0, GREENS[state], 0))
         frame.paste(face, (_FRAME, _FRAME))
-        picture.paste(frame, (40 + number * (width + 40), size[1] // 2 - height // 2))
+        picture.paste(frame, (40 + number * (width + 40), SIZE[1] // 2 - height // 2))
     return picture
 
 
-def jpeg(picture: Image.Image, quality: int = 95) -> bytes:
+def jpeg(picture: Image.Image, **options: Any) -> bytes:
     """Encode a picture."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+    picture.save(buffer, "JPEG", quality=95, subsampling=0, **options)
     return buffer.getvalue()
 
 

@@ -1,7 +1,10 @@
 """The door page in headless Chromium, against real servers."""
 
 import base64
+import hashlib
 import io
+import itertools
+import json
 import re
 import threading
 import time
@@ -12,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from door_pictures import EMOTIONS, door, jpeg
-from PIL import Image
+from heic_pictures import heic
+from PIL import ExifTags, Image
 from playwright.sync_api import Page, Request, expect
-from server_process import Server
-from stub_server import running
+from server_process import Server, serving
+from stub_server import running, until
 
 pytestmark = pytest.mark.browser
 
@@ -36,6 +40,18 @@ def verdict(page: Page) -> Any:
 
 def notice(page: Page) -> Any:
     return expect(page.get_by_role("status"))
+
+
+def loudest(page: Page) -> float:
+    """The loudest sample so far of what goes to the speakers, 0 to 1."""
+    return float(page.evaluate("window.loudest"))
+
+
+def wait_for_sound(page: Page) -> None:
+    deadline = time.monotonic() + 10
+    while loudest(page) < 0.1:
+        assert time.monotonic() < deadline, "nothing was heard"
+        page.wait_for_timeout(20)
 
 
 def ask(page: Page) -> list[Request]:
@@ -78,25 +94,41 @@ def pixels(page: Page, canvas: str) -> Any:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
 
 
-def test_box_and_crop_are_the_faces_own(server: Server, open_page: OpenPage, photo: MakePhoto) -> None:
-    file = photo("worn", "absent")
+@pytest.mark.parametrize("turned", [False, True])
+def test_box_and_crop_are_the_faces_own(server: Server, open_page: OpenPage, tmp_path: Path, turned: bool) -> None:
+    """Also where the photo lies on its side and says so."""
+    upright = door("worn", "absent")
+    file, exif = tmp_path / "door.jpg", Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if turned else 1
+    stored = upright.transpose(Image.Transpose.ROTATE_90) if turned else upright
+    file.write_bytes(jpeg(stored, exif=exif))
     boxes = [face["box"] for face in server.request("POST", "/predict", file.read_bytes())[1]["faces"]]
+
     page = open_page(server.port)
     choose(page, file)
     verdict(page).to_have_text("1 of 2 without a properly worn mask")
-    picture = np.asarray(Image.open(file))
     left, top, width, height = max(boxes)
     crop = pixels(page, "crop")[..., :3]
-    part = Image.fromarray(picture).crop((round(left), round(top), round(left + width), round(top + height)))
+    part = upright.crop((round(left), round(top), round(left + width), round(top + height)))
     wanted = np.asarray(part.resize((crop.shape[1], crop.shape[0]), Image.Resampling.BILINEAR))
     assert np.abs(crop.astype(int) - wanted).mean() < 6
-    # The selected box, in the picture's own place, is bright and dark in turn along the frame's edge.
+    # Along the frame's left edge the line of the selected face is bright and dark in turn.
     overlay = pixels(page, "overlay")
-    scale = min(overlay.shape[1] / picture.shape[1], overlay.shape[0] / picture.shape[0])
-    offset = ((overlay.shape[1] - scale * picture.shape[1]) / 2, (overlay.shape[0] - scale * picture.shape[0]) / 2)
-    column = round(offset[0] + scale * left)
-    line = overlay[round(offset[1] + scale * top) : round(offset[1] + scale * (top + height)), column, :3]
+    scale = min(overlay.shape[1] / upright.width, overlay.shape[0] / upright.height)
+    across, down = (overlay.shape[1] - scale * upright.width) / 2, (overlay.shape[0] - scale * upright.height) / 2
+    line = overlay[round(down + scale * top) : round(down + scale * (top + height)), round(across + scale * left), :3]
     assert line.min() < 60 and (line[:, 0] > 240).mean() > 0.4
+
+
+def test_a_photo_that_the_browser_cannot_read_is_answered(server: Server, open_page: OpenPage, tmp_path: Path) -> None:
+    file = tmp_path / "door.heic"
+    file.write_bytes(heic(door("absent")))
+    page = open_page(server.port)
+    choose(page, file)
+    verdict(page).to_have_text("No mask")
+    notice(page).to_contain_text("This browser cannot show this kind of picture")
+    expect(page.locator("#crop")).to_be_hidden()
+    expect(page.locator(".head")).to_have_count(2)
 
 
 def test_no_face_is_said_in_plain_words(server: Server, open_page: OpenPage, photo: MakePhoto) -> None:
@@ -159,17 +191,31 @@ def test_the_camera_shows_what_comes_and_goes(server: Server, open_page: OpenPag
 
     page.on("request", lambda request: count(request, 1))
     page.on("requestfinished", lambda request: count(request, -1))
+    page.evaluate(
+        """() => {
+          const text = document.getElementById("verdict-text");
+          window.seen = [];
+          const see = () => window.seen.push([text.textContent, text.parentElement.dataset.kind, window.loudest]);
+          new MutationObserver(see).observe(text, {childList: true, characterData: true, subtree: true});
+        }"""
+    )
     page.get_by_role("button", name="Start camera").click()
-    verdict(page).to_have_text("No face found")
-    verdict(page).to_have_text("Mask worn properly")
-    assert page.evaluate("window.loudest") == 0
-    verdict(page).to_have_text("No mask")
-    page.wait_for_function("window.loudest > 0.1")
-    expect(page.locator("#verdict")).to_have_attribute("data-kind", "notify")
-    verdict(page).to_have_text("1 of 2 without a properly worn mask")
+    kinds = {
+        "No face found": "none",
+        "Mask worn properly": "worn",
+        "No mask": "notify",
+        "1 of 2 without a properly worn mask": "notify",
+    }
+    deadline = time.monotonic() + 20
+    while not kinds.items() <= {text: kind for text, kind, _ in page.evaluate("window.seen")}.items():
+        assert time.monotonic() < deadline, page.evaluate("window.seen")
+        page.wait_for_timeout(50)
+    wait_for_sound(page)
+    before = itertools.takewhile(lambda item: item[1] != "notify", page.evaluate("window.seen"))
+    assert {heard for _, _, heard in before} == {0}
     # The page shows a mirror: the face that the camera has on its right is the first.
-    expect(page.get_by_role("radio", name="Face 1: mask worn wrongly")).to_be_visible()
-    expect(page.locator("#facts")).to_contain_text("pictures a second")
+    page.get_by_role("radio", name="Face 1: mask worn wrongly").wait_for()
+    page.get_by_text("pictures a second").wait_for()
 
     page.get_by_role("button", name="Stop camera").click()
     verdict(page).to_have_text("Nothing to see yet")
@@ -187,9 +233,9 @@ def test_silence_is_a_choice_that_stays(server: Server, open_page: OpenPage, pho
     choose(page, photo("absent"))
     verdict(page).to_have_text("No mask")
     page.wait_for_timeout(200)
-    assert page.evaluate("window.loudest") == 0
+    assert loudest(page) == 0
     page.get_by_role("button", name="Sound: off").click()  # lets hear what there will be
-    page.wait_for_function("window.loudest > 0.1")
+    wait_for_sound(page)
 
 
 def test_a_hidden_page_lets_go_of_the_camera_and_goes_on(server: Server, open_page: OpenPage) -> None:
@@ -259,16 +305,51 @@ def test_a_camera_that_is_not_to_be_had(
     notice(page).to_have_count(0)
 
 
-def test_a_busy_server_is_waited_for(open_page: OpenPage, photo: MakePhoto) -> None:
-    with running(max_waiting=0) as server:
-        lanes = server.state.lanes
+def test_a_key_is_asked_for_and_kept_in_the_tab(
+    open_page: OpenPage, photo: MakePhoto, model_file: Path, tmp_path: Path
+) -> None:
+    key = "a-key-for-the-door-0123456789"
+    keys = tmp_path / "keys"
+    keys.write_text(f"door:{hashlib.sha256(key.encode()).hexdigest()}\n")
+    with serving(tmp_path, "--model", str(model_file), "--api-keys", str(keys)) as server:
         page = open_page(server.port)
-        lanes.check_queue, check = _refuse, lanes.check_queue
+        notice(page).to_contain_text("This server wants an API key")
+        expect(page.get_by_label("API key")).to_be_focused()
         choose(page, photo("worn"))
-        notice(page).to_contain_text("The server is busy. Trying again in 1 s.")
+        notice(page).to_contain_text("This server wants an API key")
+        for given, sentence in (("no key", "without spaces"), ("another", "does not know this key")):
+            page.get_by_label("API key").fill(given)
+            page.keyboard.press("Enter")
+            notice(page).to_contain_text(sentence)
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Use key").click()
+        verdict(page).not_to_have_text("No answer yet")
+        expect(page.locator("#facts")).to_contain_text("tiny · version")
+        expect(page.get_by_label("API key")).to_be_hidden()
+        stored = page.evaluate("JSON.stringify([Object.values(sessionStorage), Object.values(localStorage)])")
+        assert json.loads(stored) == [[key], []] and key not in page.content()
+        page.reload()
+        notice(page).to_have_count(0)
+        choose(page, photo("worn"))
+        expect(page.locator("#facts")).to_contain_text("tiny · version")
+
+
+def test_a_busy_server_is_waited_for(open_page: OpenPage, photo: MakePhoto) -> None:
+    """One lane is at work and nothing may wait, so the server refuses until that work is done."""
+    done = threading.Event()
+    with running(lambda data, work: data == b"slow" and done.wait(20), lanes=1, max_waiting=1) as server:
+        page = open_page(server.port)
+        others = [threading.Thread(target=server.request, args=("POST", "/predict", b"slow")) for _ in range(2)]
+        for other in others:
+            other.start()
+        until(lambda: server.state.lanes.busy)
+        choose(page, photo("worn"))
+        notice(page).to_contain_text(re.compile(r"The server is busy\. Trying again in \d+ s"))
         verdict(page).to_have_text("No answer yet")
-        lanes.check_queue = check
+        done.set()
         verdict(page).to_have_text("No face found")
+        for other in others:
+            other.join()
 
 
 def test_a_server_that_is_loading_is_waited_for(open_page: OpenPage) -> None:
@@ -361,9 +442,3 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(
     assert box and box["y"] + box["height"] < PHONE["viewport"]["height"]  # type: ignore[index]
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(245, 245, 243)"
     assert dark == (scheme == "dark")
-
-
-def _refuse(*_: Any) -> None:
-    from serving.server.lanes import BusyError
-
-    raise BusyError("the server is busy; try again soon")
