@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.benchmark import Benchmark
-from benchmarks.serving import models
 from benchmarks.serving.load import Load, load, median
 from benchmarks.serving.servers import APPS, OURS, SERVERS, VARIANTS, Server, ServerError, ask, running
 from benchmarks.serving.setup import Section, Setup
@@ -31,7 +30,9 @@ def composite(setup: Setup) -> Section:
     if not photos or not weights.exists():
         section.failures.append(f"composite: set FACET_PHOTOS to the folder with {WEIGHTS}; nothing is measured")
         return section
-    card = models.composite(setup.folder / "composite", weights, setup.models).resolve()
+    from benchmarks.serving.models import write_composite  # torch takes seconds
+
+    card = write_composite(setup.folder / "composite", weights, setup.models).resolve()
     heads = [str(setup.models[name].resolve()) for name in ("light", "second")]
     extra = {"BENCH_HEADS": os.pathsep.join(heads), "BENCH_DETECTOR": str(weights)}
     contenders = {

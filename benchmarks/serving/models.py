@@ -130,7 +130,7 @@ def make_models(folder: Path, pictures: Sequence[Path]) -> dict[str, Path]:
     return files
 
 
-def composite(folder: Path, weights: Path, files: dict[str, Path]) -> Path:
+def write_composite(folder: Path, weights: Path, files: dict[str, Path]) -> Path:
     """Write a composite of YuNet and the two heads and return its file; `weights` is YuNet's original file."""
     folder.mkdir(parents=True, exist_ok=True)
     adopted = adopt(weights.read_bytes(), str(weights), name="yunet", options={"score": 0.7})

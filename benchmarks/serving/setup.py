@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmarks.benchmark import Benchmark
 from benchmarks.serving.environments import install
 from benchmarks.serving.load import write_bodies
-from benchmarks.serving.models import make_models
 from benchmarks.serving.pictures import write_pictures
 from benchmarks.serving.servers import BODIES, SERVERS
 
@@ -50,6 +49,8 @@ class Setup:
     @cached_property
     def models(self) -> dict[str, Path]:
         """The models by name, see `models.py`."""
+        from benchmarks.serving.models import make_models  # torch takes seconds
+
         return make_models(self.folder / "models", self.pictures)
 
     @property

@@ -1,5 +1,6 @@
 """Markdown of the results."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 from benchmarks.serving.compare import CLIENTS, MANY, Ceiling, Measured, Row
@@ -18,27 +19,33 @@ def _cell(value: object) -> str:
 
 
 def comparison(results: Mapping[Row, Measured], ceilings: Mapping[tuple[str, str], Ceiling]) -> list[str]:
-    """Return a table with a row for every loop and server: rate (lowest to highest), latencies and cost by clients."""
+    """Return two tables: rates (lowest to highest), latencies and cost of loops and servers; memory and start.
+
+    Refusals are fast, so that latencies are left out where a stretch of load had errors.
+    """
     columns = ["requests/s", "p50 ms", "p99 ms", "CPU ms"]
-    header = ["", "processes", "ready s", "idle MiB", "peak MiB"]
-    header += [f"{clients}: {column}" for clients in CLIENTS for column in columns] + ["errors", f"errors at {MANY}"]
+    header = ["", *(f"{clients}: {column}" for clients in CLIENTS for column in columns), "errors", f"errors at {MANY}"]
     rows: list[list[object]] = []
     for (decoder, model), ceiling in ceilings.items():
-        cells: list[object] = [f"loop, {decoder} decoder, {model}", *[""] * 4]
+        cells: list[object] = [f"loop, {decoder} decoder, {model}"]
         for clients in CLIENTS:
             cells += [_range(ceiling.per_second, ceiling.rates), "", "", ceiling.cpu_ms] if clients == 8 else [""] * 4
         rows.append([*cells, "", ""])
-    for row, result in results.items():
-        if result.failure:
-            rows.append([str(row), result.failure.splitlines()[0], *[""] * (len(header) - 2)])
-            continue
-        cells = [str(row), result.processes, min(result.ready_s), max(result.idle), result.peak]
+    good = {row: result for row, result in results.items() if not result.failure}
+    for row, result in good.items():
+        cells = [str(row)]
         for clients in CLIENTS:
             one = result.at(clients)
-            cells += [_range(one.per_second, one.spread), one.p50_ms, one.p99_ms, one.cpu_ms]
+            latency = ["-", "-"] if one.errors else [one.p50_ms, one.p99_ms]
+            cells += [_range(one.per_second, one.spread), *latency, one.cpu_ms]
         errors = sum(result.at(clients).errors for clients in CLIENTS)
         rows.append([*cells, int(errors), int(result.at(MANY).errors)])
-    return markdown(header, rows)
+    sizes = [
+        [str(row), result.processes, min(result.ready_s), statistics.median(result.idle), result.peak]
+        for row, result in good.items()
+    ]
+    memory = ["", "processes", "first answer after, s", "idle, MiB", "peak, MiB"]
+    return [*markdown(header, rows), "", *markdown(memory, sizes)]
 
 
 def _range(middle: float, values: Sequence[float]) -> str:
