@@ -77,6 +77,9 @@ $(WEIGHTS)/.ready: tests/weights.txt
 bench: $(READY) ## measure, print a table, write .facet/bench.json
 	@$(BIN)/python -m benchmarks
 
+bench-serving: $(READY) ## the server against its peers, each in its own environment; needs wrk and h2load (ARGS="--only fp32 --rounds 1")
+	@$(BIN)/python -m benchmarks.serving $(ARGS)
+
 lock: $(READY) ## resolve pyproject.toml again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
 
@@ -84,4 +87,4 @@ clean: ## remove .venv and caches; runs and data in .facet stay
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-page test-slow test-photos weights bench lock clean
+.PHONY: help setup pipeline-submit pipeline-compile serve ui images push lint test test-containers test-page test-slow test-photos weights bench bench-serving lock clean

@@ -28,7 +28,7 @@ def serve_latency() -> list[Benchmark]:
     photo = noise_photo((30, 40), (640, 480), quality=90)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.onnx")
-        model.write_bytes(_model())
+        model.write_bytes(mean_model())
         with _server(model) as (process, connection):
 
             def ask(method: str, path: str, body: bytes | None = None) -> None:
@@ -68,7 +68,7 @@ def _server(model: Path) -> Iterator[tuple[psutil.Process, http.client.HTTPConne
         process.wait()
 
 
-def _model() -> bytes:
+def mean_model() -> bytes:
     """A classifier of nothing: the mean of the picture, in two classes."""
     from onnx import TensorProto, helper
 

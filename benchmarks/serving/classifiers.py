@@ -1,0 +1,87 @@
+"""A model alone: ours and the peers with ResNet-18 (fp32, and int8 of ours), and with a light model."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from benchmarks.benchmark import Benchmark
+from benchmarks.serving.compare import MANY, Measured, Row, best, compare
+from benchmarks.serving.servers import OURS, VARIANTS, ServerError
+from benchmarks.serving.setup import Section, Setup
+from benchmarks.serving.tables import comparison
+
+_LIGHT_ROUNDS = 2
+
+
+def _rows(setup: Setup, model: str) -> list[Row]:
+    return [Row(OURS, "", model), *(Row(peer, variant, model) for variant in VARIANTS for peer in setup.peers)]
+
+
+def fp32(setup: Setup) -> Section:
+    """ResNet-18 at 224 px: ours, ours with its int8 version, and the peers."""
+    rows = [*_rows(setup, "fp32"), Row(OURS, "", "int8")]
+    loops = [("own", "fp32"), ("pillow", "fp32"), ("own", "int8")]
+    results, ceilings = compare(setup, rows, loops, rounds=setup.rounds, seconds=setup.seconds)
+    section = Section("ResNet-18, 224 px", comparison(results, ceilings))
+    section.failures += [f"{row}: {result.failure}" for row, result in results.items() if result.failure]
+    ours, int8, ceiling = results[rows[0]], results[rows[-1]], ceilings["own", "fp32"]
+    if ours.failure or int8.failure:
+        return section
+    for clients in (8, 32):
+        name = "serving_fp32" if clients == 8 else f"serving_fp32: {clients} clients"
+        for variant, least in (("", 1.15), ("tuned", 1.05)):
+            full = f"{name}, tuned peers" if variant else name
+            rate = ours.at(clients).per_second
+            section.figures += against_peers(full, rate, results, clients, variant, "requests/s", least)
+        cost = ours.at(clients).cpu_ms
+        section.figures.append(
+            Benchmark.compared(f"serving_fp32: CPU and loop, {clients}", cost, ceiling.cpu_ms, "ms", 1 / 1.05)
+        )
+    at_8 = ours.at(8)
+    tail = at_8.p99_ms / at_8.p50_ms
+    section.figures.append(Benchmark.absolute("serving_fp32: p99 / p50 at 8", tail, "", "< 1.5", tail < 1.5))
+    errors = ours.at(MANY).errors
+    section.figures.append(Benchmark.absolute(f"serving_fp32: errors at {MANY}", errors, "", "0", errors == 0))
+    section.figures += against_peers("serving_one_client", ours.at(1).p50_ms, results, 1, "", "ms", 1.0)
+    for clients in (8, 32):
+        name = "serving_int8" if clients == 8 else f"serving_int8: {clients} clients"
+        rate = int8.at(clients).per_second
+        section.figures += against_peers(name, rate, results, clients, "", "requests/s", 3.0)
+    peers = [result for row, result in results.items() if row.server != OURS and not result.failure]
+    if peers:
+        leanest = [min(median(result.idle) for result in peers), min(result.peak for result in peers)]
+        for name, own, other in zip(("idle", "peak"), (median(ours.idle), ours.peak), leanest, strict=True):
+            section.figures.append(Benchmark.compared(f"serving_memory: {name}", own, other, "MiB", 1.0))
+    return section
+
+
+def light(setup: Setup) -> Section:
+    """MobileNetV3-small at 64 px, where what a server adds shows."""
+    rows = _rows(setup, "light")
+    rounds = min(setup.rounds, _LIGHT_ROUNDS)
+    loops = [("own", "light"), ("pillow", "light")]
+    results, ceilings = compare(setup, rows, loops, rounds=rounds, seconds=min(setup.seconds, 2.0))
+    section = Section("MobileNetV3-small, 64 px", comparison(results, ceilings))
+    section.failures += [f"{row}: {result.failure}" for row, result in results.items() if result.failure]
+    ours, ceiling = results[rows[0]], ceilings["own", "light"]
+    if ours.failure:
+        return section
+    for clients in (8, 32):
+        name = "serving_light" if clients == 8 else f"serving_light: {clients} clients"
+        for variant, least in (("", 3.0), ("tuned", 2.0)):
+            full = f"{name}, tuned peers" if variant else name
+            rate = ours.at(clients).per_second
+            section.figures += against_peers(full, rate, results, clients, variant, "requests/s", least)
+    added = ours.at(8).cpu_ms - ceiling.cpu_ms
+    section.figures.append(Benchmark.absolute("serving_light: added CPU", added, "ms", "< 1 ms", added < 1))
+    return section
+
+
+def against_peers(
+    name: str, own: float, results: dict[Row, Measured], clients: int, variant: str, unit: str, least: float
+) -> Sequence[Benchmark]:
+    """Compare a figure of ours with the best peer of a variant: its rate, or its p50 where `unit` is ms."""
+    try:
+        _, peer = best(results, clients, variant, latency=unit == "ms")
+    except ServerError:
+        return []
+    return [Benchmark.compared(name, own, peer.p50_ms if unit == "ms" else peer.per_second, unit, least)]
