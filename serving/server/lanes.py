@@ -208,7 +208,7 @@ class Lanes:
 
     def _late(self, request: _Request) -> Exception:
         waited = request.deadline - request.asked
-        if waited < self._limits.wait_s:
+        if request.deadline < request.asked + self._limits.wait_s:
             return DeadlineError(f"the request had no turn before its deadline, {waited:.3g} s after it arrived")
         with self._lock:
             expected = self._expected_s(request.model)

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from serving.runtime.load import open_model
 from serving.server.http.app import create_app
 from serving.server.limits import Limits
+from serving.server.repository.source import SingleModel
 from serving.server.state import ModelRepository, ServerState
 
 
@@ -49,11 +50,11 @@ def test_a_crash_is_a_500(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_ready_follows_the_server(model_file: Path) -> None:
-    state = ServerState(limits=Limits(max_body=2**20))
+    state = ServerState(models=ModelRepository(sources=[SingleModel("never looked at")]))
     client = TestClient(create_app(state))
     loading = scrape(client)
     assert loading["facet_ready", ()] == 0 and not any(key[0] == "facet_model_info" for key in loading)
-    state.models.add(open_model(model_file.read_bytes(), threads=1))
+    state.models = ModelRepository(open_model(model_file.read_bytes(), threads=1))
     assert scrape(client)["facet_ready", ()] == 1
     state.draining = True
     assert scrape(client)["facet_ready", ()] == 0

@@ -111,9 +111,9 @@ def test_the_access_log_is_short_and_keeps_no_secret(shared: Server) -> None:
     shared.request("POST", "/predict?box=1,1,50,50&token=hunter2", picture(), Authorization="Bearer hunter2")
     shared.request("GET", "/v2/models/a%0d%0aINFO%20forged/" + "x" * 500)
     text = shared.log.read_text()
-    assert re.search(r"INFO POST /predict 200 \d+ ms\n", text)
+    assert re.search(r"INFO POST /predict 200 \d+ ms .*\n", text)
     assert "hunter2" not in text and "\nINFO forged" not in text and "/v2/health" not in text
-    assert max(map(len, text.splitlines())) < 200
+    assert max(map(len, text.splitlines())) < 250
 
 
 # --- stopping ------------------------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
         (["--model", "m", "--tls-cert", "c"], {}, "--tls-cert and --tls-key go together"),
         (["--model", "m", "--cors-origin", "*"], {}, "'*' is not an origin"),
         (["--model", "m", "--cors-origin", "https://a.example/"], {}, "is not an origin"),
-        (["--model", "m", "--drain-s", "-1"], {}, "'-1' is not a whole number of seconds"),
+        (["--model", "m", "--drain-s", "-1"], {}, "'-1' is not a number of seconds"),
         (["--model", "m"], {"FACET_LOG_FORMAT": "xml"}, "'xml' is not a format of the log"),
     ],
 )

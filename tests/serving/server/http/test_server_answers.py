@@ -15,6 +15,7 @@ from serving.runtime.predictor import Classifier, Predictor
 from serving.runtime.session import Session
 from serving.server.http.app import create_app
 from serving.server.limits import Limits
+from serving.server.repository.source import SingleModel
 from serving.server.state import ModelRepository, ServerState
 
 # --- health and metadata -------------------------------------------------------------------------------------------
@@ -39,14 +40,15 @@ def test_health_and_metadata(client: TestClient) -> None:
 
 
 def test_readiness_while_loading_serving_and_stopping(predictor: Predictor) -> None:
-    state = ServerState(limits=Limits(max_body=LIMIT))
+    loading = ModelRepository(sources=[SingleModel("never looked at")])
+    state = ServerState(limits=Limits(max_body=LIMIT), models=loading)
     client = TestClient(create_app(state))
     assert client.get("/v2/health/live").status_code == 200
     for path in ("/v2/health/ready", "/v2/models/tiny/ready", "/v2/models/tiny"):
         response = client.get(path)
         assert response.status_code == 503 and "loading" in response.json()["error"]
     expect_error(client.post("/predict", content=picture()), 503, "loading")
-    state.models.add(predictor)
+    state.models = ModelRepository(predictor)
     assert client.get("/v2/health/ready").status_code == 200
     state.draining = True
     for path in ("/v2/health/ready", "/v2/models/tiny/ready"):

@@ -21,6 +21,9 @@ from playwright.sync_api import Page, Request, expect
 from server_process import Server, serving
 from stub_server import running, until
 
+from serving.server.repository.models import ModelRepository
+from serving.server.repository.source import SingleModel
+
 pytestmark = pytest.mark.browser
 
 OpenPage = Callable[..., Page]
@@ -354,10 +357,11 @@ def test_a_busy_server_is_waited_for(open_page: OpenPage, photo: MakePhoto) -> N
 
 def test_a_server_that_is_loading_is_waited_for(open_page: OpenPage) -> None:
     with running() as server:
-        models, server.state.models.models = server.state.models.models, ()
+        ready = server.state.models
+        server.state.models = ModelRepository(sources=[SingleModel("never looked at")])
         page = open_page(server.port)
         notice(page).to_contain_text("The server is not ready yet")
-        server.state.models.models = models
+        server.state.models = ready
         notice(page).to_have_count(0)
 
 
