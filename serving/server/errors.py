@@ -30,6 +30,7 @@ _REASONS: dict[type[Exception], str] = {
     NotFoundError: "not_found",
     NotReadyError: "not_ready",
     BusyError: "queue_full",
+    DeadlineError: "deadline",
     StorageError: "storage",
     Exception: "internal",
 }

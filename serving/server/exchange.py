@@ -1,8 +1,8 @@
 """One request and its answer, whatever protocol carries it: its id, what models did for it, its line in the log."""
 
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -98,7 +98,7 @@ def make_exchange(method: str, path: str, endpoint: str, request_id: str = "", t
     """Make that of a request which begins now; what the client says about it counts where it is valid."""
     parent = _TRACE_PARENT.fullmatch(traceparent)
     if not _REQUEST_ID.fullmatch(request_id):
-        request_id = parent[1] if parent else secrets.token_hex(16)
+        request_id = parent[1] if parent else f"{random.getrandbits(128):032x}"
     return Exchange(request_id, traceparent if parent else "", method, path[:_MAX_PATH], endpoint)
 
 

@@ -17,6 +17,8 @@ _SAID = {"method", "path", "status", "ms"}
 
 def set_up_logging(form: str = "text") -> None:
     """Log to standard error, as `text` or `json`; libraries only from warnings on."""
+    # No line says them, and each takes its time in every record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OncePerInterval())
     handler.setFormatter(JsonLines() if form == "json" else TextLines())

@@ -103,7 +103,11 @@ class Guard:
 
 def _refuse(keys: Keys, presented: str | None, client: tuple[str, int] | None) -> Response:
     name = keys.name_of(presented)
-    _log.warning("refused a request from %s with %s", client[0] if client else "?", name or fingerprint(presented))
+    address = client[0] if client else "?"
+    if name is None:
+        _log.warning("refused a request from %s with %s", address, fingerprint(presented))
+    else:
+        _log.warning("refused a request from %s, since the key '%s' may not load or unload models", address, name)
     if not keys.needed:
         text = "loading and unloading models over the network needs --api-keys with an admin key"
         return JSONResponse({"error": text}, 403)

@@ -80,8 +80,7 @@ class HttpServer(uvicorn.Server):
             task.cancel()
         if self._handshakes is not None:
             self._handshakes.abort()
-        for service in self.services:
-            await service.stop(CLOSE_S)
+        await asyncio.gather(*(service.stop(CLOSE_S) for service in self.services))
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """`python -m serving` as a process: sockets, signals, exit codes, output."""
 
+import hashlib
 import http.client
 import io
 import json
@@ -111,9 +112,9 @@ def test_the_access_log_is_short_and_keeps_no_secret(shared: Server) -> None:
     shared.request("POST", "/predict?box=1,1,50,50&token=hunter2", picture(), Authorization="Bearer hunter2")
     shared.request("GET", "/v2/models/a%0d%0aINFO%20forged/" + "x" * 500)
     text = shared.log.read_text()
-    assert re.search(r"INFO POST /predict 200 \d+ ms .*\n", text)
+    assert re.search(r"INFO POST /predict 200 \d+ ms request_id=\w{32} model=tiny version=\S+ rows=1 queue_ms=", text)
     assert "hunter2" not in text and "\nINFO forged" not in text and "/v2/health" not in text
-    assert max(map(len, text.splitlines())) < 250
+    assert max(map(len, text.splitlines())) < 300
 
 
 # --- stopping ------------------------------------------------------------------------------------------------------
@@ -151,6 +152,35 @@ def test_options_from_the_environment_and_an_idle_server_stops_at_once(model_fil
         idle.close()
         assert re.search(r"INFO \d+ lanes with \d+ MiB each .* of \d+ MiB in all", log := server.log.read_text())
         assert log.count("\n") == 3, "two lines for the start, one for the request"
+
+
+def test_a_guarded_server_leaves_in_order_and_its_log_has_no_secret(model_file: Path, tmp_path: Path) -> None:
+    """Keys, JSON lines, and a stop that load balancers can see."""
+    named = ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "MLFLOW_TRACKING_TOKEN")
+    secrets = {name: f"hunter2{name}" for name in named}
+    digest = hashlib.sha256(b"hunter2key").hexdigest()
+    (tmp_path / "keys").write_text(f"door:{digest}\n")
+    options = ["--model", str(model_file), "--api-keys", str(tmp_path / "keys"), "--drain-s", "1"]
+    options += ["--log-format", "json"]
+    with serving(tmp_path, *options, **secrets, FACET_ALLOW_ANONYMOUS="1") as server:
+        key = {"X-API-Key": "hunter2key"}
+        assert server.request("POST", "/predict", picture())[0] == 401, "a file of keys counts more than the word"
+        assert server.request("POST", "/predict", picture(), Authorization="Bearer hunter2wrong")[0] == 401
+        assert server.request("POST", "/predict?key=hunter2query", b"hunter2body", **key)[0] == 400
+        assert server.request("POST", "/v2/repository/models/tiny/load", "{}", **key)[0] == 403
+        asked = {"X-Request-Id": "hunter3"} | key
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        assert server.request("GET", "/v2/health/ready")[0] == 503
+        assert server.request("POST", "/predict", picture(), **asked)[0] == 200
+        assert server.wait() == 0 and 0.9 < time.monotonic() - began < 8
+        text = server.log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    requests = [line for line in lines if "request_id" in line]
+    assert [line["status"] for line in requests] == [401, 401, 400, 403, 200]
+    assert requests[-1]["request_id"] == "hunter3" and requests[-1]["model"] == "tiny"
+    assert "hunter2" not in text and digest not in text and "door" in text
 
 
 @pytest.mark.parametrize("by_environment", [False, True])
@@ -331,7 +361,7 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
         (["--model", "m", "--tls-cert", "c"], {}, "--tls-cert and --tls-key go together"),
         (["--model", "m", "--cors-origin", "*"], {}, "'*' is not an origin"),
         (["--model", "m", "--cors-origin", "https://a.example/"], {}, "is not an origin"),
-        (["--model", "m", "--drain-s", "-1"], {}, "'-1' is not a number of seconds"),
+        (["--model", "m", "--drain-s", "-1"], {}, "'-1' is not a whole number of seconds"),
         (["--model", "m"], {"FACET_LOG_FORMAT": "xml"}, "'xml' is not a format of the log"),
     ],
 )
