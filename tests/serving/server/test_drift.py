@@ -57,7 +57,7 @@ def metrics(client: TestClient) -> dict[tuple[str, ...], float]:
 
 
 def client_of(*models: Predictor) -> TestClient:
-    return TestClient(create_app(ServerState(models=ModelRepository(*models, expected=len(models)))))
+    return TestClient(create_app(ServerState(models=ModelRepository(*models))))
 
 
 def ask(client: TestClient, levels: list[int]) -> None:
