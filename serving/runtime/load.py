@@ -84,6 +84,12 @@ class ModelFiles:
             digest.update(bytes.fromhex(member.sha256))
         return digest.hexdigest()
 
+    @property
+    def digest(self) -> str:
+        """The digest of all that was read."""
+        parts = [self.content, self.reference, *(member.digest.encode() for member in self.members)]
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
     def open(self, *, name: str | None = None, version: str = "", threads: int | None = None) -> Predictor:
         """Load the model, and try it on black images.
 

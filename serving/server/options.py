@@ -13,6 +13,8 @@ class Options:
     """What a server is told; the texts are in `_parser`."""
 
     model: tuple[str, ...]
+    repository: tuple[str, ...]
+    model_dir: str | None
     name: str | None
     poll_s: float
     host: str
@@ -37,9 +39,15 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser = _parser()
     values = vars(parser.parse_args(arguments))
     models = values.pop("model") or os.environ.get("FACET_MODEL_URI", "").splitlines()
-    options = Options(model=tuple(filter(None, models)), cors_origin=tuple(values.pop("cors_origin") or ()), **values)
-    if not options.model:
-        parser.error("no model: give --model or set FACET_MODEL_URI")
+    repositories = values.pop("repository") or os.environ.get("FACET_REPOSITORY", "").splitlines()
+    options = Options(
+        model=tuple(filter(None, models)),
+        repository=tuple(filter(None, repositories)),
+        cors_origin=tuple(values.pop("cors_origin") or ()),
+        **values,
+    )
+    if not (options.model or options.repository or options.model_dir):
+        parser.error("no model: give --model or --repository, or set FACET_MODEL_URI or FACET_REPOSITORY")
     if options.name and len(options.model) > 1:
         parser.error("--name goes with a single model")
     if (options.tls_cert is None) != (options.tls_key is None):
@@ -53,10 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         action="append",
-        help="file, folder, s3://bucket/path, models:/name@alias, models:/name/version or models:/name/latest; "
-        "repeatable, the first one is the default (FACET_MODEL_URI, one a line)",
+        help="file, folder, s3://bucket/path, models:/name@alias, models:/name/version or models:/name (the "
+        "highest version); repeatable, the first one is the default (FACET_MODEL_URI, one a line)",
     )
-    parser.add_argument("--name", help="name to serve a single model under; its own by default")
+    parser.add_argument(
+        "--repository",
+        action="append",
+        help="folder or s3://bucket/prefix with <model>/<version>/model.onnx; repeatable "
+        "(FACET_REPOSITORY, one a line)",
+    )
+    parser.add_argument(
+        "--model-dir", "--model_dir", help="folder with one model or a repository, such as /mnt/models of KServe"
+    )
+    parser.add_argument(
+        "--name", "--model-name", "--model_name", help="name to serve a single model under; its own by default"
+    )
     parser.add_argument(
         "--poll-s",
         type=_seconds,
@@ -64,9 +83,12 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds between two looks for new models and versions; 0 looks once (FACET_POLL_S)",
     )
     parser.add_argument("--host", default=environment.get("FACET_HOST", "127.0.0.1"), help="(FACET_HOST)")
-    parser.add_argument("--port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)")
+    parser.add_argument(
+        "--port", "--http_port", type=_port, default=environment.get("FACET_PORT", "8080"), help="(FACET_PORT)"
+    )
     parser.add_argument(
         "--grpc-port",
+        "--grpc_port",
         type=_port,
         default=environment.get("FACET_GRPC_PORT") or None,
         help="also serve the Open Inference Protocol over gRPC there; not by default (FACET_GRPC_PORT)",

@@ -7,13 +7,14 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from serving.runtime.errors import InputError
+from serving.runtime.errors import InputError, StorageError
 from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
 from serving.server.http.server import HttpServer, Service
 from serving.server.keys import Keys
 from serving.server.limits import MIB, Limits
 from serving.server.log import set_up_logging
 from serving.server.options import Options, parse_options
+from serving.server.repository.layout import Repository, holds_one_model
 from serving.server.repository.models import ModelRepository
 from serving.server.repository.source import SingleModel, Source
 from serving.server.sampling import Sampling
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keys = _keys(options, host)
         tracing = make_tracing()
         certificate = Certificate(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
-    except InputError as error:
+        sources = _sources(options)
+    except (InputError, StorageError) as error:
         listener.close()
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state = ServerState(
         limits=limits,
         models=ModelRepository(
-            sources=_sources(options),
+            sources=sources,
             poll_s=options.poll_s,
             served=lambda model: _log.info("serving %s version %s on %s", model.name, model.version, address),
             started=lambda: _say_limits(limits),
@@ -121,7 +123,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _sources(options: Options) -> list[Source]:
-    return [SingleModel(uri, options.name) for uri in options.model]
+    """Return where the models come from; InputError or StorageError where an address is wrong."""
+    models, repositories = list(options.model), list(options.repository)
+    if options.model_dir:
+        (models if holds_one_model(options.model_dir) else repositories).append(options.model_dir)
+    return [*(SingleModel(uri, options.name) for uri in models), *map(Repository, repositories)]
 
 
 def _say_limits(limits: Limits) -> None:

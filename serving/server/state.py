@@ -103,4 +103,4 @@ class ServerState:
             return "the server is stopping"
         if self.lanes.blocked:
             return "every lane still computes for a request that is over"
-        return "a model is still loading" if self.models.loading else ""
+        return self.models.unready

@@ -11,6 +11,7 @@ from serving.runtime.errors import InputError, StorageError
 from serving.runtime.load import ModelFiles
 from serving.runtime.predictor import Predictor
 from serving.runtime.registry import Fingerprint, fingerprint
+from serving.server.repository.config import check_labels
 from serving.server.repository.source import FoundModel, FoundVersion, Source
 
 UNLOADED = "it is unloaded"
@@ -46,6 +47,7 @@ class _Version:
         found: the version in the source.
         name: under which it is served, as far as it is known.
         model: what answers, None before it is loaded.
+        digest: of the files of `model`.
         tried: fingerprint of the files that were tried last, and those of the members.
         fault: why these cannot be used, "" when they are `model`.
         failures: how often they could not.
@@ -55,6 +57,7 @@ class _Version:
     found: str
     name: str
     model: Predictor | None = None
+    digest: str = ""
     tried: tuple[Fingerprint, Mapping[str, Fingerprint]] | None = None
     fault: str = ""
     failures: int = 0
@@ -106,7 +109,7 @@ class LoadedModels:
     def statuses(self) -> list[ModelStatus]:
         """What is loaded, what loads and what cannot be loaded."""
         faults = [ModelStatus(name, "", "UNAVAILABLE", one.fault) for name, one in self._models.items() if one.fault]
-        return [version.status for version in self._versions] + faults
+        return faults + [version.status for version in self._versions]
 
     def refresh(self, unloaded: Collection[str] = (), again: str = "") -> None:
         """Look at the source and load what is new.
@@ -178,7 +181,9 @@ class LoadedModels:
                 self._changed()
             files = found.read()
             version.tried = found.fingerprint, files.watched
-            version.model = self._open(version, found, files)
+            model = self._open(version, found, files)
+            check_labels(model, found.labels)
+            version.model, version.digest = model, files.digest
         except Exception as error:  # a file may fail in any way, and a server may answer anything
             self._failed(version, error)
             return
@@ -189,7 +194,7 @@ class LoadedModels:
         sha256 = files.sha256
         number = found.version or files.version or sha256[:12]
         old = version.model
-        if old is not None and (old.version, old.sha256) == (number, sha256):
+        if old is not None and old.version == number and version.digest == files.digest:
             return old
         return self._elsewhere(version.name, number, sha256) or files.open(name=version.name or None, version=number)
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError, StorageError
@@ -67,6 +67,16 @@ class ModelRepository:
         return self._loading
 
     @property
+    def unready(self) -> str:
+        """Why no request can be answered; "" when a model answers, or all were unloaded by request."""
+        if self._loading:
+            return "a model is still loading"
+        if self._served or (self._statuses and all(status.reason == UNLOADED for status in self._statuses)):
+            return ""
+        reasons = [status.reason for status in self._statuses if status.reason not in ("", UNLOADED)]
+        return f"no model can be loaded: {reasons[0]}" if reasons else "there is no model yet"
+
+    @property
     def names(self) -> list[str]:
         """The names of the models that answer, the default first."""
         return list(self._served)
@@ -97,7 +107,8 @@ class ModelRepository:
         """
         if not name:
             if self._default is None:
-                raise InputError(f"this server has several models; name one of {_listed(self.names)}")
+                names = dict.fromkeys(status.name for status in self._statuses)
+                raise InputError(f"this server has several models; name one of {_listed(names)}")
             name = self._default
         versions = self._served.get(name, {})
         model = versions.get(version) if version else next(iter(versions.values()), None)
@@ -199,7 +210,7 @@ class ModelRepository:
         found = [status for status in self._statuses if status.name == name]
         if not found:
             raise self._unknown(name)
-        if reasons := [status.reason for status in found if status.reason]:
+        if reasons := [status.reason for status in found if status.reason not in ("", UNLOADED)]:
             raise InputError(f"model '{name}' cannot be loaded: {reasons[0]}")
 
     def _unload(self, name: str) -> None:
@@ -264,5 +275,5 @@ class ModelRepository:
         return NotFoundError(f"there is no model '{name}' here; {here}" if name else here)
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)

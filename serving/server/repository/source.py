@@ -1,7 +1,7 @@
 """What a source of models has at a moment, and the source of a single model."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -16,12 +16,14 @@ class FoundVersion:
     Attributes:
         version: to serve it as; "" for the one that the model itself has.
         fingerprint: changes with its files.
-        read: reads them; raises as `read_model`, or InputError where they do not fit what else the source says.
+        read: reads them; raises as `read_model`.
+        labels: what files of labels say, see `check_labels`.
     """
 
     version: str
     fingerprint: Fingerprint
     read: Callable[[], ModelFiles]
+    labels: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow_registry import MlflowServer
 from stored_files import NAMES
 
 from serving.runtime.storage import Location, make_bucket, upload
@@ -34,11 +33,3 @@ def location(request: pytest.FixtureRequest, tree: Path) -> Location:
     uri = f"s3://{request.getfixturevalue('bucket')}/some where"
     assert upload(tree, uri) == len(NAMES)
     return Location(uri)
-
-
-@pytest.fixture
-def mlflow(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> MlflowServer:
-    for name in ("USERNAME", "PASSWORD", "TOKEN"):
-        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
-    return MlflowServer(mlflow_url)

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
+from stub_server import until
 
 from serving.runtime.load import open_model
 from serving.server.http.app import create_app
 from serving.server.limits import Limits
+from serving.server.repository.models import ModelRepository
 from serving.server.repository.source import SingleModel
-from serving.server.state import ModelRepository, ServerState
+from serving.server.state import ServerState
 
 
 def scrape(client: TestClient) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -50,11 +52,13 @@ def test_a_crash_is_a_500(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_ready_follows_the_server(model_file: Path) -> None:
-    state = ServerState(models=ModelRepository(sources=[SingleModel("never looked at")]))
+    models = ModelRepository(sources=[SingleModel(str(model_file))])
+    state = ServerState(limits=Limits(max_body=2**20), models=models)
     client = TestClient(create_app(state))
     loading = scrape(client)
     assert loading["facet_ready", ()] == 0 and not any(key[0] == "facet_model_info" for key in loading)
-    state.models = ModelRepository(open_model(model_file.read_bytes(), threads=1))
+    models.begin()
+    until(lambda: not models.loading)
     assert scrape(client)["facet_ready", ()] == 1
     state.draining = True
     assert scrape(client)["facet_ready", ()] == 0

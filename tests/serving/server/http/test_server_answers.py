@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from server_requests import LIMIT, expect_error, picture
 from starlette.testclient import TestClient
+from stub_server import until
 
-from serving.runtime.predictor import Classifier, Predictor
+from serving.runtime.predictor import Classifier
 from serving.runtime.session import Session
 from serving.server.http.app import create_app
 from serving.server.limits import Limits
+from serving.server.repository.models import ModelRepository
 from serving.server.repository.source import SingleModel
-from serving.server.state import ModelRepository, ServerState
+from serving.server.state import ServerState
 
 # --- health and metadata -------------------------------------------------------------------------------------------
 
@@ -39,16 +42,16 @@ def test_health_and_metadata(client: TestClient) -> None:
     assert client.head("/v2/health/live").status_code == 200
 
 
-def test_readiness_while_loading_serving_and_stopping(predictor: Predictor) -> None:
-    loading = ModelRepository(sources=[SingleModel("never looked at")])
-    state = ServerState(limits=Limits(max_body=LIMIT), models=loading)
+def test_readiness_while_loading_serving_and_stopping(model_file: Path) -> None:
+    state = ServerState(limits=Limits(max_body=LIMIT), models=ModelRepository(sources=[SingleModel(str(model_file))]))
     client = TestClient(create_app(state))
     assert client.get("/v2/health/live").status_code == 200
     for path in ("/v2/health/ready", "/v2/models/tiny/ready", "/v2/models/tiny"):
         response = client.get(path)
         assert response.status_code == 503 and "loading" in response.json()["error"]
     expect_error(client.post("/predict", content=picture()), 503, "loading")
-    state.models = ModelRepository(predictor)
+    state.models.begin()
+    until(lambda: not state.models.loading)
     assert client.get("/v2/health/ready").status_code == 200
     state.draining = True
     for path in ("/v2/health/ready", "/v2/models/tiny/ready"):
