@@ -116,21 +116,7 @@ VALUES = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(
-            st.sampled_from(
-                [
-                    "image",
-                    "images",
-                    "b64",
-                    "data",
-                    "boxes",
-                    "instances",
-                    "inputs",
-                    "columns",
-                    "dataframe_split",
-                    "params",
-                ]
-                + ["dataframe_records", "name", "shape", "datatype", "parameters", "outputs", "id", "ready"]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         ),
