@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 
 def predict(server: str, photo: Path, tries: int = 5) -> dict:
+    """Return the answer about a photo; waits while the server is busy or not ready."""
     headers = {"Content-Type": "application/octet-stream"}
     if key := os.environ.get("API_KEY"):
         headers["X-API-Key"] = key

@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,26 @@ def test_the_documented_command_of_every_route_works(server: Server, endpoint: E
     if endpoint.path.endswith("/unload"):
         assert server.request("GET", "/v2/models/tiny")[0] == 404
         assert server.request("POST", "/v2/repository/models/tiny/load") == (200, {})
+
+
+# --- examples of the documentation -----------------------------------------------------------------------------------
+
+EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
+
+
+def example(name: str, *arguments: str) -> str:
+    run = subprocess.run([sys.executable, str(EXAMPLES / name), *arguments], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_the_example_clients_work(server: Server, predictor: Predictor, tmp_path: Path) -> None:
+    photos = [tmp_path / "one.jpg", tmp_path / "two.jpg"]
+    for seed, photo in enumerate(photos):
+        photo.write_bytes(picture(seed))
+    lines = example("client.py", f"http://127.0.0.1:{server.port}", *map(str, photos)).splitlines()
+    assert [line for line in lines if "faces" in line] == [f"{photo}: 1 faces" for photo in photos]
+    lines = example("triton_client.py", f"127.0.0.1:{server.port}", "tiny", *map(str, photos)).splitlines()
+    best = predictor.infer([photo.read_bytes() for photo in photos])["mask"].argmax(axis=1)
+    labels = [predictor.card.heads[0].labels[index] for index in best]
+    assert [line.split()[2].rpartition(":")[2] for line in lines[:2]] == labels and len(lines) == 4
