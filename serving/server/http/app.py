@@ -43,7 +43,7 @@ def create_app(state: ServerState) -> Starlette:
 
     app = Application(
         routes=[
-            *(Route(one.path, one.handler, methods=[one.method]) for one in ENDPOINTS),
+            *(Route(one.path, one.handler, methods=one.methods) for one in ENDPOINTS),
             Route("/openapi.json", openapi),
             Route("/docs", docs),
             *door_page(),

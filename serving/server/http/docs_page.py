@@ -54,7 +54,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _endpoint(endpoint: Endpoint, operation: dict[str, Any]) -> Iterator[str]:
-    yield f"<details><summary><b>{endpoint.method}</b><code>{escape(endpoint.path)}</code>"
+    yield f"<details><summary><b>{', '.join(endpoint.methods)}</b><code>{escape(endpoint.path)}</code>"
     yield f"<span>{_text(operation['summary'])}</span></summary><div>"
     for paragraph in filter(None, operation.get("description", "").split("\n\n")):
         yield f"<p>{_text(paragraph)}</p>"

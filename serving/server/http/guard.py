@@ -11,7 +11,17 @@ from serving.server.keys import Keys, fingerprint, presented_key
 from serving.server.state import ServerState
 
 # Nobody needs a key to see whether the server works, to read its metrics, or to see pages, which hold no data.
-_OPEN = {"/", "/docs", "/openapi.json", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"}
+_OPEN = {
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/metrics",
+    "/ping",
+    "/health",
+    "/version",
+    "/v2/health/live",
+    "/v2/health/ready",
+}
 _OPEN_FOLDER = "/static/"
 
 # Browsers send the first with every POST of a page, proxies the others: such a request is not of this machine alone.

@@ -1,7 +1,5 @@
 """Triton's repository extension: which models there are, and loading and unloading them."""
 
-from typing import Any
-
 from msgspec import Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +7,7 @@ from starlette.responses import Response
 from serving.runtime.errors import InputError
 from serving.server.http.json_pictures import decode
 from serving.server.http.request import json_response, receive_body, state_of
+from serving.server.repository.loaded import ModelStatus
 
 
 class IndexRequest(Struct, gc=False):
@@ -55,5 +54,5 @@ async def _check(request: Request, known: set[str]) -> None:
         )
 
 
-def _described(status: Any) -> dict[str, str]:
+def _described(status: ModelStatus) -> dict[str, str]:
     return {"name": status.name, "version": status.version, "state": status.state, "reason": status.reason}

@@ -39,7 +39,8 @@ def document() -> dict[str, Any]:
     named = dict(zip(unique, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, named)
+        for method in endpoint.methods:
+            paths.setdefault(endpoint.path, {})[method.lower()] = _operation(endpoint, method, named)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,7 +65,7 @@ def _types(endpoint: Endpoint) -> list[Any]:
     return [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
 
 
-def _operation(endpoint: Endpoint, named: dict[str, Any]) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, method: str, named: dict[str, Any]) -> dict[str, Any]:
     summary, _, more = (endpoint.handler.__doc__ or "").strip().partition("\n\n")
     description = re.sub(r"\n *", "\n", more).replace("\n\n", "\r").replace("\n", " ").replace("\r", "\n\n").strip()
     answer = {"content": _content(endpoint.answers, named)}
@@ -75,7 +76,7 @@ def _operation(endpoint: Endpoint, named: dict[str, Any]) -> dict[str, Any]:
     responses |= {str(status): {"description": _REASONS[status]} | failure for status in endpoint.errors}
     responses["default"] = {"description": "Another error."} | failure
     operation: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{endpoint.method.lower()}{endpoint.path}").strip("_"),
+        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{endpoint.path}").strip("_"),
         "tags": [endpoint.tag],
         "summary": " ".join(summary.split()),
         "parameters": [*_path_parameters(endpoint), *map(_query, endpoint.query), *map(_header, endpoint.headers)],

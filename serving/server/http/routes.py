@@ -29,6 +29,7 @@ class Endpoint:
 
     Attributes:
         method: GET, which also answers HEAD, or POST.
+        also: another method for the same.
         path: with its parameters in braces.
         handler: what answers; its docstring describes it.
         tag: the protocol that it belongs to.
@@ -54,6 +55,12 @@ class Endpoint:
     errors: tuple[int, ...] = ()
     statuses: tuple[int, ...] = ()
     example: str = ""
+    also: Literal["PUT"] | None = None
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that it answers."""
+        return [self.method, *([self.also] if self.also else [])]
 
 
 _FORM: dict[str, Any] = {
@@ -146,17 +153,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     _get("/v1/models/{model}", kserve_v1.model, _V1, schemas.ModelReady, errors=_OF_MODEL),
     _get("/ping", health.ping, _TS, schemas.Ping, statuses=(503,)),
-    _post(
-        "/predictions/{model}", predict.predict, _TS, _FACES, _PICTURES, query=("box",), example="-T photo.jpg -X POST"
-    ),
-    _post(
-        "/predictions/{model}/{version}",
-        predict.predict,
-        _TS,
-        _FACES,
-        _PICTURES,
-        query=("box",),
-        example="-F data=@photo.jpg",
+    *(
+        # curl -T sends PUT.
+        _post(path, predict.predict, _TS, _FACES, _PICTURES, query=("box",), example="-T photo.jpg", also="PUT")
+        for path in ("/predictions/{model}", "/predictions/{model}/{version}")
     ),
     _post(
         "/invocations",
