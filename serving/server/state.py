@@ -97,10 +97,15 @@ class ServerState:
         return self.models.failure
 
     @property
-    def unready(self) -> str:
-        """Why this server wants no requests; "" when it is ready."""
+    def hindered(self) -> str:
+        """Why no model here answers at this moment; "" when they do."""
         if self.draining:
             return "the server is stopping"
-        if self.lanes.blocked:
-            return "every lane still computes for a request that is over"
-        return "a model is still loading" if self.models.loading else ""
+        return "every lane still computes for a request that is over" if self.lanes.blocked else ""
+
+    @property
+    def unready(self) -> str:
+        """Why this server wants no requests; "" when it is ready."""
+        if self.models.loading:
+            return self.hindered or "a model is still loading"
+        return self.hindered or ("" if self.models.models else "no model is loaded")
