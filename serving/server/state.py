@@ -97,10 +97,13 @@ class ServerState:
         return self.models.failure
 
     @property
-    def unready(self) -> str:
-        """Why this server wants no requests; "" when it is ready."""
+    def hindered(self) -> str:
+        """Why no model here answers at this moment; "" when they do."""
         if self.draining:
             return "the server is stopping"
-        if self.lanes.blocked:
-            return "every lane still computes for a request that is over"
-        return self.models.unready
+        return "every lane still computes for a request that is over" if self.lanes.blocked else ""
+
+    @property
+    def unready(self) -> str:
+        """Why this server wants no requests; "" when it is ready."""
+        return self.hindered or self.models.unready

@@ -66,7 +66,10 @@ def shown(model_file: Path) -> dict[str, set[str]]:
     client.post("/predict", content=b"no image")
     client.get("/v2")
     found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(client.get("/metrics").text):
+    text = client.get("/metrics").text
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found.setdefault(sample.name, set()).update(sample.labels)
+            # The parser appends `_total` to Triton's counters, which Prometheus does not.
+            name = sample.name if sample.name in text else sample.name.removesuffix("_total")
+            found.setdefault(name, set()).update(sample.labels)
     return found

@@ -78,7 +78,7 @@ def _model_ready(state: ServerState, request: pb.ModelReadyRequest) -> pb.ModelR
         state.models.get(request.name, request.version)
     except NotReadyError:
         return pb.ModelReadyResponse(ready=False)
-    return pb.ModelReadyResponse(ready=not state.draining)
+    return pb.ModelReadyResponse(ready=not state.hindered)
 
 
 def _server_metadata(state: ServerState, request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:

@@ -11,18 +11,9 @@ from serving.server.keys import Keys, fingerprint, presented_key
 from serving.server.state import ServerState
 
 # Nobody needs a key to see whether the server works, to read its metrics, or to see pages, which hold no data.
-_OPEN = {
-    "/",
-    "/docs",
-    "/openapi.json",
-    "/metrics",
-    "/ping",
-    "/health",
-    "/version",
-    "/v2/health/live",
-    "/v2/health/ready",
-}
+_OPEN = {"/", "/docs", "/openapi.json", "/version"}
 _OPEN_FOLDER = "/static/"
+_CHECKS = {"/metrics", "/ping", "/health", "/v2/health/live", "/v2/health/ready"}
 
 # Browsers send the first with every POST of a page, proxies the others: such a request is not of this machine alone.
 _FROM_ELSEWHERE = {b"origin", b"forwarded", b"x-forwarded-for", b"via"}
@@ -68,9 +59,12 @@ def guards(state: ServerState) -> list[Middleware]:
 
 def is_open(method: str, path: str) -> bool:
     """Tell whether a request needs no key, whoever asks."""
-    reads = method in ("GET", "HEAD")
-    ready = path.startswith("/v2/models/") and path.endswith("/ready")
-    return reads and (path in _OPEN or path.startswith(_OPEN_FOLDER) or ready)
+    return method in ("GET", "HEAD") and (path in _OPEN or path.startswith(_OPEN_FOLDER) or is_check(path))
+
+
+def is_check(path: str) -> bool:
+    """Tell whether a path is for those who watch the server: health, readiness, metrics."""
+    return path in _CHECKS or (path.startswith("/v2/models/") and path.endswith("/ready"))
 
 
 def is_admin(path: str) -> bool:

@@ -22,7 +22,7 @@ async def ready(request: Request) -> Response:
 async def model_ready(request: Request) -> Response:
     """Tell whether a model, or a version of it, answers requests."""
     state, model = state_of(request), model_of(request)
-    return readiness(state.unready if state.draining else "", {"name": model.name})
+    return readiness(state.hindered, {"name": model.name})
 
 
 async def ping(request: Request) -> Response:

@@ -32,7 +32,7 @@ async def models(request: Request) -> Response:
 async def model(request: Request) -> Response:
     """Tell whether a model is ready."""
     state, found = state_of(request), model_of(request)
-    return readiness(state.unready if state.draining else "", {"name": found.name})
+    return readiness(state.hindered, {"name": found.name})
 
 
 async def predict(request: Request) -> Response:

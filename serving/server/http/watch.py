@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.server.errors import text_of
 from serving.server.exchange import Exchange, make_exchange
-from serving.server.http.guard import with_headers
+from serving.server.http.guard import is_check, with_headers
 from serving.server.metrics import endpoint_of
 from serving.server.state import ServerState
 
@@ -26,7 +26,7 @@ class Watch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request in time, log and count it."""
-        if scope["type"] != "http" or scope["path"].startswith("/v2/health/") or scope["path"] in ("/metrics", "/ping"):
+        if scope["type"] != "http" or is_check(scope["path"]):
             await self.app(scope, receive, with_headers(send))
             return
         state: ServerState = scope["app"].state.server

@@ -60,7 +60,7 @@ def test_an_answer_has_the_id_of_its_request_and_its_line_the_times(
 
 
 def test_health_checks_and_scrapes_are_left_out(asked: TestClient, caplog: pytest.LogCaptureFixture) -> None:
-    for path in ("/v2/health/live", "/v2/health/ready", "/metrics"):
+    for path in ("/v2/health/live", "/v2/health/ready", "/metrics", "/ping", "/v2/models/tiny/ready"):
         response = asked.get(path)
         assert response.status_code == 200 and response.headers["x-content-type-options"] == "nosniff"
     assert not lines(caplog)
