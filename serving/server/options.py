@@ -4,6 +4,9 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
+
+from serving.runtime.execution import Mode, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,10 @@ class Options:
     max_body_mib: int
     max_waiting: int
     timeout_s: int
+    lanes: int
+    threads: int
+    execution: Mode
+    provider: Provider
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -49,6 +56,22 @@ def _parser() -> argparse.ArgumentParser:
         "--max-waiting", type=_positive, default=256, help="images of each model that may wait; more are refused"
     )
     parser.add_argument("--timeout-s", type=_positive, default=30, help="seconds for a request and its answer")
+    parser.add_argument(
+        "--lanes", type=_positive, default=0, help="requests computed at the same time; by default cores"
+    )
+    parser.add_argument("--threads", type=_positive, default=0, help="CPU threads of one call; by default cores")
+    parser.add_argument(
+        "--execution",
+        choices=get_args(Mode),
+        default="auto",
+        help="each call by itself (lanes) or those that come together joined (batch); by default what is quicker",
+    )
+    parser.add_argument(
+        "--provider",
+        choices=get_args(Provider),
+        default=environment.get("FACET_PROVIDER", "auto"),
+        help="what computes; by default the best that onnxruntime has and that loads the model (FACET_PROVIDER)",
+    )
     return parser
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from serving.runtime.execution import Execution, accelerated, set_execution
 from serving.runtime.load import load_model
 from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
 from serving.server.http.server import HttpServer
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     models = ModelRepository(expected=len(options.model))
     state = ServerState(limits=_limits(options), models=models)
+    set_execution(Execution(options.threads, state.limits.lanes, options.execution, options.provider))
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     # A daemon: a stop signal need not wait for a slow download.
@@ -52,11 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _limits(options: Options) -> Limits:
     return Limits.for_machine(
         usable_memory(),
-        usable_cpus(),
+        options.lanes or _lanes(options),
         max_body=options.max_body_mib * MIB,
         max_waiting=options.max_waiting,
         request_s=options.timeout_s,
     )
+
+
+def _lanes(options: Options) -> int:
+    """Return a lane for each core; more where calls are joined, so that some decode while others compute."""
+    joined = options.execution == "batch" or (options.execution == "auto" and accelerated(options.provider))
+    return max(8, 2 * usable_cpus()) if joined else usable_cpus()
 
 
 def _listen(host: str, port: int) -> socket.socket:
