@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from serving.runtime.batcher import Arrays, Batcher
 from serving.runtime.card import INPUT_NAME
-from serving.runtime.execution import Execution, Provider, open_graph
-from serving.runtime.machine import usable_cpus
+from serving.runtime.execution import Execution, Provider, accelerated, open_graph
+from serving.runtime.machine import release_memory, usable_cpus
 from serving.runtime.work import Work
 
-# What a second session, or one in place of the first, must gain.
+# What another session must gain: in place of the first, and beside it, which takes the memory of a second one.
 _GAIN = 1.05
+_SECOND_GAIN = 1.1
+# Joined calls wait for each other, and measured alone they decode nothing meanwhile. On a CPU they gain 1 to 20 %.
+_JOINED_GAIN = 1.3
 # Measuring takes about as long, and each way is tried so many times, in turn.
 _MEASURING_S = 0.3
 _ROUNDS = 3
@@ -38,16 +41,26 @@ class Plan:
         provider: what computes.
         way: `shared` (one session with all threads), `single` (one with one thread), `both` (with all threads for a
             call that is alone, else with one) or `batch` (calls are joined).
-        rates: images per second of each way that was tried: with all lanes at work, and `alone` with one.
+        speeds: of each way that was tried: with all lanes at work, and `alone` with one.
     """
 
     provider: Provider
     way: str
-    rates: dict[str, float]
+    speeds: dict[str, "Speed"]
 
     def __str__(self) -> str:
-        measured = ", ".join(f"{name} {rate:.0f}/s" for name, rate in self.rates.items())
+        measured = ", ".join(f"{name} {speed}" for name, speed in self.speeds.items())
         return f"{self.provider}, {self.way}" + (f" ({measured})" if measured else "")
+
+
+class Speed(NamedTuple):
+    """Images per second, and seconds of CPU time for each, of this process."""
+
+    rate: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:.0f}/s {1000 * self.cpu_s:.2f} ms CPU"
 
 
 class Graph:
@@ -107,20 +120,24 @@ class Graph:
             ways["batch"] = (lambda rows: batcher.run(rows)[0], lanes)
         if len(ways) == 1:
             return
-        rates = _measure(ways, image)
-        rate = {name: median(of_name) for name, of_name in rates.items()}
+        rounds = _measure(ways, image)
+        speeds = {name: Speed(*map(median, zip(*of_way, strict=True))) for name, of_way in rounds.items()}
         way = "shared"
         if single is not None:
-            gains = _gains(rates, "single", "shared")
-            if gains and rate["single alone"] * _GAIN >= rate["shared alone"]:
+            pair = rounds["single"], rounds["shared"], provider
+            if _gains(*pair) and speeds["single alone"].rate * _GAIN >= speeds["shared alone"].rate:
                 way, self.session = "single", single
-            elif gains:
+            elif _gains(*pair, _SECOND_GAIN):
                 way, self._single = "both", single
-        if "batch" in ways and _gains(rates, "batch", "shared") and _gains(rates, "batch", "single"):
-            self._single = None
-            self._join(names)
-            way = "batch"
-        self.plan = Plan(provider, way, rate)
+        if "batch" in ways:
+            others = [rounds[name] for name in ("shared", "single") if name in rounds]
+            if all(_gains(rounds["batch"], one, provider, _JOINED_GAIN) for one in others):
+                self._single = None
+                self._join(names)
+                way = "batch"
+        del ways, single
+        release_memory()
+        self.plan = Plan(provider, way, speeds)
 
     def _join(self, names: list[str]) -> None:
         self._batcher = Batcher(_runner(self.session, names))
@@ -135,29 +152,34 @@ def _runner(session: onnxruntime.InferenceSession, names: list[str]) -> Run:
     return run
 
 
-def _gains(rates: dict[str, list[float]], one: str, other: str) -> bool:
-    """Tell whether one way is quicker by enough, and in no round slower."""
-    if other not in rates:
-        return True
-    ratios = [mine / its for mine, its in zip(rates[one], rates[other], strict=True)]
-    return median(ratios) > _GAIN and min(ratios) > 1
+def _gains(ours: list[Speed], theirs: list[Speed], provider: Provider, gain: float = _GAIN) -> bool:
+    """Tell whether a way is better than another by enough, and in no round worse.
+
+    On a CPU what takes less of its time is better: busy lanes fill the cores, and other processes disturb the clock.
+    """
+    on_device = accelerated(provider)
+    ratios = [
+        one.rate / other.rate if on_device else other.cpu_s / one.cpu_s for one, other in zip(ours, theirs, strict=True)
+    ]
+    return median(ratios) > gain and min(ratios) > 1
 
 
-def _measure(ways: dict[str, tuple[Run, int]], image: NDArray[np.uint8]) -> dict[str, list[float]]:
-    """Return the images per second of every way in every round."""
+def _measure(ways: dict[str, tuple[Run, int]], image: NDArray[np.uint8]) -> dict[str, list[Speed]]:
+    """Return the speed of every way in every round."""
     for run, _ in ways.values():
         run(image)
     seconds = _MEASURING_S / _ROUNDS / len(ways)
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    rounds: dict[str, list[Speed]] = {name: [] for name in ways}
     for _ in range(_ROUNDS):
         for name, (run, lanes) in ways.items():
-            rates[name].append(_rate(partial(run, image), lanes, seconds))
-    return rates
+            rounds[name].append(_speed(partial(run, image), lanes, seconds))
+    return rounds
 
 
-def _rate(run: Callable[[], object], lanes: int, seconds: float) -> float:
-    """Return how often so many threads together call a function in a second; each calls it once or more."""
+def _speed(run: Callable[[], object], lanes: int, seconds: float) -> Speed:
+    """Let so many threads call a function for some seconds, each once or more."""
     rates: list[float] = []
+    counts: list[int] = []
 
     def lane() -> None:
         count, began = 0, time.perf_counter()
@@ -165,10 +187,12 @@ def _rate(run: Callable[[], object], lanes: int, seconds: float) -> float:
             run()
             count += 1
         rates.append(count / past)
+        counts.append(count)
 
     threads = [threading.Thread(target=lane) for _ in range(lanes)]
+    began = time.process_time()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(rates)
+    return Speed(sum(rates), (time.process_time() - began) / sum(counts))

@@ -16,6 +16,7 @@ from tiny_model import build_model, card_facts
 
 from serving.runtime import graph as graph_module
 from serving.runtime.execution import Execution, accelerated, installed
+from serving.runtime.graph import Speed
 from serving.runtime.session import Outputs, Session
 from serving.runtime.work import Work
 
@@ -34,14 +35,17 @@ def some(count: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 @pytest.mark.parametrize("way", ["shared", "single", "both", "batch"])
 def test_every_way_gives_the_answers_of_a_call_alone(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = {"shared": 100.0, "single": 90.0, "shared alone": 100.0, "single alone": 50.0, "batch": 100.0}
-    quicker = {"single": {"single": 120.0, "single alone": 99.0}, "both": {"single": 120.0}, "batch": {"batch": 150.0}}
-    monkeypatch.setattr(
-        graph_module, "_measure", lambda ways, image: {key: [value] * 3 for key, value in measured.items()}
-    )
-    measured = rates | quicker.get(way, {})
+    same = Speed(100.0, 0.02)
+    speeds = {"shared": same, "single": same, "shared alone": Speed(90.0, 0.02), "single alone": Speed(50.0, 0.01)}
+    speeds |= {
+        "shared": {"batch": Speed(500.0, 0.016)},
+        "single": {"single": Speed(100.0, 0.018), "single alone": Speed(89.0, 0.01), "batch": same},
+        "both": {"single": Speed(100.0, 0.018), "batch": same},
+        "batch": {"single": Speed(100.0, 0.018), "batch": Speed(100.0, 0.013)},
+    }[way]
+    monkeypatch.setattr(graph_module, "_measure", lambda ways, image: {name: [speeds[name]] * 3 for name in ways})
     session, alone = checked(MODEL, threads=2, lanes=4), checked(MODEL, threads=1)
-    assert session.plan.way == way and session.plan.rates == measured
+    assert session.plan.way == way and session.plan.speeds == speeds
 
     def run(seed: int) -> tuple[Outputs, Outputs]:
         work = Work(alone=lambda: seed % 2 == 0)
@@ -56,9 +60,9 @@ def test_every_way_gives_the_answers_of_a_call_alone(way: str, monkeypatch: pyte
 def test_what_is_measured_is_bounded_in_time_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         session = checked(MODEL, threads=2, lanes=2)
-    assert session.plan.rates.keys() == {"shared", "single", "shared alone", "single alone", "batch"}
+    assert session.plan.speeds.keys() == {"shared", "single", "shared alone", "single alone", "batch"}
     assert "the model runs on cpu, " in caplog.text and "shared alone" in caplog.text
-    assert checked(MODEL, threads=1, lanes=2, mode="lanes").plan.rates == {}
+    assert checked(MODEL, threads=1, lanes=2, mode="lanes").plan.speeds == {}
     assert checked(MODEL).plan == graph_module.Plan("cpu", "shared", {})
 
 
