@@ -1,23 +1,23 @@
 """An ONNX model in memory: onnxruntime's session, the model card, and the check that graph and card agree."""
 
 import hashlib
-import os
+import logging
 import time
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from serving.runtime.card import INPUT_NAME, METADATA_KEY, Shape, read_card
 from serving.runtime.errors import InputError
-from serving.runtime.machine import usable_cpus
+from serving.runtime.execution import Execution, execution_of
+from serving.runtime.graph import Graph, Plan
 from serving.runtime.seal import check_seal
 from serving.runtime.work import Work
 
 # Images per run of the graph: memory stays bounded for any number of images, and more at once are hardly quicker.
 BATCH = 8
 
-_EXTERNAL_DATA = "External data path"
+_log = logging.getLogger(__name__)
 
 Outputs = dict[str, NDArray[np.float32]]
 """Outputs of a graph by name, in the order of the card."""
@@ -33,32 +33,27 @@ class Session:
 
     Args:
         content: of the ONNX file.
-        threads: CPU threads per call; by default as many as this process may use.
+        threads: CPU threads per call; by default as `set_execution` said, or as many as this process may use.
+        execution: how to run it, in place of both.
         source: names the file in errors.
 
     Raises:
         InputError: the file is not ONNX, has weights outside, has changed since it was exported, or has no valid card.
     """
 
-    def __init__(self, content: bytes, *, threads: int | None = None, source: str = "the model") -> None:
+    def __init__(
+        self,
+        content: bytes,
+        *,
+        threads: int | None = None,
+        execution: Execution | None = None,
+        source: str = "the model",
+    ) -> None:
         self.source = source
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or usable_cpus()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Waiting threads sleep: spinning gains nothing measurable and takes the CPU from decoding.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Weights in other files would come from the working directory, and no digest covers them; this folder has none.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has a dozen unrelated types, all of them about this file
-            if _EXTERNAL_DATA in str(error):
-                raise InputError(
-                    f"{self.source}: its weights are in another file; export it with all weights inside the model"
-                ) from error
-            raise InputError(f"{self.source}: not an ONNX model that onnxruntime can load: {error}") from error
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        self._execution = execution or execution_of(threads)
+        self._graph = Graph(content, self._execution, BATCH, source)
+        self._content = content
+        metadata = self._graph.session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise InputError(
                 f"{self.source}: the ONNX file has no '{METADATA_KEY}' metadata, so it is not a Facet model; "
@@ -87,43 +82,61 @@ class Session:
             )
         if len(pixels) == 0:
             return {name: np.zeros((0, *(axis or 0 for axis in shape)), np.float32) for name, shape in shapes.items()}
-        batches = []
-        for start in range(0, len(pixels), BATCH):
+        batches, rows = [], self._graph.max_rows
+        for start in range(0, len(pixels), rows):
             if work is not None:
                 work.check()
-            batch = np.ascontiguousarray(pixels[start : start + BATCH])
+            batch = np.ascontiguousarray(pixels[start : start + rows])
             began = time.perf_counter()
-            batches.append(self._session.run(list(shapes), {INPUT_NAME: batch}))
+            outputs, runs = self._graph.run(list(shapes), batch, work)
+            batches.append(outputs)
             if work is not None:
                 work.infer_s += time.perf_counter() - began
-                work.executions += 1
+                work.executions += runs
+        if len(batches) == 1:
+            return dict(zip(shapes, batches[0], strict=True))
         return {name: np.concatenate(parts) for name, parts in zip(shapes, zip(*batches, strict=True), strict=True)}
 
     def check_graph(self) -> Outputs:
         """Check the graph's input and outputs against the card, run it on two black images and return the outputs.
 
-        A graph of free height and width is run on a second size too.
+        A graph of free height and width is run on a second size too. Then it is settled how it runs, see `plan`.
 
         Raises InputError where they differ, or when the run fails.
         """
         size, stride = self.card.input, self.card.stride
         height, width = (size.height, size.width) if stride is None else ("height", "width")
-        inputs = [(node.name, node.type, node.shape) for node in self._session.get_inputs()]
+        inputs = [(node.name, node.type, node.shape) for node in self._graph.session.get_inputs()]
         if len(inputs) != 1 or inputs[0][:2] != (INPUT_NAME, "tensor(uint8)") or not self._declares(inputs[0][2]):
             raise InputError(
                 f"{self.source}: the graph takes {_describe(inputs)}, but the card needs one input "
                 f"{INPUT_NAME} tensor(uint8) [N, {height}, {width}, 3] with a free N"
                 + (", height and width" if stride else "")
             )
-        names = sorted(node.name for node in self._session.get_outputs())
+        names = sorted(node.name for node in self._graph.session.get_outputs())
         if names != sorted(self.card.outputs):
             raise InputError(
                 f"{self.source}: the graph gives {names}, but the card names the outputs {sorted(self.card.outputs)}"
             )
         if stride is None:
-            return self._check_run(size.height, size.width)
-        self._check_run(min(2 * stride, size.height), stride)
-        return self._check_run(stride, min(3 * stride, size.width))
+            outputs = self._check_run(size.height, size.width)
+        else:
+            self._check_run(min(2 * stride, size.height), stride)
+            outputs = self._check_run(stride, min(3 * stride, size.width))
+        image = np.zeros((1, size.height, size.width, 3), np.uint8)
+        try:
+            self._graph.settle(self._content, list(self.card.outputs), image)
+        except Exception as error:  # onnxruntime's types, as above
+            raise InputError(f"{self.source}: the graph fails on a black image: {error}") from error
+        self._content = b""
+        if self._execution.lanes > 1:
+            _log.info("%s runs on %s", self.source, self.plan)
+        return outputs
+
+    @property
+    def plan(self) -> Plan:
+        """How the graph runs; settled by `check_graph`."""
+        return self._graph.plan
 
     def _check_run(self, height: int, width: int) -> Outputs:
         """Run the graph on two black images and check the type and shape of what it gives."""

@@ -36,7 +36,7 @@ class BusyError(RuntimeError):
 
 
 class DeadlineError(TimeoutError):
-    """The time that a request gave itself was over before its turn came; nothing of it was computed."""
+    """The time that a request had was over before its result was there."""
 
 
 @dataclass(eq=False, slots=True)
@@ -53,6 +53,7 @@ class _Request:
     asked: float
     deadline: float
     exchange: Exchange | None
+    timer: asyncio.TimerHandle | None = None
     seconds: float = 0.0
 
 
@@ -124,14 +125,13 @@ class Lanes:
             function: what to do, for one request.
             model: for which it is.
             rows: how many images the model sees.
-            deadline: when nobody needs the result any longer, by the clock of `time.monotonic`. It counts until the
-                request has a lane; who waits for the result ends it afterwards.
+            deadline: when nobody needs the result any longer, by the clock of `time.monotonic`.
             priority: lower ones come first among the requests of a model: 1 to PRIORITIES, larger ones count as the
                 last. 0 is DEFAULT_PRIORITY.
 
         Raises:
             BusyError: too much waits already, or no lane became free within the limit.
-            DeadlineError: no lane became free before the deadline.
+            DeadlineError: there was no result before the deadline. A request that had no lane until then gets none.
         """
         loop = asyncio.get_running_loop()
         now = time.monotonic()
@@ -141,11 +141,11 @@ class Lanes:
             model=model.name,
             version=model.version,
             rows=rows,
-            priority=min(priority, PRIORITIES) or DEFAULT_PRIORITY,
+            priority=min(max(priority, 0), PRIORITIES) or DEFAULT_PRIORITY,
             work=Work(self._limits.decode_memory, alone=self._alone),
             future=loop.create_future(),
             asked=now,
-            deadline=min(deadline, now + self._limits.wait_s),
+            deadline=deadline,
             exchange=CURRENT.get(),
         )
         with self._lock:
@@ -155,11 +155,12 @@ class Lanes:
         if not self._threads:
             self._start()
         self._turns.put(True)
-        timer = loop.call_later(request.deadline - now, self._expire, request)
+        self._watch(request, loop)
         try:
             return await request.future  # type: ignore[no-any-return]
         finally:
-            timer.cancel()
+            if request.timer is not None:
+                request.timer.cancel()
             # Without effect unless this is a cancellation.
             request.work.abandoned = True
             with self._lock:
@@ -199,17 +200,29 @@ class Lanes:
         text = f"the server is busy: {len(self._queue)} requests wait already, about {expected:.1f} s; try again then"
         return BusyError(text, max(1, math.ceil(expected)))
 
-    def _expire(self, request: _Request) -> None:
-        """End a request that still waits when its time is over."""
+    def _watch(self, request: _Request, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at a request again when it may wait no longer, and then at its deadline."""
+        now = time.monotonic()
+        until = min(self._last_turn(request), request.deadline)
+        until = until if until > now else request.deadline
+        request.timer = loop.call_later(until - now, self._expire, request, loop) if until < math.inf else None
+
+    def _last_turn(self, request: _Request) -> float:
+        return min(request.asked + self._limits.wait_s, request.deadline)
+
+    def _expire(self, request: _Request, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             waits = self._queue.remove(request)
-        if waits:
+        if waits or time.monotonic() >= request.deadline:
+            request.work.abandoned = True
             _resolve(request.future, None, self._late(request))
+        else:
+            self._watch(request, loop)
 
     def _late(self, request: _Request) -> Exception:
-        waited = request.deadline - request.asked
-        if request.deadline < request.asked + self._limits.wait_s:
-            return DeadlineError(f"the request had no turn before its deadline, {waited:.3g} s after it arrived")
+        if time.monotonic() >= request.deadline:
+            seconds = max(0.0, request.deadline - request.asked)
+            return DeadlineError(f"no result before the deadline, {seconds:.3f} s after the request came")
         with self._lock:
             expected = self._expected_s(request.model)
         text = f"the server is busy: no turn within {self._limits.wait_s:g} s; try again soon"
@@ -220,7 +233,7 @@ class Lanes:
         while self._turns.get():
             with self._lock:
                 request = self._queue.pop()
-                in_time = request is not None and time.monotonic() < request.deadline
+                in_time = request is not None and time.monotonic() < self._last_turn(request)
                 if request is not None and in_time:
                     self._running.add(request.work)
             if request is not None:

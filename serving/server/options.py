@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
+
+from serving.runtime.execution import Mode, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,10 @@ class Options:
     tls_key: Path | None
     sample_to: str | None
     sample_share: float
+    lanes: int
+    threads: int
+    execution: Mode
+    provider: Provider
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -123,6 +130,22 @@ def _parser() -> argparse.ArgumentParser:
         type=_share,
         default=environment.get("FACET_SAMPLE_SHARE", "0.01"),
         help="of the pictures, 0 to 1; 0.01 by default (FACET_SAMPLE_SHARE)",
+    )
+    parser.add_argument(
+        "--lanes", type=_positive, default=0, help="requests computed at the same time; by default cores"
+    )
+    parser.add_argument("--threads", type=_positive, default=0, help="CPU threads of one call; by default cores")
+    parser.add_argument(
+        "--execution",
+        choices=get_args(Mode),
+        default="auto",
+        help="each call by itself (lanes) or those that come together joined (batch); by default what is quicker",
+    )
+    parser.add_argument(
+        "--provider",
+        choices=get_args(Provider),
+        default=environment.get("FACET_PROVIDER", "auto"),
+        help="what computes; by default the best that onnxruntime has and that loads the model (FACET_PROVIDER)",
     )
     return parser
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from serving.runtime.errors import InputError, StorageError
+from serving.runtime.execution import Execution, accelerated, set_execution
 from serving.runtime.machine import resident_memory, usable_cpus, usable_memory
 from serving.server.http.server import HttpServer, Service
 from serving.server.keys import Keys
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scheme = "https" if certificate else "http"
     address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     limits = _limits(options)
+    set_execution(Execution(options.threads, limits.lanes, options.execution, options.provider))
     state = ServerState(
         limits=limits,
         models=ModelRepository(
@@ -110,11 +112,17 @@ def _services(state: ServerState, options: Options) -> list[Service]:
 def _limits(options: Options) -> Limits:
     return Limits.for_machine(
         usable_memory(),
-        usable_cpus(),
+        options.lanes or _lanes(options),
         max_body=options.max_body_mib * MIB,
         max_waiting=options.max_waiting,
         request_s=options.timeout_s,
     )
+
+
+def _lanes(options: Options) -> int:
+    """Return a lane for each core; more where calls are joined, so that some decode while others compute."""
+    joined = options.execution == "batch" or (options.execution == "auto" and accelerated(options.provider))
+    return max(8, 2 * usable_cpus()) if joined else usable_cpus()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,198 @@
+"""A loaded graph that runs as suits the machine: on all cores, a thread for each lane, or in batches."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serving.runtime.batcher import Arrays, Batcher
+from serving.runtime.card import INPUT_NAME
+from serving.runtime.execution import Execution, Provider, accelerated, open_graph
+from serving.runtime.machine import release_memory, usable_cpus
+from serving.runtime.work import Work
+
+# What another session must gain: in place of the first, and beside it, which takes the memory of a second one.
+_GAIN = 1.05
+_SECOND_GAIN = 1.1
+# Joined calls wait for each other, and measured alone they decode nothing meanwhile. On a CPU they gain 1 to 20 %.
+_JOINED_GAIN = 1.3
+# Measuring takes about as long, and each way is tried so many times, in turn.
+_MEASURING_S = 0.3
+_ROUNDS = 3
+
+# Operators that quantize by the range of a whole batch: an image's answer would depend on the others in it.
+_DYNAMIC = b"DynamicQuantize"
+
+Run = Callable[[NDArray[np.uint8]], Arrays]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a graph runs.
+
+    Attributes:
+        provider: what computes.
+        way: `shared` (one session with all threads), `single` (one with one thread), `both` (with all threads for a
+            call that is alone, else with one) or `batch` (calls are joined).
+        speeds: of each way that was tried: with all lanes at work, and `alone` with one.
+    """
+
+    provider: Provider
+    way: str
+    speeds: dict[str, "Speed"]
+
+    def __str__(self) -> str:
+        measured = ", ".join(f"{name} {speed}" for name, speed in self.speeds.items())
+        return f"{self.provider}, {self.way}" + (f" ({measured})" if measured else "")
+
+
+class Speed(NamedTuple):
+    """Images per second, and seconds of CPU time for each, of this process."""
+
+    rate: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:.0f}/s {1000 * self.cpu_s:.2f} ms CPU"
+
+
+class Graph:
+    """A graph in memory; several threads may run it at once.
+
+    Attributes:
+        session: onnxruntime's.
+        plan: how it runs.
+        max_rows: images of one run.
+
+    Args:
+        content: of the ONNX file.
+        execution: how to run it.
+        max_rows: images of one run; 1 where an image's answer would depend on the others.
+        source: names the file in errors.
+
+    Raises:
+        InputError: the file is not ONNX, or has weights outside.
+    """
+
+    def __init__(self, content: bytes, execution: Execution, max_rows: int, source: str) -> None:
+        self._threads = execution.threads or usable_cpus()
+        self._execution = execution
+        self._source = source
+        self.session, provider = open_graph(content, execution.provider, self._threads, source)
+        self._single: onnxruntime.InferenceSession | None = None
+        self._batcher: Batcher | None = None
+        self.joins = _DYNAMIC not in content
+        self.max_rows = max_rows if self.joins else 1
+        self.plan = Plan(provider, "shared", {})
+
+    def run(self, names: list[str], rows: NDArray[np.uint8], work: Work | None) -> tuple[Arrays, int]:
+        """Return the outputs of these names, and how many runs this thread has made for that."""
+        if self._batcher is not None:
+            return self._batcher.run(rows, work)
+        crowded = work is not None and not work.alone()
+        session = self._single if crowded and self._single is not None else self.session
+        return session.run(names, {INPUT_NAME: rows}), 1
+
+    def settle(self, content: bytes, names: list[str], image: NDArray[np.uint8]) -> None:
+        """Choose how to run, measuring with one image (1, height, width, 3) where there is a choice."""
+        lanes, mode, provider = self._execution.lanes, self._execution.mode, self.plan.provider
+        if mode == "batch" and self.joins:
+            self._join(names)
+            return
+        if lanes == 1:
+            return
+        shared = _runner(self.session, names)
+        ways: dict[str, tuple[Run, int]] = {"shared": (shared, lanes)}
+        single = None
+        if provider == "cpu" and self._threads > 1:
+            single, _ = open_graph(content, "cpu", 1, self._source)
+            one = _runner(single, names)
+            ways |= {"single": (one, lanes), "shared alone": (shared, 1), "single alone": (one, 1)}
+        if mode == "auto" and self.joins:
+            batcher = Batcher(shared)
+            ways["batch"] = (lambda rows: batcher.run(rows)[0], lanes)
+        if len(ways) == 1:
+            return
+        rounds = _measure(ways, image)
+        speeds = {name: Speed(*map(median, zip(*of_way, strict=True))) for name, of_way in rounds.items()}
+        way = "shared"
+        if single is not None:
+            pair = rounds["single"], rounds["shared"], provider
+            if _gains(*pair) and speeds["single alone"].rate * _GAIN >= speeds["shared alone"].rate:
+                way, self.session = "single", single
+            elif _gains(*pair, _SECOND_GAIN):
+                way, self._single = "both", single
+        if "batch" in ways:
+            others = [rounds[name] for name in ("shared", "single") if name in rounds]
+            if all(_gains(rounds["batch"], one, provider, _JOINED_GAIN) for one in others):
+                self._single = None
+                self._join(names)
+                way = "batch"
+        del ways, single
+        release_memory()
+        self.plan = Plan(provider, way, speeds)
+
+    def _join(self, names: list[str]) -> None:
+        self._batcher = Batcher(_runner(self.session, names))
+        self.plan = Plan(self.plan.provider, "batch", {})
+
+
+def _runner(session: onnxruntime.InferenceSession, names: list[str]) -> Run:
+    def run(rows: NDArray[np.uint8]) -> Arrays:
+        outputs: list[NDArray[Any]] = session.run(names, {INPUT_NAME: rows})
+        return outputs
+
+    return run
+
+
+def _gains(ours: list[Speed], theirs: list[Speed], provider: Provider, gain: float = _GAIN) -> bool:
+    """Tell whether a way is better than another by enough, and in no round worse.
+
+    On a CPU what takes less of its time is better: busy lanes fill the cores, and other processes disturb the clock.
+    """
+    on_device = accelerated(provider)
+    ratios = [
+        one.rate / other.rate if on_device else other.cpu_s / one.cpu_s for one, other in zip(ours, theirs, strict=True)
+    ]
+    return median(ratios) > gain and min(ratios) > 1
+
+
+def _measure(ways: dict[str, tuple[Run, int]], image: NDArray[np.uint8]) -> dict[str, list[Speed]]:
+    """Return the speed of every way in every round."""
+    for run, _ in ways.values():
+        run(image)
+    seconds = _MEASURING_S / _ROUNDS / len(ways)
+    rounds: dict[str, list[Speed]] = {name: [] for name in ways}
+    for _ in range(_ROUNDS):
+        for name, (run, lanes) in ways.items():
+            rounds[name].append(_speed(partial(run, image), lanes, seconds))
+    return rounds
+
+
+def _speed(run: Callable[[], object], lanes: int, seconds: float) -> Speed:
+    """Let so many threads call a function for some seconds, each once or more."""
+    rates: list[float] = []
+    counts: list[int] = []
+
+    def lane() -> None:
+        count, began = 0, time.perf_counter()
+        while (past := time.perf_counter() - began) < seconds or count == 0:
+            run()
+            count += 1
+        rates.append(count / past)
+        counts.append(count)
+
+    threads = [threading.Thread(target=lane) for _ in range(lanes)]
+    began = time.process_time()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return Speed(sum(rates), (time.process_time() - began) / sum(counts))

@@ -1,0 +1,107 @@
+"""However a graph runs, it gives what it gives alone; and what runs it is chosen, or said to be missing."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from tiny_detector import build_detector
+from tiny_model import build_model, card_facts
+
+from serving.runtime import graph as graph_module
+from serving.runtime.execution import Execution, accelerated, installed
+from serving.runtime.graph import Speed
+from serving.runtime.session import Outputs, Session
+from serving.runtime.work import Work
+
+MODEL, DETECTOR = build_model(), build_detector()
+
+
+def checked(content: bytes, **execution: Any) -> Session:
+    session = Session(content, execution=Execution(**execution))
+    session.check_graph()
+    return session
+
+
+def some(count: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 40, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("way", ["shared", "single", "both", "batch"])
+def test_every_way_gives_the_answers_of_a_call_alone(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    same = Speed(100.0, 0.02)
+    speeds = {"shared": same, "single": same, "shared alone": Speed(90.0, 0.02), "single alone": Speed(50.0, 0.01)}
+    speeds |= {
+        "shared": {"batch": Speed(500.0, 0.016)},
+        "single": {"single": Speed(100.0, 0.018), "single alone": Speed(89.0, 0.01), "batch": same},
+        "both": {"single": Speed(100.0, 0.018), "batch": same},
+        "batch": {"single": Speed(100.0, 0.018), "batch": Speed(100.0, 0.013)},
+    }[way]
+    monkeypatch.setattr(graph_module, "_measure", lambda ways, image: {name: [speeds[name]] * 3 for name in ways})
+    session, alone = checked(MODEL, threads=2, lanes=4), checked(MODEL, threads=1)
+    assert session.plan.way == way and session.plan.speeds == speeds
+
+    def run(seed: int) -> tuple[Outputs, Outputs]:
+        work = Work(alone=lambda: seed % 2 == 0)
+        return session.run(some(1 + seed % 11, seed), work), alone.run(some(1 + seed % 11, seed))
+
+    with ThreadPoolExecutor(4) as pool:
+        for outputs, expected in pool.map(run, range(60)):
+            for name, values in expected.items():
+                np.testing.assert_allclose(outputs[name], values, rtol=0, atol=0 if way != "batch" else 1e-6)
+
+
+def test_what_is_measured_is_bounded_in_time_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        session = checked(MODEL, threads=2, lanes=2)
+    assert session.plan.speeds.keys() == {"shared", "single", "shared alone", "single alone", "batch"}
+    assert "the model runs on cpu, " in caplog.text and "shared alone" in caplog.text
+    assert checked(MODEL, threads=1, lanes=2, mode="lanes").plan.speeds == {}
+    assert checked(MODEL).plan == graph_module.Plan("cpu", "shared", {})
+
+
+def test_a_graph_that_quantizes_by_the_batch_is_never_given_one(tmp_path: Path) -> None:
+    """The range of one image would be that of its neighbors too."""
+    (tmp_path / "float.onnx").write_bytes(MODEL)
+    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "int8.onnx", weight_type=QuantType.QInt8)
+    quantized = onnx.load(tmp_path / "int8.onnx")
+    assert any("DynamicQuantize" in node.op_type for node in quantized.graph.node)
+    del quantized.metadata_props[:]
+    helper.set_model_props(quantized, {"facet_card": json.dumps(card_facts())})
+    session = checked(quantized.SerializeToString(), threads=1, lanes=4, mode="batch")
+    assert session.plan.way == "shared"
+    images = some(9)
+    together = session.run(images)
+    for row, image in enumerate(images):
+        for name, values in session.run(image[None]).items():
+            np.testing.assert_array_equal(together[name][row], values[0])
+
+
+def test_a_provider_that_is_missing_is_replaced_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert installed()[-1] == "cpu" and accelerated("cuda") and not accelerated("cpu")
+    session = checked(MODEL, provider="tensorrt")
+    assert session.plan.provider == "cpu" and "the execution provider tensorrt cannot be used" in caplog.text
+    caplog.clear()
+    assert checked(MODEL, provider="auto").plan.provider == "cpu" and not caplog.text
+
+
+def test_a_detector_of_any_size_joins_images_of_one_size() -> None:
+    session, alone = checked(DETECTOR, threads=1, lanes=4, mode="batch"), checked(DETECTOR, threads=1)
+    stride = session.card.stride
+    assert session.plan.way == "batch" and stride is not None
+
+    def run(seed: int) -> tuple[Outputs, Outputs]:
+        size = (1 + seed % 3, stride * (1 + seed % 2), stride * (1 + seed // 2 % 2), 3)
+        images = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+        return session.run(images), alone.run(images)
+
+    with ThreadPoolExecutor(4) as pool:
+        for outputs, expected in pool.map(run, range(24)):
+            for name, values in expected.items():
+                np.testing.assert_array_equal(outputs[name], values)
