@@ -114,7 +114,9 @@ SERVERS: dict[str, Server] = {
             "model_store=$folder/store\n"
             'load_models=m\nmodels={"m": {"1.0": {"marName": "m", "minWorkers": $BENCH_WORKERS, "maxWorkers":'
             ' $BENCH_WORKERS, "batchSize": $BENCH_BATCH, "maxBatchDelay": $BENCH_WAIT_MS}}}\n',
-            "store/m/handler.py": f"from {APPS}.torchserve_handler import Classifier\n",
+            # TorchServe looks for the one class that is defined in the handler's file.
+            "store/m/handler.py": f"from {APPS} import torchserve_handler\n\n\n"
+            "class Handler(torchserve_handler.Classifier):\n    pass\n",
             "store/m/MAR-INF/MANIFEST.json": '{"runtime": "python", "model": {"modelName": "m", "modelVersion": "1.0",'
             ' "handler": "handler.py"}}',
         },
