@@ -172,8 +172,8 @@ at("stop").addEventListener("click", () => {
 });
 at("camera").addEventListener("change", () => startCamera(at("camera").value));
 at("choose").addEventListener("click", () => {
-  unlock();
   at("file").click();
+  unlock();
 });
 at("file").addEventListener("change", () => {
   const [file] = at("file").files;

@@ -42,7 +42,7 @@ const ENGLISH = {
   notifyDetail: "Not worn as it should be: {percent}",
   notifyMore: "and {count} more",
   tagAbsent: "no mask",
-  tagIncorrect: "mask worn wrongly",
+  tagIncorrect: "worn wrongly",
 
   asking: "Asking the server …",
   loading: "The server is not ready yet. This page goes on as soon as it is.",

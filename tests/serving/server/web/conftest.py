@@ -85,6 +85,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda said: faults.append(said.text) if _is_fault(said) else None)
         page.on("request", lambda request: None if request.url.startswith(origin) else faults.append(request.url))
+        page.on("filechooser", lambda chooser: None)  # so that choosers are caught from the beginning
         page.goto(origin)
         return page
 

@@ -217,7 +217,7 @@ def test_the_camera_shows_what_comes_and_goes(server: Server, open_page: OpenPag
     before = itertools.takewhile(lambda item: item[1] != "notify", page.evaluate("window.seen"))
     assert {heard for _, _, heard in before} == {0}
     # The page shows a mirror: the face that the camera has on its right is the first.
-    page.get_by_role("radio", name="Face 1: mask worn wrongly").wait_for()
+    page.get_by_role("radio", name="Face 1: worn wrongly").wait_for()
     page.get_by_text("pictures a second").wait_for()
 
     page.get_by_role("button", name="Stop camera").click()
