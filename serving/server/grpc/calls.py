@@ -19,6 +19,8 @@ from serving.server.state import ServerState
 Context: TypeAlias = "ServicerContext[Any, Any]"
 Answer = Callable[[ServerState, bytes, Context], Awaitable[bytes]]
 
+# Seconds that a call waits for room to receive its message before the oldest that is received must go.
+_PATIENCE_S = 1.0
 # A client whose deadline is over says so a little before it is over here.
 _LATE_S = 0.05
 
@@ -66,6 +68,9 @@ class Calls:
         self.state = state
         # gRPC holds a message until all of it is here, and does not say how much it holds: each may be the largest.
         self._room = asyncio.Semaphore(max(1, state.limits.body_memory // state.limits.max_body))
+        # The tasks whose messages are received, the oldest first, and those of them that took too long.
+        self._receiving: dict[asyncio.Task[Any], None] = {}
+        self._slow: set[asyncio.Task[Any] | None] = set()
 
     def handler(self, name: str, rpc: Rpc) -> "grpc.RpcMethodHandler[Any, Any]":
         """Make gRPC's handler of a call.
@@ -121,29 +126,52 @@ class Calls:
         """Receive the message of a call.
 
         Raises:
-            BusyError: others are received, and no room became free in time.
+            BusyError: no room became free in time.
             InputError: there is none.
         """
+        task = asyncio.current_task()
+        assert task is not None
         if self._room.locked():
-            try:
-                async with asyncio.timeout(self.state.limits.wait_s):
-                    await self._room.acquire()
-            except TimeoutError:
-                raise BusyError(_BUSY) from None
+            await self._make_room()
         else:
             await self._room.acquire()
+        self._receiving[task] = None
         try:
             message = await context.read()
         finally:
+            self._receiving.pop(task, None)
             self._room.release()
         if not isinstance(message, bytes):
             raise InputError(f"the call has no message, or one of more than {self.state.limits.max_body} bytes")
         return message
 
+    async def _make_room(self) -> None:
+        """Wait for room to receive a message; end the oldest of those that are received if none becomes free soon."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._room.acquire()
+                return
+        except TimeoutError:
+            pass
+        if self._receiving:
+            oldest = next(iter(self._receiving))
+            del self._receiving[oldest]
+            self._slow.add(oldest)
+            oldest.cancel()
+        try:
+            async with asyncio.timeout(self.state.limits.wait_s):
+                await self._room.acquire()
+        except TimeoutError:
+            raise BusyError(_BUSY) from None
+
     def _refusal(self, error: BaseException, exchange: Exchange) -> _Refusal | None:
         """Count why a call has no answer, and return what the client is told; None when it has left."""
         state = self.state
         if isinstance(error, asyncio.CancelledError):
+            if (task := asyncio.current_task()) in self._slow:
+                self._slow.discard(task)
+                state.refused("slow_client")
+                return _Refusal(grpc.StatusCode.UNAVAILABLE, "the message did not arrive while others waited", 408, 1)
             if not state.stopping:
                 return None
             state.refused("stopping")

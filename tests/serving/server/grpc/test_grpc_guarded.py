@@ -61,6 +61,25 @@ def test_keys_and_tls(model_file: Path, tmp_path: Path) -> None:
             expect("UNAVAILABLE", "", lambda: channel.unary_unary(SERVICE + "ServerLive")(b"", timeout=20))
 
 
+def test_calls_whose_messages_do_not_come_hold_up_nobody(model_file: Path, tmp_path: Path) -> None:
+    """One message of the largest size fits, so that there is room for one at a time."""
+    with grpc_serving(tmp_path, "--model", str(model_file), "--max-body-mib", "1024") as server:
+        wait_for(server.client.is_server_ready)
+        release = threading.Event()
+
+        def never() -> Iterator[bytes]:
+            release.wait(20)
+            yield b""
+
+        stalled = server.channel.stream_unary(SERVICE + "ModelInfer").future(never())
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert server.raw("ModelInfer", infer_message())
+        assert 0.5 < time.monotonic() - began < 4, "it waited, and then the other one had to go"
+        expect("UNAVAILABLE", "did not arrive", stalled.result)
+        release.set()
+
+
 def test_a_stop_signal_waits_for_the_calls_in_flight(model_file: Path, tmp_path: Path) -> None:
     with grpc_serving(tmp_path, "--model", str(model_file)) as server:
         wait_for(server.client.is_server_ready)
