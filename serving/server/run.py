@@ -34,10 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parse_options(arguments)
     set_up_logging(options.log_format)
+    port: int | None = options.port
     try:
         listener = _listen(options.host, options.port)
+        if (port := options.grpc_port) is not None:
+            _listen(options.host, port).close()  # gRPC itself does not say why it cannot listen
     except OSError as error:
-        print(f"error: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        print(f"error: cannot listen on {options.host}:{port}: {error.strerror}", file=sys.stderr)
         return 1
     host, port = listener.getsockname()[:2]
     try:
@@ -67,11 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drain_s=options.drain_s,
         tracing=tracing,
     )
-    try:
-        HttpServer(state, _services(state, options), certificate=certificate).run(sockets=[listener])
-    except OSError as error:
-        print(f"error: cannot listen on {options.host}:{options.grpc_port}: {error.strerror}", file=sys.stderr)
-        return 1
+    HttpServer(state, _services(state, options, host), certificate=certificate).run(sockets=[listener])
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
@@ -98,14 +97,15 @@ def _keys(options: Options, host: str) -> Keys:
     return Keys(options.api_keys, loopback=loopback)
 
 
-def _services(state: ServerState, options: Options) -> list[Service]:
+def _services(state: ServerState, options: Options, host: str) -> list[Service]:
     services: list[Service] = [state.models]
     services += [service for service in (state.sampling, state.tracing) if service]
     if options.grpc_port is not None:
-        # gRPC takes 0.1 s to import.
+        # Importing gRPC takes 0.1 s, in which models load already.
+        state.models.begin()
         from serving.server.grpc.server import GrpcServer
 
-        services.append(GrpcServer(state, options.host, options.grpc_port))
+        services.append(GrpcServer(state, host, options.grpc_port, cert=options.tls_cert, key=options.tls_key))
     return services
 
 

@@ -1,32 +1,31 @@
-"""What every call passes before and after its function: its key, time, message, errors, log line and count."""
+"""What every call passes: its key, its time, its message, its errors, its line in the log and its count."""
 
 import asyncio
-import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 from grpc.aio import ServicerContext
 
 from serving.runtime.errors import InputError
-from serving.server.errors import headers_of, status_of, text_of
+from serving.server.errors import headers_of, reason_of, status_of, text_of
+from serving.server.exchange import Exchange, make_exchange
+from serving.server.grpc.keys import KeyRefusedError, check_key
 from serving.server.lanes import BusyError
 from serving.server.state import ServerState
 
 Context: TypeAlias = "ServicerContext[Any, Any]"
 Answer = Callable[[ServerState, bytes, Context], Awaitable[bytes]]
 
-# How outcomes count that are no errors of a function, by the HTTP status that says the same. 499 is nginx's.
-_HTTP_STATUS = {"OK": 200, "CANCELLED": 499, "DEADLINE_EXCEEDED": 504, "UNAVAILABLE": 503}
-# Many of these say one thing only, and warnings are written once a minute.
-_WARNED = ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+# Seconds that a call waits for room to receive its message before the oldest that is received must go.
+_PATIENCE_S = 1.0
+# A client whose deadline is over says so a little before it is over here.
+_LATE_S = 0.05
 
 _BUSY = "the server is busy: it receives too many bytes at once; try again soon"
 
-_access = logging.getLogger("serving.access")
 _log = logging.getLogger(__name__)
 
 
@@ -36,26 +35,25 @@ class Rpc:
 
     Attributes:
         answer: makes the encoded answer from the encoded message.
-        like: the path of the HTTP request that does the same, for the metrics.
+        endpoint: what it is called in the metrics.
         is_open: it needs no key.
         is_admin: it needs the key of an administrator.
         is_quiet: neither logged nor counted.
     """
 
     answer: Answer
-    like: str = "/v2"
+    endpoint: str = "other"
     is_open: bool = False
     is_admin: bool = False
     is_quiet: bool = False
 
 
-@dataclass(slots=True)
-class _Refusal:
-    """Why a call has no answer: gRPC's code, what the client is told, the HTTP status, and headers."""
+class _Refusal(NamedTuple):
+    """Why a call has no answer: gRPC's code, what the client is told, the HTTP status that says the same."""
 
-    code: str
-    text: str = ""
-    http: int = 0
+    code: grpc.StatusCode
+    text: str
+    http: int
     retry_after_s: int = 0
 
 
@@ -70,6 +68,9 @@ class Calls:
         self.state = state
         # gRPC holds a message until all of it is here, and does not say how much it holds: each may be the largest.
         self._room = asyncio.Semaphore(max(1, state.limits.body_memory // state.limits.max_body))
+        # The tasks whose messages are received, the oldest first, and those of them that took too long.
+        self._receiving: dict[asyncio.Task[Any], None] = {}
+        self._slow: set[asyncio.Task[Any] | None] = set()
 
     def handler(self, name: str, rpc: Rpc) -> "grpc.RpcMethodHandler[Any, Any]":
         """Make gRPC's handler of a call.
@@ -84,72 +85,109 @@ class Calls:
         return grpc.stream_unary_rpc_method_handler(handle)
 
     async def _handle(self, name: str, rpc: Rpc, context: Context) -> bytes:
-        state, task = self.state, asyncio.current_task()
+        state, task, held = self.state, asyncio.current_task(), 0
         assert task is not None
-        began, code, http = time.perf_counter(), "OK", 200
+        metadata = dict(context.invocation_metadata() or ())
+        said = str(metadata.get("x-request-id", "")), str(metadata.get("traceparent", ""))
+        exchange = make_exchange("gRPC", name, rpc.endpoint, *said)
+        trailing = (("x-request-id", exchange.id),)
         state.calls.add(task)
         if not rpc.is_quiet:
-            state.metrics.begin(rpc.like)
+            state.begin(exchange)
         try:
-            async with asyncio.timeout(state.limits.request_s), self._message(context) as message:
-                return await rpc.answer(state, message, context)
+            if not rpc.is_open:
+                check_key(state, metadata, context.peer, is_admin=rpc.is_admin)
+            async with asyncio.timeout(state.limits.request_s):
+                message = await self._receive(context)
+                held = len(message)
+                state.body_bytes += held
+                if state.body_bytes > state.limits.body_memory:
+                    raise BusyError(_BUSY)
+                answer = await rpc.answer(state, message, context)
+            exchange.status = 200
+            context.set_trailing_metadata(trailing)
+            return answer
         except (Exception, asyncio.CancelledError) as error:
-            refusal = self._refusal(error, context)
-            code, http = refusal.code, refusal.http
-            if code == "CANCELLED":
+            refusal = self._refusal(error, exchange)
+            if refusal is None:  # nobody waits for it
+                remaining = context.time_remaining()
+                exchange.status = 499 if remaining is None or remaining > _LATE_S else 504
                 raise
-            pushback = ("grpc-retry-pushback-ms", str(1000 * refusal.retry_after_s))
-            await context.abort(grpc.StatusCode[code], refusal.text, (pushback,) if refusal.retry_after_s else ())
+            exchange.status = refusal.http
+            pushback = (("grpc-retry-pushback-ms", str(1000 * refusal.retry_after_s)),) if refusal.retry_after_s else ()
+            await context.abort(refusal.code, refusal.text, (*trailing, *pushback))
         finally:
             state.calls.discard(task)
+            state.body_bytes -= held
             if not rpc.is_quiet:
-                seconds = time.perf_counter() - began
-                state.metrics.end(rpc.like, http, seconds)
-                level = logging.WARNING if code in _WARNED else logging.INFO
-                _access.log(level, "%s %s %s %.0f ms", "gRPC", name, code, 1000 * seconds)
+                state.finish(exchange)
 
-    @contextlib.asynccontextmanager
-    async def _message(self, context: Context) -> AsyncIterator[bytes]:
-        """Receive the message of a call, and count it as held until the context ends.
+    async def _receive(self, context: Context) -> bytes:
+        """Receive the message of a call.
 
         Raises:
-            BusyError: too many requests wait already, or all messages together are too large.
+            BusyError: no room became free in time.
             InputError: there is none.
         """
-        state, held = self.state, 0
+        task = asyncio.current_task()
+        assert task is not None
+        if self._room.locked():
+            await self._make_room()
+        else:
+            await self._room.acquire()
+        self._receiving[task] = None
         try:
-            try:
-                async with asyncio.timeout(state.limits.wait_s):
-                    await self._room.acquire()
-            except TimeoutError:
-                raise BusyError(_BUSY) from None
-            try:
-                message = await context.read()
-            finally:
-                self._room.release()
-            if not isinstance(message, bytes):
-                raise InputError("the call has no message")
-            held = len(message)
-            state.body_bytes += held
-            if state.body_bytes > state.limits.body_memory:
-                raise BusyError(_BUSY)
-            yield message
+            message = await context.read()
         finally:
-            state.body_bytes -= held
+            self._receiving.pop(task, None)
+            self._room.release()
+        if not isinstance(message, bytes):
+            raise InputError(f"the call has no message, or one of more than {self.state.limits.max_body} bytes")
+        return message
 
-    def _refusal(self, error: BaseException, context: Context) -> _Refusal:
-        seconds = f"{self.state.limits.request_s:g} s"
+    async def _make_room(self) -> None:
+        """Wait for room to receive a message; end the oldest of those that are received if none becomes free soon."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._room.acquire()
+                return
+        except TimeoutError:
+            pass
+        if self._receiving:
+            oldest = next(iter(self._receiving))
+            del self._receiving[oldest]
+            self._slow.add(oldest)
+            oldest.cancel()
+        try:
+            async with asyncio.timeout(self.state.limits.wait_s):
+                await self._room.acquire()
+        except TimeoutError:
+            raise BusyError(_BUSY) from None
+
+    def _refusal(self, error: BaseException, exchange: Exchange) -> _Refusal | None:
+        """Count why a call has no answer, and return what the client is told; None when it has left."""
+        state = self.state
         if isinstance(error, asyncio.CancelledError):
-            if self.state.stopping:
-                return _Refusal("UNAVAILABLE", "the server is stopping; try again", 503, 1)
-            late = context.time_remaining() == 0
-            return _Refusal("CANCELLED", http=504 if late else 499)
-        assert isinstance(error, Exception)
+            if (task := asyncio.current_task()) in self._slow:
+                self._slow.discard(task)
+                state.refused("slow_client")
+                return _Refusal(grpc.StatusCode.UNAVAILABLE, "the message did not arrive while others waited", 408, 1)
+            if not state.stopping:
+                return None
+            state.refused("stopping")
+            return _Refusal(grpc.StatusCode.UNAVAILABLE, "the server is stopping; try again", 503, 1)
+        if isinstance(error, KeyRefusedError):
+            state.refused("unauthorized")
+            return _Refusal(error.code, str(error), 401 if error.code == grpc.StatusCode.UNAUTHENTICATED else 403)
         if type(error) is TimeoutError:
-            text = f"there is no answer within {seconds}; send smaller pictures or fewer at once"
-            return _Refusal("DEADLINE_EXCEEDED", text, 504)
-        status = status_of(error)
+            state.refused("deadline")
+            text = f"there is no answer within {state.limits.request_s:g} s; send smaller pictures or fewer at once"
+            return _Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, text, 504)
+        assert isinstance(error, Exception)
+        state.refused(reason_of(error))
+        status, text = status_of(error), text_of(error)
         if status.http == 500:
-            _log.error("a call failed", exc_info=error)
-        retry = int(headers_of(error).get("Retry-After", 0))
-        return _Refusal(status.grpc, text_of(error), status.http, retry)
+            _log.error("request %s failed", exchange.id, exc_info=error)
+            text = f"{text}: request {exchange.id}"
+        retry_after_s = int(headers_of(error).get("Retry-After", 0))
+        return _Refusal(grpc.StatusCode[status.grpc], text, status.http, retry_after_s)

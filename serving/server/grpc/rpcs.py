@@ -3,9 +3,9 @@
 import math
 import time
 from collections.abc import Callable
-from importlib import metadata as distribution
 from typing import TypeVar
 
+from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from serving.runtime.errors import InputError, NotReadyError
@@ -13,14 +13,15 @@ from serving.runtime.work import Work
 from serving.server.grpc import service_pb2 as pb
 from serving.server.grpc.calls import Answer, Context, Rpc
 from serving.server.grpc.messages import InferMessage, parse, read_message, read_tensors, whole_number, write_response
-from serving.server.inference import check_request, describe, infer
+from serving.server.http.oip import EXTENSIONS, server_version
+from serving.server.inference import check_request, configuration, describe, infer
 from serving.server.state import ServerState
 from serving.server.statistics import Total
 
 SERVICE = "inference.GRPCInferenceService"
 
-_EXTENSIONS = ["classification", "model_configuration", "model_repository", "schedule_policy", "statistics"]
-_DATA_TYPES = {"UINT8": pb.TYPE_UINT8, "FP32": pb.TYPE_FP32, "BYTES": pb.TYPE_STRING}
+# Contents are bytes in every message.
+_EXTENSIONS = [name for name in EXTENSIONS if name != "binary_tensor_data"]
 
 M = TypeVar("M", bound=Message)
 
@@ -82,11 +83,7 @@ def _model_ready(state: ServerState, request: pb.ModelReadyRequest) -> pb.ModelR
 
 
 def _server_metadata(state: ServerState, request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-    try:
-        version = distribution.version("facet")
-    except distribution.PackageNotFoundError:
-        version = "unknown"
-    return pb.ServerMetadataResponse(name="facet", version=version, extensions=_EXTENSIONS)
+    return pb.ServerMetadataResponse(name="facet", version=server_version(), extensions=_EXTENSIONS)
 
 
 def _model_metadata(state: ServerState, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
@@ -101,14 +98,8 @@ def _model_metadata(state: ServerState, request: pb.ModelMetadataRequest) -> pb.
 
 
 def _model_config(state: ServerState, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-    model = state.models.get(request.name, request.version)
-    described = describe(model, [])
-    config = pb.ModelConfig(name=model.name, platform=described["platform"])
-    for one in described["inputs"]:
-        config.input.add(name=one["name"], data_type=_DATA_TYPES[one["datatype"]], dims=one["shape"])
-    for one in described["outputs"]:
-        config.output.add(name=one["name"], data_type=_DATA_TYPES[one["datatype"]], dims=one["shape"])
-    return pb.ModelConfigResponse(config=config)
+    described = configuration(state.models.get(request.name, request.version))
+    return pb.ModelConfigResponse(config=json_format.ParseDict(described, pb.ModelConfig()))
 
 
 def _model_statistics(state: ServerState, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
@@ -188,7 +179,7 @@ RPCS = {
     "ModelReady": Rpc(_plain(pb.ModelReadyRequest, _model_ready), is_open=True),
     "ServerMetadata": Rpc(_plain(pb.ServerMetadataRequest, _server_metadata)),
     "ModelMetadata": Rpc(_plain(pb.ModelMetadataRequest, _model_metadata)),
-    "ModelInfer": Rpc(_model_infer, like="/v2/models/model/infer"),
+    "ModelInfer": Rpc(_model_infer, "infer"),
     "ModelConfig": Rpc(_plain(pb.ModelConfigRequest, _model_config)),
     "ModelStatistics": Rpc(_plain(pb.ModelStatisticsRequest, _model_statistics)),
     "RepositoryIndex": Rpc(_plain(pb.RepositoryIndexRequest, _repository_index)),

@@ -1,7 +1,7 @@
 """The gRPC server: the Open Inference Protocol, health and reflection, in the event loop of the HTTP server."""
 
 import logging
-import socket
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from serving.server.grpc.calls import Calls, Context
+from serving.server.grpc.credentials import Credentials
 from serving.server.grpc.health import Health
 from serving.server.grpc.rpcs import RPCS, SERVICE
 from serving.server.state import ServerState
@@ -32,9 +33,17 @@ class GrpcServer:
         state: shared with the HTTP server.
         host: address to listen on.
         port: to listen on; 0 takes a free one.
+        cert: PEM file with the certificate and its chain; without one there is no TLS.
+        key: PEM file with its private key.
+
+    Raises:
+        OSError: the certificate cannot be read.
     """
 
-    def __init__(self, state: ServerState, host: str, port: int) -> None:
+    def __init__(
+        self, state: ServerState, host: str, port: int, *, cert: Path | None = None, key: Path | None = None
+    ) -> None:
+        self._credentials = Credentials(cert, key) if cert and key else None
         self.state = state
         self.host = host
         self.port = port
@@ -42,10 +51,7 @@ class GrpcServer:
         self._health: Health | None = None
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the port cannot be opened."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        # gRPC does not say why it cannot listen.
-        socket.create_server((self.host, self.port), family=family).close()
+        """Listen and answer."""
         limits = self.state.limits
         self._server = server = grpc.aio.server(
             options=[
@@ -72,10 +78,14 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
-        address = f"[{self.host}]" if ":" in self.host else self.host
-        self.port = server.add_insecure_port(f"{address}:{self.port}")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        address = f"{host}:{self.port}"
+        if self._credentials is None:
+            self.port = server.add_insecure_port(address)
+        else:
+            self.port = server.add_secure_port(address, self._credentials.server)
         await server.start()
-        _log.info("serving gRPC on %s:%d", address, self.port)
+        _log.info("serving gRPC on %s:%d%s", host, self.port, " with TLS" if self._credentials else "")
 
     async def stop(self, seconds: float) -> None:
         """Close all connections; calls in flight have been answered, or their time is over."""

@@ -74,7 +74,7 @@ def serving(
     """A server on a free port, with its model loaded."""
     with start(tmp_path, "--port", "0", *options, before=before, **variables) as server:
         deadline = time.monotonic() + 120
-        while not (found := re.search(r"serving .* on http://\S+:(\d+)", server.log.read_text())):
+        while not (found := re.search(r"serving .* on https?://\S+:(\d+)", server.log.read_text())):
             assert server.process.poll() is None and time.monotonic() < deadline, server.log.read_text()
             time.sleep(0.02)
         server.port = int(found[1])

@@ -275,11 +275,12 @@ def one_error_line(capsys: pytest.CaptureFixture[str], options: list[str], code:
     assert len(lines) == 1 and lines[0].startswith("error: ") and text in lines[0], lines
 
 
-def test_a_taken_port(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--port", "--grpc-port"])
+def test_a_taken_port(model_file: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         expected = f"cannot listen on 127.0.0.1:{port}: Address already in use"
-        one_error_line(capsys, ["--model", str(model_file), "--port", port], 1, expected)
+        one_error_line(capsys, ["--model", str(model_file), "--port", "0", option, port], 1, expected)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "::g"])
@@ -350,6 +351,7 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
     [
         ([], {}, "FACET_MODEL_URI"),
         (["--model", "m", "--port", "x"], {}, "'x' is not a port"),
+        (["--model", "m", "--grpc-port", "x"], {}, "'x' is not a port"),
         (["--model", "m", "--port", "70000"], {}, "'70000' is not a port"),
         (["--model", "m"], {"FACET_PORT": "http"}, "'http' is not a port"),
         (["--model", "m", "--max-body-mib", "0"], {}, "'0' is not a whole number above 0"),

@@ -1,0 +1,110 @@
+"""A gRPC server that asks for keys, speaks TLS, and stops."""
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+from certificates import write_certificate
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_process import SERVICE, bytes_tensor, expect, grpc_serving, wait_for
+from server_process import picture
+from tritonclient.grpc import service_pb2 as pb
+
+READER, ADMIN = "r" * 40, "a" * 40
+
+
+def infer_message() -> bytes:
+    message = pb.ModelInferRequest(model_name="tiny", **bytes_tensor(picture())).SerializeToString()
+    assert isinstance(message, bytes)
+    return message
+
+
+def secure_channel(address: str, certificate: bytes) -> grpc.Channel:
+    credentials = grpc.ssl_channel_credentials(certificate)
+    return grpc.secure_channel(address.replace("127.0.0.1", "localhost"), credentials)
+
+
+def test_keys_and_tls(model_file: Path, tmp_path: Path) -> None:
+    keys, cert, key = tmp_path / "keys.txt", tmp_path / "cert.pem", tmp_path / "key.pem"
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (("r", READER), ("a", ADMIN))}
+    keys.write_text(f"door:{digests['r']}\nboss:admin:{digests['a']}\n")
+    write_certificate(cert, key)
+    options = ("--model", str(model_file), "--api-keys", str(keys), "--tls-cert", str(cert), "--tls-key", str(key))
+    with grpc_serving(tmp_path, *options) as server:
+        with secure_channel(server.address, cert.read_bytes()) as channel:
+
+            def call(name: str, *metadata: tuple[str, str], message: bytes = b"") -> bytes:
+                answer = channel.unary_unary(SERVICE + name)(message, metadata=metadata, timeout=20)
+                assert isinstance(answer, bytes)
+                return answer
+
+            health = health_pb2_grpc.HealthStub(channel)
+            assert health.Check(health_pb2.HealthCheckRequest()).status in (1, 2), "open"
+            wait_for(lambda: pb.ServerReadyResponse.FromString(call("ServerReady")).ready)
+            load = pb.RepositoryModelLoadRequest(model_name="tiny").SerializeToString()
+            expect("UNAUTHENTICATED", "API key", lambda: call("ModelInfer", message=infer_message()))
+            expect("UNAUTHENTICATED", "API key", lambda: call("ServerMetadata", ("x-api-key", "wrong")))
+            assert call("ModelInfer", ("x-api-key", READER), message=infer_message())
+            assert call("ModelInfer", ("authorization", f"Bearer {READER}"), message=infer_message())
+            text = "'door' may not"
+            expect("PERMISSION_DENIED", text, lambda: call("RepositoryModelLoad", ("x-api-key", READER), message=load))
+            assert call("RepositoryModelLoad", ("x-api-key", ADMIN), message=load) == b""
+        assert READER not in server.server.log.read_text()
+        write_certificate(cert, key)
+        with secure_channel(server.address, cert.read_bytes()) as channel:
+            assert channel.unary_unary(SERVICE + "ServerLive")(b"", timeout=20), "the new certificate"
+        with grpc.insecure_channel(server.address) as channel:
+            expect("UNAVAILABLE", "", lambda: channel.unary_unary(SERVICE + "ServerLive")(b"", timeout=20))
+
+
+def test_calls_whose_messages_do_not_come_hold_up_nobody(model_file: Path, tmp_path: Path) -> None:
+    """One message of the largest size fits, so that there is room for one at a time."""
+    with grpc_serving(tmp_path, "--model", str(model_file), "--max-body-mib", "1024") as server:
+        wait_for(server.client.is_server_ready)
+        release = threading.Event()
+
+        def never() -> Iterator[bytes]:
+            release.wait(20)
+            yield b""
+
+        stalled = server.channel.stream_unary(SERVICE + "ModelInfer").future(never())
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert server.raw("ModelInfer", infer_message())
+        assert 0.5 < time.monotonic() - began < 4, "it waited, and then the other one had to go"
+        expect("UNAVAILABLE", "did not arrive", stalled.result)
+        release.set()
+
+
+def test_a_stop_signal_waits_for_the_calls_in_flight(model_file: Path, tmp_path: Path) -> None:
+    with grpc_serving(tmp_path, "--model", str(model_file)) as server:
+        wait_for(server.client.is_server_ready)
+        health = health_pb2_grpc.HealthStub(server.channel)
+        seen: list[int] = []
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="tiny"))
+        watching = threading.Thread(target=lambda: seen.extend(answer.status for answer in watch))
+        watching.start()
+        send = threading.Event()
+
+        def late() -> Iterator[bytes]:
+            send.wait(20)
+            yield infer_message()
+
+        call = server.channel.stream_unary(SERVICE + "ModelInfer").future(late())
+        wait_for(lambda: seen == [1])
+        time.sleep(0.1)
+        server.server.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: seen == [1, 2])
+        assert server.client.is_server_live() and not server.client.is_server_ready()
+        assert not server.client.is_model_ready("tiny")
+        assert health.Check(health_pb2.HealthCheckRequest()).status == 2
+        send.set()
+        assert pb.ModelInferResponse.FromString(call.result(20)).model_name == "tiny"
+        began = time.monotonic()
+        assert server.server.wait() == 0 and time.monotonic() - began < 4
+        watching.join(10)
+        assert not watching.is_alive() and "Traceback" not in server.server.log.read_text()
