@@ -38,6 +38,7 @@ def page(document: dict[str, Any]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>',
         f"<h1>{title} {escape(document['info']['version'])}</h1><p>{_text(document['info']['description'])} ",
+        "In the commands, @BASE64 stands for a photo in base64. ",
         'The same for programs: <a href="/openapi.json">openapi.json</a> (OpenAPI 3.1).</p>',
     ]
     for tag in tags:
@@ -48,8 +49,9 @@ def page(document: dict[str, Any]) -> str:
                 parts += _endpoint(endpoint, operation)
     parts.append("<h2>Types</h2>")
     for name, schema in document["components"]["schemas"].items():
-        parts.append(f'<details id="{name}"><summary><code>{name}</code></summary>')
-        parts.append(f"<div>{_schema(schema)}</div></details>")
+        # The address of what is inside opens it.
+        parts.append(f"<details><summary><code>{name}</code></summary>")
+        parts.append(f'<div id="{name}">{_schema(schema)}</div></details>')
     return "".join([*parts, "</body></html>"])
 
 
@@ -64,7 +66,10 @@ def _endpoint(endpoint: Endpoint, operation: dict[str, Any]) -> Iterator[str]:
         yield f"<tr><th><code>{escape(parameter['name'])}</code></th><td>{_text(what)}</td></tr>"
     yield from _content("body", operation.get("requestBody", {}))
     for status, response in operation["responses"].items():
-        yield from _content(status, response)
+        if status in ("200", *map(str, endpoint.statuses)):
+            yield from _content(status, response)
+        else:
+            yield f"<tr><th>{status}</th><td>{_text(response['description'])}</td></tr>"
     yield "</table></div></details>"
 
 

@@ -16,6 +16,11 @@ from serving.server.inference import MAX_FILES
 
 MAX_BOXES = 64
 
+# Bytes of memory per value of JSON, the most that any takes: that of a mapping, with its name. And a bound in time:
+# nothing else is answered while JSON is decoded.
+_MEMORY_PER_VALUE = 256
+_MOST_VALUES = 2**20
+
 PICTURE_SCHEMA: dict[str, Any] = {
     "description": "An image file in base64 (or as a data: URL), rows of RGB pixels of 0 to 255, or an object with one "
     "of them and, where they are known, the boxes of its faces. Addresses are not fetched.",
@@ -93,6 +98,18 @@ def read_picture(value: Raw, where: str, max_memory: int | None, boxes: Sequence
             raise InputError(f"{where}: expected the picture in one of image, image_bytes, data and b64")
         text, boxes = bytes(given[0]).strip(), item.boxes or boxes
     return Picture(_file(text, where, max_memory), boxes, where)
+
+
+def decode_request(body: bytes, kind: Any, max_memory: int) -> Any:
+    """Decode the JSON of a whole request as a type, in bounded memory and time.
+
+    Raises:
+        InputError: it is something else, or has too many values; an image file in base64 is one, a pixel has three.
+    """
+    most = min(_MOST_VALUES, max_memory // _MEMORY_PER_VALUE)
+    if (values := body.count(b",")) > most:
+        raise InputError(f"the request has {values} values, at most {most} are read; send image files in base64")
+    return decode(body, kind, "the request")
 
 
 def decode(text: bytes | Raw, kind: Any, where: str) -> Any:

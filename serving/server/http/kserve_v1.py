@@ -9,7 +9,7 @@ from starlette.responses import Response
 from serving.runtime.errors import InputError
 from serving.server.answer import Picture
 from serving.server.http.health import readiness
-from serving.server.http.json_pictures import PictureValue, check_count, decode, read_picture
+from serving.server.http.json_pictures import PictureValue, check_count, decode_request, read_picture
 from serving.server.http.predict import predict_pictures
 from serving.server.http.request import json_response, model_of, receive_body, state_of
 from serving.server.inference import MAX_FILES
@@ -39,7 +39,7 @@ async def predict(request: Request) -> Response:
     """Answer with the faces of each instance."""
     model = model_of(request)
     async with receive_body(request) as body:
-        asked = decode(body, InstancesRequest, "the request")
+        asked = decode_request(body, InstancesRequest, state_of(request).limits.decode_memory)
         given = [one for one in (asked.instances, asked.inputs) if not isinstance(one, UnsetType)]
         if len(given) != 1:
             raise InputError('expected {"instances": [...]}, or {"inputs": [...]}, with pictures')

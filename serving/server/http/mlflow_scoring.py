@@ -1,5 +1,6 @@
 """MLflow's scoring protocol: `/invocations` in its four forms."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -8,10 +9,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from serving.runtime.errors import InputError
 from serving.server.answer import Picture
-from serving.server.http.json_pictures import Boxes, PictureValue, check_count, decode, read_picture
+from serving.server.http.json_pictures import Boxes, PictureValue, check_count, decode, decode_request, read_picture
 from serving.server.http.oip import server_version
 from serving.server.http.predict import predict_pictures
-from serving.server.http.request import model_of, receive_body
+from serving.server.http.request import model_of, receive_body, state_of
 
 _BOXES = "boxes"
 
@@ -43,8 +44,7 @@ async def invocations(request: Request) -> Response:
         content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type in ("text/csv", "application/vnd.apache.parquet"):
             raise InputError(f"Content-Type {content_type} is not read; send application/json")
-        rows = _rows(decode(body, InvocationsRequest, "the request"))
-        check_count(rows, "the request")
+        rows = _rows(decode_request(body, InvocationsRequest, state_of(request).limits.decode_memory))
 
         def read(max_memory: int | None) -> list[Picture]:
             return [_picture(row, f"row {number}", max_memory) for number, row in enumerate(rows)]
@@ -65,6 +65,7 @@ def _rows(asked: InvocationsRequest) -> list[Row]:
     if asked.params:
         raise InputError(f"params: no model here takes any, got {', '.join(asked.params)[:80]}")
     ((name, value),) = given.items()
+    check_count(_first_column(value), name)
     match value:
         case SplitFrame():
             if any(len(row) != len(value.columns) for row in value.data):
@@ -82,6 +83,16 @@ def _rows(asked: InvocationsRequest) -> list[Row]:
             return [_record(record, f"{name}[{number}]") for number, record in enumerate(value)]
         case _:
             return [(picture, None) for picture in value]
+
+
+def _first_column(value: Any) -> Sequence[object]:
+    match value:
+        case SplitFrame():
+            return value.data
+        case dict():
+            return next(iter(value.values()), [])
+    rows: list[object] = value
+    return rows
 
 
 def _columns(names: list[str], where: str) -> tuple[int, int | None]:

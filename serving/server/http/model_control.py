@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.runtime.errors import InputError
-from serving.server.http.json_pictures import decode
+from serving.server.http.json_pictures import decode_request
 from serving.server.http.request import json_response, receive_body, state_of
 from serving.server.repository.loaded import ModelStatus
 
@@ -25,7 +25,7 @@ class ControlRequest(Struct, gc=False):
 async def index(request: Request) -> Response:
     """List the versions of all models and their states."""
     async with receive_body(request) as body:
-        asked = decode(body or b"{}", IndexRequest, "the request")
+        asked = decode_request(body or b"{}", IndexRequest, state_of(request).limits.decode_memory)
     statuses = state_of(request).models.index()
     return json_response([_described(one) for one in statuses if one.state == "READY" or not asked.ready])
 
@@ -46,7 +46,7 @@ async def unload(request: Request) -> Response:
 
 async def _check(request: Request, known: set[str]) -> None:
     async with receive_body(request) as body:
-        parameters = decode(body or b"{}", ControlRequest, "the request").parameters
+        parameters = decode_request(body or b"{}", ControlRequest, state_of(request).limits.decode_memory).parameters
     if unknown := parameters.keys() - known:
         raise InputError(
             f"parameters.{min(unknown)[:80]}: models are loaded from the sources that the server was started with, "

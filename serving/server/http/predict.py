@@ -13,8 +13,8 @@ from serving.runtime.image.placement import Box
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
 from serving.server.answer import Picture, answers
-from serving.server.http.json_pictures import MAX_BOXES, Boxes, PictureValue, check_count, decode, read_picture
-from serving.server.http.request import compute, model_of, read_form, receive_body
+from serving.server.http.json_pictures import MAX_BOXES, Boxes, PictureValue, check_count, decode_request, read_picture
+from serving.server.http.request import compute, model_of, read_form, receive_body, state_of
 from serving.server.inference import MAX_FILES
 
 
@@ -48,7 +48,8 @@ async def predict(request: Request) -> Response:
         parsed = _parse_boxes(boxes, 1)
         # No image file begins so, and curl -d says that its JSON is a form.
         if content_type == "application/json" or body[:1] == b"{":
-            return await _predict_json(request, model, decode(body, PredictRequest, "the request"), parsed)
+            asked = decode_request(body, PredictRequest, state_of(request).limits.decode_memory)
+            return await _predict_json(request, model, asked, parsed)
         return await compute(request, lambda work: _answer(work, model, [Picture(body, parsed)]), model)
 
 

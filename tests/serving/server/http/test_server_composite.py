@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,42 @@ def test_a_composite_takes_photos_as_tensors(client: TestClient) -> None:
     assert (output["name"], output["datatype"], output["shape"]) == ("faces", "BYTES", [2])
     expected = client.post("/predict", content=PHOTO).json()
     assert [json.loads(faces) for faces in output["data"]] == [expected, expected]
+
+
+def test_a_composite_takes_and_gives_bytes(client: TestClient) -> None:
+    """With Triton's binary extension, and a body that is the photo alone."""
+    expected = client.post("/predict", content=PHOTO).json()
+    path, header = "/v2/models/people/infer", "Inference-Header-Content-Length"
+    alone = client.post(path, content=PHOTO, headers={header: "0"})
+    assert [json.loads(faces) for faces in alone.json()["outputs"][0]["data"]] == [expected]
+    data = struct.pack("<I", len(PHOTO)) + PHOTO
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(data)}}
+    text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    response = client.post(path, content=text + data, headers={header: str(len(text))})
+    length = int(response.headers[header])
+    (output,) = json.loads(response.content[:length])["outputs"]
+    (size,) = struct.unpack("<I", response.content[length : length + 4])
+    assert output["parameters"] == {"binary_data_size": size + 4} and len(response.content) == length + 4 + size
+    assert json.loads(response.content[length + 4 :]) == expected
+    asked = {
+        "inputs": [tensor | {"parameters": {}}],
+        "outputs": [{"name": "faces", "parameters": {"classification": 1}}],
+    }
+    expect_error(client.post(path, json=asked), 400, "no classes")
+    sizes = client.post("/v2/models/green/infer", content=bytes(3072), headers={header: "0"})
+    expect_error(sizes, 400, "a body needs JSON")
+
+
+def test_other_protocols_answer_with_every_face_too(client: TestClient) -> None:
+    expected = client.post("/predict", content=PHOTO).json()
+    text = base64.b64encode(PHOTO).decode()
+    assert client.post("/v1/models/people:predict", json={"instances": [text]}).json() == {"predictions": [expected]}
+    assert client.post("/invocations", json={"inputs": [text]}).json() == {"predictions": [expected]}
+    assert client.post("/predictions/people", content=PHOTO).json() == expected
+    config = client.get("/v2/models/people/config").json()
+    assert config["max_batch_size"] == 0 and config["input"] == [
+        {"name": "images", "data_type": "TYPE_STRING", "dims": [-1]}
+    ]
 
 
 def test_pixels_go_to_models_that_have_a_graph(client: TestClient, models: list[Predictor]) -> None:

@@ -14,7 +14,7 @@ from serving.server.http.routes import ENDPOINTS, Endpoint
 from serving.server.limits import Limits
 from serving.server.state import ModelRepository, ServerState
 
-EXAMPLES = 200
+EXAMPLES = 100
 
 
 @pytest.fixture(scope="module")
