@@ -39,7 +39,8 @@ class Rpc:
         endpoint: what it is called in the metrics.
         is_open: it needs no key.
         is_admin: it needs the key of an administrator.
-        is_quiet: neither logged nor counted.
+        is_quiet: neither logged nor counted, and its message is not read, so that it waits for nothing.
+        in_lane: it needs a lane, so that its message is not received when the queue is full.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Rpc:
     is_open: bool = False
     is_admin: bool = False
     is_quiet: bool = False
+    in_lane: bool = False
 
 
 class _Refusal(NamedTuple):
@@ -107,7 +109,9 @@ class Calls(grpc.GenericRpcHandler):
             if not rpc.is_open:
                 check_key(state, metadata, context.peer, is_admin=rpc.is_admin)
             async with asyncio.timeout(state.limits.request_s):
-                message = await self._receive(context)
+                if rpc.in_lane:
+                    state.lanes.check_queue()
+                message = b"" if rpc.is_quiet else await self._receive(context)
                 held = len(message)
                 state.body_bytes += held
                 if state.body_bytes > state.limits.body_memory:

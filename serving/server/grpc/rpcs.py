@@ -179,7 +179,7 @@ RPCS = (
     Rpc("ModelReady", _plain(pb.ModelReadyRequest, _model_ready), is_open=True),
     Rpc("ServerMetadata", _plain(pb.ServerMetadataRequest, _server_metadata)),
     Rpc("ModelMetadata", _plain(pb.ModelMetadataRequest, _model_metadata)),
-    Rpc("ModelInfer", _model_infer, "infer"),
+    Rpc("ModelInfer", _model_infer, "infer", in_lane=True),
     Rpc("ModelConfig", _plain(pb.ModelConfigRequest, _model_config)),
     Rpc("ModelStatistics", _plain(pb.ModelStatisticsRequest, _model_statistics)),
     Rpc("RepositoryIndex", _plain(pb.RepositoryIndexRequest, _repository_index)),
