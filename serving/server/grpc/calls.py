@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,18 +34,22 @@ class Rpc:
     """A call of one message and one answer.
 
     Attributes:
+        name: of the call.
         answer: makes the encoded answer from the encoded message.
         endpoint: what it is called in the metrics.
         is_open: it needs no key.
         is_admin: it needs the key of an administrator.
-        is_quiet: neither logged nor counted.
+        is_quiet: neither logged nor counted, and its message is not read, so that it waits for nothing.
+        in_lane: it needs a lane, so that its message is not received when the queue is full.
     """
 
+    name: str
     answer: Answer
     endpoint: str = "other"
     is_open: bool = False
     is_admin: bool = False
     is_quiet: bool = False
+    in_lane: bool = False
 
 
 class _Refusal(NamedTuple):
@@ -57,39 +61,46 @@ class _Refusal(NamedTuple):
     retry_after_s: int = 0
 
 
-class Calls:
-    """The calls of a server, and the bounds that they share.
+class Calls(grpc.GenericRpcHandler):
+    """The calls of a service, and the bounds that they share.
 
     Args:
         state: of the server.
+        service: its name.
+        rpcs: its calls.
     """
 
-    def __init__(self, state: ServerState) -> None:
+    def __init__(self, state: ServerState, service: str, rpcs: Sequence[Rpc]) -> None:
         self.state = state
+        self._rpcs = {f"/{service}/{rpc.name}": rpc for rpc in rpcs}
         # gRPC holds a message until all of it is here, and does not say how much it holds: each may be the largest.
         self._room = asyncio.Semaphore(max(1, state.limits.body_memory // state.limits.max_body))
         # The tasks whose messages are received, the oldest first, and those of them that took too long.
         self._receiving: dict[asyncio.Task[Any], None] = {}
         self._slow: set[asyncio.Task[Any] | None] = set()
 
-    def handler(self, name: str, rpc: Rpc) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Make gRPC's handler of a call.
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Return gRPC's handler of a call; None when there is no such call here.
 
         It is one for a stream of messages, of which it takes one: for one message, gRPC would receive that whatever
         its size before anything here is asked.
         """
+        rpc = self._rpcs.get(handler_call_details.method)
+        if rpc is None:
+            return None
+        # Asked again, gRPC would make the metadata anew, which takes a tenth of the time of a small call.
+        metadata = handler_call_details.invocation_metadata
 
         async def handle(_: object, context: Context) -> bytes:
-            return await self._handle(name, rpc, context)
+            return await self._handle(rpc, dict(metadata), context)
 
         return grpc.stream_unary_rpc_method_handler(handle)
 
-    async def _handle(self, name: str, rpc: Rpc, context: Context) -> bytes:
+    async def _handle(self, rpc: Rpc, metadata: Mapping[str, str | bytes], context: Context) -> bytes:
         state, task, held = self.state, asyncio.current_task(), 0
         assert task is not None
-        metadata = dict(context.invocation_metadata() or ())
         said = str(metadata.get("x-request-id", "")), str(metadata.get("traceparent", ""))
-        exchange = make_exchange("gRPC", name, rpc.endpoint, *said)
+        exchange = make_exchange("gRPC", rpc.name, rpc.endpoint, *said)
         trailing = (("x-request-id", exchange.id),)
         state.calls.add(task)
         if not rpc.is_quiet:
@@ -98,7 +109,9 @@ class Calls:
             if not rpc.is_open:
                 check_key(state, metadata, context.peer, is_admin=rpc.is_admin)
             async with asyncio.timeout(state.limits.request_s):
-                message = await self._receive(context)
+                if rpc.in_lane:
+                    state.lanes.check_queue()
+                message = b"" if rpc.is_quiet else await self._receive(context)
                 held = len(message)
                 state.body_bytes += held
                 if state.body_bytes > state.limits.body_memory:

@@ -173,17 +173,17 @@ def _plain(kind: type[M], function: Callable[[ServerState, M], Message]) -> Answ
     return answer
 
 
-RPCS = {
-    "ServerLive": Rpc(_plain(pb.ServerLiveRequest, _server_live), is_open=True, is_quiet=True),
-    "ServerReady": Rpc(_plain(pb.ServerReadyRequest, _server_ready), is_open=True, is_quiet=True),
-    "ModelReady": Rpc(_plain(pb.ModelReadyRequest, _model_ready), is_open=True),
-    "ServerMetadata": Rpc(_plain(pb.ServerMetadataRequest, _server_metadata)),
-    "ModelMetadata": Rpc(_plain(pb.ModelMetadataRequest, _model_metadata)),
-    "ModelInfer": Rpc(_model_infer, "infer"),
-    "ModelConfig": Rpc(_plain(pb.ModelConfigRequest, _model_config)),
-    "ModelStatistics": Rpc(_plain(pb.ModelStatisticsRequest, _model_statistics)),
-    "RepositoryIndex": Rpc(_plain(pb.RepositoryIndexRequest, _repository_index)),
-    "RepositoryModelLoad": Rpc(_load, is_admin=True),
-    "RepositoryModelUnload": Rpc(_unload, is_admin=True),
-}
-"""The calls of one message and one answer, by name."""
+RPCS = (
+    Rpc("ServerLive", _plain(pb.ServerLiveRequest, _server_live), is_open=True, is_quiet=True),
+    Rpc("ServerReady", _plain(pb.ServerReadyRequest, _server_ready), is_open=True, is_quiet=True),
+    Rpc("ModelReady", _plain(pb.ModelReadyRequest, _model_ready), is_open=True),
+    Rpc("ServerMetadata", _plain(pb.ServerMetadataRequest, _server_metadata)),
+    Rpc("ModelMetadata", _plain(pb.ModelMetadataRequest, _model_metadata)),
+    Rpc("ModelInfer", _model_infer, "infer", in_lane=True),
+    Rpc("ModelConfig", _plain(pb.ModelConfigRequest, _model_config)),
+    Rpc("ModelStatistics", _plain(pb.ModelStatisticsRequest, _model_statistics)),
+    Rpc("RepositoryIndex", _plain(pb.RepositoryIndexRequest, _repository_index)),
+    Rpc("RepositoryModelLoad", _load, is_admin=True),
+    Rpc("RepositoryModelUnload", _unload, is_admin=True),
+)
+"""The calls of one message and one answer."""

@@ -69,11 +69,11 @@ class GrpcServer:
             ],
             maximum_concurrent_rpcs=max(MAX_STREAMS, limits.body_memory // (2 * _WINDOW)),
         )
-        calls = Calls(self.state)
-        handlers: dict[str, Any] = {name: calls.handler(name, rpc) for name, rpc in RPCS.items()}
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(_no_stream)
         # Not as registered methods: gRPC's event loop would wait for each of them anew at every call.
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
+        streams: dict[str, Any] = {"ModelStreamInfer": grpc.stream_stream_rpc_method_handler(_no_stream)}
+        server.add_generic_rpc_handlers(
+            [Calls(self.state, SERVICE, RPCS), grpc.method_handlers_generic_handler(SERVICE, streams)]
+        )
         self._health = Health(self.state)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
