@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -11,6 +10,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.image.placement import Box
 from serving.server.answer import Picture
 from serving.server.http.base64_image import decode_base64
+from serving.server.http.json_lists import check_elements, decode
 from serving.server.http.json_numbers import read_pixels
 from serving.server.inference import MAX_FILES
 
@@ -50,7 +50,14 @@ PICTURE_SCHEMA: dict[str, Any] = {
 PictureValue = Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Picture"})]
 """A picture as it was sent, see `read_picture`."""
 
-Boxes = Annotated[list[tuple[float, float, float, float]], Meta(max_length=MAX_BOXES)]
+PictureList = Annotated[
+    Raw,
+    Meta(extra_json_schema={"type": "array", "items": {"$ref": "#/components/schemas/Picture"}, "maxItems": MAX_FILES}),
+]
+"""A list of pictures as it was sent."""
+
+Boxes = Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Boxes"})]
+"""Boxes x, y, width, height in upright pixels as they were sent, see `read_boxes`."""
 
 
 class _Bytes(Struct, forbid_unknown_fields=True, gc=False):
@@ -64,7 +71,15 @@ class PictureObject(Struct, forbid_unknown_fields=True, gc=False):
     image_bytes: Raw | UnsetType = UNSET
     data: Raw | UnsetType = UNSET
     b64: Raw | UnsetType = UNSET
-    boxes: Boxes = []
+    boxes: Boxes | UnsetType = UNSET
+
+
+def read_boxes(value: Raw | UnsetType | None, where: str) -> list[Box]:
+    """Return boxes from JSON, none for null. Raises InputError when they are no boxes, or too many."""
+    if value is None or isinstance(value, UnsetType):
+        return []
+    check_elements(bytes(value), where, MAX_BOXES)
+    return decode(value, list[Box] | None, where) or []
 
 
 def check_count(values: Sequence[object], where: str) -> None:
@@ -91,23 +106,8 @@ def read_picture(value: Raw, where: str, max_memory: int | None, boxes: Sequence
         given = [one for one in (item.image, item.image_bytes, item.data, item.b64) if not isinstance(one, UnsetType)]
         if len(given) != 1:
             raise InputError(f"{where}: expected the picture in one of image, image_bytes, data and b64")
-        text, boxes = bytes(given[0]).strip(), item.boxes or boxes
+        text, boxes = bytes(given[0]).strip(), read_boxes(item.boxes, f"{where}.boxes") or boxes
     return Picture(_file(text, where, max_memory), boxes, where)
-
-
-def decode(text: bytes | Raw, kind: Any, where: str) -> Any:
-    """Decode JSON as a type. Raises InputError, with the path of what is wrong."""
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"{where}: {explain(error)}") from None
-
-
-def explain(error: Exception) -> str:
-    """Return msgspec's message with the path of a value as `inputs.0.shape`."""
-    message, _, path = str(error).partition(" - at `")
-    path = path.removesuffix("`").removeprefix("$").removeprefix(".").replace("[", ".").replace("]", "")
-    return f"{path or 'body'}: {message}" if path or " - at `" in str(error) else message
 
 
 def _file(text: bytes, where: str, max_memory: int | None) -> bytes:

@@ -1,20 +1,19 @@
 """KServe's protocol version 1, as TensorFlow Serving has it too: models, and `:predict` on instances."""
 
-from typing import Annotated
-
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.runtime.errors import InputError
 from serving.server.answer import Picture
 from serving.server.http.health import readiness
-from serving.server.http.json_pictures import PictureValue, check_count, decode, read_picture
+from serving.server.http.json_lists import decode, read_list
+from serving.server.http.json_pictures import PictureList, check_count, read_picture
 from serving.server.http.predict import predict_pictures
 from serving.server.http.request import json_response, model_of, receive_body, state_of
 from serving.server.inference import MAX_FILES
 
-_Pictures = Annotated[list[PictureValue], Meta(max_length=MAX_FILES)] | UnsetType
+_Pictures = PictureList | UnsetType
 
 
 class InstancesRequest(Struct, gc=False):
@@ -43,7 +42,7 @@ async def predict(request: Request) -> Response:
         given = [one for one in (asked.instances, asked.inputs) if not isinstance(one, UnsetType)]
         if len(given) != 1:
             raise InputError('expected {"instances": [...]}, or {"inputs": [...]}, with pictures')
-        (values,) = given
+        values = read_list(given[0], "instances", MAX_FILES)
         check_count(values, "instances")
 
         def read(max_memory: int | None) -> list[Picture]:

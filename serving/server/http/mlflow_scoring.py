@@ -1,19 +1,33 @@
 """MLflow's scoring protocol: `/invocations` in its four forms."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from serving.runtime.errors import InputError
 from serving.server.answer import Picture
-from serving.server.http.json_pictures import Boxes, PictureValue, check_count, decode, read_picture
+from serving.server.http.json_lists import decode, read_list, read_object
+from serving.server.http.json_pictures import check_count, read_boxes, read_picture
 from serving.server.http.oip import server_version
 from serving.server.http.predict import predict_pictures
 from serving.server.http.request import model_of, receive_body
+from serving.server.inference import MAX_FILES
 
 _BOXES = "boxes"
+_BLANKS = b" \t\r\n"
+
+# Columns of a table, and fields of a record: pictures and boxes. More are read, to say that they are too many.
+_MAX_COLUMNS = 8
+
+_PICTURE: dict[str, Any] = {"$ref": "#/components/schemas/Picture"}
+_PICTURES: dict[str, Any] = {"type": "array", "items": _PICTURE}
+_COLUMN: dict[str, Any] = {"type": "object", "additionalProperties": _PICTURE}
+_TABLE: dict[str, Any] = {"type": "object", "additionalProperties": _PICTURES}
+
+Values = Annotated[Raw, Meta(extra_json_schema={"oneOf": [_PICTURES, _TABLE]})]
+"""Pictures, or columns of them by name, as they were sent."""
 
 Row = tuple[Raw, Raw | None]
 """A picture and the boxes of its faces, as they were sent."""
@@ -22,18 +36,18 @@ Row = tuple[Raw, Raw | None]
 class SplitFrame(Struct, gc=False):
     """A table as pandas writes it with orient="split": one column has pictures, and `boxes` may be another."""
 
-    columns: list[str]
-    data: list[list[PictureValue]]
+    columns: Annotated[Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "string"}})]
+    data: Annotated[Raw, Meta(extra_json_schema={"type": "array", "items": _PICTURES})]
 
 
 class InvocationsRequest(Struct, gc=False):
     """Pictures in one of MLflow's forms; in a table they are a column."""
 
-    inputs: list[PictureValue] | dict[str, list[PictureValue]] | UnsetType = UNSET
-    instances: list[PictureValue] | dict[str, list[PictureValue]] | UnsetType = UNSET
+    inputs: Values | UnsetType = UNSET
+    instances: Values | UnsetType = UNSET
     dataframe_split: SplitFrame | UnsetType = UNSET
-    dataframe_records: list[dict[str, PictureValue]] | UnsetType = UNSET
-    params: dict[str, Any] = {}
+    dataframe_records: Annotated[Raw, Meta(extra_json_schema={"type": "array", "items": _COLUMN})] | UnsetType = UNSET
+    params: Annotated[Raw, Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
 
 
 async def invocations(request: Request) -> Response:
@@ -62,26 +76,31 @@ def _rows(asked: InvocationsRequest) -> list[Row]:
     given = {name: value for name, value in forms.items() if not isinstance(value, UnsetType)}
     if len(given) != 1:
         raise InputError(f"expected exactly one of {', '.join(forms)}")
-    if asked.params:
-        raise InputError(f"params: no model here takes any, got {', '.join(asked.params)[:80]}")
+    if not isinstance(asked.params, UnsetType) and bytes(asked.params).strip(_BLANKS + b"{}"):
+        raise InputError("params: no model here takes any")
     ((name, value),) = given.items()
-    match value:
-        case SplitFrame():
-            if any(len(row) != len(value.columns) for row in value.data):
-                raise InputError(f"{name}: every row of data has as many values as there are columns")
-            pictures, boxes = _columns(value.columns, name)
-            return [(row[pictures], None if boxes is None else row[boxes]) for row in value.data]
-        case dict():
-            if len({len(column) for column in value.values()}) > 1:
-                raise InputError(f"{name}: the columns differ in length")
-            pictures, boxes = _columns(list(value), name)
-            columns = list(value.values())
-            of_boxes = [None] * len(columns[pictures]) if boxes is None else columns[boxes]
-            return list(zip(columns[pictures], of_boxes, strict=True))
-        case _ if name == "dataframe_records":
-            return [_record(record, f"{name}[{number}]") for number, record in enumerate(value)]
-        case _:
-            return [(picture, None) for picture in value]
+    if isinstance(value, SplitFrame):
+        columns = [decode(one, str, name) for one in read_list(value.columns, f"{name}.columns", _MAX_COLUMNS)]
+        rows = [
+            read_list(row, f"{name}.data", _MAX_COLUMNS) for row in read_list(value.data, f"{name}.data", MAX_FILES)
+        ]
+        if any(len(row) != len(columns) for row in rows):
+            raise InputError(f"{name}: every row of data has as many values as there are columns")
+        pictures, boxes = _columns(columns, name)
+        return [(row[pictures], None if boxes is None else row[boxes]) for row in rows]
+    if bytes(value).lstrip(_BLANKS).startswith(b"{"):
+        table = read_object(value, name, _MAX_COLUMNS)
+        lists = {column: read_list(values, f"{name}.{column[:80]}", MAX_FILES) for column, values in table.items()}
+        if len({len(column) for column in lists.values()}) > 1:
+            raise InputError(f"{name}: the columns differ in length")
+        pictures, boxes = _columns(list(lists), name)
+        columns_ = list(lists.values())
+        of_boxes = [None] * len(columns_[pictures]) if boxes is None else columns_[boxes]
+        return list(zip(columns_[pictures], of_boxes, strict=True))
+    values = read_list(value, name, MAX_FILES)
+    if name == "dataframe_records":
+        return [_record(record, f"{name}[{number}]") for number, record in enumerate(values)]
+    return [(picture, None) for picture in values]
 
 
 def _columns(names: list[str], where: str) -> tuple[int, int | None]:
@@ -92,11 +111,12 @@ def _columns(names: list[str], where: str) -> tuple[int, int | None]:
     return pictures[0], names.index(_BOXES) if _BOXES in names else None
 
 
-def _record(record: dict[str, Raw], where: str) -> Row:
+def _record(text: Raw, where: str) -> Row:
+    record = read_object(text, where, _MAX_COLUMNS)
     pictures, _ = _columns(list(record), where)
     return list(record.values())[pictures], record.get(_BOXES)
 
 
 def _picture(row: Row, where: str, max_memory: int | None) -> Picture:
     picture, boxes = row
-    return read_picture(picture, where, max_memory, [] if boxes is None else decode(boxes, Boxes | None, where) or [])
+    return read_picture(picture, where, max_memory, read_boxes(boxes, f"{where}.boxes"))

@@ -1,13 +1,17 @@
 """Triton's repository extension: which models there are, and loading and unloading them."""
 
-from msgspec import Raw, Struct
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.runtime.errors import InputError
-from serving.server.http.json_pictures import decode
+from serving.server.http.json_lists import decode, read_object
 from serving.server.http.request import json_response, receive_body, state_of
 from serving.server.repository.loaded import ModelStatus
+
+_MAX_PARAMETERS = 64
 
 
 class IndexRequest(Struct, gc=False):
@@ -19,7 +23,7 @@ class IndexRequest(Struct, gc=False):
 class ControlRequest(Struct, gc=False):
     """How to load or unload; nothing can be chosen but `unload_dependents`, which changes nothing here."""
 
-    parameters: dict[str, Raw] = {}
+    parameters: Annotated[Raw, Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
 
 
 async def index(request: Request) -> Response:
@@ -46,7 +50,9 @@ async def unload(request: Request) -> Response:
 
 async def _check(request: Request, known: set[str]) -> None:
     async with receive_body(request) as body:
-        parameters = decode(body or b"{}", ControlRequest, "the request").parameters
+        asked = decode(body or b"{}", ControlRequest, "the request")
+        given = b"{}" if isinstance(asked.parameters, UnsetType) else asked.parameters
+        parameters = read_object(given, "parameters", _MAX_PARAMETERS)
     if unknown := parameters.keys() - known:
         raise InputError(
             f"parameters.{min(unknown)[:80]}: models are loaded from the sources that the server was started with, "

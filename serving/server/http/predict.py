@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +13,16 @@ from serving.runtime.image.placement import Box
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
 from serving.server.answer import Picture, answers
-from serving.server.http.json_pictures import MAX_BOXES, Boxes, PictureValue, check_count, decode, read_picture
+from serving.server.http.json_lists import decode, read_list
+from serving.server.http.json_pictures import (
+    MAX_BOXES,
+    Boxes,
+    PictureList,
+    PictureValue,
+    check_count,
+    read_boxes,
+    read_picture,
+)
 from serving.server.http.request import compute, model_of, read_form, receive_body
 from serving.server.inference import MAX_FILES
 
@@ -22,8 +31,8 @@ class PredictRequest(Struct, forbid_unknown_fields=True, gc=False):
     """One picture with the boxes of its faces, or several pictures."""
 
     image: PictureValue | UnsetType = UNSET
-    images: Annotated[list[PictureValue], Meta(max_length=MAX_FILES)] | UnsetType = UNSET
-    boxes: Boxes = []
+    images: PictureList | UnsetType = UNSET
+    boxes: Boxes | UnsetType = UNSET
 
 
 async def predict(request: Request) -> Response:
@@ -67,7 +76,7 @@ async def predict_pictures(
 
 
 async def _predict_json(request: Request, model: Predictor, asked: PredictRequest, boxes: list[Box]) -> Response:
-    boxes = [*boxes, *asked.boxes]
+    boxes = [*boxes, *read_boxes(asked.boxes, "boxes")]
     if isinstance(asked.images, UnsetType):
         if isinstance(asked.image, UnsetType):
             raise InputError("the request has no picture; expected `image` or `images`")
@@ -77,7 +86,7 @@ async def _predict_json(request: Request, model: Predictor, asked: PredictReques
             return _answer(work, model, [read_picture(image, "image", work.max_memory, boxes)])
 
         return await compute(request, work_on, model)
-    images = asked.images
+    images = read_list(asked.images, "images", MAX_FILES)
     if not isinstance(asked.image, UnsetType) or boxes:
         raise InputError('`images` goes alone; boxes belong to one of them: {"image": ..., "boxes": [[x, y, w, h]]}')
     check_count(images, "images")
