@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.runtime.errors import InputError
@@ -17,6 +17,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(VALUES, max_size=12), st.integers(1, 12), st.sampled_from([None, 1]), st.booleans())
 def test_a_list_with_more_elements_is_refused(value: list[object], most: int, indent: int | None, ascii_: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_).encode()
@@ -30,6 +31,7 @@ def test_a_list_with_more_elements_is_refused(value: list[object], most: int, in
             assert [json.loads(bytes(one)) for one in read_list(text, "images", most)] == value
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.dictionaries(st.text(max_size=3), VALUES, max_size=8))
 def test_so_is_an_object(value: dict[str, object]) -> None:
     text = json.dumps(value).encode()
