@@ -5,6 +5,7 @@ import re
 import time
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # From the connection, or from the first byte of a request, to the end of its headers.
@@ -13,8 +14,11 @@ HEADERS_S = 10.0
 IDLE_S = 75
 # Without taking any of an answer.
 STALLED_S = 30.0
-# Of the headers of one request, its first line included.
+# Of the headers of one request, its first line included; and their number, each of which takes more than its bytes.
 MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADERS = 128
+# Requests of a connection that wait for the answer to an earlier one; uvicorn would keep any number.
+MAX_PIPELINED = 16
 
 _UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
@@ -66,8 +70,16 @@ class Connection(HttpToolsProtocol):
         if self._header_bytes > MAX_HEADER_BYTES:
             self.send_400_response(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; close when there are too many."""
+        if len(self.headers) >= MAX_HEADERS:
+            raise httptools.HttpParserError(f"more than {MAX_HEADERS} headers")
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Begin with a request whose headers are here."""
+        """Begin with a request whose headers are here; close when too many wait."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise httptools.HttpParserError(f"more than {MAX_PIPELINED} requests wait for an answer")
         self._body_open, self._header_bytes = True, 0
         if self._arrival_timer is not None:
             self._arrival_timer.cancel()

@@ -4,9 +4,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable
 
 from serving.server.http.connection import HEADERS_S
+
+# asyncio keeps a buffer of 256 KiB for each connection with TLS, and fills it when a client sends much at once.
+sslproto.SSLProtocol.max_size = 32 * 1024
 
 
 class Handshakes:

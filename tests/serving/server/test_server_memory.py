@@ -74,11 +74,12 @@ def many_scans() -> bytes:
     return data[:last] + data[last:-2] * 1500 + b"\xff\xd9"
 
 
-def many_names(count: int) -> bytes:
-    return b",".join(b'"%d":[]' % number for number in range(count))
+def keys(count: int) -> bytes:
+    return b",".join(b'"%d":1' % number for number in range(count))
 
 
-PREDICT, INFER, INVOKE = "/predict", "/v2/models/tiny/infer", "/invocations"
+PREDICT, INFER = "/predict", "/v2/models/tiny/infer"
+V1, INVOCATIONS = "/v1/models/tiny:predict", "/invocations"
 NESTED = json.dumps([[[[0] * 3] * 32] * 40] * 1000, separators=(",", ":"))
 BODIES = {
     "palette": (PREDICT, lambda: encoded(Image.new("P", (9900, 9900)), "PNG"), 413, "decoding this PNG"),
@@ -99,10 +100,28 @@ BODIES = {
     "axes": (INFER, lambda: tensor("[0]", [2**31] * 100_000), 400, "inputs.0.shape"),
     "outputs": (INFER, lambda: tensor("[0]", [1, 40, 32, 3], outputs=[{"name": "mask"}] * 600_000), 400, "outputs"),
     "id": (INFER, lambda: tensor("[0]", [1, 40, 32, 3], id="x" * 10**7), 400, "id"),
-    "pictures": (PREDICT, lambda: b'{"images":[' + b"1," * 8_000_000 + b"1]}", 400, "values"),
-    "records": (INVOKE, lambda: b'{"dataframe_records":[' + b"{}," * 380_000 + b"{}]}", 400, "too many"),
-    "columns": (INVOKE, lambda: b'{"inputs":{' + many_names(300_000) + b"}}", 400, "one column"),
-    "pixels": (PREDICT, lambda: json.dumps({"image": [[[0] * 3] * 350] * 370}).encode(), 200, ""),
+    "json": (PREDICT, lambda: b'{"images":[' + b"1," * 8_000_000 + b"1]}", 400, ""),
+    "pixels": (PREDICT, lambda: b'{"image":' + b"[" * 8_000_000 + b"]" * 8_000_000 + b"}", 400, "recursion"),
+    "instances": (V1, lambda: b'{"instances":[' + b"1," * 8_000_000 + b"1]}", 400, ""),
+    "records": (INVOCATIONS, lambda: b'{"dataframe_records":[' + b"{}," * 5_000_000 + b"{}]}", 400, ""),
+    "record": (INVOCATIONS, lambda: b'{"dataframe_records":[{' + keys(1_200_000) + b"}]}", 400, ""),
+    "rows": (
+        INVOCATIONS,
+        lambda: b'{"dataframe_split":{"columns":["a"],"data":[' + b"[]," * 5_000_000 + b"[]]}}",
+        400,
+        "",
+    ),
+    "columns": (
+        INVOCATIONS,
+        lambda: b'{"dataframe_split":{"columns":[' + b'"",' * 5_000_000 + b'""],"data":[]}}',
+        400,
+        "",
+    ),
+    "values": (INVOCATIONS, lambda: b'{"inputs":[' + b"1," * 8_000_000 + b"1]}", 400, ""),
+    "params": (INVOCATIONS, lambda: b'{"inputs":[1],"params":{"a":[' + b"[]," * 5_000_000 + b"[]]}}", 400, "params"),
+    "boxes": (PREDICT, lambda: b'{"image":"","boxes":[' + b"[1,1,1,1]," * 1_600_000 + b"[]]}", 400, ""),
+    "index": ("/v2/repository/index", lambda: b'{"a":[' + b"[]," * 5_000_000 + b"[]]}", 200, ""),
+    "list of pixels": (PREDICT, lambda: json.dumps({"image": [[[0] * 3] * 350] * 370}).encode(), 200, ""),
     "picture text": (PREDICT, lambda: b'{"image":"' + b"A" * 16_000_000 + b'"}', 400, "not an image"),
     "nesting": (INFER, lambda: tensor("[" * 7_000_000 + "]" * 7_000_000, [1, 40, 32, 3]), 400, "recursion"),
 }

@@ -1,6 +1,7 @@
 """What a client can hold up: nothing but itself. Slow, silent, many, leaving and demanding clients, on real sockets."""
 
 import asyncio
+import json
 import logging
 import socket
 import threading
@@ -174,6 +175,30 @@ def test_headers_are_bounded_in_size() -> None:
                 client.sendall(b"A: " + b"b" * 10_000)
                 time.sleep(0.002)
         assert server.request("POST", "/predict", b"x")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET /v2 HTTP/1.1\r\n" + b"a:\r\n" * 5000 + b"\r\n", post(b"x") + b"GET /v2 HTTP/1.1\r\n\r\n" * 5000],
+    ids=["headers", "requests"],
+)
+def test_many_small_things_in_few_bytes_are_refused(sent: bytes) -> None:
+    """Each header and each request that waits takes a hundred times its bytes."""
+    gate = Gate()
+    with running(gate) as server, server.connect(sent) as client:
+        assert is_closed(client)
+        gate.opened.set()
+        assert server.request("POST", "/predict", b"x")[0] == 200
+
+
+def test_a_few_requests_may_follow_each_other_at_once() -> None:
+    with running() as server, server.connect(post(b"x") * 10) as client:
+        reader, length = client.makefile("rb"), 0
+        for _ in range(10):
+            assert reader.readline().startswith(b"HTTP/1.1 200")
+            while (line := reader.readline()) != b"\r\n":
+                length = int(line.split(b":")[1]) if line.lower().startswith(b"content-length") else length
+            assert json.loads(reader.read(length))["faces"] == []
 
 
 def test_bodies_must_arrive_in_time() -> None:
