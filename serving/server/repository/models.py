@@ -4,10 +4,13 @@ import asyncio
 import logging
 import queue
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError, StorageError
+from serving.runtime.machine import release_memory
 from serving.runtime.predictor import Predictor
 from serving.server.repository.loaded import UNLOADED, LoadedModels, ModelStatus
 from serving.server.repository.source import Source
@@ -41,7 +44,7 @@ class ModelRepository:
         started: Callable[[], None] = lambda: None,
     ) -> None:
         self.failure = ""
-        self._poll_s = poll_s or None
+        self._poll_s = poll_s if sources else 0.0
         self._on_served = served
         self._on_started = started
         self._fixed = models
@@ -51,6 +54,7 @@ class ModelRepository:
         self._default: str | None = None
         self._statuses: tuple[ModelStatus, ...] = ()
         self._loading = bool(sources)
+        self._has_loaded = False
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="models", daemon=True)
         self._begun = threading.Lock()
@@ -154,11 +158,17 @@ class ModelRepository:
             return
         self._loading = False
         self._on_started()
+        looked = time.monotonic()
         while True:
+            if self._has_loaded:
+                self._has_loaded = False
+                release_memory()
             try:
-                job = self._jobs.get(timeout=self._poll_s if self._sources else None)
+                left = max(0.0, looked + self._poll_s - time.monotonic()) if self._poll_s else None
+                job = self._jobs.get(timeout=left)
             except queue.Empty:
                 self._refresh()
+                looked = time.monotonic()
                 continue
             if job is None:
                 return
@@ -246,7 +256,12 @@ class ModelRepository:
         self._statuses = tuple(statuses)
         for model in self.models:
             if model not in before and model not in self._fixed:
+                self._has_loaded = True
                 self._on_served(model)
+        for model in before:
+            if model not in self.models:
+                # When its last request has ended.
+                weakref.finalize(model, self._jobs.put, release_memory).atexit = False
 
     def _find(self, name: str, version: str, sha256: str) -> Predictor | None:
         model = self._served.get(name, {}).get(version)
