@@ -10,7 +10,9 @@ from pathlib import Path
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """Return the number of whole CPUs that the affinity mask and the cgroup quotas (v1 or v2) allow, at least 1.
+    """Return the number of CPUs that the affinity mask and the cgroup quotas (v1 or v2) allow, at least 1.
+
+    A quota of one and a half counts as two: all of it is used, and the process pauses for a part of every period.
 
     Args:
         root: the folder of /proc and /sys.
@@ -20,7 +22,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
         match content.split():
             case [quota, period] if quota.isdigit() and period.isdigit() and int(period) > 0:
                 quotas.append(int(quota) / int(period))
-    return max(1, int(min([len(os.sched_getaffinity(0)), *quotas])))
+    return max(1, int(min([len(os.sched_getaffinity(0)), *quotas]) + 0.5))
 
 
 def usable_memory(root: Path = Path("/")) -> int:

@@ -24,7 +24,11 @@ _UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose client must send headers and take answers in time."""
+    """A connection whose client must send headers and take answers in time.
+
+    Attributes:
+        since: when it began, or its last answer had been sent.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,6 +94,11 @@ class Connection(HttpToolsProtocol):
         """Note the end of a body."""
         self._body_open = False
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        self.since = time.monotonic()
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that takes nothing of its answer."""

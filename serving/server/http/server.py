@@ -82,6 +82,7 @@ class HttpServer(uvicorn.Server):
             self._handshakes.abort()
         await asyncio.gather(*(service.stop(CLOSE_S) for service in self.services))
         await super().shutdown(sockets)
+        self.state.lanes.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start to drain; a second signal stops at once."""
@@ -122,7 +123,7 @@ class HttpServer(uvicorn.Server):
                     await loop.connect_accepted_socket(self._connection, client)
 
     async def _make_room(self) -> None:
-        """Close the oldest connection that has no whole request, or wait until one closes, when all are taken."""
+        """When all are taken, close the one that has been without a whole request for longest, or wait for one."""
         connections = cast(set[Connection], self.server_state.connections)
         while len(connections) + len(self._handshakes or ()) >= self.state.limits.connections:
             if self._handshakes:
