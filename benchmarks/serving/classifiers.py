@@ -20,7 +20,7 @@ def fp32(setup: Setup) -> Section:
     """ResNet-18 at 224 px: ours, ours with its int8 version, and the peers."""
     rows = [*_rows(setup, "fp32"), Row(OURS, "", "int8")]
     loops = [("own", "fp32"), ("pillow", "fp32"), ("own", "int8")]
-    results, ceilings = compare(setup, rows, loops, rounds=setup.rounds, seconds=setup.seconds)
+    results, ceilings = compare(setup, rows, loops, rounds=setup.rounds, seconds=setup.seconds, many=True)
     section = Section("ResNet-18, 224 px", comparison(results, ceilings))
     section.failures += [f"{row}: {result.failure}" for row, result in results.items() if result.failure]
     ours, int8, ceiling = results[rows[0]], results[rows[-1]], ceilings["own", "fp32"]
@@ -59,7 +59,7 @@ def light(setup: Setup) -> Section:
     rows = _rows(setup, "light")
     rounds = min(setup.rounds, _LIGHT_ROUNDS)
     loops = [("own", "light"), ("pillow", "light")]
-    results, ceilings = compare(setup, rows, loops, rounds=rounds, seconds=min(setup.seconds, 2.0))
+    results, ceilings = compare(setup, rows, loops, rounds=rounds, seconds=min(setup.seconds, 2.0), many=False)
     section = Section("MobileNetV3-small, 64 px", comparison(results, ceilings))
     section.failures += [f"{row}: {result.failure}" for row, result in results.items() if result.failure]
     ours, ceiling = results[rows[0]], ceilings["own", "light"]

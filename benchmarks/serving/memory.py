@@ -1,41 +1,50 @@
 """Whether our server's memory stays flat over many requests and many reloads."""
 
+import hashlib
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 from PIL import Image
 
 from benchmarks.benchmark import Benchmark
 from benchmarks.serving.compare import Row, started
 from benchmarks.serving.load import load
-from benchmarks.serving.servers import OURS, Running, ask
+from benchmarks.serving.servers import OURS, Running, ServerError, ask
 from benchmarks.serving.setup import Section, Setup
 from benchmarks.serving.tables import markdown
+from serving.runtime.output import whole_file
+from serving.runtime.registry import MODEL_FILE
+from serving.runtime.seal import SEAL_KEY
 
 REQUESTS = 100_000
 RELOADS = 100
 
 _ROW = Row(OURS, "", "tiny")
+_RELOADED = Row(OURS, "", "light")
 _FLAT = 1.05
 _WARM = 0.1
 """The share of all, at the beginning, after which memory must grow no more."""
 
 
 def memory(setup: Setup) -> Section:
-    """PSS after the first tenth and at the end, of requests with small pictures to a tiny model, and of reloads."""
+    """PSS after a tenth and at the end: small pictures to a tiny model; reloads of a light one whose file changes."""
     section = Section("Memory of our server")
     rows: list[list[object]] = []
     with started(setup, _ROW) as one:
         first, last = _requests(one, _small_pictures(setup))
     rows.append([f"{REQUESTS} requests", first, last, last / first])
-    with started(setup, _ROW) as one:
-        base = one.url.removesuffix("/predict")
+    versions = _versions(setup)
+    served = setup.folder / "reloaded" / MODEL_FILE
+    served.write_bytes(versions[0])
+    with started(setup, _RELOADED, model=served.resolve()) as one:
         try:
-            first, last = _reloads(one, f"{base}/v2/repository/models/{_ROW.model}/load")
+            first, last = _reloads(one, served, versions)
             rows.append([f"{RELOADS} reloads", first, last, last / first])
         except urllib.error.HTTPError as error:
-            section.failures.append(f"memory over reloads: POST /v2/repository/models/.../load answered {error}")
+            section.failures.append(f"memory over reloads: POST to the repository answered {error}")
     section.lines = markdown(["", "after a tenth, MiB", "at the end, MiB", "ratio"], rows)
     section.figures = [
         Benchmark.absolute(f"serving_memory: {name}", float(ratio), "ratio", f"<= {_FLAT}", float(ratio) <= _FLAT)
@@ -55,13 +64,33 @@ def _requests(one: Running, bodies: Path) -> tuple[float, float]:
     return first, one.pss()
 
 
-def _reloads(one: Running, url: str) -> tuple[float, float]:
-    first = 0.0
-    for number in range(RELOADS):
-        ask(url, b"{}", "application/json")
-        if number + 1 == round(_WARM * RELOADS):
+def _reloads(one: Running, served: Path, versions: Sequence[bytes]) -> tuple[float, float]:
+    """Replace the served file and have it loaded, again and again; ServerError when another version answers."""
+    base, first = one.url.removesuffix("/predict"), 0.0
+    (name,) = ask(f"{base}/v2/models", None, "")["models"]
+    for number in range(1, RELOADS + 1):
+        content = versions[number % len(versions)]
+        with whole_file(served) as partial:
+            partial.write_bytes(content)
+        ask(f"{base}/v2/repository/models/{name}/load", b"{}", "application/json")
+        answering = ask(f"{base}/v2/models/{name}", None, "")["versions"]
+        if answering != [hashlib.sha256(content).hexdigest()[:12]]:
+            raise ServerError(f"reload {number} changed nothing: the versions {answering} answer")
+        if number == round(_WARM * RELOADS):
             first = one.pss()
     return first, one.pss()
+
+
+def _versions(setup: Setup) -> list[bytes]:
+    """Return two versions of the light model that differ in their metadata alone."""
+    (setup.folder / "reloaded").mkdir(exist_ok=True)
+    versions = []
+    for number in range(2):
+        model = onnx.load(setup.models[_RELOADED.model])
+        metadata = {entry.key: entry.value for entry in model.metadata_props if entry.key != SEAL_KEY}
+        onnx.helper.set_model_props(model, metadata | {"bench": str(number)})
+        versions.append(model.SerializeToString())
+    return versions
 
 
 def _small_pictures(setup: Setup) -> Path:

@@ -25,7 +25,6 @@ from pipelines.local.supervisor import free_port
 
 _CLIENTS = 8
 _WARM_S = 1
-_SCRIPT = Path(__file__).with_name("peers") / "tritonclient_requests.py"
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,11 @@ def protocols(setup: Setup) -> Section:
 
 def _ways(one: Running, grpc_port: int, setup: Setup) -> dict[str, _Way]:
     picture, model = setup.pictures[0], setup.models["light"]
-    environment = setup.environment("tritonclient")
-    assert environment is not None
     base = one.url.removesuffix("/predict")
     addresses = (base.removeprefix("http://"), f"127.0.0.1:{grpc_port}")
     answer = subprocess.run(
-        [environment / "bin" / "python", _SCRIPT, *addresses, model.stem, picture, one.folder],
+        # In a process of its own: gRPC does not like that this one forks.
+        [sys.executable, "-m", "benchmarks.serving.triton_requests", *addresses, model.stem, picture, one.folder],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -24,13 +24,15 @@ def comparison(results: Mapping[Row, Measured], ceilings: Mapping[tuple[str, str
     Refusals are fast, so that latencies are left out where a stretch of load had errors.
     """
     columns = ["requests/s", "p50 ms", "p99 ms", "CPU ms"]
-    header = ["", *(f"{clients}: {column}" for clients in CLIENTS for column in columns), "errors", f"errors at {MANY}"]
+    header = ["", *(f"{clients}: {column}" for clients in CLIENTS for column in columns), "errors"]
+    many = any(MANY in result.loads for result in results.values())
+    header += [f"errors at {MANY}"] if many else []
     rows: list[list[object]] = []
     for (decoder, model), ceiling in ceilings.items():
         cells: list[object] = [f"loop, {decoder} decoder, {model}"]
         for clients in CLIENTS:
             cells += [_range(ceiling.per_second, ceiling.rates), "", "", ceiling.cpu_ms] if clients == 8 else [""] * 4
-        rows.append([*cells, "", ""])
+        rows.append([*cells, *[""] * (1 + many)])
     good = {row: result for row, result in results.items() if not result.failure}
     for row, result in good.items():
         cells = [str(row)]
@@ -39,7 +41,7 @@ def comparison(results: Mapping[Row, Measured], ceilings: Mapping[tuple[str, str
             latency = ["-", "-"] if one.errors else [one.p50_ms, one.p99_ms]
             cells += [_range(one.per_second, one.spread), *latency, one.cpu_ms]
         errors = sum(result.at(clients).errors for clients in CLIENTS)
-        rows.append([*cells, int(errors), int(result.at(MANY).errors)])
+        rows.append([*cells, int(errors), *([int(result.at(MANY).errors)] if many else [])])
     sizes = [
         [str(row), result.processes, min(result.ready_s), statistics.median(result.idle), result.peak]
         for row, result in good.items()

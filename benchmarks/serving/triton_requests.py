@@ -1,7 +1,7 @@
 """Asks our server through tritonclient and prints what it answered, with the requests as they went over the wire.
 
-`python tritonclient_requests.py HTTP_ADDRESS GRPC_ADDRESS MODEL PICTURE FOLDER` writes FOLDER/binary and FOLDER/grpc:
-the body of the binary tensor extension, and the framed message of ModelInfer.
+`python -m benchmarks.serving.triton_requests HTTP_ADDRESS GRPC_ADDRESS MODEL PICTURE FOLDER` writes FOLDER/binary and
+FOLDER/grpc: the body of the binary tensor extension, and the framed message of ModelInfer.
 """
 
 import json
