@@ -117,6 +117,11 @@ def evaluate_model(
         name=p.model_name,
         checkpoint=p.checkpoint,
         notify_threshold=p.notify_threshold,
+        precision=p.precision,
+        calibration_faces=p.calibration_faces,
+        seed=p.seed,
+        images=images,
+        annotations=annotations,
     )
     exported = configure(task, "Export to ONNX")
     model = exported.outputs["model"]

@@ -25,6 +25,8 @@ from serving.runtime.validation import Problem, known, problems_of
 _TRAIN = TrainConfig(label_space="mask_gender_age")
 _ModelName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "use letters, digits, '.', '_' and '-', a letter or digit first")
 
+CALIBRATION_FACES = 256
+
 _KEPT = {"best": ("best",), "best_and_last": ("best", "last")}
 """By `keep_checkpoints`: the checkpoints that are left to become the model."""
 
@@ -57,10 +59,24 @@ class ModelParameters(PipelineConfig):
         description="From which probability on the endpoint notices a mask that is missing or worn wrongly; for label "
         "spaces with masks.",
     )
+    precision: Literal["fp32", "fp16", "int8"] = Field(
+        default="fp32",
+        description="What the exported model computes in: fp32; int8, which is faster on CPUs for most networks; fp16, "
+        "for GPUs. It is evaluated as it is exported.",
+    )
+    calibration_faces: int = Field(
+        default=CALIBRATION_FACES,
+        ge=1,
+        le=10_000,
+        description="On how many faces of the train split int8 is calibrated, at most; for precision int8.",
+    )
 
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
-        """What is wrong below and between the fields, a threshold that nothing would use too."""
+        """What is wrong below and between the fields, what nothing would use too."""
         yield from super().problems(wrong)
+        if self.calibration_faces != CALIBRATION_FACES and self.precision != "int8" and "precision" not in wrong:
+            message = f"is for precision int8, and precision is {self.precision}: leave it out"
+            yield Problem(("calibration_faces",), self.calibration_faces, message)
         if self.notify_threshold == NOTIFY_THRESHOLD or wrong & {"label_space", "notify_threshold"}:
             return
         with suppress(InputError):  # the training says what is wrong with the label space

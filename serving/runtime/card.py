@@ -190,6 +190,10 @@ class Notify(Frozen):
         return self
 
 
+Precision = Literal["fp32", "fp16", "int8"]
+"""The numbers that a graph computes in; its input is uint8 and its outputs are float32 in all of them."""
+
+
 class _GraphCard(Frozen):
     """What every card of an ONNX graph holds.
 
@@ -199,6 +203,7 @@ class _GraphCard(Frozen):
     card_version: Literal[1] = 1
     name: str = Field(min_length=1)
     input: InputSize
+    precision: Precision = Field(default="fp32", exclude_if=lambda value: value == "fp32")
     leaks: bool = Field(description="trained on a split that has a person on both sides")
     versions: dict[str, str] = Field(description="library versions that made the graph")
     dataset_digest: str = Field(description="sha256 of the annotations the model was trained on; empty when unknown")

@@ -29,7 +29,7 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
         # unknown keys, at every depth
         (
             "epoch: 3",
-            "FILE: epoch = 3: unknown key, did you mean 'epochs'?; known: batch_size, checkpoint, composite, curation,",
+            "FILE: epoch = 3: unknown key, did you mean 'epochs'?; known: batch_size, calibration_faces, checkpoint,",
         ),
         ("zzz: 3", "FILE: zzz = 3: unknown key; known: batch_size,"),
         (
@@ -58,7 +58,7 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "curation: [{drop_ages: {ranges: [[1, 2]], kep: 1}}]",
             "FILE: curation.0.drop_ages.kep = 1: unknown key, did you mean 'keep'?",
         ),
-        ("pipelin: x", "FILE: pipelin = 'x': unknown key, did you mean 'pipeline'?; known: batch_size, checkpoint, co"),
+        ("pipelin: x", "FILE: pipelin = 'x': unknown key, did you mean 'pipeline'?; known: batch_size, calibration_fa"),
         # unknown names
         (
             "pipeline: classify",
@@ -149,6 +149,11 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "label_space: emotion\nnotify_threshold: 0.8",
             "FILE: notify_threshold = 0.8: label space 'emotion' does not tell worn masks from missing or wrongly worn",
         ),
+        (
+            "calibration_faces: 64",
+            "FILE: calibration_faces = 64: is for precision int8, and precision is fp32: leave it out",
+        ),
+        ("precision: int4", "FILE: precision = 'int4': unknown name, did you mean 'int8'?; known: fp16, fp32, int8"),
         ("notify_threshold: 80", "FILE: notify_threshold = 80: Input should be less than or equal to 1"),
         ("training: {keep_checkpoints: some}", "FILE: training.keep_checkpoints = 'some': unknown name"),
         # files that are no configs

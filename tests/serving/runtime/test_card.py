@@ -24,6 +24,13 @@ def test_a_card_without_a_task_is_of_a_classifier() -> None:
     assert card.outputs == {"mask": (3,), "gender": (2,)}
 
 
+def test_a_card_says_its_precision_only_where_it_is_not_float32() -> None:
+    for facts, expected in ((card_facts(), "fp32"), (card_facts(precision="int8"), "int8")):
+        card = read_card(json.dumps(facts), "m.onnx")
+        assert card.precision == expected
+        assert ("precision" in card.to_metadata()[METADATA_KEY]) is (expected != "fp32"), "older versions refuse it"
+
+
 def test_a_detection_card_has_its_rules() -> None:
     card = read_card(json.dumps(detection_facts(thresholds={"score": 0.4}, resize={"background": 0})), "m.onnx")
     assert isinstance(card, DetectionCard)
