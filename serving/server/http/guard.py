@@ -11,7 +11,7 @@ from serving.server.keys import Keys, fingerprint, presented_key
 from serving.server.state import ServerState
 
 # Nobody needs a key to see whether the server works, to read its metrics, or to see pages, which hold no data.
-_OPEN = {"/", "/docs", "/openapi.json", "/version"}
+_OPEN = {"/", "/docs", "/openapi.json"}
 _OPEN_FOLDER = "/static/"
 _CHECKS = {"/metrics", "/ping", "/health", "/v2/health/live", "/v2/health/ready"}
 
