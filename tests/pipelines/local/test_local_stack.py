@@ -284,9 +284,14 @@ def test_members_of_a_composite_need_the_stack_too(
     card = {"name": "people", "detectors": members[:1], "heads": members[1:]}
     (tmp_path / "composite.json").write_text(json.dumps(card))
     model = address.format(tmp_path)
-    stack_module.serve(model, 8080, Settings.from_environment({"FACET_HOME": str(tmp_path)}))
+    stack_module.serve([model], 8080, Settings.from_environment({"FACET_HOME": str(tmp_path)}))
     assert started == ([] if waits is None else [waits])
-    assert model in commands[0]
+    assert f"--model={model}" in commands[0]
+
+
+def test_serve_passes_repositories_and_options_of_the_server(tmp_path: Path) -> None:
+    failed = facet("serve", "--repository", tmp_path / "none", "--poll-s", "0", "--port", "0")
+    assert failed.returncode == 2 and f"error: {tmp_path}/none: there is no such file or folder" in failed.stderr
 
 
 def test_a_step_uses_a_stack_that_is_up_and_starts_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

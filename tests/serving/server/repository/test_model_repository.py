@@ -93,6 +93,7 @@ def test_one_bad_model_is_said_and_the_good_ones_answer(folder_store: Store) -> 
         response = client.get("/v2/models/hats/ready")
         assert response.status_code == 503 and "not an ONNX model" in response.json()["error"]
         assert client.post("/predict?model=hats", content=b"x").status_code == 503
+        assert "facet_model_failures 1.0" in client.get("/metrics").text
     folder_store.put("mask/1/model.onnx", b"no model")
     with begun(Repository(folder_store.uri)) as repository:
         response = TestClient(create_app(ServerState(models=repository))).get("/v2/health/ready")
