@@ -108,6 +108,17 @@ def test_a_single_model_that_is_bad_ends_the_server(folder_store: Store) -> None
         assert "there is no such file or folder" in repository.failure
 
 
+def test_another_file_may_have_another_name(folder_store: Store) -> None:
+    folder_store.put("model.onnx", sealed_model(1))
+    with begun(SingleModel(folder_store.uri), SingleModel(folder_store.uri, "mine")) as repository:
+        assert repository.names == ["tiny", "mine"]
+        folder_store.put("model.onnx", sealed_model(2, name="hats"))
+        with pytest.raises(NotFoundError, match="there is no model 'tiny' here; this server has 'hats', 'mine'"):
+            load(repository, "tiny")
+        load(repository, "mine")
+        assert repository.names == ["hats", "mine"] and repository.get().name == "hats"
+
+
 def test_names_come_from_the_sources_and_not_from_requests(folder_store: Store) -> None:
     folder_store.put("models/mask/1/model.onnx", sealed_model(1))
     folder_store.put("outside/1/model.onnx", sealed_model(2))
