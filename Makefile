@@ -34,7 +34,7 @@ pipeline-submit: $(READY) ## raw photos to a registered model: on KFP_HOST if se
 pipeline-compile: $(READY) ## write the pipelines' IR to pipelines/compiled/
 	@$(BIN)/facet compile
 
-serve: $(READY) ## serve MODEL= (models:/name@alias, a path or s3://) on PORT=
+serve: $(READY) ## serve MODEL= (models:/name@alias, a path or s3://) on PORT=; new versions are served by themselves
 	@$(BIN)/facet serve $(if $(MODEL),--model "$(MODEL)") $(if $(PORT),--port "$(PORT)") $(ARGS)
 
 ui: $(READY) ## open the local runs: MLflow and TensorBoard

@@ -171,18 +171,31 @@ def step_command(context: typer.Context) -> None:
     raise typer.Exit(step_app()(args=context.args, prog_name="facet step", standalone_mode=False) or 0)
 
 
-@app.command("serve")
+@app.command("serve", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def serve_command(
+    context: typer.Context,
     model: Annotated[
-        str, typer.Option("--model", help="models:/name@alias, models:/name/latest, a path, or s3://.")
-    ] = DEFAULT_MODEL,
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help=f"models:/name@alias, models:/name, a path, or s3://; repeatable. [default: {DEFAULT_MODEL}]",
+        ),
+    ] = None,
+    repository: Annotated[
+        list[str] | None,
+        typer.Option("--repository", help="Folder or s3:// with <model>/<version>/model.onnx; repeatable."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 8080,
 ) -> None:
-    """Serve a model over HTTP on this machine; starts the local stack if the model is in it."""
+    """Serve models on this machine; starts the local stack if they are in it.
+
+    More options go to the server, such as --grpc-port 9000: `python -m serving --help`.
+    """
     settings = load_settings()
     from pipelines.local.stack import serve
 
-    serve(model, port, settings, echo=typer.echo)
+    models = model or ([] if repository else [DEFAULT_MODEL])
+    serve(models, port, settings, repositories=repository or [], options=context.args, echo=typer.echo)
 
 
 @app.command("ui")

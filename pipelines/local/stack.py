@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,21 +221,40 @@ def _keys(home: Path) -> tuple[str, str]:
     return keys.AWS_ACCESS_KEY_ID, keys.AWS_SECRET_ACCESS_KEY
 
 
-def serve(model: str, port: int, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
-    """Replaces this process by the server of `model`; starts the local stack for a model or member in MLflow or S3.
+def serve(
+    models: Sequence[str],
+    port: int,
+    settings: Settings,
+    *,
+    repositories: Sequence[str] = (),
+    options: Sequence[str] = (),
+    echo: Callable[[str], None] = print,
+) -> None:
+    """Replaces this process by the model server; starts the local stack for what is in MLflow or S3.
+
+    The stack stays up, also when runs that use it end: the server looks there for new versions.
+
+    Args:
+        models: addresses of models; the first one is the default.
+        port: of the server.
+        settings: where the stack keeps its data.
+        repositories: folders or prefixes in Triton's layout.
+        options: more of the server's.
+        echo: receives the lines for the user.
 
     Raises:
         InputError: the file of a composite is not one.
         ServerError: the local stack cannot be started.
     """
-    addresses = _addresses(model)
+    addresses = [address for model in (*models, *repositories) for address in _addresses(model)]
     if addresses:
         stack = keep_up(settings.home, wait=any(address.startswith("models:") for address in addresses))
         os.environ.update(stack.environment)
         for line in stack.lines():
             echo(line)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "serving", "--model", model, "--port", str(port)])
+    sources = [f"--model={model}" for model in models] + [f"--repository={uri}" for uri in repositories]
+    os.execv(sys.executable, [sys.executable, "-m", "serving", *sources, f"--port={port}", *options])
 
 
 def _addresses(model: str) -> list[str]:

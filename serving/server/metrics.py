@@ -40,6 +40,11 @@ class Metrics:
         self._in_progress, self._refused = cache(progress.labels), cache(refused.labels)
         self._ready = Gauge("facet_ready", "1 while the server wants requests, else 0", registry=registry)
         self._info = Gauge("facet_model_info", "1 for each loaded model", ["name", "version"], registry=registry)
+        self._failures = Gauge(
+            "facet_model_failures",
+            "Sources of models that cannot be read and versions that cannot be loaded",
+            registry=registry,
+        )
         self._models = ModelMetrics(self.statistics)
         registry.register(self._models)
 
@@ -66,15 +71,17 @@ class Metrics:
         """Add the metrics of something else."""
         self._registry.register(collector)
 
-    def text(self, *, ready: bool, models: Sequence[Version], pending: Mapping[Version, int]) -> bytes:
+    def text(self, *, ready: bool, models: Sequence[Version], failures: int, pending: Mapping[Version, int]) -> bytes:
         """Return all metrics in Prometheus' text format.
 
         Args:
             ready: whether the server wants requests.
             models: names and versions of what is loaded; the series of others are gone.
+            failures: sources that cannot be read and versions that cannot be loaded.
             pending: how many requests wait for each.
         """
         self._ready.set(ready)
+        self._failures.set(failures)
         self._info.clear()
         for name, version in models:
             self._info.labels(name, version).set(1)

@@ -47,7 +47,11 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     values = vars(parser.parse_args(arguments))
     models = values.pop("model") or os.environ.get("FACET_MODEL_URI", "").splitlines()
     repositories = values.pop("repository") or os.environ.get("FACET_REPOSITORY", "").splitlines()
+    folder = values.pop("model_dir")
+    if not models and not repositories:
+        folder = folder or os.environ.get("FACET_MODEL_DIR")
     options = Options(
+        model_dir=folder,
         model=tuple(filter(None, models)),
         repository=tuple(filter(None, repositories)),
         cors_origin=tuple(values.pop("cors_origin") or ()),
@@ -78,7 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         "(FACET_REPOSITORY, one a line)",
     )
     parser.add_argument(
-        "--model-dir", "--model_dir", help="folder with one model or a repository, such as /mnt/models of KServe"
+        "--model-dir",
+        "--model_dir",
+        help="folder with one model or a repository, such as /mnt/models of KServe (FACET_MODEL_DIR, where no "
+        "other model is given)",
     )
     parser.add_argument(
         "--name", "--model-name", "--model_name", help="name to serve a single model under; its own by default"

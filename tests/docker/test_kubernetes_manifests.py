@@ -248,17 +248,21 @@ def test_the_endpoint_is_equal_in_three_manifests(overlays: dict[str, Overlay]) 
     }  # fmt: skip
 
 
-def test_the_server_takes_the_arguments_and_answers_the_probes(overlay: Overlay, model_file: Path) -> None:
+def test_the_server_takes_the_arguments_and_answers_the_probes(
+    overlay: Overlay, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = ServerState(models=ModelRepository(open_model(model_file.read_bytes(), threads=1)))
     routes = {getattr(route, "path", "") for route in create_app(state).routes}
     for name, spec in pod_specs(overlay):
         for container in spec["containers"]:
             assert container["image"] == container_images.SERVE, name
             variables = {item["name"]: item["value"] for item in container.get("env", ())}
-            variables.setdefault("FACET_MODEL_URI", "")
             arguments = [text.replace("{{.Name}}", "faces") for text in container.get("args", ())]
-            options = parse_options(["--model", variables["FACET_MODEL_URI"], *arguments])
-            assert options.model, name
+            with monkeypatch.context() as environment:
+                for variable in ("FACET_MODEL_URI", "FACET_MODEL_DIR"):
+                    environment.setenv(variable, variables.get(variable, ""))
+                options = parse_options(arguments)
+            assert options.model or options.model_dir, name
             ports = {port["name"]: port["containerPort"] for port in container["ports"]}
             assert options.port in ports.values()
             assert set(ports.values()) <= {options.port, int(variables["FACET_GRPC_PORT"])}

@@ -37,7 +37,9 @@ async def metrics(request: Request) -> Response:
     """Return Prometheus' metrics."""
     state = state_of(request)
     models = [(model.name, model.version) for model in state.models.models]
-    text = state.metrics.text(ready=not state.unready, models=models, pending=state.lanes.pending())
+    text = state.metrics.text(
+        ready=not state.unready, models=models, failures=state.models.failures, pending=state.lanes.pending()
+    )
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 

@@ -50,7 +50,8 @@ class _Version:
         digest: of the files of `model`.
         tried: fingerprint of the files that were tried last, and those of the members.
         fault: why these cannot be used, "" when they are `model`.
-        failures: how often they could not.
+        unread: they could not be read, which says nothing of them.
+        failures: how often they could not be used.
         retry_at: when they are tried again although they are the same.
     """
 
@@ -60,6 +61,7 @@ class _Version:
     digest: str = ""
     tried: tuple[Fingerprint, Mapping[str, Fingerprint]] | None = None
     fault: str = ""
+    unread: bool = False
     failures: int = 0
     retry_at: float = 0.0
 
@@ -140,8 +142,19 @@ class LoadedModels:
             mine.fault = model.fault
             names = {model.name, *(version.name for version in mine.versions)}
             if not model.fault and names.isdisjoint(unloaded):
-                self._refresh_model(model, mine, again=again in names)
+                self._refresh_model(model, mine, again=again != "" and again in names)
         self._changed()
+
+    def check(self, name: str) -> None:
+        """Raise StorageError or InputError where files of a model could not be read or cannot be used."""
+        for one in self._models.values():
+            for version in one.versions:
+                if version.name == name and version.fault not in ("", UNLOADED):
+                    raise (StorageError if version.unread else InputError)(
+                        f"model '{name}' cannot be loaded: {version.fault}"
+                    )
+        if fault := self._models.get(name, _Model()).fault:
+            raise InputError(f"model '{name}' cannot be loaded: {fault}")
 
     def unload(self, name: str) -> None:
         """Let go of all versions of a model."""
@@ -164,12 +177,12 @@ class LoadedModels:
             version = version or _Version(candidate.version, found.name)
             wanted.append(version)
             mine.versions = wanted + [one for one in before if one not in wanted]
-            self._refresh_version(version, candidate, again=again)
+            self._refresh_version(version, candidate, found.name, again=again)
         if any(version.model is not None for version in wanted):
             mine.versions = wanted
         self._changed()
 
-    def _refresh_version(self, version: _Version, found: FoundVersion, *, again: bool) -> None:
+    def _refresh_version(self, version: _Version, found: FoundVersion, name: str, *, again: bool) -> None:
         watched = version.tried[1] if version.tried else {}
         try:
             now = found.fingerprint, {uri: fingerprint(uri) for uri in watched}
@@ -181,26 +194,26 @@ class LoadedModels:
                 self._changed()
             files = found.read()
             version.tried = found.fingerprint, files.watched
-            model = self._open(version, found, files)
+            model = self._open(version, found, name, files)
             check_labels(model, found.labels)
             version.model, version.digest = model, files.digest
         except Exception as error:  # a file may fail in any way, and a server may answer anything
             self._failed(version, error)
             return
-        version.name, version.fault, version.failures = version.model.name, "", 0
+        version.name, version.fault, version.failures = model.name, "", 0
 
-    def _open(self, version: _Version, found: FoundVersion, files: ModelFiles) -> Predictor:
+    def _open(self, version: _Version, found: FoundVersion, name: str, files: ModelFiles) -> Predictor:
         """Return the model of these files: the one that answers already, where they are the same."""
         sha256 = files.sha256
         number = found.version or files.version or sha256[:12]
         old = version.model
         if old is not None and old.version == number and version.digest == files.digest:
             return old
-        return self._elsewhere(version.name, number, sha256) or files.open(name=version.name or None, version=number)
+        return self._elsewhere(name, number, sha256) or files.open(name=name or None, version=number)
 
     def _failed(self, version: _Version, error: Exception) -> None:
         fault = _line(error)
-        transient = isinstance(error, StorageError)
+        version.unread = transient = isinstance(error, StorageError)
         pause = 0.0 if transient else min(_RETRY_S, 2.0**version.failures)
         version.failures += 1
         version.retry_at = time.monotonic() + pause

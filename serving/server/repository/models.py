@@ -51,6 +51,7 @@ class ModelRepository:
         self._sources = [LoadedModels(source, self._publish, self._find) for source in sources]
         self._unloaded: set[str] = set()
         self._served: dict[str, dict[str, Predictor]] = {}
+        # The name of the default model: "" while it is not known, None where there is none.
         self._default: str | None = None
         self._statuses: tuple[ModelStatus, ...] = ()
         self._loading = bool(sources)
@@ -216,6 +217,7 @@ class ModelRepository:
             source.refresh(self._unloaded, again=name)
             if source.fault:
                 raise StorageError(source.fault)
+            source.check(name)
         self._publish()
         found = [status for status in self._statuses if status.name == name]
         if not found:
@@ -251,7 +253,10 @@ class ModelRepository:
             statuses += source.statuses
         names = list(dict.fromkeys(status.name for status in statuses))
         chosen = bool(self._fixed) or any(source.source.single for source in self._sources)
-        self._default = names[0] if names and (chosen or len(names) == 1) else None if names else ""
+        if not names:
+            self._default = ""
+        else:
+            self._default = names[0] if chosen or len(names) == 1 else None
         before, self._served = self.models, served
         self._statuses = tuple(statuses)
         for model in self.models:

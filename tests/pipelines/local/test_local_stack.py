@@ -284,9 +284,19 @@ def test_members_of_a_composite_need_the_stack_too(
     card = {"name": "people", "detectors": members[:1], "heads": members[1:]}
     (tmp_path / "composite.json").write_text(json.dumps(card))
     model = address.format(tmp_path)
-    stack_module.serve(model, 8080, Settings.from_environment({"FACET_HOME": str(tmp_path)}))
+    stack_module.serve([model], 8080, Settings.from_environment({"FACET_HOME": str(tmp_path)}))
     assert started == ([] if waits is None else [waits])
-    assert model in commands[0]
+    assert f"--model={model}" in commands[0]
+
+
+def test_serve_passes_repositories_and_options_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = list[Sequence[str]]()
+    monkeypatch.setattr(os, "execv", lambda _, command: commands.append(command))
+    for given in (["--repository", str(tmp_path), "--poll-s", "3"], ["--model=a.onnx", "--model", "b.onnx"]):
+        assert facet("serve", *given, "--port", "80").returncode == 0
+    (_, *first), (_, *second) = commands
+    assert first == ["-m", "serving", f"--repository={tmp_path}", "--port=80", "--poll-s", "3"]
+    assert second == ["-m", "serving", "--model=a.onnx", "--model=b.onnx", "--port=80"]
 
 
 def test_a_step_uses_a_stack_that_is_up_and_starts_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,7 @@ def test_one_bad_model_is_said_and_the_good_ones_answer(folder_store: Store) -> 
         response = client.get("/v2/models/hats/ready")
         assert response.status_code == 503 and "not an ONNX model" in response.json()["error"]
         assert client.post("/predict?model=hats", content=b"x").status_code == 503
+        assert "facet_model_failures 1.0" in client.get("/metrics").text
     folder_store.put("mask/1/model.onnx", b"no model")
     with begun(Repository(folder_store.uri)) as repository:
         response = TestClient(create_app(ServerState(models=repository))).get("/v2/health/ready")
@@ -105,6 +106,17 @@ def test_a_single_model_that_is_bad_ends_the_server(folder_store: Store) -> None
         assert "not an ONNX model" in repository.failure
     with begun(Repository(f"{folder_store.uri}/nothing")) as repository:
         assert "there is no such file or folder" in repository.failure
+
+
+def test_another_file_may_have_another_name(folder_store: Store) -> None:
+    folder_store.put("model.onnx", sealed_model(1))
+    with begun(SingleModel(folder_store.uri), SingleModel(folder_store.uri, "mine")) as repository:
+        assert repository.names == ["tiny", "mine"]
+        folder_store.put("model.onnx", sealed_model(2, name="hats"))
+        with pytest.raises(NotFoundError, match="there is no model 'tiny' here; this server has 'hats', 'mine'"):
+            load(repository, "tiny")
+        load(repository, "mine")
+        assert repository.names == ["hats", "mine"] and repository.get().name == "hats"
 
 
 def test_names_come_from_the_sources_and_not_from_requests(folder_store: Store) -> None:

@@ -45,6 +45,16 @@ def heavy_model(number: int, mib: int = 40) -> bytes:
     return sealed(model.SerializeToString())
 
 
+@pytest.mark.parametrize(("at", "name"), [("", "mine"), ("mask/1/", "mask")])
+def test_the_folder_of_kserve_holds_a_model_or_a_repository(
+    folder_store: Store, tmp_path: Path, at: str, name: str
+) -> None:
+    folder_store.put(f"{at}model.onnx", sealed_model(1))
+    options = ("--model_dir", folder_store.uri, "--model_name=mine", "--http_port", "0")
+    with serving(tmp_path, *options) as server:
+        assert server.request("GET", "/v2/models")[1] == {"models": [name]}
+
+
 @pytest.mark.slow
 def test_memory_is_flat_over_a_hundred_reloads(folder_store: Store, tmp_path: Path) -> None:
     """With requests in between, and every tenth reload of a broken file."""
