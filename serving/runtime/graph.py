@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from serving.runtime.batcher import Arrays, Batcher
 from serving.runtime.card import INPUT_NAME
 from serving.runtime.execution import Execution, Provider, accelerated, open_graph
-from serving.runtime.machine import release_memory, usable_cpus
+from serving.runtime.machine import release_memory, usable_cpus, usable_memory
 from serving.runtime.work import Work
 
 # What another session must gain: in place of the first, and beside it, which takes the memory of a second one.
@@ -23,6 +23,8 @@ _GAIN = 1.05
 _SECOND_GAIN = 1.1
 # Joined calls wait for each other, and measured alone they decode nothing meanwhile. On a CPU they gain 1 to 20 %.
 _JOINED_GAIN = 1.3
+# Memory of a session for each byte of its file, at its peak while it is loaded.
+_LOADED = 3
 # Measuring takes about as long, and each way is tried so many times, in turn.
 _MEASURING_S = 0.3
 _ROUNDS = 3
@@ -111,7 +113,7 @@ class Graph:
         shared = _runner(self.session, names)
         ways: dict[str, tuple[Run, int]] = {"shared": (shared, lanes)}
         single = None
-        if provider == "cpu" and self._threads > 1:
+        if provider == "cpu" and self._threads > 1 and len(content) * _LOADED < usable_memory() // 4:
             single, _ = open_graph(content, "cpu", 1, self._source)
             one = _runner(single, names)
             ways |= {"single": (one, lanes), "shared alone": (shared, 1), "single alone": (one, 1)}

@@ -66,6 +66,11 @@ def test_what_is_measured_is_bounded_in_time_and_logged(caplog: pytest.LogCaptur
     assert checked(MODEL).plan == graph_module.Plan("cpu", "shared", {})
 
 
+def test_a_second_session_is_not_tried_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_module, "usable_memory", lambda: 8 * len(MODEL))
+    assert checked(MODEL, threads=2, lanes=2).plan.speeds.keys() == {"shared", "batch"}
+
+
 def test_a_graph_that_quantizes_by_the_batch_is_never_given_one(tmp_path: Path) -> None:
     """The range of one image would be that of its neighbors too."""
     (tmp_path / "float.onnx").write_bytes(MODEL)
