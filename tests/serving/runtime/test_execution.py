@@ -38,9 +38,9 @@ def test_every_way_gives_the_answers_of_a_call_alone(way: str, monkeypatch: pyte
     same = Speed(100.0, 0.02)
     speeds = {"shared": same, "single": same, "shared alone": Speed(90.0, 0.02), "single alone": Speed(50.0, 0.01)}
     speeds |= {
-        "shared": {"batch": Speed(500.0, 0.016)},
+        "shared": {"single": Speed(100.0, 0.022), "batch": Speed(500.0, 0.016)},
         "single": {"single": Speed(100.0, 0.018), "single alone": Speed(89.0, 0.01), "batch": same},
-        "both": {"single": Speed(100.0, 0.018), "batch": same},
+        "both": {"batch": same},
         "batch": {"single": Speed(100.0, 0.018), "batch": Speed(100.0, 0.013)},
     }[way]
     monkeypatch.setattr(graph_module, "_measure", lambda ways, image: {name: [speeds[name]] * 3 for name in ways})
@@ -64,6 +64,11 @@ def test_what_is_measured_is_bounded_in_time_and_logged(caplog: pytest.LogCaptur
     assert "the model runs on cpu, " in caplog.text and "shared alone" in caplog.text
     assert checked(MODEL, threads=1, lanes=2, mode="lanes").plan.speeds == {}
     assert checked(MODEL).plan == graph_module.Plan("cpu", "shared", {})
+
+
+def test_a_second_session_is_not_tried_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_module, "usable_memory", lambda: 8 * len(MODEL))
+    assert checked(MODEL, threads=2, lanes=2).plan.speeds.keys() == {"shared", "batch"}
 
 
 def test_a_graph_that_quantizes_by_the_batch_is_never_given_one(tmp_path: Path) -> None:
