@@ -21,7 +21,7 @@ from serving.runtime.work import Work
 # What one thread must gain to replace the session of all threads.
 _GAIN = 1.05
 # Beside that one, a session with one thread must not lose: lanes that share threads wait for each other. ResNet-18 with
-# 8 clients on 2 busy cores: 12 switches of threads a request for 29, p99 1.35 times p50 for 2.0, 3 to 5 % less CPU time.
+# 8 clients on 2 busy cores: 12 switches of threads a request, not 29; p99 1.35 times p50, not 2.0; 3 to 5 % less CPU.
 _SECOND_GAIN = 0.97
 # Joined calls wait for each other, and measured alone they decode nothing meanwhile. On a CPU they gain 1 to 20 %.
 _JOINED_GAIN = 1.3
