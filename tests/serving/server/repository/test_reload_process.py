@@ -26,6 +26,11 @@ def resident(server: Server) -> int:
     return pages * 4096
 
 
+def settled(server: Server) -> int:
+    """MiB in memory when nothing is being loaded or let go of: the least within two seconds."""
+    return min((time.sleep(0.1), resident(server))[1] for _ in range(20)) // MIB
+
+
 def heavy_model(number: int, mib: int = 40) -> bytes:
     """A model with so many MiB of weights, others for each number."""
     model = onnx.load_from_string(build_model(card_facts(dataset_digest=f"{number:064}")))
@@ -62,7 +67,7 @@ def test_memory_is_flat_over_a_hundred_reloads(folder_store: Store, tmp_path: Pa
     folder_store.put("mask/1/model.onnx", versions[0])
     with serving(tmp_path, "--repository", folder_store.uri, "--poll-s", "0") as server:
         sizes = []
-        for number in range(1, 111):
+        for number in range(1, 101):
             broken = number % 10 == 5
             folder_store.put("mask/1/model.onnx", versions[0][:MIB] if broken else versions[number % 4])
             status, answer = server.request("POST", "/v2/repository/models/mask/load")
@@ -70,10 +75,9 @@ def test_memory_is_flat_over_a_hundred_reloads(folder_store: Store, tmp_path: Pa
             for seed in range(2):
                 assert server.request("POST", "/predict", picture(seed))[0] == 200
             if number % 10 == 0:
-                time.sleep(1)
-                sizes.append(resident(server) // MIB)
+                sizes.append(settled(server))
         print("MiB after each ten reloads:", sizes)
-        assert max(sizes) <= 1.05 * sizes[0], sizes
+        assert max(sizes[-3:]) <= 1.05 * max(sizes[:3]), sizes
 
 
 def test_a_promotion_reaches_a_running_server(mlflow: MlflowServer, tmp_path: Path) -> None:
