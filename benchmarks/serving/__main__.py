@@ -108,7 +108,7 @@ def _run(name: str, setup: Setup) -> Section:
 
 def _document(setup: Setup, sections: Sequence[Section]) -> Iterator[str]:
     libraries = ", ".join(f"{name} {version(name)}" for name in SAME)
-    peers = ", ".join(f"{name} {pinned_version(name)}" for name in setup.peers)
+    peers = ", ".join(pinned_version(name) for name in setup.peers)
     yield f"{platform.platform()}, {_processor()}, {os.cpu_count()} CPUs, Python {platform.python_version()}."
     yield f"{libraries}, in every environment."
     yield f"Peers: {peers}. Medians of {setup.rounds} rounds (lowest to highest)."

@@ -1,6 +1,7 @@
 """Load from `wrk`, and what it cost the server."""
 
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -99,8 +100,8 @@ def read_output(output: str, cpu_s: float, pss: float) -> Load:
     answers = seen["requests"] - seen["errors"]
     return Load(
         per_second=answers / seen["seconds"],
-        p50_ms=seen["p50_ms"],
-        p99_ms=seen["p99_ms"],
+        p50_ms=seen["p50_ms"] if answers else math.inf,
+        p99_ms=seen["p99_ms"] if answers else math.inf,
         errors=seen["errors"],
         cpu_ms=1000 * cpu_s / max(1, answers),
         pss=pss,

@@ -6,20 +6,19 @@ picture to picture as those of a trained model do.
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from PIL import Image
 from torch import nn
 
 from benchmarks.serve_latency import mean_model
 from components.export_onnx.export import export
+from components.export_onnx.precision import to_int8
 from components.shared.models.adopt import adopt
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
 from components.shared.models.network import build_network
@@ -85,35 +84,14 @@ def _fit(network: nn.Module, images: torch.Tensor) -> None:
 
 
 def quantized(file: Path, source: Path, pictures: Sequence[Path]) -> None:
-    """Write an int8 model: static QDQ, U8 activations, S8 weights per channel, calibrated on the pictures."""
+    """Write the int8 version of a model as `export_onnx` makes it, calibrated on the pictures."""
     model = onnx.load(source)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, MODEL_FILE)
-        quantize_static(
-            model,
-            target,
-            _Calibration(pictures, model.graph.input[0].type.tensor_type.shape.dim[1].dim_value),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "GlobalAveragePool"],
-        )
-        model = onnx.load(target)
-    onnx.helper.set_model_props(model, {key: value for key, value in metadata.items() if key != SEAL_KEY})
-    model.metadata_props.add(key=SEAL_KEY, value=ZEROS)
+    side = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    model = to_int8(model, np.stack([_pixels(picture, side) for picture in pictures]))
+    onnx.helper.set_model_props(model, metadata | {SEAL_KEY: ZEROS})
     with whole_file(file) as partial:
         partial.write_bytes(sealed(model.SerializeToString(deterministic=True)))
-
-
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, pictures: Sequence[Path], side: int) -> None:
-        self._batches: Iterator[NDArray[np.uint8]] = (_pixels(picture, side)[None] for picture in pictures)
-
-    def get_next(self) -> dict[str, Any] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {"images": batch}
 
 
 def _pixels(file: Path, side: int) -> NDArray[np.uint8]:
