@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,12 @@ def by_hand(model: Composite, photos: Sequence[bytes]) -> list[list[FaceResult]]
             seen.append(one.predict([(Photo(data), boxes)], keypoints=[points])[0] if boxes else [])
         answers.append(
             [
-                FaceResult(face.box, face.score, "detector", mask.heads | hat.heads, face.keypoints, mask.notice)
+                replace(
+                    face,
+                    heads=mask.heads | hat.heads,
+                    notice=mask.notice,
+                    brightness={**mask.brightness, **hat.brightness},
+                )
                 for face, mask, hat in zip(faces, *seen, strict=True)
             ]
         )

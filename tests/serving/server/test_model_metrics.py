@@ -20,7 +20,7 @@ def scrape(metrics: Metrics, models: Iterable[tuple[str, str]], **pending: int) 
     The parser appends `_total` to every counter's name, which Prometheus does not.
     """
     waiting = {(name, "1"): count for name, count in pending.items()}
-    text = metrics.text(ready=True, models=list(models), pending=waiting).decode()
+    text = metrics.text(ready=True, failures=0, models=list(models), pending=waiting).decode()
     return {
         (
             sample.name if sample.name in text else sample.name.removesuffix("_total"),

@@ -111,11 +111,11 @@ def test_overload_is_counted_by_reason_and_pending_requests_are_shown() -> None:
         until(lambda: sum(other.done() for other in others) == 3)
         pending = server.state.lanes.pending()
         assert pending == {("stub", "1"): 1}
-        text = server.state.metrics.text(ready=True, models=[("stub", "1")], pending=pending).decode()
+        text = server.state.metrics.text(ready=True, failures=0, models=[("stub", "1")], pending=pending).decode()
         assert 'nv_inference_pending_request_count{model="stub",version="1"} 1.0' in text
         assert 'facet_refused_total{reason="queue_full"} 3.0' in text
         assert first.result()[0] == 504
-        text = server.state.metrics.text(ready=True, models=[], pending={}).decode()
+        text = server.state.metrics.text(ready=True, failures=0, models=[], pending={}).decode()
         assert 'facet_refused_total{reason="deadline"}' in text
         release.append(True)
 
@@ -125,5 +125,5 @@ def test_a_client_that_left_is_no_refusal(caplog: pytest.LogCaptureFixture) -> N
         server.connect(post(b"x")).close()
         until(lambda: bool(lines(caplog)))
     assert lines(caplog)[0]["status"] == 499
-    text = server.state.metrics.text(ready=True, models=[], pending={}).decode()
+    text = server.state.metrics.text(ready=True, failures=0, models=[], pending={}).decode()
     assert 'facet_requests_total{code="499",endpoint="predict"} 1.0' in text and "facet_refused_total{" not in text
