@@ -85,7 +85,7 @@ def test_series_of_a_model_end_with_it() -> None:
 
 
 def test_tritons_counters_have_their_names_and_types() -> None:
-    text = Metrics().text(ready=True, models=[("m", "1")], pending={}).decode()
+    text = Metrics().text(ready=True, failures=0, models=[("m", "1")], pending={}).decode()
     for name in ("request_success", "request_failure", "count", "exec_count", "queue_duration_us"):
         assert f"# TYPE nv_inference_{name} counter\n" in text
         assert f'nv_inference_{name}{{model="m",version="1"}} 0.0\n' in text
