@@ -1,23 +1,34 @@
 """API keys: who may predict, and who may load and unload models."""
 
-import contextlib
 import hashlib
 import hmac
 import logging
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from serving.runtime.errors import InputError
+from serving.server.file_stamp import stamp_of
 
 # Seconds between two looks at the file.
 _INTERVAL_S = 1.0
 _MAX_BYTES = 2**20
 _LINE = re.compile(r"(?P<name>[\w.-]{1,64}):(?P<admin>admin:)?(?P<digest>[0-9a-fA-F]{64})", re.ASCII)
 _EXPECTED = "expected `name:sha256` or `name:admin:sha256`, the digest as 64 hexadecimal digits"
+# Browsers send the first with every POST of a page, proxies the others: such a request is not of this machine alone.
+_FROM_ELSEWHERE = {"origin", "forwarded", "x-forwarded-for", "via"}
 
 _log = logging.getLogger(__name__)
+
+
+class Refusal(NamedTuple):
+    """Why a request is not answered: whether that is for want of a known key, and what the client is told."""
+
+    unknown: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class Keys:
         self._seen: tuple[int, ...] = ()
         self._next_look = 0.0
         if file is not None:
-            self._seen = _stamp(file)
+            self._seen = stamp_of(file)
             self._keys = _read(file)
 
     @property
@@ -84,10 +95,7 @@ class Keys:
         if self._file is None or (now := time.monotonic()) < self._next_look:
             return
         self._next_look = now + _INTERVAL_S
-        stamp: tuple[int, ...] = ()
-        with contextlib.suppress(InputError):
-            stamp = _stamp(self._file)
-        if stamp == self._seen:
+        if (stamp := stamp_of(self._file)) == self._seen:
             return
         self._seen = stamp
         try:
@@ -105,19 +113,40 @@ def presented_key(authorization: str | None, api_key: str | None) -> str | None:
     return (api_key or "").strip() or None
 
 
+def refusal(keys: Keys, headers: Mapping[str, str], client: str, *, admin: bool) -> Refusal | None:
+    """Return why a request is not answered, and log it; None when it is.
+
+    Without keys in the server none is needed, but to load and unload models the request must come from this machine.
+
+    Args:
+        keys: of the server.
+        headers: of the request, their names in small letters.
+        client: what the log calls who asks.
+        admin: the request changes what is served.
+    """
+    if not keys.needed and not admin:
+        return None
+    presented = presented_key(headers.get("authorization"), headers.get("x-api-key"))
+    forwarded = not keys.needed and _FROM_ELSEWHERE & headers.keys()
+    if keys.permits(presented, admin=admin) and not forwarded:
+        return None
+    name = keys.name_of(presented)
+    if name is None:
+        _log.warning("refused a request from %s with %s", client, fingerprint(presented))
+    else:
+        _log.warning("refused a request from %s, since the key '%s' may not load or unload models", client, name)
+    if not keys.needed:
+        return Refusal(False, "loading and unloading models over the network needs --api-keys with an admin key")
+    if name is not None:
+        return Refusal(False, f"the key '{name}' may not load or unload models; use an admin key")
+    return Refusal(True, "this server needs an API key: send it as Authorization: Bearer KEY, or as X-API-Key: KEY")
+
+
 def fingerprint(presented: str | None) -> str:
     """Return what a log may say about a wrong key: the start of its digest."""
     if not presented:
         return "no key"
     return f"a key with the digest {hashlib.sha256(presented.encode('utf-8', 'replace')).hexdigest()[:8]}..."
-
-
-def _stamp(file: Path) -> tuple[int, ...]:
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise InputError(f"{file}: the API keys cannot be read: {error.strerror}") from None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(file: Path) -> tuple[_Key, ...]:

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drain_s=options.drain_s,
         tracing=tracing,
     )
-    HttpServer(state, _services(state, options, host), certificate=certificate).run(sockets=[listener])
+    HttpServer(state, _services(state, options, host, certificate), certificate=certificate).run(sockets=[listener])
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
@@ -97,7 +97,7 @@ def _keys(options: Options, host: str) -> Keys:
     return Keys(options.api_keys, loopback=loopback)
 
 
-def _services(state: ServerState, options: Options, host: str) -> list[Service]:
+def _services(state: ServerState, options: Options, host: str, certificate: Certificate | None) -> list[Service]:
     services: list[Service] = [state.models]
     services += [service for service in (state.sampling, state.tracing) if service]
     if options.grpc_port is not None:
@@ -105,7 +105,7 @@ def _services(state: ServerState, options: Options, host: str) -> list[Service]:
         state.models.begin()
         from serving.server.grpc.server import GrpcServer
 
-        services.append(GrpcServer(state, host, options.grpc_port, cert=options.tls_cert, key=options.tls_key))
+        services.append(GrpcServer(state, host, options.grpc_port, certificate))
     return services
 
 

@@ -13,6 +13,7 @@ from serving.server.limits import Limits
 from serving.server.metrics import Metrics
 from serving.server.repository.models import ModelRepository
 from serving.server.sampling import Sampling
+from serving.server.statistics import ModelStatistics
 from serving.server.tracing import Tracing
 
 
@@ -90,6 +91,18 @@ class ServerState:
         if self.tracing is not None:
             self.tracing.add(exchange)
         exchange.calls.clear()  # they name it, and would keep it
+
+    def statistics(self, name: str = "", version: str = "") -> list[ModelStatistics]:
+        """Return what a model has done, a version of it, or with "" all of them.
+
+        Raises:
+            InputError: there is no such model or version.
+        """
+        if name or version:
+            self.models.get(name, version)
+        loaded = [(one.name, one.version) for one in self.models.models]
+        wanted = [(one, number) for one, number in loaded if name in ("", one) and version in ("", number)]
+        return self.metrics.statistics.of(wanted)
 
     @property
     def failure(self) -> str:

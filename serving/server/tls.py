@@ -1,12 +1,13 @@
 """The certificate of a server that speaks TLS, read again when its files change."""
 
 import asyncio
-import contextlib
 import logging
 import ssl
+import threading
 from pathlib import Path
 
 from serving.runtime.errors import InputError
+from serving.server.file_stamp import stamp_of
 
 # Seconds between two looks at the files.
 _INTERVAL_S = 10.0
@@ -23,6 +24,7 @@ class Certificate:
 
     Attributes:
         context: for the connections; TLS 1.2 or newer.
+        pem: the bytes of the key and of the certificate.
 
     Raises:
         InputError: the files cannot be read or do not belong together.
@@ -30,8 +32,9 @@ class Certificate:
 
     def __init__(self, cert: Path, key: Path) -> None:
         self._cert, self._key = cert, key
-        self._seen = self._stamp()
-        self.context = self._load()
+        self._lock = threading.Lock()
+        self._seen = stamp_of(cert, key)
+        self.context, self.pem = self._load()
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -43,37 +46,37 @@ class Certificate:
         if self._watch is not None:
             self._watch.cancel()
 
+    def look(self) -> None:
+        """Read the files again if they have changed; any thread may call. Files that cannot be used change nothing."""
+        with self._lock:
+            if (stamp := stamp_of(self._cert, self._key)) == self._seen:
+                return
+            self._seen = stamp
+            try:
+                _, pem = self._load()  # in a context of its own: half a change must not spoil the one in use
+                self.context.load_cert_chain(self._cert, self._key, password="")
+            except (InputError, OSError) as error:
+                _log.warning("the certificate stays as it was: %s", error)
+            else:
+                self.pem = pem
+                _log.info("read the certificate again from %s", self._cert)
+
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL_S)
-            if (stamp := self._stamp()) == self._seen:
-                continue
-            self._seen = stamp
-            try:
-                self._load()  # in a context of its own: half a change must not spoil the one in use
-                self.context.load_cert_chain(self._cert, self._key, password="")
-                _log.info("read the certificate again from %s", self._cert)
-            except (InputError, OSError) as error:
-                _log.warning("the certificate stays as it was: %s", error)
+            self.look()
 
-    def _stamp(self) -> list[int]:
-        stamp: list[int] = []
-        for file in (self._cert, self._key):
-            with contextlib.suppress(OSError):
-                status = file.stat()
-                stamp += [status.st_mtime_ns, status.st_size, status.st_ino]
-        return stamp
-
-    def _load(self) -> ssl.SSLContext:
+    def _load(self) -> tuple[ssl.SSLContext, tuple[bytes, bytes]]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             # Without a password of its own, OpenSSL would ask for one on the terminal.
             context.load_cert_chain(self._cert, self._key, password="")
+            pem = self._key.read_bytes(), self._cert.read_bytes()
         except ssl.SSLError as error:
             text = f"{self._cert}, {self._key}: not a PEM certificate and its key without a password: {error.reason}"
             raise InputError(text) from None
         except OSError as error:
             raise InputError(f"{self._cert}, {self._key}: the certificate cannot be read: {error.strerror}") from None
         context.set_alpn_protocols(["http/1.1"])
-        return context
+        return context, pem

@@ -1,58 +1,65 @@
 """gRPC's health service, grpc.health.v1: the server, and each of its models."""
 
 import asyncio
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Sequence
 
-import grpc
-from grpc.aio import ServicerContext
-from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthCheckResponse
 
-from serving.runtime.errors import InputError, NotReadyError
+from serving.runtime.errors import InputError, NotFoundError, NotReadyError
+from serving.server.grpc.calls import Context, Rpc
+from serving.server.grpc.messages import parse
 from serving.server.grpc.rpcs import SERVICE
+from serving.server.lanes import BusyError
 from serving.server.state import ServerState
 
-Context: TypeAlias = "ServicerContext[Any, Any]"
+HEALTH = DESCRIPTOR.services_by_name["Health"].full_name
+"""The name of the service."""
 
 # Seconds between two looks at the state for those who watch, and how many may.
 _INTERVAL_S = 0.5
 _MAX_WATCHING = 64
 
 
-class Health(health_pb2_grpc.HealthServicer):
+class Health:
     """Answers from the state of the server at that moment.
 
-    The servicer of grpcio-health-checking keeps a copy of all states instead, and forgets who else watches a service
-    when one of them leaves.
+    The servicer of grpcio-health-checking keeps a copy of all states instead, forgets who else watches a service
+    when one of them leaves, and takes messages of any size.
 
-    Args:
-        state: of the server.
+    Attributes:
+        stopped: nobody watches any longer.
     """
 
-    def __init__(self, state: ServerState) -> None:
-        self.state = state
+    def __init__(self) -> None:
         self.stopped = asyncio.Event()
         self._watching = 0
 
-    async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:  # noqa: N802
-        """Tell whether the server ("" or its service's name) or a model wants requests; NOT_FOUND for another name."""
-        status = self._status(request.service)
-        if status == HealthCheckResponse.SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model '{request.service[:80]}' here")
-        return HealthCheckResponse(status=status)
+    @property
+    def rpcs(self) -> Sequence[Rpc]:
+        """The calls of the service."""
+        return (
+            Rpc("Check", self._check, is_open=True, is_quiet=True),
+            Rpc("Watch", answers=self._watch, is_open=True, is_quiet=True),
+        )
 
-    async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
+    async def _check(self, state: ServerState, message: bytes, context: Context) -> bytes:
+        """Tell whether the server ("" or its service's name) or a model wants requests; NOT_FOUND for another name."""
+        service = parse(HealthCheckRequest, message).service
+        status = _status(state, service)
+        if status == HealthCheckResponse.SERVICE_UNKNOWN:
+            raise NotFoundError(f"there is no model '{service[:80]}' here")
+        return HealthCheckResponse(status=status).SerializeToString()
+
+    async def _watch(self, state: ServerState, message: bytes) -> AsyncIterator[bytes]:
         """Tell the same, and again whenever it changes."""
+        service, last = parse(HealthCheckRequest, message).service, None
         if self._watching >= _MAX_WATCHING:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"at most {_MAX_WATCHING} calls may watch; use Check"
-            )
+            raise BusyError(f"at most {_MAX_WATCHING} calls may watch; use Check")
         self._watching += 1
-        last = None
         try:
             while not self.stopped.is_set():
-                if (status := self._status(request.service)) != last:
-                    await context.write(HealthCheckResponse(status=status))
+                if (status := _status(state, service)) != last:
+                    yield HealthCheckResponse(status=status).SerializeToString()
                     last = status
                 try:
                     async with asyncio.timeout(_INTERVAL_S):
@@ -62,14 +69,15 @@ class Health(health_pb2_grpc.HealthServicer):
         finally:
             self._watching -= 1
 
-    def _status(self, service: str) -> int:
-        ready = not self.state.unready
-        if service not in ("", SERVICE):
-            try:
-                self.state.models.get(service)
-                ready = not self.state.draining
-            except NotReadyError:
-                ready = False
-            except InputError:
-                return HealthCheckResponse.SERVICE_UNKNOWN
-        return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+
+def _status(state: ServerState, service: str) -> int:
+    unready = state.unready
+    if service not in ("", SERVICE):
+        try:
+            state.models.get(service)
+            unready = state.hindered
+        except NotReadyError as error:
+            unready = str(error)
+        except InputError:
+            return HealthCheckResponse.SERVICE_UNKNOWN
+    return HealthCheckResponse.NOT_SERVING if unready else HealthCheckResponse.SERVING

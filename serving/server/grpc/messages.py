@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from serving.runtime.errors import InputError
+from serving.server import binary_tensors
 from serving.server.grpc import service_pb2 as pb
-from serving.server.http import binary_tensors
 from serving.server.inference import RequestedOutput, Tensor
 
 M = TypeVar("M", bound=Message)

@@ -8,12 +8,12 @@ from typing import TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from serving.runtime.errors import InputError, NotReadyError
+from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.work import Work
+from serving.server.about import EXTENSIONS, server_version
 from serving.server.grpc import service_pb2 as pb
 from serving.server.grpc.calls import Answer, Context, Rpc
 from serving.server.grpc.messages import InferMessage, parse, read_message, read_tensors, whole_number, write_response
-from serving.server.http.oip import EXTENSIONS, server_version
 from serving.server.inference import check_request, configuration, describe, infer
 from serving.server.state import ServerState
 from serving.server.statistics import Total
@@ -79,6 +79,8 @@ def _model_ready(state: ServerState, request: pb.ModelReadyRequest) -> pb.ModelR
         state.models.get(request.name, request.version)
     except NotReadyError:
         return pb.ModelReadyResponse(ready=False)
+    except NotFoundError:  # its own text lists the models, and nobody needs a key here
+        raise NotFoundError(f"there is no model '{request.name[:80]}' of this version here") from None
     return pb.ModelReadyResponse(ready=not state.hindered)
 
 
@@ -103,15 +105,8 @@ def _model_config(state: ServerState, request: pb.ModelConfigRequest) -> pb.Mode
 
 
 def _model_statistics(state: ServerState, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-    if request.name or request.version:
-        state.models.get(request.name, request.version)
-    models = [
-        (model.name, model.version)
-        for model in state.models.models
-        if request.name in ("", model.name) and request.version in ("", model.version)
-    ]
     response = pb.ModelStatisticsResponse()
-    for one in state.metrics.statistics.of(models):
+    for one in state.statistics(request.name, request.version):
         written = response.model_stats.add(
             name=one.name,
             version=one.version,
@@ -174,12 +169,12 @@ def _plain(kind: type[M], function: Callable[[ServerState, M], Message]) -> Answ
 
 
 RPCS = (
-    Rpc("ServerLive", _plain(pb.ServerLiveRequest, _server_live), is_open=True, is_quiet=True),
-    Rpc("ServerReady", _plain(pb.ServerReadyRequest, _server_ready), is_open=True, is_quiet=True),
-    Rpc("ModelReady", _plain(pb.ModelReadyRequest, _model_ready), is_open=True),
+    Rpc("ServerLive", _plain(pb.ServerLiveRequest, _server_live), is_open=True, is_quiet=True, has_message=False),
+    Rpc("ServerReady", _plain(pb.ServerReadyRequest, _server_ready), is_open=True, is_quiet=True, has_message=False),
+    Rpc("ModelReady", _plain(pb.ModelReadyRequest, _model_ready), is_open=True, is_quiet=True),
     Rpc("ServerMetadata", _plain(pb.ServerMetadataRequest, _server_metadata)),
     Rpc("ModelMetadata", _plain(pb.ModelMetadataRequest, _model_metadata)),
-    Rpc("ModelInfer", _model_infer, "infer", in_lane=True),
+    Rpc("ModelInfer", _model_infer, endpoint="infer", in_lane=True),
     Rpc("ModelConfig", _plain(pb.ModelConfigRequest, _model_config)),
     Rpc("ModelStatistics", _plain(pb.ModelStatisticsRequest, _model_statistics)),
     Rpc("RepositoryIndex", _plain(pb.RepositoryIndexRequest, _repository_index)),

@@ -1,22 +1,25 @@
 """The gRPC server: the Open Inference Protocol, health and reflection, in the event loop of the HTTP server."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from serving.server.grpc.calls import Calls, Context
 from serving.server.grpc.credentials import Credentials
-from serving.server.grpc.health import Health
+from serving.server.grpc.health import HEALTH, Health
+from serving.server.grpc.reflection import REFLECTION, reflection_rpcs
 from serving.server.grpc.rpcs import RPCS, SERVICE
 from serving.server.state import ServerState
+from serving.server.tls import Certificate
 
 # Open connections, and calls of each that have no answer yet.
-MAX_CONNECTIONS = 100
+MAX_CONNECTIONS = 500
 MAX_STREAMS = 100
+# Of a connection: until it speaks HTTP/2, without a call, and in all. Clients connect again by themselves.
+_HANDSHAKE_S = 10
+_IDLE_S = 60
+_AGE_S = 600
 # Bytes of a message that gRPC holds before anybody asks for it, and of the metadata of a call.
 _WINDOW = 64 * 1024
 _MAX_METADATA = 16 * 1024
@@ -33,22 +36,16 @@ class GrpcServer:
         state: shared with the HTTP server.
         host: address to listen on.
         port: to listen on; 0 takes a free one.
-        cert: PEM file with the certificate and its chain; without one there is no TLS.
-        key: PEM file with its private key.
-
-    Raises:
-        OSError: the certificate cannot be read.
+        certificate: without one there is no TLS.
     """
 
-    def __init__(
-        self, state: ServerState, host: str, port: int, *, cert: Path | None = None, key: Path | None = None
-    ) -> None:
-        self._credentials = Credentials(cert, key) if cert and key else None
+    def __init__(self, state: ServerState, host: str, port: int, certificate: Certificate | None = None) -> None:
+        self._credentials = Credentials(certificate) if certificate else None
         self.state = state
         self.host = host
         self.port = port
         self._server: grpc.aio.Server | None = None
-        self._health: Health | None = None
+        self._health = Health()
 
     async def start(self) -> None:
         """Listen and answer."""
@@ -59,6 +56,11 @@ class GrpcServer:
                 ("grpc.max_metadata_size", _MAX_METADATA),
                 ("grpc.max_concurrent_streams", MAX_STREAMS),
                 ("grpc.max_allowed_incoming_connections", min(MAX_CONNECTIONS, limits.connections)),
+                ("grpc.server_handshake_timeout_ms", 1000 * _HANDSHAKE_S),
+                ("grpc.max_connection_idle_ms", 1000 * _IDLE_S),
+                ("grpc.max_connection_age_ms", 1000 * _AGE_S),
+                # After which a connection that is too old is closed: calls that began on it are answered before.
+                ("grpc.max_connection_age_grace_ms", round(1000 * (limits.request_s + limits.wait_s))),
                 # Windows that grow with the client's speed would hold more of messages that nobody has asked for.
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.http2.lookahead_bytes", _WINDOW),
@@ -71,13 +73,10 @@ class GrpcServer:
         )
         # Not as registered methods: gRPC's event loop would wait for each of them anew at every call.
         streams: dict[str, Any] = {"ModelStreamInfer": grpc.stream_stream_rpc_method_handler(_no_stream)}
+        services = {SERVICE: RPCS, HEALTH: self._health.rpcs, REFLECTION: reflection_rpcs([SERVICE, HEALTH])}
         server.add_generic_rpc_handlers(
-            [Calls(self.state, SERVICE, RPCS), grpc.method_handlers_generic_handler(SERVICE, streams)]
+            [Calls(self.state, services), grpc.method_handlers_generic_handler(SERVICE, streams)]
         )
-        self._health = Health(self.state)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server)
         host = f"[{self.host}]" if ":" in self.host else self.host
         address = f"{host}:{self.port}"
         if self._credentials is None:
@@ -89,7 +88,7 @@ class GrpcServer:
 
     async def stop(self, seconds: float) -> None:
         """Close all connections; calls in flight have been answered, or their time is over."""
-        assert self._server is not None and self._health is not None
+        assert self._server is not None
         self._health.stopped.set()
         await self._server.stop(min(seconds, _CLOSE_S))
 

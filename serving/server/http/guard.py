@@ -1,13 +1,11 @@
 """Who is answered over HTTP: keys and origins; and the headers by which browsers know what not to do."""
 
-import logging
-
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.server.keys import Keys, fingerprint, presented_key
+from serving.server.keys import refusal
 from serving.server.state import ServerState
 
 # Nobody needs a key to see whether the server works, to read its metrics, or to see pages, which hold no data.
@@ -15,17 +13,12 @@ _OPEN = {"/", "/docs", "/openapi.json"}
 _OPEN_FOLDER = "/static/"
 _CHECKS = {"/metrics", "/ping", "/health", "/v2/health/live", "/v2/health/ready"}
 
-# Browsers send the first with every POST of a page, proxies the others: such a request is not of this machine alone.
-_FROM_ELSEWHERE = {b"origin", b"forwarded", b"x-forwarded-for", b"via"}
-
 # For answers that do not have them. A page may load what this server has, and be part of no other page.
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
 )
-
-_log = logging.getLogger(__name__)
 
 
 def with_headers(send: Send, *more: tuple[bytes, bytes]) -> Send:
@@ -95,27 +88,14 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         keys, admin = self.state.keys, is_admin(scope["path"])
-        headers: dict[bytes, str] = {}
+        headers: dict[str, str] = {}
         if keys.needed or admin:
-            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        presented = presented_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
-        if keys.permits(presented, admin=admin) and (keys.needed or not admin or not _FROM_ELSEWHERE & headers.keys()):
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        client: tuple[str, int] | None = scope["client"]
+        refused = refusal(keys, headers, client[0] if client else "?", admin=admin)
+        if refused is None:
             return None
         self.state.refused("unauthorized")
-        return _refuse(keys, presented, scope["client"])
-
-
-def _refuse(keys: Keys, presented: str | None, client: tuple[str, int] | None) -> Response:
-    name = keys.name_of(presented)
-    address = client[0] if client else "?"
-    if name is None:
-        _log.warning("refused a request from %s with %s", address, fingerprint(presented))
-    else:
-        _log.warning("refused a request from %s, since the key '%s' may not load or unload models", address, name)
-    if not keys.needed:
-        text = "loading and unloading models over the network needs --api-keys with an admin key"
-        return JSONResponse({"error": text}, 403)
-    if name is not None:
-        return JSONResponse({"error": f"the key '{name}' may not load or unload models; use an admin key"}, 403)
-    text = "this server needs an API key: send it as Authorization: Bearer KEY, or as X-API-Key: KEY"
-    return JSONResponse({"error": text}, 401, headers={"WWW-Authenticate": "Bearer"})
+        if refused.unknown:
+            return JSONResponse({"error": refused.text}, 401, headers={"WWW-Authenticate": "Bearer"})
+        return JSONResponse({"error": refused.text}, 403)

@@ -14,7 +14,8 @@ from serving.runtime.composite_card import CompositeCard
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
-from serving.server.http import binary_tensors, json_tensors
+from serving.server import binary_tensors
+from serving.server.http import json_tensors
 from serving.server.http.json_pictures import explain
 from serving.server.http.request import compute, model_of, receive_body
 from serving.server.inference import RequestedOutput, Tensor, check_request

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from serving.runtime.errors import InputError
+from serving.server.about import server_version
 from serving.server.answer import Picture
 from serving.server.http.json_pictures import Boxes, PictureValue, check_count, decode, decode_request, read_picture
-from serving.server.http.oip import server_version
 from serving.server.http.predict import predict_pictures
 from serving.server.http.request import model_of, receive_body, state_of
 

@@ -1,33 +1,14 @@
 """The Open Inference Protocol over REST (version 2), but for inference: the server, its models, what they have done."""
 
-from importlib import metadata as distribution
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.server.about import EXTENSIONS, server_version
 from serving.server.http.request import json_response, model_of, state_of
 from serving.server.inference import configuration, describe
 from serving.server.statistics import ModelStatistics, Total
-
-EXTENSIONS = (
-    "binary_tensor_data",
-    "classification",
-    "model_configuration",
-    "model_repository",
-    "parameters",
-    "schedule_policy",
-    "statistics",
-)
-"""The extensions of the protocol that this server has, in Triton's words."""
-
-
-def server_version() -> str:
-    """Return the version of the installed package."""
-    try:
-        return distribution.version("facet")
-    except distribution.PackageNotFoundError:
-        return "unknown"
 
 
 async def server(request: Request) -> Response:
@@ -53,13 +34,8 @@ async def config(request: Request) -> Response:
 
 async def statistics(request: Request) -> Response:
     """Return what a model has done, a version of it or all of them; without a model, all models."""
-    state = state_of(request)
     name, version = request.path_params.get("model", ""), request.path_params.get("version", "")
-    if name:
-        model_of(request)
-    loaded = [(one.name, one.version) for one in state.models.models]
-    wanted = [(one, number) for one, number in loaded if name in ("", one) and version in ("", number)]
-    return json_response({"model_stats": [_statistics(one) for one in state.metrics.statistics.of(wanted)]})
+    return json_response({"model_stats": [_statistics(one) for one in state_of(request).statistics(name, version)]})
 
 
 def _statistics(model: ModelStatistics) -> dict[str, Any]:

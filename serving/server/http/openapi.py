@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
+from serving.server.about import server_version
 from serving.server.http.json_pictures import PICTURE_SCHEMA
-from serving.server.http.oip import server_version
 from serving.server.http.routes import ENDPOINTS, JSON, Endpoint
 from serving.server.http.schemas import INPUT_SCHEMAS, Error
 

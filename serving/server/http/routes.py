@@ -7,8 +7,8 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.server.binary_tensors import HEADER
 from serving.server.http import health, inference, kserve_v1, mlflow_scoring, model_control, oip, predict, schemas
-from serving.server.http.binary_tensors import HEADER
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -12,7 +12,7 @@ from server_requests import expect_error, picture
 from starlette.testclient import TestClient
 
 from serving.runtime.predictor import Predictor
-from serving.server.http.binary_tensors import bytes_of, read_tensor
+from serving.server.binary_tensors import bytes_of, read_tensor
 from serving.server.inference import Tensor
 
 HEADER = "Inference-Header-Content-Length"

@@ -138,7 +138,7 @@ def test_attempts_are_logged_with_a_name_or_a_fingerprint(
     with caplog.at_level(logging.WARNING):
         client(predictor, keys).post("/predict", headers={"X-API-Key": "hunter2"})
         client(predictor, keys).post(LOAD, headers={"X-API-Key": "user"})
-    refused = [record for record in caplog.records if record.name == "serving.server.http.guard"]
+    refused = [record for record in caplog.records if record.name == "serving.server.keys"]
     unknown, known = refused
     assert unknown.msg != known.msg, "of each kind one is written a minute"
     assert hashlib.sha256(b"hunter2").hexdigest()[:8] in unknown.getMessage() and "'camera'" in known.getMessage()

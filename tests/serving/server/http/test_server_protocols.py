@@ -11,7 +11,7 @@ from PIL import Image
 from server_requests import expect_error, picture
 from starlette.testclient import TestClient
 
-from serving.server.http.oip import EXTENSIONS
+from serving.server.about import EXTENSIONS
 from serving.server.lanes import Lanes
 
 PHOTO = picture(1)

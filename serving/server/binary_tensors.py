@@ -1,4 +1,4 @@
-"""Triton's binary tensor data extension: tensors as bytes behind the JSON of a request or an answer.
+"""Tensors as bytes, in Triton's form: behind the JSON of a request or an answer, and in gRPC's raw contents.
 
 Numbers are little-endian and in row-major order; an element of BYTES is its length in 4 bytes, then its bytes.
 """
