@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from tiny_model import build_model
 
+import serving.runtime  # noqa: F401  before any import of onnxruntime, see there
+
 
 def pytest_configure() -> None:
     """Ctrl-C works here and in what is started from here: a shell that starts us in the background ignores it."""

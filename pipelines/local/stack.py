@@ -55,6 +55,7 @@ MLFLOW_NEEDS = (
     "AWS_DEFAULT_REGION",
     "MLFLOW_S3_ENDPOINT_URL",
     "MLFLOW_DISABLE_TELEMETRY",
+    "ORT_DISABLE_TELEMETRY",
     *STORAGE,
 )
 
@@ -144,6 +145,7 @@ def _start(home: Path, environment: Mapping[str, str], start: Callable[[Server],
         ("AWS_DEFAULT_REGION", REGION),
         ("MLFLOW_S3_ENDPOINT_URL", variables["AWS_ENDPOINT_URL"]),
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ("ORT_DISABLE_TELEMETRY", "1"),
         *STORAGE.items(),
     ):
         variables[name] = variables.get(name) or value

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +38,10 @@ _EXTERNAL_DATA = "External data path"
 _log = logging.getLogger(__name__)
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """How graphs are run.
@@ -46,12 +51,14 @@ class Execution:
         lanes: calls at the same time. With several, what suits them is measured when a model is loaded.
         mode: each call by itself (`lanes`), those that come together joined (`batch`), or what was quicker (`auto`).
         provider: what computes; `auto` for the best one that is installed and loads the model.
+        busy: tells whether requests are computed at this moment, beside which nothing can be measured.
     """
 
     threads: int = 0
     lanes: int = 1
     mode: Mode = "auto"
     provider: Provider = "cpu"
+    busy: Callable[[], bool] = _never
 
 
 _execution = Execution()

@@ -32,14 +32,12 @@ def json_length(header: str | None, body: bytes) -> int:
 
 
 def read_tensor(name: str, datatype: str, shape: Sequence[int], data: memoryview) -> Tensor:
-    """Read a tensor of BYTES or of UINT8; the numbers stay where they are in memory.
+    """Read a tensor of BYTES or of UINT8, whose shape has been checked; the numbers stay where they are in memory.
 
     Raises:
         InputError: the data does not fill the shape.
     """
     elements = math.prod(shape)
-    if min(shape, default=0) < 0:
-        raise InputError(f"{name}: shape {list(shape)} has an axis below 0")
     if datatype == "BYTES":
         return Tensor(name, datatype, tuple(shape), list(_elements(name, elements, data)))
     if len(data) != elements:

@@ -1,8 +1,9 @@
 """The queue in front of the lanes: fair between models, by priority and then first come, first served within one."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Generic, Protocol, TypeVar
 
 PRIORITIES = 9
@@ -10,6 +11,10 @@ PRIORITIES = 9
 
 DEFAULT_PRIORITY = 5
 """Of a request that names none, or 0."""
+
+# An estimate is the median of so many calls, so that a few slow pictures do not move it. It is one from as many on.
+_CALLS = 9
+_KNOWN = 5
 
 
 class Waiting(Protocol):
@@ -33,13 +38,18 @@ W = TypeVar("W", bound=Waiting)
 
 @dataclass(slots=True)
 class _Line(Generic[W]):
-    """What waits for one model. `used` are the lanes' seconds that it had, from the start of the queue's clock."""
+    """What waits for one model.
+
+    `used` are the lanes' seconds that it had, from the start of the queue's clock; `last` those of its last calls, for
+    each image.
+    """
 
     levels: list[OrderedDict[int, W]] = field(default_factory=lambda: [OrderedDict() for _ in range(PRIORITIES)])
     rows: int = 0
     seconds: float = 0.0
     used: float = 0.0
     seconds_per_row: float = 0.0
+    last: deque[float] = field(default_factory=lambda: deque(maxlen=_CALLS))
 
     @property
     def waits(self) -> bool:
@@ -49,7 +59,7 @@ class _Line(Generic[W]):
 class FairQueue(Generic[W]):
     """Each model that has requests waiting gets an equal share of the lanes' time, however long its calls take.
 
-    What a call takes is estimated from the last calls of its model. Every operation takes the same time however many
+    What a call takes is the median of the last calls of its model. Every operation takes the same time however many
     requests wait; choosing the next one goes through the models that have any. Not for several threads at once.
     """
 
@@ -84,6 +94,11 @@ class FairQueue(Generic[W]):
         """
         own = self._active[name].seconds if name in self._active else 0.0
         return sum(min(line.seconds, own) for line in self._active.values())
+
+    def knows(self, name: str) -> bool:
+        """Tell whether enough calls of a model have ended for an estimate of their time."""
+        line = self._lines.get(name)
+        return line is not None and len(line.last) >= _KNOWN
 
     def push(self, item: W) -> None:
         """Let a request wait."""
@@ -126,5 +141,9 @@ class FairQueue(Generic[W]):
         """Learn how many seconds of a lane a request took that was popped."""
         line = self._lines[item.model]
         line.used += seconds - item.seconds
-        per_row = seconds / item.rows
-        line.seconds_per_row += (per_row - line.seconds_per_row) / 8 if line.seconds_per_row else per_row
+        line.last.append(seconds / item.rows)
+        line.seconds_per_row = median(line.last)
+
+    def skip(self, item: W) -> None:
+        """Charge nothing for a request that was popped and takes no lane."""
+        self._lines[item.model].used -= item.seconds

@@ -123,8 +123,10 @@ def check_request(
     if len({output.name for output in requested}) < len(requested):
         raise InputError("outputs: an output is named twice; name each once")
     _, datatype, shape = inputs[0]
+    if min(shape, default=0) < 0:
+        raise InputError(f"{INPUT_NAME}: shape {list(shape)} has an axis below 0")
     if datatype == "BYTES":
-        if min(shape, default=0) >= 0 and math.prod(shape) > MAX_FILES:
+        if math.prod(shape) > MAX_FILES:
             raise InputError(f"{INPUT_NAME}: {list(shape)} are too many files for one request; at most {MAX_FILES}")
     elif datatype == "UINT8" and not composite:
         size = cast(ModelCard, model.card).input
@@ -136,6 +138,11 @@ def check_request(
     else:
         expected = "BYTES" if composite else "UINT8 or BYTES"
         raise InputError(f"{INPUT_NAME}: datatype '{datatype[:20]}' is not supported; expected {expected}")
+
+
+def image_count(datatype: str, shape: Sequence[int]) -> int:
+    """Return how many images an input has: files in a tensor of any shape, or pixels along its first axis."""
+    return math.prod(shape if datatype == "BYTES" else shape[:1])
 
 
 def infer(

@@ -86,7 +86,7 @@ class Lanes:
 
     @property
     def busy(self) -> bool:
-        """Whether any lane is at work."""
+        """Whether any lane is at work; may be asked in any thread."""
         return bool(self._running)
 
     @property
@@ -185,12 +185,16 @@ class Lanes:
         return len(self._running) <= 1
 
     def _full(self, name: str, rows: int, deadline: float) -> bool:
-        """Tell whether so many rows of a model may not wait. When none of it waits they may, however many."""
+        """Tell whether so many rows of a model may not wait. When none of it waits they may, however many.
+
+        A model whose calls are hardly known is not refused by the time that they seem to take.
+        """
         waiting = self._queue.rows(name)
         # A lane that is free has not taken its next request yet.
         most = self._limits.max_waiting + self._limits.lanes - len(self._running)
         allowed = min(self._limits.wait_s, deadline - time.monotonic())
-        return bool(waiting) and (waiting + rows > most or self._expected_s(name) > allowed)
+        late = self._queue.knows(name) and self._expected_s(name) > allowed
+        return bool(waiting) and (waiting + rows > most or late)
 
     def _expected_s(self, name: str) -> float:
         return self._queue.expected_s(name) / self._limits.lanes
@@ -236,6 +240,8 @@ class Lanes:
                 in_time = request is not None and time.monotonic() < self._last_turn(request)
                 if request is not None and in_time:
                     self._running.add(request.work)
+                elif request is not None:
+                    self._queue.skip(request)
             if request is not None:
                 result, error = self._serve(request) if in_time else (None, self._late(request))
                 _hand_over(request.future, result, error)

@@ -7,11 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.registry import Collector
 
 from serving.server.exchange import Call
+from serving.server.histogram import BOUNDS
 from serving.server.model_metrics import ModelMetrics, Version, as_counters
 from serving.server.statistics import Statistics
-
-# Seconds, from a tiny model on an idle CPU to the timeout of a client.
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Metrics:
@@ -28,9 +26,9 @@ class Metrics:
         requests = Counter("facet_requests", "Answered requests", ["endpoint", "code"], registry=registry)
         seconds = Histogram(
             "facet_request_seconds",
-            "From the first byte of a request to the last of its answer",
+            "From the end of a request's headers to the last byte of its answer",
             ["endpoint"],
-            buckets=_BUCKETS,
+            buckets=BOUNDS,
             registry=registry,
         )
         progress = Gauge("facet_requests_in_progress", "Requests that wait or compute", ["endpoint"], registry=registry)

@@ -55,7 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scheme = "https" if certificate else "http"
     address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     limits = _limits(options)
-    set_execution(Execution(options.threads, limits.lanes, options.execution, options.provider))
     state = ServerState(
         limits=limits,
         models=ModelRepository(
@@ -70,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drain_s=options.drain_s,
         tracing=tracing,
     )
+    how = (options.threads, limits.lanes, options.execution, options.provider)
+    set_execution(Execution(*how, busy=lambda: state.lanes.busy))
     HttpServer(state, _services(state, options, host, certificate), certificate=certificate).run(sockets=[listener])
     if state.failure:
         print(f"error: {state.failure}", file=sys.stderr)
@@ -141,7 +142,8 @@ def _sources(options: Options) -> list[Source]:
 def _say_limits(limits: Limits) -> None:
     memory = usable_memory() // MIB
     _log.info(
-        "%d lanes with %d MiB each for a picture, of %d MiB in all; %d requests may wait, %d connections be open",
+        "%d lanes with %d MiB each for a picture, of %d MiB in all; %d images of each model may wait, "
+        "%d connections be open",
         limits.lanes,
         limits.decode_memory // MIB,
         memory,

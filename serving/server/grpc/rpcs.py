@@ -14,7 +14,7 @@ from serving.server.about import EXTENSIONS, server_version
 from serving.server.grpc import service_pb2 as pb
 from serving.server.grpc.calls import Answer, Context, Rpc
 from serving.server.grpc.messages import InferMessage, parse, read_message, read_tensors, whole_number, write_response
-from serving.server.inference import check_request, configuration, describe, infer
+from serving.server.inference import check_request, configuration, describe, image_count, infer
 from serving.server.state import ServerState
 from serving.server.statistics import Total
 
@@ -34,7 +34,7 @@ async def _model_infer(state: ServerState, message: bytes, context: Context) -> 
     described, requested = request.described, request.requested
     _check_parameters(request)
     check_request(model, described, requested)
-    shape = described[0][2]
+    _, datatype, shape = described[0]
     timeout_s = min(whole_number(request.head.parameters, "timeout") / 1e6 or math.inf, _remaining(context))
 
     def run(work: Work) -> bytes:
@@ -45,7 +45,7 @@ async def _model_infer(state: ServerState, message: bytes, context: Context) -> 
     return await state.lanes.run(
         run,
         model,
-        shape[0] if shape else 1,
+        image_count(datatype, shape),
         deadline=received + timeout_s,
         priority=whole_number(request.head.parameters, "priority"),
     )

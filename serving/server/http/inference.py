@@ -18,7 +18,7 @@ from serving.server import binary_tensors
 from serving.server.http import json_tensors
 from serving.server.http.json_pictures import explain
 from serving.server.http.request import compute, model_of, receive_body
-from serving.server.inference import RequestedOutput, Tensor, check_request
+from serving.server.inference import RequestedOutput, Tensor, check_request, image_count
 from serving.server.inference import infer as run
 
 # Axes of a tensor, tensors of a request, and letters of its id.
@@ -110,7 +110,7 @@ async def infer(request: Request) -> Response:
         def write(outputs: list[Tensor], work: Work) -> Response:
             return _response(model, asked, outputs, work.max_memory)
 
-        rows = tensor.shape[0] if tensor.shape else 1
+        rows = image_count(tensor.datatype, tensor.shape)
         wanted = asked.parameters
         deadline = received + wanted.timeout / 1e6 if wanted.timeout else math.inf
         return await compute(request, work_on, model, rows, write, deadline=deadline, priority=wanted.priority)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,24 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from tiny_detector import build_detector
 from tiny_model import build_model, card_facts
 
 from serving.runtime import graph as graph_module
+from serving.runtime.architecture import architecture
 from serving.runtime.execution import Execution, accelerated, installed
 from serving.runtime.graph import Speed
 from serving.runtime.session import Outputs, Session
 from serving.runtime.work import Work
 
 MODEL, DETECTOR = build_model(), build_detector()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_measured_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_module, "_kept", OrderedDict())
 
 
 def checked(content: bytes, **execution: Any) -> Session:
@@ -43,7 +50,7 @@ def test_every_way_gives_the_answers_of_a_call_alone(way: str, monkeypatch: pyte
         "both": {"batch": same},
         "batch": {"single": Speed(100.0, 0.018), "batch": Speed(100.0, 0.013)},
     }[way]
-    monkeypatch.setattr(graph_module, "_measure", lambda ways, image: {name: [speeds[name]] * 3 for name in ways})
+    monkeypatch.setattr(graph_module, "_measure", lambda ways, image, busy: {name: [speeds[name]] * 3 for name in ways})
     session, alone = checked(MODEL, threads=2, lanes=4), checked(MODEL, threads=1)
     assert session.plan.way == way and session.plan.speeds == speeds
 
@@ -64,6 +71,52 @@ def test_what_is_measured_is_bounded_in_time_and_logged(caplog: pytest.LogCaptur
     assert "the model runs on cpu, " in caplog.text and "shared alone" in caplog.text
     assert checked(MODEL, threads=1, lanes=2, mode="lanes").plan.speeds == {}
     assert checked(MODEL).plan == graph_module.Plan("cpu", "shared", {})
+
+
+def trained_again(content: bytes) -> bytes:
+    """Another training of a model: other weights and another card."""
+    model = onnx.load_from_string(content)
+    for weights in model.graph.initializer:
+        values = numpy_helper.to_array(weights)
+        if values.ndim > 1:
+            weights.CopyFrom(numpy_helper.from_array(values * np.float32(0.9), weights.name))
+    helper.set_model_props(
+        model, {"facet_card": json.dumps(card_facts(name="trained again", training_digest="2" * 64))}
+    )
+    return model.SerializeToString()
+
+
+def test_the_next_training_of_a_model_runs_as_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that the one before answers meanwhile count for nothing: nothing is measured."""
+    before = checked(MODEL, threads=2, lanes=2)
+    monkeypatch.setattr(graph_module, "_measure", lambda ways, image, busy: pytest.fail("measured again"))
+    after = checked(trained_again(MODEL), threads=2, lanes=2, busy=lambda: True)
+    assert after.card.name == "trained again" and after.plan == before.plan and after.plan.speeds
+    # Another number of lanes is another question.
+    with pytest.raises(pytest.fail.Exception):
+        checked(trained_again(MODEL), threads=2, lanes=3)
+
+
+def test_beside_requests_nothing_is_measured() -> None:
+    """Not when they are computed from the start, and not when the first one comes in the middle."""
+    for quiet in (0, 4):
+        looks = iter([False] * quiet)
+        plan = checked(MODEL, threads=2, lanes=2, busy=lambda looks=looks: next(looks, True)).plan
+        assert plan == graph_module.Plan("cpu", "both", {}) and str(plan) == "cpu, both"
+    assert checked(MODEL, threads=1, lanes=2, busy=lambda: True).plan.way == "shared"
+    # What was a guess is measured when it can be.
+    assert checked(MODEL, threads=2, lanes=2).plan.speeds
+
+
+def test_an_architecture_is_operators_and_shapes_and_not_values() -> None:
+    same = architecture(MODEL)
+    assert architecture(trained_again(MODEL)) == same
+    hat = card_facts(heads=[{"name": "mask", "labels": ["worn", "absent"]}, {"name": "gender", "labels": ["m", "f"]}])
+    strided, quarter = onnx.load_from_string(MODEL), onnx.load_from_string(MODEL)
+    next(node for node in strided.graph.node if node.op_type == "Conv").attribute[0].ints[:] = [2, 2]
+    quarter.graph.initializer[0].data_type = onnx.TensorProto.FLOAT16
+    others = [build_model(hat), strided.SerializeToString(), quarter.SerializeToString(), DETECTOR]
+    assert len({same, *map(architecture, others)}) == 5
 
 
 def test_a_second_session_is_not_tried_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ class Server:
 
 
 def environment() -> dict[str, str]:
-    hidden = ("AWS_", "MLFLOW_", "FACET_")
+    hidden = ("AWS_", "MLFLOW_", "FACET_", "ORT_")
     return {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | {"OMP_NUM_THREADS": "1"}
 
 

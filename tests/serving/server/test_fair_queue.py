@@ -67,11 +67,48 @@ def test_a_light_model_does_not_wait_for_the_whole_queue_of_a_heavy_one() -> Non
     for name, seconds in (("heavy", 2.0), ("light", 0.1)):
         queue.push(Item(name))
         take(queue, {name: seconds})
+    assert not queue.knows("heavy"), "a single call may be an odd one"
     for _ in range(10):
         queue.push(Item("heavy"))
     queue.push(Item("light"))
     assert queue.expected_s("heavy") == 20.0 + 0.1
     assert queue.expected_s("light") == 0.1 + 0.1
+
+
+def test_a_few_slow_calls_move_no_estimate_but_many_do() -> None:
+    queue: FairQueue[Item] = FairQueue()
+
+    def expected(*calls: float) -> float:
+        for seconds in calls:
+            queue.push(Item("a"))
+            take(queue, {"a": seconds})
+        probe = Item("a")
+        queue.push(probe)
+        assert queue.remove(probe)
+        return probe.seconds
+
+    assert expected(10.0, 10.0) == 10.0 and not queue.knows("a") and not queue.knows("b")
+    assert expected(0.02, 0.02, 0.02) == 0.02 and queue.knows("a")
+    assert expected(10.0, 0.02, 10.0, 0.02) == 0.02
+    assert expected(*[3.0] * 5) == 3.0
+
+
+def test_what_takes_no_lane_is_not_charged() -> None:
+    """Requests whose time is over when their turn comes leave their model the share that it had."""
+    queue: FairQueue[Item] = FairQueue()
+    for _ in range(10):
+        for name in ("late", "other"):
+            queue.push(Item(name))
+            take(queue, {name: 1.0})
+    for _ in range(20):
+        queue.push(Item("late"))
+        queue.push(Item("other"))
+    for _ in range(10):
+        while (item := queue.pop()) is not None and item.model == "other":
+            queue.took(item, 1.0)
+        assert item is not None
+        queue.skip(item)
+    assert len([item for item in (queue.pop() for _ in range(10)) if item and item.model == "late"]) >= 5
 
 
 ACTIONS = st.lists(

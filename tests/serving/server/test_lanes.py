@@ -102,14 +102,15 @@ def test_a_deadline_ends_what_is_computed_too() -> None:
 
 
 def test_lower_priorities_come_first_and_a_refusal_says_when_to_come_again() -> None:
-    scene = Scene(max_waiting=4, wait_s=30.0)
+    scene = Scene(max_waiting=24, wait_s=30.0)
 
     async def play() -> None:
-        await scene.lanes.run(lambda work: time.sleep(0.3), A)
+        for _ in range(5):
+            await scene.lanes.run(lambda work: time.sleep(0.06), A)
         tasks = [asyncio.create_task(scene.lanes.run(scene.hold("first"), A))]
         await scene.until_waiting(0)
         for priority in (0, 9, 1, 200):
-            tasks.append(asyncio.create_task(scene.lanes.run(scene.hold(priority), A, priority=priority)))
+            tasks.append(asyncio.create_task(scene.lanes.run(scene.hold(priority), A, 6, priority=priority)))
         await scene.until_waiting(4)
         with pytest.raises(BusyError, match=r"4 requests wait already, about 1\.\d s") as caught:
             await scene.lanes.run(scene.hold(), A)
@@ -124,6 +125,46 @@ def test_lower_priorities_come_first_and_a_refusal_says_when_to_come_again() -> 
 
     asyncio.run(play())
     assert scene.order == ["first", 1, 0, 9, 200]
+
+
+def test_two_slow_pictures_are_no_reason_to_refuse_the_next_burst() -> None:
+    """However slow they were, and also where they were the first that the model ever saw."""
+    scene = Scene(lanes=2, wait_s=0.3)
+
+    async def play() -> None:
+        for quick in (0, 7):
+            for seconds in (*[0.001] * quick, 0.2, 0.2):
+                await scene.lanes.run(lambda work, seconds=seconds: time.sleep(seconds), A)
+            await asyncio.gather(*(scene.lanes.run(lambda work: time.sleep(0.001), A) for _ in range(16)))
+
+    asyncio.run(play())
+    assert len(scene.calls) == 2 + 16 + 7 + 2 + 16
+
+
+def test_requests_that_came_too_late_are_not_held_against_their_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane that finds a request whose time is over charges nothing; without that the next one would wait for B."""
+    scene = Scene(lanes=1)
+
+    async def play() -> None:
+        for model in (A, B):
+            await scene.lanes.run(lambda work: time.sleep(0.05), model)
+        first = asyncio.create_task(scene.lanes.run(scene.hold("first"), A))
+        await scene.until_waiting(0)
+        used = scene.lanes._queue._lines["a"].used
+        monkeypatch.setattr(Lanes, "_watch", lambda *_: None)  # as when the lane is quicker than the timer
+        late = [scene.lanes.run(scene.hold("late"), A, deadline=time.monotonic() + 0.02) for _ in range(3)]
+        tasks = [asyncio.create_task(one) for one in late]
+        await scene.until_waiting(3)
+        await asyncio.sleep(0.03)
+        scene.gate.set()
+        await first
+        for task in tasks:
+            with pytest.raises(DeadlineError):
+                await task
+        assert scene.lanes._queue._lines["a"].used < used + 0.1
+
+    asyncio.run(play())
+    assert scene.order == ["first"]
 
 
 def test_rows_are_counted_and_not_requests() -> None:

@@ -145,7 +145,7 @@ JPEG = picture()
         ({"inputs": [UINT8 | {"contents": {"fp32_contents": [1]}}]}, "INVALID_ARGUMENT", "must be in uint_contents"),
         ({"inputs": [UINT8 | {"contents": {"uint_contents": [256] * 7680}}]}, "INVALID_ARGUMENT", "0 to 255"),
         ({"inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 40, 32, 3]}]},
-         "INVALID_ARGUMENT", "fill"),
+         "INVALID_ARGUMENT", "axis below 0"),
         ({"inputs": [UINT8 | {"parameters": {"shared_memory_region": {"string_param": "a"}}}]},
          "INVALID_ARGUMENT", "shared memory"),
         ({"inputs": [UINT8], "parameters": {"sequence_id": {"int64_param": 1}}}, "INVALID_ARGUMENT", "sequence_id"),
@@ -182,7 +182,7 @@ def test_load_unload_and_statistics(shared: GrpcServer) -> None:
     expect("INVALID_ARGUMENT", "parameters", lambda: client.load_model("other", config="{}"))
     expect("NOT_FOUND", "nobody", lambda: client.load_model("nobody"))
     client.load_model("other")
-    shared.infer(model_name="other", **bytes_tensor(JPEG, JPEG))
+    shared.infer(model_name="other", **bytes_tensor(JPEG, JPEG, shape=[1, 2]))
     found = client.get_inference_statistics("other").model_stats
     assert [(one.name, one.inference_count, one.inference_stats.success.count) for one in found] == [("other", 2, 1)]
     assert [(one.batch_size, one.compute_infer.count) for one in found[0].batch_stats] == [(2, 1)]
