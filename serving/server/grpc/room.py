@@ -132,19 +132,18 @@ class Room:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # One that was ended has its place until its task knows.
-        ending = any(one.places > len(one.receiving) for one in self._peers.values())
-        if ending or not any(one.waiting for one in self._peers.values()):
+        peers = self._peers.values()
+        if not any(one.waiting for one in peers):
             return
-        holders = [one for one in self._peers.values() if one.receiving]
-        if not holders:
+        # A message that was ended has its place until its task knows; one that was given a place begins soon.
+        if any(one.places > len(one.receiving) for one in peers):
             return
-        most = max(one.places for one in holders)
-        limit, since = min(
-            (next(iter(one.receiving.items())) for one in holders if one.places == most), key=lambda item: item[1]
-        )
-        peer = next(one for one in holders if limit in one.receiving)
+        most = max((one.places for one in peers if one.receiving), default=0)
+        if not most:
+            return
         loop = asyncio.get_running_loop()
+        peer = min((one for one in peers if one.places == most), key=lambda one: next(iter(one.receiving.values())))
+        limit, since = next(iter(peer.receiving.items()))
         if loop.time() < since + self._patience_s:
             self._timer = loop.call_at(since + self._patience_s, self._look)
             return

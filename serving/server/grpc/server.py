@@ -18,7 +18,7 @@ MAX_CONNECTIONS = 500
 MAX_STREAMS = 100
 # Of a connection: until it speaks HTTP/2, without a call, and in all. Clients connect again by themselves.
 _HANDSHAKE_S = 10
-_IDLE_S = 60
+_IDLE_S = 75
 _AGE_S = 600
 # Bytes of a message that gRPC holds before anybody asks for it, and of the metadata of a call.
 _WINDOW = 64 * 1024
@@ -56,9 +56,9 @@ class GrpcServer:
                 ("grpc.max_metadata_size", _MAX_METADATA),
                 ("grpc.max_concurrent_streams", MAX_STREAMS),
                 ("grpc.max_allowed_incoming_connections", min(MAX_CONNECTIONS, limits.connections)),
-                ("grpc.server_handshake_timeout_ms", 1000 * _HANDSHAKE_S),
-                ("grpc.max_connection_idle_ms", 1000 * _IDLE_S),
-                ("grpc.max_connection_age_ms", 1000 * _AGE_S),
+                ("grpc.server_handshake_timeout_ms", round(1000 * _HANDSHAKE_S)),
+                ("grpc.max_connection_idle_ms", round(1000 * _IDLE_S)),
+                ("grpc.max_connection_age_ms", round(1000 * _AGE_S)),
                 # After which a connection that is too old is closed: calls that began on it are answered before.
                 ("grpc.max_connection_age_grace_ms", round(1000 * (limits.request_s + limits.wait_s))),
                 # Windows that grow with the client's speed would hold more of messages that nobody has asked for.
@@ -84,6 +84,7 @@ class GrpcServer:
         else:
             self.port = server.add_secure_port(address, self._credentials.server)
         await server.start()
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_fault)
         _log.info("serving gRPC on %s:%d%s", host, self.port, " with TLS" if self._credentials else "")
 
     async def stop(self, seconds: float) -> None:
@@ -91,6 +92,12 @@ class GrpcServer:
         assert self._server is not None
         self._health.stopped.set()
         await self._server.stop(min(seconds, _CLOSE_S))
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Tell whether gRPC logs more than that a client had left, or was refused by gRPC, when it was sent its answer."""
+    kind = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 async def _no_stream(messages: object, context: Context) -> None:

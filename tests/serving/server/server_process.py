@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,17 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def start(
-    tmp_path: Path, *options: str, before: Callable[[], None] | None = None, **variables: str
+    tmp_path: Path,
+    *options: str,
+    before: Callable[[], None] | None = None,
+    program: Sequence[str] = ("-m", "serving"),
+    **variables: str,
 ) -> Iterator[Server]:
-    """A server whose process calls `before` before it starts."""
+    """A server whose process calls `before` before it starts; `program` is what Python runs."""
     log = tmp_path / "server.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serving", *options], stderr=file, stdout=file, text=True,
+            [sys.executable, *program, *options], stderr=file, stdout=file, text=True,
             env=environment() | variables, preexec_fn=before,
         )  # fmt: skip
     try:
@@ -69,10 +73,14 @@ def start(
 
 @contextmanager
 def serving(
-    tmp_path: Path, *options: str, before: Callable[[], None] | None = None, **variables: str
+    tmp_path: Path,
+    *options: str,
+    before: Callable[[], None] | None = None,
+    program: Sequence[str] = ("-m", "serving"),
+    **variables: str,
 ) -> Iterator[Server]:
     """A server on a free port, with its model loaded."""
-    with start(tmp_path, "--port", "0", *options, before=before, **variables) as server:
+    with start(tmp_path, "--port", "0", *options, before=before, program=program, **variables) as server:
         deadline = time.monotonic() + 120
         while not (found := re.search(r"serving .* on https?://\S+:(\d+)", server.log.read_text())):
             assert server.process.poll() is None and time.monotonic() < deadline, server.log.read_text()

@@ -6,7 +6,7 @@ one of them only.
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class GrpcServer:
 
     def __init__(self, server: Server, port: int) -> None:
         self.server = server
+        self.port = port
         self.address = f"127.0.0.1:{port}"
         self.client = triton.InferenceServerClient(self.address)
         self.channel = grpc.insecure_channel(self.address)
@@ -55,8 +56,10 @@ def wait_for(condition: Callable[[], Any], seconds: float = 10, log: Path | None
 
 
 @contextmanager
-def grpc_serving(tmp_path: Path, *options: str, **variables: str) -> Iterator[GrpcServer]:
-    with serving(tmp_path, *options, "--grpc-port", "0", **variables) as server:
+def grpc_serving(
+    tmp_path: Path, *options: str, program: Sequence[str] = ("-m", "serving"), **variables: str
+) -> Iterator[GrpcServer]:
+    with serving(tmp_path, *options, "--grpc-port", "0", program=program, **variables) as server:
         line = r"serving gRPC on \S+:(\d+)"
         found = wait_for(lambda: re.search(line, server.log.read_text()), 60)
         running = GrpcServer(server, int(found[1]))

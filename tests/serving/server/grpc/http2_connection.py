@@ -38,12 +38,15 @@ class Http2Connection:
         self._windows[stream], self.sent[stream] = self._initial, 0
 
     def pump(self, size: int, seconds: float) -> int:
-        """Send as much as the server takes of messages of `size` bytes but their last one; return the most it held."""
+        """Send as much as the server takes of messages of `size` bytes but their last one; return the most it held.
+
+        Of messages of 0 bytes nothing is sent.
+        """
         self._socket.settimeout(0.01)
         most, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
             for stream, sent in list(self.sent.items()):
-                room = min(_CHUNK, self._window, self._windows[stream], size + 4 - sent)
+                room = min(_CHUNK, self._window, self._windows[stream], size + 4 - sent if size else 0)
                 if room > (0 if sent else 5):
                     head = struct.pack(">BI", 0, size) if not sent else b""
                     self._send(_frame(_DATA, 0, stream, head + bytes(room - len(head))))

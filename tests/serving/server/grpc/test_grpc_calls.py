@@ -18,6 +18,7 @@ from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_process import SERVICE, GrpcServer, bytes_tensor, expect, grpc_serving, wait_for
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from http2_connection import Http2Connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -174,6 +175,31 @@ def test_calls_that_are_not_there_are_unimplemented(shared: GrpcServer) -> None:
     expect("INVALID_ARGUMENT", "no message", lambda: empty(iter([])))
 
 
+def test_messages_without_tensors_are_small(shared: GrpcServer) -> None:
+    expect("INVALID_ARGUMENT", "at most 4096", lambda: shared.client.get_model_metadata("x" * 5000))
+    request = health_pb2.HealthCheckRequest(service="x" * 5000)
+    expect("INVALID_ARGUMENT", "at most 4096", lambda: health_pb2_grpc.HealthStub(shared.channel).Check(request))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/inference.GRPCInferenceService/ModelReady",
+    ],
+)
+def test_messages_that_come_in_part_are_held_in_bounded_memory(shared: GrpcServer, path: str) -> None:
+    """Nobody asks for a message before there is room, and nobody needs a key for these calls."""
+    connection = Http2Connection(shared.port)
+    for _ in range(20):
+        connection.call(path)
+    held = connection.pump(900_000, seconds=0.15)
+    assert 20_000 < held < 4 * 900_000 + 16 * 65536, held
+    connection.close()
+
+
 def test_load_unload_and_statistics(shared: GrpcServer) -> None:
     client = shared.client
     client.unload_model("other")
@@ -194,6 +220,8 @@ def test_health_and_reflection(shared: GrpcServer) -> None:
     for service in ("", "inference.GRPCInferenceService", "tiny", "other"):
         assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == 1
     expect("NOT_FOUND", "nobody", lambda: health.Check(health_pb2.HealthCheckRequest(service="nobody")))
+    error = expect("NOT_FOUND", "nobody", lambda: shared.client.is_model_ready("nobody"))
+    assert "tiny" not in str(error), "what else is here is for those with a key"
     database = ProtoReflectionDescriptorDatabase(shared.channel)
     assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(database.get_services())
     service = descriptor_pool.DescriptorPool(database).FindServiceByName("inference.GRPCInferenceService")
@@ -209,7 +237,7 @@ def test_request_ids_log_and_metrics(shared: GrpcServer) -> None:
     _, done = call.with_call(message, metadata=metadata)
     assert dict(done.trailing_metadata())["x-request-id"] == "door-7"
     log = shared.logged(r"INFO gRPC ModelInfer 200 \d+ ms request_id=door-7 model=tiny")
-    assert "hunter2" not in log and "ServerReady" not in log
+    assert "hunter2" not in log and "ServerReady" not in log and "ModelReady" not in log
     assert 'facet_requests_total{code="200",endpoint="infer"}' in metrics(shared)
 
 

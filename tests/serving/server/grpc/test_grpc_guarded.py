@@ -1,7 +1,9 @@
 """A gRPC server that asks for keys, speaks TLS, and stops."""
 
 import hashlib
+import io
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,10 +13,24 @@ import grpc
 from certificates import write_certificate
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_process import SERVICE, GrpcServer, bytes_tensor, expect, grpc_serving, wait_for
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from http2_connection import Http2Connection
+from PIL import Image
 from server_process import picture
 from tritonclient.grpc import service_pb2 as pb
 
+from serving.runtime.machine import usable_memory
+
 READER, ADMIN = "r" * 40, "a" * 40
+LIST_SERVICES = ServerReflectionRequest(list_services="").SerializeToString()
+# Of the server that is asked: shorter times and fewer connections.
+PATCHED = """
+import sys
+from serving.server.grpc import server
+from serving.server.run import main
+server.MAX_CONNECTIONS, server._HANDSHAKE_S, server._IDLE_S = 6, 0.5, 0.5
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def infer_message() -> bytes:
@@ -53,6 +69,9 @@ def test_keys_and_tls(model_file: Path, tmp_path: Path) -> None:
             text = "'door' may not"
             expect("PERMISSION_DENIED", text, lambda: call("RepositoryModelLoad", ("x-api-key", READER), message=load))
             assert call("RepositoryModelLoad", ("x-api-key", ADMIN), message=load) == b""
+            reflect = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+            expect("UNAUTHENTICATED", "API key", lambda: list(reflect(iter([LIST_SERVICES]), timeout=20)))
+            assert list(reflect(iter([LIST_SERVICES]), metadata=[("x-api-key", READER)], timeout=20))
         assert READER not in server.server.log.read_text()
         write_certificate(cert, key)
         with secure_channel(server.address, cert.read_bytes()) as channel:
@@ -62,10 +81,15 @@ def test_keys_and_tls(model_file: Path, tmp_path: Path) -> None:
 
 
 def test_messages_that_do_not_come_and_a_stop_signal(model_file: Path, tmp_path: Path) -> None:
-    """One message of the largest size fits, so that there is room for one at a time."""
-    with grpc_serving(tmp_path, "--model", str(model_file), "--max-body-mib", "1024") as server:
+    """There is room for two messages of the largest size at a time."""
+    largest = min(512, usable_memory() // 2**20 // 16 // 2)
+    options = ("--model", str(model_file), "--max-body-mib", str(largest), "--lanes", "1")
+    with grpc_serving(tmp_path, *options, program=("-c", PATCHED)) as server:
         wait_for(server.client.is_server_ready)
         check_room(server)
+        check_silence(server)
+        check_connections(server)
+        check_health(server)
         check_stop(server)
 
 
@@ -85,6 +109,47 @@ def check_room(server: GrpcServer) -> None:
     assert 0.5 < time.monotonic() - began < 4, "it waited, and then the other one had to go"
     expect("UNAVAILABLE", "did not arrive", stalled.result)
     release.set()
+
+
+def check_silence(server: GrpcServer) -> None:
+    """A connection whose messages do not come keeps nobody else waiting."""
+    health = health_pb2_grpc.HealthStub(server.channel)
+    for name, message in (("ModelMetadata", b"\n\x04tiny"), ("ModelInfer", infer_message())):
+        silent = Http2Connection(server.port)
+        for _ in range(90):
+            silent.call(SERVICE + name)
+        silent.pump(0, seconds=0.05)
+        began = time.monotonic()
+        assert server.raw(name, message)
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=4).status == 1
+        assert time.monotonic() - began < 0.8
+        silent.close()
+
+
+def check_connections(server: GrpcServer) -> None:
+    """Connections that do nothing shut nobody out."""
+    idle = [Http2Connection(server.port) for _ in range(4)]
+    silent = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(4)]
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 100)]
+    with grpc.insecure_channel(server.address, options) as channel:
+        live = channel.unary_unary(SERVICE + "ServerLive")
+        assert live(b"", timeout=8, wait_for_ready=True)
+    for one in (*idle, *silent):
+        one.close()
+
+
+def check_health(server: GrpcServer) -> None:
+    """While every lane computes for a call that is over, no model wants requests, whoever asks."""
+    large = io.BytesIO()
+    Image.new("L", (5000, 4000)).save(large, "PNG", compress_level=1)
+    message = pb.ModelInferRequest(model_name="tiny", **bytes_tensor(large.getvalue())).SerializeToString()
+    pending = server.channel.unary_unary(SERVICE + "ModelInfer").future(message)
+    health = health_pb2_grpc.HealthStub(server.channel)
+    time.sleep(0.05)
+    pending.cancel()
+    wait_for(lambda: health.Check(health_pb2.HealthCheckRequest(service="tiny")).status == 2, 2)
+    assert not server.client.is_model_ready("tiny")
+    wait_for(lambda: health.Check(health_pb2.HealthCheckRequest(service="tiny")).status == 1, 10)
 
 
 def check_stop(server: GrpcServer) -> None:
