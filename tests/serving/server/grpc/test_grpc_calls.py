@@ -185,7 +185,6 @@ def test_messages_without_tensors_are_small(shared: GrpcServer) -> None:
     "path",
     [
         "/grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health/Watch",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "/inference.GRPCInferenceService/ModelReady",
     ],

@@ -44,7 +44,7 @@ async def receive(room: Room, call: Any) -> str:
         return type(error).__name__
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(calls, max_size=30))
 def test_places_are_never_exceeded_and_all_come_back(drawn: list[tuple[str, float, bool]]) -> None:
     async def run() -> None:
