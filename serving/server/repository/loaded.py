@@ -90,7 +90,7 @@ class LoadedModels:
     Args:
         source: where they come from.
         changed: called when what is loaded has changed, and before something is loaded for the first time.
-        elsewhere: returns the model of a name, version and digest, where another source has loaded it.
+        elsewhere: returns the model of a name, a version and the digest of its files, where a source has loaded it.
     """
 
     def __init__(
@@ -112,6 +112,13 @@ class LoadedModels:
         """What is loaded, what loads and what cannot be loaded."""
         faults = [ModelStatus(name, "", "UNAVAILABLE", one.fault) for name, one in self._models.items() if one.fault]
         return faults + [version.status for version in self._versions]
+
+    def find(self, name: str, version: str, digest: str) -> Predictor | None:
+        """Return the model of this name and version that was loaded from files of this digest, where there is one."""
+        for one in self._versions:
+            if one.model is not None and (one.model.name, one.model.version, one.digest) == (name, version, digest):
+                return one.model
+        return None
 
     def refresh(self, unloaded: Collection[str] = (), again: str = "") -> None:
         """Look at the source and load what is new.
@@ -204,12 +211,11 @@ class LoadedModels:
 
     def _open(self, version: _Version, found: FoundVersion, name: str, files: ModelFiles) -> Predictor:
         """Return the model of these files: the one that answers already, where they are the same."""
-        sha256 = files.sha256
-        number = found.version or files.version or sha256[:12]
+        number = found.version or files.version or files.sha256[:12]
         old = version.model
         if old is not None and old.version == number and version.digest == files.digest:
             return old
-        return self._elsewhere(name, number, sha256) or files.open(name=name or None, version=number)
+        return self._elsewhere(name, number, files.digest) or files.open(name=name or None, version=number)
 
     def _failed(self, version: _Version, error: Exception) -> None:
         fault = _line(error)

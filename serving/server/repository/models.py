@@ -268,9 +268,9 @@ class ModelRepository:
                 # When its last request has ended.
                 weakref.finalize(model, self._jobs.put, release_memory).atexit = False
 
-    def _find(self, name: str, version: str, sha256: str) -> Predictor | None:
-        model = self._served.get(name, {}).get(version)
-        return model if model is not None and model.sha256 == sha256 else None
+    def _find(self, name: str, version: str, digest: str) -> Predictor | None:
+        found = (source.find(name, version, digest) for source in self._sources)
+        return next((model for model in found if model is not None), None)
 
     def _absent(self, name: str, version: str) -> NotFoundError | NotReadyError:
         """Return why there is no such model. `name` is "" while not even the name of the default is known."""

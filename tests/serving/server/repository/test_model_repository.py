@@ -25,6 +25,8 @@ from tiny_detector import build_detector
 
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError, StorageError
 from serving.runtime.load import open_model
+from serving.runtime.predictor import Classifier
+from serving.runtime.reference import CONFIDENCE, HeadReference, Histogram, Reference
 from serving.server.http.app import create_app
 from serving.server.repository.layout import Repository
 from serving.server.repository.models import ModelRepository
@@ -142,6 +144,7 @@ def test_the_same_version_of_two_sources_is_loaded_once(folder_store: Store, tmp
     with begun(Repository(folder_store.uri), Repository(other.uri)) as repository:
         assert states(repository) == [("mask", "1", "READY")] * 2 and repository.failures == 0
         first = repository.get("mask")
+        assert {id(model) for source in repository._sources for model in source.models} == {id(first)}
         other.put("mask/1/model.onnx", sealed_model(2))
         with pytest.raises(InputError, match="has other files of a version that another source has"):
             load(repository, "mask")
@@ -149,6 +152,22 @@ def test_the_same_version_of_two_sources_is_loaded_once(folder_store: Store, tmp
         assert [one.reason for one in repository.index() if one.state == "UNAVAILABLE"] == [
             f"{other.uri} has other files of a version that another source has"
         ]
+
+
+def test_a_changed_reference_is_used(folder_store: Store) -> None:
+    folder_store.put("mask/1/model.onnx", sealed_model(1))
+    with begun(Repository(folder_store.uri)) as repository:
+        first = repository.get("mask")
+        assert isinstance(first, Classifier) and first.reference is None
+        labels = {"worn": 1, "incorrect": 0, "absent": 0}
+        confidence = Histogram.of([0.9], CONFIDENCE)
+        reference = Reference(heads={"mask": HeadReference(labels=labels, confidence=confidence)})
+        folder_store.put("mask/1/reference.json", reference.model_dump_json())
+        load(repository, "mask")
+        second = repository.get("mask")
+        assert isinstance(second, Classifier) and second.reference == reference
+        load(repository, "mask")
+        assert repository.get("mask") is second, "nothing has changed"
 
 
 def test_a_request_keeps_its_model_and_then_its_memory_goes(folder_store: Store) -> None:
