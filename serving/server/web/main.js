@@ -11,7 +11,7 @@ const LIVE_SIDE = 640;
 
 const at = (id) => document.getElementById(id);
 
-// Of several models the chosen one; "" leaves the choice to the server.
+// The chosen model, "" before the server has named its own: several may have no default.
 let model = "";
 // What is at hand is aborted when something else begins.
 let work = new AbortController();
@@ -149,7 +149,7 @@ async function connect() {
 
 function showModels(names) {
   screen.say(null);
-  if (!names.includes(model)) model = "";
+  if (!names.includes(model)) [model] = names;
   at("model").replaceChildren(...names.map((name) => new Option(name, name, false, name === model)));
   at("model-field").hidden = names.length < 2;
 }

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -412,6 +413,22 @@ def test_another_model_is_asked_about_the_same_photo(server: Server, open_page: 
     verdict(page).to_have_text("2 faces found")
     expect(page.locator("#heads")).to_have_text("This model finds faces and says nothing more about them.")
     expect(page.locator("#facts")).to_contain_text("green · version")
+
+
+def test_of_a_repository_of_several_models_the_one_that_is_shown_is_asked(
+    open_page: OpenPage, photo: MakePhoto, model_file: Path, tmp_path: Path
+) -> None:
+    for name in ("age", "mask"):
+        (tmp_path / "models" / name / "1").mkdir(parents=True)
+        shutil.copyfile(model_file, tmp_path / "models" / name / "1" / "model.onnx")
+    with serving(tmp_path, "--repository", str(tmp_path / "models")) as server:
+        until(lambda: server.request("GET", "/v2/models")[1]["models"] == ["age", "mask"])
+        page = open_page(server.port)
+        expect(page.get_by_label("Model")).to_have_value("age")
+        choose(page, photo("worn"))
+        expect(page.locator("#facts")).to_contain_text("age · version 1")
+        page.get_by_label("Model").select_option("mask")
+        expect(page.locator("#facts")).to_contain_text("mask · version 1")
 
 
 def test_korean_is_spoken_where_the_browser_does(server: Server, open_page: OpenPage, photo: MakePhoto) -> None:
