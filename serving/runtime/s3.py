@@ -159,6 +159,16 @@ def read_object(bucket: str, key: str, offset: int = 0, length: int | None = Non
     raise AssertionError("the last attempt returns or raises")
 
 
+def write_object(bucket: str, key: str, content: bytes) -> None:
+    """Write one object; it appears whole or not at all.
+
+    Raises:
+        StorageError: the bucket is missing or cannot be reached.
+    """
+    with _client(_uri(bucket, key)) as client:
+        client.put_object(Bucket=bucket, Key=key, Body=content)
+
+
 def delete_object(bucket: str, key: str) -> None:
     """Delete one object; nothing happens when there is none.
 

@@ -1,4 +1,4 @@
-"""One interface to S3 and local files: list, read, delete, download, upload."""
+"""One interface to S3 and local files: list, read, write, delete, download, upload."""
 
 import errno
 import hashlib
@@ -126,6 +126,20 @@ class Location:
             uri = self.join(path).uri if path else self.uri
             raise StorageError(f"{uri}: ends before byte {offset + length}; it changed while it was read")
         return data
+
+    def write(self, content: bytes, path: str = "") -> None:
+        """Write the file at `path` below this location, or the location itself; it appears whole or not at all.
+
+        Raises:
+            StorageError: it cannot be written, or `path` leads out of the location.
+            InputError: it is a folder or a device.
+        """
+        if self.bucket:
+            s3.write_object(self.bucket, _below(self.key, _utf8(path)), content)
+            return
+        file = _inside(self.folder, path)
+        with _disk_errors(file, "written"), whole_file(file) as partial:
+            partial.write_bytes(content)
 
     def join(self, path: str) -> "Location":
         """Return the location at `path` below this one."""

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tracing = make_tracing()
         certificate = Certificate(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
         sources = _sources(options)
+        sampling = Sampling(options.sample_to, options.sample_share) if options.sample_to else None
     except (InputError, StorageError) as error:
         listener.close()
         print(f"error: {error}", file=sys.stderr)
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             started=lambda: _say_limits(limits),
         ),
         keys=keys,
-        sampling=Sampling(options.sample_to, options.sample_share) if options.sample_to else None,
+        sampling=sampling,
         cors_origins=options.cors_origin,
         drain_s=options.drain_s,
         tracing=tracing,

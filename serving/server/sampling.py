@@ -1,31 +1,30 @@
 """A share of the answered pictures, kept in S3 or a folder, so that they can be labeled and trained on."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
 import queue
 import random
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from serving.runtime.addresses import public_address
-from serving.runtime.errors import InputError, StorageError
+from serving.runtime.errors import StorageError
 from serving.runtime.image.header import read_header
 from serving.runtime.image.photo_types import type_of
 from serving.runtime.predictor import FaceResult, Predictor
-from serving.runtime.storage import upload
+from serving.runtime.storage import Location
 
 # Of pictures that wait to be stored; more are left out, and counted.
 MAX_WAITING_BYTES = 32 * 2**20
-# Of one upload.
-_BATCH = 16
+# Written at the start, and deleted again where that is permitted. `ingest` passes over such names.
+_TRIAL = ".facet-trial"
 _LABELME = "5.5.0"
 """The version of LabelMe whose form the files have."""
 
@@ -37,8 +36,8 @@ class Sampling:
 
     A picture is `<day>/<sha256>.<type>`, and beside it is a JSON file of LabelMe's: a rectangle called `face` around
     each face, whose description says what the model said. LabelMe opens the folder, and `ingest` reads it. What the
-    model said is no label there. The same picture is kept once a day. A thread of its own stores them; no request waits
-    for it.
+    model said is no label there. The same picture is kept once a day. A thread of its own stores them, and says at its
+    start when it cannot; no request waits for it.
 
     Attributes:
         stored: how many pictures were stored.
@@ -48,10 +47,13 @@ class Sampling:
         uri: `s3://bucket/prefix` or a folder.
         share: of the pictures, 0 to 1.
         seed: of the random choice.
+
+    Raises:
+        InputError: `uri` is not a location.
     """
 
     def __init__(self, uri: str, share: float, seed: int | None = None) -> None:
-        self.uri = uri
+        self._location = Location(uri)
         self.share = share
         self.stored = 0
         self.lost = 0
@@ -70,6 +72,8 @@ class Sampling:
         """Store what waits, for so many seconds at most."""
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join, seconds)
+        if self._thread.is_alive():
+            _log.warning("%d pictures were not stored in %s in time", self._waiting.qsize(), self._where)
 
     def offer(self, model: Predictor, data: bytes, faces: Iterable[FaceResult]) -> None:
         """Keep this picture, or not."""
@@ -93,31 +97,29 @@ class Sampling:
 
     @property
     def _where(self) -> str:
-        return public_address(self.uri)
+        return public_address(self._location.uri)
 
     def _store_all(self) -> None:
-        samples: list[_Sample] = []
+        self._try()
         while (sample := self._waiting.get()) is not None:
-            samples.append(sample)
-            if len(samples) == _BATCH or self._waiting.empty():
-                self._store(samples)
-                samples = []
-        self._store(samples)
+            try:
+                sample.write(self._location)
+                self.stored += 1
+            except Exception as error:  # a server may answer anything, and the thread must go on
+                with self._lock:
+                    self.lost += 1
+                _log.warning("a picture could not be stored in %s: %s", self._where, error)
+            with self._lock:
+                self._bytes -= len(sample.data)
 
-    def _store(self, samples: list["_Sample"]) -> None:
-        if not samples:
-            return
-        with self._lock:
-            self._bytes -= sum(len(sample.data) for sample in samples)
+    def _try(self) -> None:
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                for sample in samples:
-                    sample.write(Path(folder))
-                upload(Path(folder), self.uri, workers=2)
-            self.stored += len(samples)
-        except (StorageError, InputError, OSError) as error:
-            self.lost += len(samples)
-            _log.warning("%d pictures could not be stored in %s: %s", len(samples), self._where, error)
+            self._location.write(b"", _TRIAL)
+        except Exception as error:  # as above
+            _log.error("no picture can be stored in %s, those chosen are lost: %s", self._where, error)
+            return
+        with contextlib.suppress(StorageError):  # who may write there may not always delete
+            self._location.delete(_TRIAL)
 
 
 class _Sample:
@@ -128,25 +130,23 @@ class _Sample:
         self.data = data
         self._faces = faces
 
-    def write(self, folder: Path) -> None:
-        """Write the picture and its LabelMe file."""
-        day = folder / datetime.now(UTC).strftime("%Y-%m-%d")
-        day.mkdir(exist_ok=True)
-        stem = hashlib.sha256(self.data).hexdigest()
+    def write(self, location: Location) -> None:
+        """Write the picture and its LabelMe file; raises as `Location.write`."""
+        day, stem = datetime.now(UTC).strftime("%Y-%m-%d"), hashlib.sha256(self.data).hexdigest()
         kind = type_of(self.data)
-        picture = day / f"{stem}{kind.suffixes[0] if kind else ''}"
-        picture.write_bytes(self.data)
+        picture = f"{stem}{kind.suffixes[0] if kind else ''}"
         height, width = read_header(self.data).upright
         document: dict[str, Any] = {
             "version": _LABELME,
             "flags": {},
             "shapes": [self._shape(face, height, width) for face in self._faces],
-            "imagePath": picture.name,
+            "imagePath": picture,
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
         }
-        picture.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n")
+        location.write(self.data, f"{day}/{picture}")
+        location.write(json.dumps(document, indent=2).encode() + b"\n", f"{day}/{stem}.json")
 
     def _shape(self, face: FaceResult, height: int, width: int) -> dict[str, Any]:
         x, y, w, h = face.box or (0.0, 0.0, float(width), float(height))

@@ -95,6 +95,18 @@ def test_files_read_on_several_threads_come_in_order(location: Location) -> None
         next(reading)
 
 
+def test_written_bytes_are_a_file_of_the_location(location: Location, tmp_path: Path) -> None:
+    location.write(b"new", "deep/er/new.jpg")
+    location.write(b"other", "deep/er/new.jpg")
+    location.join("alone.jpg").write(b"")
+    assert location.read("deep/er/new.jpg") == b"other" and location.read("alone.jpg") == b""
+    assert len(location.list()) == len(NAMES) + 2, "no temporary file is left"
+    for path in ("../out.jpg", "a//b"):
+        if not location.bucket:
+            with pytest.raises(StorageError, match="leads out"):
+                location.write(b"x", path)
+
+
 def test_a_deleted_file_is_gone_and_deleting_again_is_no_error(location: Location) -> None:
     for _ in range(2):
         location.delete("a.jpg")
