@@ -158,8 +158,30 @@ class Classifier:
         """Return head name -> float32 (N, number of labels) probabilities; files are not cut, see `Predictor`."""
         if isinstance(images, np.ndarray):
             return self._session.run(images, work)
-        photos = (Photo(data, work) for data in images)
-        return self._classify((self._crop(photo, self._place(photo, None)) for photo in photos), work)
+        return self.infer_files(images, work=work)[0]
+
+    def infer_files(self, images: Sequence[bytes], *, work: Work | None = None) -> tuple[Outputs, list[FaceResult]]:
+        """Return what `infer` returns for whole image files, and what `predict` says of each; errors as of `infer`.
+
+        The graph runs once for both, and the files are decoded one after the other.
+        """
+        levels: list[float] = []
+        placements: list[Placement] = []
+
+        def crops() -> Iterator[Pixels]:
+            for data in images:
+                photo = Photo(data, work)
+                placements.append(self._place(photo, None))
+                crop = self._crop(photo, placements[-1])
+                levels.append(brightness(crop))
+                yield crop
+
+        outputs = self._classify(crops(), work)
+        faces = [
+            self._result(row, level, None, self._kind(None, placement), outputs)
+            for row, level, placement in zip(count(), levels, placements)
+        ]
+        return outputs, faces
 
     def _classify(self, crops: Iterable[Pixels], work: Work | None) -> Outputs:
         """Run the graph; the pixels of one batch are in memory at a time."""

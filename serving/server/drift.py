@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from serving.runtime.composite import Composite
 from serving.runtime.predictor import Classifier, FaceResult, Predictor
-from serving.runtime.reference import BRIGHTNESS, CONFIDENCE, FACE_SIDE, Histogram, population_stability
+from serving.runtime.reference import BRIGHTNESS, CONFIDENCE, FACE_SIDE, Histogram, Reference, population_stability
 
 # A face counts half as much when so many others have come after it.
 HALF_LIFE = 500
@@ -67,10 +67,9 @@ class _Numbers(_Counts):
 
 
 class _Seen:
-    """What one version of a classifier has seen and said."""
+    """What one file of a classifier has seen and said."""
 
     def __init__(self, model: Classifier) -> None:
-        self._reference = model.reference
         self.brightness = _Numbers(BRIGHTNESS)
         self.face_side = _Numbers(FACE_SIDE)
         self.confidence = {head.name: _Numbers(CONFIDENCE) for head in model.card.heads}
@@ -86,11 +85,8 @@ class _Seen:
         if face.box is not None:
             self.face_side.add_number((face.box[2] * face.box[3]) ** 0.5)
 
-    def distances(self) -> Iterator[tuple[str, str, float | None]]:
+    def distances(self, known: Reference) -> Iterator[tuple[str, str, float | None]]:
         """Yield feature, head ("" for none) and distance from the test split."""
-        known = self._reference
-        if known is None:
-            return
         yield "brightness", "", self.brightness.distance_from(known.brightness)
         yield "face_side", "", self.face_side.distance_from(known.face_side)
         for head in self.labels.keys() & known.heads.keys():
@@ -104,21 +100,23 @@ class Drift:
     Several threads may use it at once.
 
     Args:
-        loaded: gives the loaded models; what others have seen is forgotten.
+        loaded: gives the loaded models; what others have seen is forgotten. A version whose file is replaced begins
+            anew; with another `reference.json` it keeps its counts.
     """
 
     def __init__(self, loaded: Callable[[], Iterable[Predictor]]) -> None:
         self._loaded = loaded
-        self._seen: dict[tuple[str, str], _Seen] = {}
+        # By name, version and digest of the file: files may be replaced within a version.
+        self._seen: dict[tuple[str, str, str], _Seen] = {}
         self._lock = threading.Lock()
 
     def observe(self, model: Predictor, faces: Iterable[FaceResult]) -> None:
         """Count faces of an answer; those of a composite for each of its classifiers, those of a detector not."""
-        classifiers = [member for member in _members(model) if isinstance(member, Classifier)]
+        classifiers = _classifiers(model)
         with self._lock:
             for face in faces:
                 for classifier in classifiers:
-                    key = classifier.name, classifier.version
+                    key = _key(classifier)
                     if key not in self._seen:
                         self._seen[key] = _Seen(classifier)
                     self._seen[key].add(face)
@@ -139,10 +137,14 @@ class Drift:
             "Population stability index of recent faces against the test split: 0.1 is a change, 0.25 a large one",
             labels=[*model, "feature", "head"],
         )
-        loaded = {(member.name, member.version) for one in self._loaded() for member in _members(one)}
+        loaded: dict[tuple[str, str], Classifier] = {}
+        for classifier in (classifier for one in self._loaded() for classifier in _classifiers(one)):
+            loaded.setdefault((classifier.name, classifier.version), classifier)
         with self._lock:
-            self._seen = {key: seen for key, seen in self._seen.items() if key in loaded}
-            for key, seen in self._seen.items():
+            known = {_key(classifier) for classifier in loaded.values()}
+            self._seen = {key: seen for key, seen in self._seen.items() if key in known}
+            for (name, version, _), seen in self._seen.items():
+                key = name, version
                 brightness.add_metric(key, seen.brightness.buckets(), seen.brightness.sum)
                 side.add_metric(key, seen.face_side.buckets(), seen.face_side.sum)
                 for head, numbers in seen.confidence.items():
@@ -150,11 +152,17 @@ class Drift:
                 for head, counts in seen.labels.items():
                     for label, count in counts.total.items():
                         labels.add_metric((*key, head, label), count)
-                for feature, head, distance in seen.distances():
+                reference = loaded[name, version].reference
+                for feature, head, distance in seen.distances(reference) if reference else ():
                     if distance is not None:
                         drift.add_metric((*key, feature, head), distance)
         yield from (brightness, side, confidence, labels, drift)
 
 
-def _members(model: Predictor) -> Sequence[Predictor]:
-    return model.members if isinstance(model, Composite) else (model,)
+def _classifiers(model: Predictor) -> list[Classifier]:
+    members = model.members if isinstance(model, Composite) else (model,)
+    return [member for member in members if isinstance(member, Classifier)]
+
+
+def _key(model: Classifier) -> tuple[str, str, str]:
+    return model.name, model.version, model.sha256

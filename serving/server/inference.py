@@ -13,9 +13,10 @@ from serving.runtime.card import INPUT_NAME, Head, ModelCard
 from serving.runtime.composite import Composite
 from serving.runtime.composite_card import CompositeCard
 from serving.runtime.errors import InputError
-from serving.runtime.predictor import Predictor
+from serving.runtime.predictor import Classifier, Predictor
+from serving.runtime.session import Outputs
 from serving.runtime.work import Work
-from serving.server.answer import Picture, answers
+from serving.server.answer import Picture, Seen, answers
 
 FACES_OUTPUT = "faces"
 """The output of a composite: for each photo the JSON of `POST /predict`."""
@@ -92,7 +93,6 @@ def configuration(model: Predictor) -> dict[str, Any]:
         "name": model.name,
         "platform": described["platform"],
         "backend": "facet",
-        "version_policy": {"latest": {"num_versions": 1}},
         # A tensor of files has no axis besides that of the batch, which such a model lists itself.
         "max_batch_size": MAX_IMAGES if batched else 0,
         **tensors,
@@ -163,13 +163,23 @@ def infer(
     if isinstance(model, Composite):
         faces = answers(model, [Picture(data) for data in cast("Sequence[bytes]", images)], work)
         return [Tensor(FACES_OUTPUT, "BYTES", (len(faces),), [json.encode(face) for face in faces])]
-    outputs, heads = model.infer(images, work=work), _heads(model)
+    outputs, heads = _outputs(model, images, work), _heads(model)
     return [
         _classes(output, outputs[output.name], heads[output.name])
         if output.classes
         else Tensor(output.name, "FP32", outputs[output.name].shape, outputs[output.name])
         for output in requested or map(RequestedOutput, outputs)
     ]
+
+
+def _outputs(model: Predictor, images: NDArray[np.uint8] | Sequence[bytes], work: Work | None) -> Outputs:
+    """Run a graph, and note what a classifier says of files as `answers` does."""
+    if isinstance(images, np.ndarray) or not isinstance(model, Classifier):
+        return model.infer(images, work=work)
+    outputs, faces = model.infer_files(images, work=work)
+    if work is not None:
+        work.seen += [Seen(model, data, [face]) for data, face in zip(images, faces, strict=True)]
+    return outputs
 
 
 def _heads(model: Predictor) -> dict[str, Head]:

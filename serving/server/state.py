@@ -67,9 +67,9 @@ class ServerState:
         if call.failed:
             return
         for seen in call.seen:
-            self.drift.observe(seen.model, seen.faces)
             if self.sampling is not None:
                 self.sampling.offer(seen.model, seen.data, seen.faces)
+            self.drift.observe(seen.model, seen.faces)
 
     def refused(self, reason: str) -> None:
         """Count that the request of this task is refused, and note it for its line in the log."""

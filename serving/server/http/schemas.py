@@ -177,7 +177,6 @@ class ModelConfig(TypedDict):
     name: str
     platform: str
     backend: str
-    version_policy: dict[str, Any]
     max_batch_size: int
     input: list[ConfigTensor]
     output: list[ConfigTensor]

@@ -18,7 +18,7 @@ from serving.runtime.errors import ImageError, InputError, StorageError
 from serving.runtime.image.photo import Photo
 from serving.runtime.image.preprocess import decode_crop_resize
 from serving.runtime.load import load_model, open_model
-from serving.runtime.predictor import FaceResult, Predictor
+from serving.runtime.predictor import Classifier, FaceResult, Predictor
 from serving.runtime.session import Session
 from serving.runtime.storage import make_bucket, upload
 
@@ -85,6 +85,17 @@ def test_predict_is_preprocess_and_infer(predictor: Predictor) -> None:
         np.testing.assert_allclose([values(face, name) for face in faces], expected, atol=1e-6)
     for name, expected in predictor.infer([data, picture(2)]).items():
         np.testing.assert_allclose([values(none, name), values(whole, name)], expected, atol=1e-6)
+
+
+def test_files_give_the_outputs_and_the_faces_of_one_run(predictor: Predictor) -> None:
+    assert isinstance(predictor, Classifier)
+    files = [picture(number) for number in range(11)]
+    outputs, faces = predictor.infer_files(files)
+    for name, expected in predictor.infer(files).items():
+        np.testing.assert_array_equal(outputs[name], expected)
+        assert [values(face, name) for face in faces] == expected.tolist()
+    assert [[face] for face in faces] == predictor.predict([(Photo(data), []) for data in files])
+    assert predictor.infer_files([])[1] == []
 
 
 def test_many_images_are_run_in_parts(predictor: Predictor) -> None:

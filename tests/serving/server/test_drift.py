@@ -1,5 +1,6 @@
 """How far what is served differs from the test split, as the metrics tell it."""
 
+import base64
 import io
 
 import numpy as np
@@ -15,6 +16,7 @@ from serving.runtime.predictor import Predictor
 from serving.runtime.reference import BRIGHTNESS, CONFIDENCE, FACE_SIDE, HeadReference, Histogram, Reference
 from serving.server.drift import LEAST_FACES
 from serving.server.http.app import create_app
+from serving.server.sampling import Sampling
 from serving.server.state import ModelRepository, ServerState
 
 LEVELS = np.random.default_rng(0).integers(90, 130, 400).tolist()
@@ -101,6 +103,61 @@ def test_what_a_model_has_seen_goes_with_it(content: bytes) -> None:
     assert ("facet_face_brightness_count", "1", "tiny") in metrics(client)
     state.models = ModelRepository(open_model(build_model(), name="tiny", version="2", threads=1))
     assert ("facet_face_brightness_count", "1", "tiny") not in metrics(client)
+
+
+def test_a_file_may_be_replaced_within_its_version(content: bytes) -> None:
+    """With other heads, too; sampling goes on, and a composite's member beside it is not counted twice."""
+    hat = card_facts(label_space="hat:cap,none", heads=[{"name": "hat", "labels": ["cap", "none"]}])
+    before = open_model(build_model(), name="tiny", version="1", threads=1, reference=content)
+    after = open_model(build_model(hat), name="tiny", version="1", threads=1)
+    sampling = Sampling("/nowhere", 1.0)
+    state = ServerState(models=ModelRepository(before), sampling=sampling)
+    client = TestClient(create_app(state))
+    ask(client, [100] * 3)
+    state.models = ModelRepository(after)
+    ask(client, [100] * 2)
+    state.drift.observe(before, before.predict([(Photo(photo(100)), [])])[0])  # a request that still had the old one
+    found = metrics(client)
+    assert found["facet_confidence_count", "1", "hat", "tiny"] == 2
+    assert not [key for key in found if key[0] == "facet_labels_total" and "mask" in key]
+    assert sampling._waiting.qsize() == 5
+    ask(client, [100])
+    assert metrics(client)["facet_confidence_count", "1", "hat", "tiny"] == 3
+
+
+def test_another_reference_is_used_for_what_was_seen_before(content: bytes) -> None:
+    state = ServerState(models=ModelRepository(open_model(build_model(), name="tiny", version="1", threads=1)))
+    client = TestClient(create_app(state))
+    ask(client, [100] * 150)
+    assert ("facet_drift", "", "1", "brightness", "tiny") not in metrics(client)
+    state.models = ModelRepository(open_model(build_model(), name="tiny", version="1", threads=1, reference=content))
+    found = metrics(client)
+    assert found["facet_drift", "", "1", "brightness", "tiny"] > 0
+    assert found["facet_face_brightness_count", "1", "tiny"] == 150
+
+
+def test_files_count_the_same_whatever_protocol_brings_them() -> None:
+    """The same bytes to /predict and to the Open Inference Protocol: the same counts and the same samples."""
+    model, files = open_model(build_model(), name="tiny", version="1", threads=1), [photo(60), photo(200)]
+    told, kept = [], []
+    for protocol in ("predict", "infer"):
+        sampling = Sampling("/nowhere", 1.0)
+        client = TestClient(create_app(ServerState(models=ModelRepository(model), sampling=sampling)))
+        if protocol == "predict":
+            for file in files:
+                assert client.post("/predict", content=file).status_code == 200
+        else:
+            data = [base64.b64encode(file).decode() for file in files]
+            tensor = {"name": "images", "datatype": "BYTES", "shape": [2], "data": data}
+            assert client.post("/v2/models/tiny/infer", json={"inputs": [tensor]}).status_code == 200
+        seen = ("facet_face_", "facet_confidence", "facet_labels")
+        told.append({key: value for key, value in metrics(client).items() if key[0].startswith(seen)})
+        samples = [sampling._waiting.get() for _ in range(sampling._waiting.qsize())]
+        kept.append(
+            [(one.data, [(face.box, face.crop, face.brightness) for face in one._faces]) for one in samples if one]
+        )
+    assert told[1] == pytest.approx(told[0]) and told[0]["facet_face_brightness_count", "1", "tiny"] == 2
+    assert kept[0] == kept[1] and [data for data, _ in kept[0]] == files
 
 
 def test_bins_of_another_version_are_not_compared(content: bytes) -> None:

@@ -67,6 +67,7 @@ def test_triton_reads_what_the_server_and_the_model_are(client: triton.Inference
     config = client.get_model_config("tiny")
     assert config["input"] == [{"name": "images", "data_type": "TYPE_UINT8", "dims": [40, 32, 3]}]
     assert [one["name"] for one in config["output"]] == ["mask", "gender"] and config["max_batch_size"] == 1024
+    assert "version_policy" not in config, "a server's policy is no fact of a model"
     with pytest.raises(InferenceServerException, match="there is no model 'other'"):
         client.get_model_metadata("other")
 
