@@ -1,17 +1,23 @@
 """Who is answered over HTTP: keys and origins; and the headers by which browsers know what not to do."""
 
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.server.keys import refusal
+from serving.server.keys import presented_key, refusal
 from serving.server.state import ServerState
 
 # Nobody needs a key to see whether the server works, to read its metrics, or to see pages, which hold no data.
 _OPEN = {"/", "/docs", "/openapi.json"}
 _OPEN_FOLDER = "/static/"
 _CHECKS = {"/metrics", "/ping", "/health", "/v2/health/live", "/v2/health/ready"}
+# As the router matches them: a model or a version may be called `ready` too.
+_MODEL_CHECKS = [
+    compile_path(path)[0] for path in ("/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready")
+]
 
 # For answers that do not have them. A page may load what this server has, and be part of no other page.
 _HEADERS = (
@@ -57,12 +63,18 @@ def is_open(method: str, path: str) -> bool:
 
 def is_check(path: str) -> bool:
     """Tell whether a path is for those who watch the server: health, readiness, metrics."""
-    return path in _CHECKS or (path.startswith("/v2/models/") and path.endswith("/ready"))
+    return path in _CHECKS or any(check.match(path) for check in _MODEL_CHECKS)
 
 
 def is_admin(path: str) -> bool:
     """Tell whether a request changes what is served."""
     return path.startswith("/v2/repository/") and path != "/v2/repository/index"
+
+
+def may_know(state: ServerState, headers: Headers) -> bool:
+    """Tell whether who asks at an open path may know more than whether the server works: a key, where one is needed."""
+    presented = presented_key(headers.get("authorization"), headers.get("x-api-key"))
+    return state.keys.permits(presented, admin=False)
 
 
 class Guard:

@@ -1,4 +1,7 @@
-"""Whether the server lives and wants requests, in the words of each protocol; and its metrics."""
+"""Whether the server lives and wants requests, in the words of each protocol; and its metrics.
+
+No key is needed here. Who has none where others do is not told why: reasons name models and where they are stored.
+"""
 
 from typing import Any
 
@@ -6,7 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.runtime.errors import NotFoundError, NotReadyError
+from serving.server.http.guard import may_know
 from serving.server.http.request import json_response, model_of, state_of
+
+_UNTOLD = "not ready; with an API key the answer says why"
 
 
 async def live(request: Request) -> Response:
@@ -16,18 +23,24 @@ async def live(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Tell whether the server wants requests."""
-    return readiness(state_of(request).unready, {})
+    return readiness(_told(request, state_of(request).unready), {})
 
 
 async def model_ready(request: Request) -> Response:
     """Tell whether a model, or a version of it, answers requests."""
-    state, model = state_of(request), model_of(request)
-    return readiness(state.hindered, {"name": model.name})
+    state = state_of(request)
+    try:
+        model = model_of(request)
+    except (NotFoundError, NotReadyError):
+        if may_know(state, request.headers):
+            raise
+        return readiness(_UNTOLD, {"name": request.path_params["model"]})
+    return readiness(_told(request, state.hindered), {"name": model.name})
 
 
 async def ping(request: Request) -> Response:
     """Tell whether the server wants requests, as TorchServe and MLflow do."""
-    unready = state_of(request).unready
+    unready = _told(request, state_of(request).unready)
     return json_response(
         {"status": "Unhealthy", "error": unready} if unready else {"status": "Healthy"}, status(unready)
     )
@@ -51,3 +64,8 @@ def readiness(unready: str, body: dict[str, Any]) -> Response:
 def status(unready: str) -> int:
     """Return the HTTP status of being ready or not."""
     return 503 if unready else 200
+
+
+def _told(request: Request, reason: str) -> str:
+    """Return a reason, "" for none, as this caller may know it."""
+    return reason if not reason or may_know(state_of(request), request.headers) else _UNTOLD

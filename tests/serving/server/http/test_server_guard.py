@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from server_requests import expect_error, picture
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from serving.runtime.load import open_model
 from serving.runtime.predictor import Predictor
 from serving.server.http.app import create_app
 from serving.server.http.guard import is_admin, is_open
@@ -79,12 +81,46 @@ def test_every_route_but_the_open_ones_needs_a_key(predictor: Predictor, keys: K
         ("POST", "/v2/models/tiny/ready", False, False),
         ("GET", "/v2/models/tiny/ready", True, False),
         ("GET", "/v2/models/tiny", False, False),
+        ("GET", "/v2/models/tiny/versions/3/ready", True, False),
+        ("GET", "/v2/models/ready", False, False),
+        ("GET", "/v2/models/tiny/versions/ready", False, False),
+        ("GET", "/v2/models/ready/ready", True, False),
+        ("GET", "/v2/models/tiny/config/ready", False, False),
         ("POST", "/", False, False),
         ("GET", "/static/main.js", True, False),
     ],
 )
 def test_paths(method: str, path: str, is_free: bool, administers: bool) -> None:
     assert is_open(method, path) is is_free and is_admin(path) is administers
+
+
+def test_a_model_called_ready_is_described_with_a_key_only(model_file: Path, keys: Keys) -> None:
+    guarded = client(open_model(model_file.read_bytes(), name="ready", version="ready", threads=1), keys)
+    for path in ("/v2/models/ready", "/v2/models/ready/versions/ready"):
+        assert guarded.get(path).status_code == 401
+        assert guarded.get(path, headers={"X-API-Key": "user"}).json()["name"] == "ready"
+    assert guarded.get("/v2/models/ready/ready").json() == {"name": "ready", "ready": True}
+
+
+def test_without_a_key_nobody_learns_why_something_is_not_ready(predictor: Predictor, keys: Keys) -> None:
+    guarded = client(predictor, keys)
+    guarded.app.state.server.lanes = SimpleNamespace(blocked=True, pending=lambda: {})  # type: ignore[attr-defined]
+    untold = "not ready; with an API key the answer says why"
+    told = {
+        "/v2/health/ready": "every lane still computes",
+        "/ping": "every lane still computes",
+        "/health": "every lane still computes",
+        "/v2/models/tiny/ready": "every lane still computes",
+        "/v2/models/nope/ready": "this server has 'tiny'",
+        "/v2/models/tiny/versions/8/ready": "it has '3'",
+    }
+    for path, reason in told.items():
+        response = guarded.get(path)
+        assert response.status_code == 503 and response.json()["error"] == untold
+        assert guarded.get(path, headers={"X-API-Key": "hunter2"}).json() == response.json()
+        for asking, headers in ((guarded, {"X-API-Key": "user"}), (client(predictor, Keys()), {})):
+            asking.app.state.server.lanes = guarded.app.state.server.lanes  # type: ignore[attr-defined]
+            assert reason in asking.get(path, headers=headers).json()["error"]
 
 
 def test_without_keys_pages_and_proxies_cannot_load_models(predictor: Predictor) -> None:
