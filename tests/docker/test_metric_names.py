@@ -4,14 +4,19 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from docker_files import KUBERNETES
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from serving.runtime.image.photo import Photo
 from serving.runtime.load import open_model
+from serving.runtime.reference import HeadReference, Reference
+from serving.server.drift import LEAST_FACES
 from serving.server.http.app import create_app
+from serving.server.sampling import Sampling
 from serving.server.state import ModelRepository, ServerState
 
 MONITORING = KUBERNETES / "base" / "monitoring"
@@ -19,7 +24,7 @@ MONITORING = KUBERNETES / "base" / "monitoring"
 SCRAPED = {"namespace", "job", "instance", "le"}
 WORDS = {
     "sum", "min", "max", "count", "rate", "absent", "histogram_quantile", "vector", "by", "on", "and", "or",
-    "group_left",
+    "group_left", "avg", "avg_over_time",
 }  # fmt: skip
 
 
@@ -60,9 +65,16 @@ def test_metrics_and_labels_of_an_expression() -> None:
 
 
 @pytest.fixture(scope="module")
-def shown(model_file: Path) -> dict[str, set[str]]:
+def shown(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The labels of every metric that the server shows once it has been asked a few things."""
-    client = TestClient(create_app(ServerState(models=ModelRepository(open_model(model_file.read_bytes(), threads=1)))))
+    content = model_file.read_bytes()
+    ((face,),) = open_model(content, threads=1).predict([(Photo.of_pixels(np.zeros((9, 9, 3), np.uint8)), [])])
+    heads = {name: HeadReference.of(list(said), np.array([list(said.values())])) for name, said in face.heads.items()}
+    model = open_model(content, threads=1, reference=Reference(heads=heads).model_dump_json().encode())
+    sampling = Sampling(str(tmp_path_factory.mktemp("samples")), 0.1)
+    state = ServerState(models=ModelRepository(model), sampling=sampling)
+    state.drift.observe(model, [face] * 2 * LEAST_FACES)
+    client = TestClient(create_app(state))
     client.post("/predict", content=b"no image")
     client.get("/v2")
     found: dict[str, set[str]] = {}
