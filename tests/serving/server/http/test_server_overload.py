@@ -96,7 +96,9 @@ def test_at_four_times_its_capacity_it_decodes_and_computes_what_it_can(model_fi
         peak = at_capacity(server, body, 5.0)
         tally = asyncio.run(offer(server.port, body, 1 / (4 * peak), during))
         after = at_capacity(server, body, 5.0)
-        print(f"{peak:.0f} and {after:.0f} pictures/s at its capacity, {tally.rate(200, during):.0f} at four times that")
+        print(
+            f"{peak:.0f} and {after:.0f} pictures/s at its capacity, {tally.rate(200, during):.0f} at four times that"
+        )
         assert tally.seconds.keys() == {200, 503}
         assert tally.rate(200, during) > 0.6 * min(peak, after) and after > 0.5 * peak
         refused, answered = sorted(tally.seconds[503]), sorted(tally.seconds[200])
