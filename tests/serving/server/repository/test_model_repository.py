@@ -143,11 +143,11 @@ def test_the_same_version_of_two_sources_is_loaded_once(folder_store: Store, tmp
         assert states(repository) == [("mask", "1", "READY")] * 2 and repository.failures == 0
         first = repository.get("mask")
         other.put("mask/1/model.onnx", sealed_model(2))
-        with pytest.raises(InputError, match="has other files of a version that another source has"):
+        with pytest.raises(InputError, match="mask' cannot be loaded: another source has this version with"):
             load(repository, "mask")
         assert repository.get("mask") is first
         assert [one.reason for one in repository.index() if one.state == "UNAVAILABLE"] == [
-            f"{other.uri} has other files of a version that another source has"
+            "another source has this version with other files, and those answer"
         ]
 
 
