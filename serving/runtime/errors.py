@@ -30,4 +30,8 @@ class NoAnswerError(StorageError):
 
 
 class NotReadyError(RuntimeError):
-    """A model is still loading; the request may be sent again later."""
+    """A model does not answer yet; the request may be sent again after `retry_after_s` whole seconds."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -59,5 +59,5 @@ def text_of(error: Exception) -> str:
 
 def headers_of(error: Exception) -> dict[str, str]:
     """Return the HTTP headers that go with an error: after how many seconds to try again."""
-    seconds = error.retry_after_s if isinstance(error, BusyError) else 1
+    seconds = error.retry_after_s if isinstance(error, BusyError | NotReadyError) else 1
     return {"Retry-After": str(seconds)} if status_of(error).retry else {}

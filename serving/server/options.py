@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from serving.runtime.errors import InputError
 from serving.runtime.execution import Mode, Provider
+from serving.server.repository.status import check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--name goes with a single model")
     if options.port and options.port == options.grpc_port:
         parser.error(f"--port and --grpc-port are both {options.port}; HTTP and gRPC need a port each")
+    if options.name and not (options.model or options.model_dir):
+        parser.error("--name goes with a single model; in a repository each folder gives the name")
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
     return options
@@ -90,7 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         "other model is given)",
     )
     parser.add_argument(
-        "--name", "--model-name", "--model_name", help="name to serve a single model under; its own by default"
+        "--name",
+        "--model-name",
+        "--model_name",
+        type=_name,
+        help="name to serve a single model under; its own by default",
     )
     parser.add_argument(
         "--poll-s",
@@ -208,6 +216,13 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"'{text}' is not a port; expected 0 to 65535 (0 takes a free one)")
     return int(text)
+
+
+def _name(text: str) -> str:
+    try:
+        return check_name(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive(text: str) -> int:

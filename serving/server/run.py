@@ -145,6 +145,12 @@ def _sources(options: Options) -> list[Source]:
     models, repositories = list(options.model), list(options.repository)
     if options.model_dir:
         (models if holds_one_model(options.model_dir) else repositories).append(options.model_dir)
+    if options.name and not models:  # KServe always gives a name
+        _log.warning(
+            "--name %s is not used: in the repository %s each folder gives the name", options.name, *repositories
+        )
+    if options.name and len(models) > 1:
+        raise InputError("--name goes with a single model; give either --model or --model-dir")
     return [*(SingleModel(uri, options.name) for uri in models), *map(Repository, repositories)]
 
 

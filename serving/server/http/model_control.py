@@ -7,7 +7,7 @@ from starlette.responses import Response
 from serving.runtime.errors import InputError
 from serving.server.http.json_pictures import decode_request
 from serving.server.http.request import json_response, receive_body, state_of
-from serving.server.repository.loaded import ModelStatus
+from serving.server.repository.status import ModelStatus
 
 
 class IndexRequest(Struct, gc=False):

@@ -3,8 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 from serving.runtime.addresses import masked
 from serving.runtime.errors import InputError, StorageError
@@ -13,30 +12,12 @@ from serving.runtime.predictor import Predictor
 from serving.runtime.registry import Fingerprint, fingerprint
 from serving.server.repository.config import check_labels
 from serving.server.repository.source import FoundModel, FoundVersion, Source
-
-UNLOADED = "it is unloaded"
+from serving.server.repository.status import UNLOADED, ModelStatus, check_name, short_reason
 
 # Files that cannot be used are tried again when they change, and now and then all the same: seconds at most.
 _RETRY_S = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """A version of a model in a server.
-
-    Attributes:
-        name: of the model, "" while it is not known.
-        version: "" while it is not known.
-        state: READY answers requests.
-        reason: why it does not, or why newer files of it cannot be used; "" for none.
-    """
-
-    name: str
-    version: str
-    state: Literal["READY", "LOADING", "UNAVAILABLE"]
-    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -50,6 +31,7 @@ class _Version:
         digest: of the files of `model`.
         tried: fingerprint of the files that were tried last, and those of the members.
         fault: why these cannot be used, "" when they are `model`.
+        said: the fault that the log had last.
         unread: they could not be read, which says nothing of them.
         failures: how often they could not be used.
         retry_at: when they are tried again although they are the same.
@@ -61,6 +43,7 @@ class _Version:
     digest: str = ""
     tried: tuple[Fingerprint, Mapping[str, Fingerprint]] | None = None
     fault: str = ""
+    said: str = ""
     unread: bool = False
     failures: int = 0
     retry_at: float = 0.0
@@ -74,10 +57,31 @@ class _Version:
 
 @dataclass(slots=True)
 class _Model:
-    """A model of a source, its versions in the order in which they are wanted; `fault` is why none can be loaded."""
+    """A model of a source.
+
+    Attributes:
+        versions: in the order in which they are wanted.
+        fault: why nothing can be loaded, "" for no reason.
+        passed_over: as in `FoundModel`.
+        pending: it is new, and will be loaded.
+    """
 
     versions: list[_Version] = field(default_factory=list)
     fault: str = ""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    pending: bool = False
+
+    def statuses(self, name: str) -> Iterator[ModelStatus]:
+        """Yield the states of its versions, with the whole reasons."""
+        if self.pending:
+            yield ModelStatus(name, "", "LOADING")
+        if self.fault and all(version.model is None for version in self.versions):
+            yield ModelStatus(name, "", "UNAVAILABLE", self.fault)
+        for version in self.versions:
+            status = version.status
+            yield replace(status, reason=self.fault) if self.fault and status.state == "READY" else status
+        for folder, reason in self.passed_over.items():
+            yield ModelStatus(name, folder, "UNAVAILABLE", reason)
 
 
 class LoadedModels:
@@ -110,8 +114,13 @@ class LoadedModels:
     @property
     def statuses(self) -> list[ModelStatus]:
         """What is loaded, what loads and what cannot be loaded."""
-        faults = [ModelStatus(name, "", "UNAVAILABLE", one.fault) for name, one in self._models.items() if one.fault]
-        return faults + [version.status for version in self._versions]
+        found = (status for name, one in self._models.items() for status in one.statuses(name))
+        return [replace(status, reason=short_reason(status.reason, self.source.uri)) for status in found]
+
+    @property
+    def failure(self) -> str:
+        """The whole reason why a version cannot be loaded; "" for none."""
+        return next((version.fault for version in self._versions if version.fault), "")
 
     def find(self, name: str, version: str, digest: str) -> Predictor | None:
         """Return the model of this name and version that was loaded from files of this digest, where there is one."""
@@ -131,7 +140,8 @@ class LoadedModels:
         """
         try:
             found = self.source.look()
-            if not found and self._models:
+            was = any(one.versions for one in self._models.values())
+            if was and not any(one.versions or one.fault for one in found):
                 raise StorageError(f"{self.source.uri} holds no model any longer")
         except Exception as error:  # a server may answer anything
             self.fault = _line(error)
@@ -143,25 +153,34 @@ class LoadedModels:
             _log.info("%s has no model %s any longer", self.source.uri, name)
         self._models = {model.name: self._models.get(model.name) or _Model() for model in found}
         for model in found:
+            self._note(model, self._models[model.name], unloaded)
+        for model in found:
             mine = self._models[model.name]
-            if model.fault and model.fault != mine.fault:
-                _log.warning("model %s cannot be loaded: %s", model.name, model.fault)
-            mine.fault = model.fault
             names = {model.name, *(version.name for version in mine.versions)}
             if not model.fault and names.isdisjoint(unloaded):
                 self._refresh_model(model, mine, again=again != "" and again in names)
         self._changed()
+
+    def _note(self, found: FoundModel, mine: _Model, unloaded: Collection[str]) -> None:
+        """Take over what a look says of a model before anything of it is read."""
+        if found.fault and found.fault != mine.fault:
+            kept = "; what is loaded of it keeps answering" if any(one.model for one in mine.versions) else ""
+            _warn(f"model {found.name} cannot be loaded: {found.fault}{kept}")
+        for folder, reason in found.passed_over.items():
+            if mine.passed_over.get(folder) != reason:
+                _warn(f"model {found.name}: {reason}")
+        mine.fault, mine.passed_over = found.fault, found.passed_over
+        mine.pending = bool(found.versions) and not (found.fault or mine.versions or found.name in unloaded)
 
     def check(self, name: str) -> None:
         """Raise StorageError or InputError where files of a model could not be read or cannot be used."""
         for one in self._models.values():
             for version in one.versions:
                 if version.name == name and version.fault not in ("", UNLOADED):
-                    raise (StorageError if version.unread else InputError)(
-                        f"model '{name}' cannot be loaded: {version.fault}"
-                    )
+                    reason = short_reason(version.fault, self.source.uri)
+                    raise (StorageError if version.unread else InputError)(f"model '{name}' cannot be loaded: {reason}")
         if fault := self._models.get(name, _Model()).fault:
-            raise InputError(f"model '{name}' cannot be loaded: {fault}")
+            raise InputError(f"model '{name}' cannot be loaded: {short_reason(fault, self.source.uri)}")
 
     def unload(self, name: str) -> None:
         """Let go of all versions of a model."""
@@ -176,6 +195,7 @@ class LoadedModels:
     def _refresh_model(self, found: FoundModel, mine: _Model, *, again: bool) -> None:
         """Load the wanted versions; those before them stay until there is one to take their place."""
         before = mine.versions
+        mine.pending = False
         wanted: list[_Version] = []
         for candidate in found.versions:
             if sum(version.model is not None for version in wanted) == found.wanted:
@@ -185,7 +205,7 @@ class LoadedModels:
             wanted.append(version)
             mine.versions = wanted + [one for one in before if one not in wanted]
             self._refresh_version(version, candidate, found.name, again=again)
-        if any(version.model is not None for version in wanted):
+        if not found.versions or any(version.model is not None for version in wanted):
             mine.versions = wanted
         self._changed()
 
@@ -202,12 +222,13 @@ class LoadedModels:
             files = found.read()
             version.tried = found.fingerprint, files.watched
             model = self._open(version, found, name, files)
+            check_name(model.name)
             check_labels(model, found.labels)
             version.model, version.digest = model, files.digest
         except Exception as error:  # a file may fail in any way, and a server may answer anything
             self._failed(version, error)
             return
-        version.name, version.fault, version.failures = model.name, "", 0
+        version.name, version.fault, version.said, version.failures = model.name, "", "", 0
 
     def _open(self, version: _Version, found: FoundVersion, name: str, files: ModelFiles) -> Predictor:
         """Return the model of these files: the one that answers already, where they are the same."""
@@ -224,10 +245,15 @@ class LoadedModels:
         version.failures += 1
         version.retry_at = time.monotonic() + pause
         ends_the_server = self.source.single and version.model is None
-        if (version.failures == 1 or transient) and not ends_the_server:
+        if (version.said != fault or transient) and not ends_the_server:
             kept = f"; version {version.model.version} keeps answering" if version.model is not None else ""
-            _log.warning("model %s cannot be loaded: %s%s", version.name or self.source.uri, fault, kept)
-        version.fault = fault
+            _warn(f"model {version.name or self.source.uri} cannot be loaded: {fault}{kept}")
+        version.fault = version.said = fault
+
+
+def _warn(line: str) -> None:
+    """Log a warning that is a kind of its own: of one kind the log has one a minute, and each model is said."""
+    _log.warning(line)
 
 
 def _line(error: Exception) -> str:

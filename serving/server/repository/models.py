@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import queue
 import threading
 import time
@@ -12,8 +13,12 @@ from concurrent.futures import Future
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError, StorageError
 from serving.runtime.machine import release_memory
 from serving.runtime.predictor import Predictor
-from serving.server.repository.loaded import UNLOADED, LoadedModels, ModelStatus
+from serving.server.repository.loaded import LoadedModels
 from serving.server.repository.source import Source
+from serving.server.repository.status import UNLOADED, ModelStatus, default_name, loadable, short_reason
+
+# What clients are told to wait for a model where the server does not look again by itself.
+_UNPOLLED_S = 60
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +27,8 @@ class ModelRepository:
     """The models of a server. One thread loads them while others read.
 
     Who has got a model may use it for as long as it likes; one that has been replaced is let go of after that. The
-    first model is the default, and the first version of a name is the default version of that name.
+    first model is the default, and the first version of a name is the default version of that name. Where all come from
+    repositories, the default is the only one that can be loaded, and it stays that when others come later.
 
     Attributes:
         failure: why the server cannot start: a model that was asked for cannot be loaded. "" for no reason.
@@ -52,10 +58,13 @@ class ModelRepository:
         self._unloaded: set[str] = set()
         self._served: dict[str, dict[str, Predictor]] = {}
         # The name of the default model: "" while it is not known, None where there is none.
-        self._default: str | None = None
+        self._default: str | None = ""
         self._statuses: tuple[ModelStatus, ...] = ()
         self._loading = bool(sources)
         self._has_loaded = False
+        self._next_look = 0.0
+        # Name and version of which a later source has other files -> that source.
+        self._clashes: dict[tuple[str, str], str] = {}
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="models", daemon=True)
         self._begun = threading.Lock()
@@ -78,7 +87,7 @@ class ModelRepository:
             return "a model is still loading"
         if self._served or (self._statuses and all(status.reason == UNLOADED for status in self._statuses)):
             return ""
-        reasons = [status.reason for status in self._statuses if status.reason not in ("", UNLOADED)]
+        reasons = [status.reason for status in self._statuses if status.failed]
         return f"no model can be loaded: {reasons[0]}" if reasons else "there is no model yet"
 
     @property
@@ -89,8 +98,7 @@ class ModelRepository:
     @property
     def failures(self) -> int:
         """How many sources cannot be read and versions cannot be loaded at this moment."""
-        failed = [status for status in self._statuses if status.reason not in ("", UNLOADED)]
-        return len(failed) + sum(bool(source.fault) for source in self._sources)
+        return sum(status.failed for status in self._statuses) + sum(bool(source.fault) for source in self._sources)
 
     def versions(self, name: str) -> list[str]:
         """Return the versions of a name that answer, its default first."""
@@ -103,7 +111,7 @@ class ModelRepository:
     def get(self, name: str = "", version: str = "") -> Predictor:
         """Return a model: by default the default one, or the first version of `name`.
 
-        The default is the first model that was given. A repository of several models has none.
+        The default is the first model that was given; see above where none was.
 
         Raises:
             InputError: there is no default; the message lists the names.
@@ -112,7 +120,9 @@ class ModelRepository:
         """
         if not name:
             if self._default is None:
-                names = dict.fromkeys(status.name for status in self._statuses)
+                if self._loading:
+                    raise NotReadyError("a model is still loading; try again soon")
+                names = loadable(self._statuses)
                 raise InputError(f"this server has several models; name one of {_listed(names)}")
             name = self._default
         versions = self._served.get(name, {})
@@ -158,18 +168,21 @@ class ModelRepository:
         if self.failure:
             return
         self._loading = False
+        self._publish()
         self._on_started()
-        looked = time.monotonic()
+        self._next_look = time.monotonic() + self._poll_s
+        if self._sources and not self._served:
+            self._say_empty()
         while True:
             if self._has_loaded:
                 self._has_loaded = False
                 release_memory()
             try:
-                left = max(0.0, looked + self._poll_s - time.monotonic()) if self._poll_s else None
+                left = max(0.0, self._next_look - time.monotonic()) if self._poll_s else None
                 job = self._jobs.get(timeout=left)
             except queue.Empty:
                 self._refresh()
-                looked = time.monotonic()
+                self._next_look = time.monotonic() + self._poll_s
                 continue
             if job is None:
                 return
@@ -208,7 +221,17 @@ class ModelRepository:
         for model in source.models:
             if self.get(model.name, model.version).sha256 != model.sha256:
                 return f"model '{model.name}' version '{model.version}' is given twice; name it once"
-        return next((status.reason for status in source.statuses if status.reason), "")
+        return source.failure
+
+    def _say_empty(self) -> None:
+        addresses = ", ".join(source.source.uri for source in self._sources)
+        again = f"every {self._poll_s:g} s" if self._poll_s else "only when one is loaded by name, as --poll-s is 0"
+        _log.warning("there is no model yet that answers in %s; looking again %s", addresses, again)
+
+    @property
+    def _again_s(self) -> int:
+        """Whole seconds until the sources are looked at again."""
+        return max(1, math.ceil(self._next_look - time.monotonic())) if self._poll_s else _UNPOLLED_S
 
     def _load(self, name: str) -> None:
         known = [source for source in self._sources if name in {status.name for status in source.statuses}]
@@ -216,13 +239,14 @@ class ModelRepository:
         for source in known or [source for source in self._sources if not source.source.single]:
             source.refresh(self._unloaded, again=name)
             if source.fault:
-                raise StorageError(source.fault)
+                raise StorageError(short_reason(source.fault, source.source.uri))
             source.check(name)
         self._publish()
         found = [status for status in self._statuses if status.name == name]
         if not found:
             raise self._unknown(name)
-        if reasons := [status.reason for status in found if status.reason not in ("", UNLOADED)]:
+        reasons = [status.reason for status in found if status.failed]
+        if reasons and (name not in self._served or any(name == one for one, _ in self._clashes)):
             raise InputError(f"model '{name}' cannot be loaded: {reasons[0]}")
 
     def _unload(self, name: str) -> None:
@@ -238,6 +262,7 @@ class ModelRepository:
         """Let the models that are loaded now answer, all at once."""
         served: dict[str, dict[str, Predictor]] = {}
         statuses: list[ModelStatus] = []
+        clashes: dict[tuple[str, str], str] = {}
         for model in self._fixed:
             if model.name in self._unloaded:
                 statuses.append(ModelStatus(model.name, model.version, "UNAVAILABLE", UNLOADED))
@@ -248,15 +273,14 @@ class ModelRepository:
             for model in source.models:
                 first = served.setdefault(model.name, {}).setdefault(model.version, model)
                 if first.sha256 != model.sha256:
-                    reason = f"{source.source.uri} has other files of a version that another source has"
+                    reason = "another source has this version with other files, and those answer"
+                    clashes[model.name, model.version] = source.source.uri
                     statuses.append(ModelStatus(model.name, model.version, "UNAVAILABLE", reason))
             statuses += source.statuses
-        names = list(dict.fromkeys(status.name for status in statuses))
-        chosen = bool(self._fixed) or any(source.source.single for source in self._sources)
-        if not names:
-            self._default = ""
-        else:
-            self._default = names[0] if chosen or len(names) == 1 else None
+        for (name, version), uri in clashes.items() - self._clashes.items():
+            _log.warning(f"{uri} has other files of model {name} version {version}, which another source has too")
+        self._clashes = clashes
+        self._default = self._choose_default(statuses)
         before, self._served = self.models, served
         self._statuses = tuple(statuses)
         for model in self.models:
@@ -267,6 +291,17 @@ class ModelRepository:
             if model not in self.models:
                 # When its last request has ended.
                 weakref.finalize(model, self._jobs.put, release_memory).atexit = False
+
+    def _choose_default(self, statuses: Sequence[ModelStatus]) -> str | None:
+        names = list(dict.fromkeys(status.name for status in statuses))
+        if self._fixed or any(source.source.single for source in self._sources):
+            return names[0] if names else ""
+        if self._loading and len(self._sources) > 1:
+            return ""  # the others may have models too
+        default = default_name(statuses, "" if self._loading else self._default)
+        if default and len(loadable(statuses)) > 1 and len(loadable(self._statuses)) == 1:
+            _log.info("requests that name no model still go to %s, until this server starts again", default)
+        return default
 
     def _find(self, name: str, version: str, digest: str) -> Predictor | None:
         found = (source.find(name, version, digest) for source in self._sources)
@@ -282,17 +317,19 @@ class ModelRepository:
             if status.reason == UNLOADED:
                 return NotFoundError(f"{subject} is unloaded; load it first")
             if status.state == "UNAVAILABLE":
-                return NotReadyError(f"{subject} cannot be loaded: {status.reason}")
+                return NotReadyError(f"{subject} cannot be loaded: {status.reason}", self._again_s)
         if self._loading or any(status.state == "LOADING" for status in statuses):
             return NotReadyError(f"{subject} is still loading; try again soon")
         if name in self._served:
             here = _listed(self.versions(name))
             return NotFoundError(f"{subject} has no version '{version}' here; it has {here}")
+        if not name:
+            return NotReadyError(self.unready or "a model is still loading; try again soon", self._again_s)
         return self._unknown(name)
 
     def _unknown(self, name: str) -> NotFoundError:
         here = f"this server has {_listed(self.names)}" if self._served else "this server has no model"
-        return NotFoundError(f"there is no model '{name}' here; {here}" if name else here)
+        return NotFoundError(f"there is no model '{name}' here; {here}")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -34,13 +34,15 @@ class FoundModel:
         name: to serve it under; "" for the one that the model itself has.
         versions: in the order in which they are wanted; the first one that can be loaded is the default.
         wanted: so many of them at most, None for all.
-        fault: why none can be loaded, "" for no reason.
+        fault: why none can be loaded, "" for no reason; what is loaded of it stays.
+        passed_over: folder -> why it is no version although it looks like one; "" for the model's own.
     """
 
     name: str
     versions: Sequence[FoundVersion]
     wanted: int | None = None
     fault: str = ""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Protocol):

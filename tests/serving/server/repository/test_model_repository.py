@@ -146,11 +146,11 @@ def test_the_same_version_of_two_sources_is_loaded_once(folder_store: Store, tmp
         first = repository.get("mask")
         assert {id(model) for source in repository._sources for model in source.models} == {id(first)}
         other.put("mask/1/model.onnx", sealed_model(2))
-        with pytest.raises(InputError, match="has other files of a version that another source has"):
+        with pytest.raises(InputError, match="mask' cannot be loaded: another source has this version with"):
             load(repository, "mask")
         assert repository.get("mask") is first
         assert [one.reason for one in repository.index() if one.state == "UNAVAILABLE"] == [
-            f"{other.uri} has other files of a version that another source has"
+            "another source has this version with other files, and those answer"
         ]
 
 
