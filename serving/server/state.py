@@ -66,7 +66,7 @@ class ServerState:
         if call.failed:
             return
         for seen in call.seen:
-            self.drift.observe(seen.model, seen.faces)
+            self.drift.observe(seen.model, seen.faces, seen.size)
             if self.sampling is not None:
                 self.sampling.offer(seen.model, seen.data, seen.faces)
 

@@ -117,7 +117,10 @@ def decode(text: bytes | Raw, kind: Any, where: str) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"{where}: {explain(error)}") from None
+        text = explain(error)
+        if "unknown field" in text and isinstance(kind, type) and issubclass(kind, Struct):
+            text += f"; expected {', '.join(kind.__struct_encode_fields__)}"
+        raise InputError(f"{where}: {text}") from None
 
 
 def explain(error: Exception) -> str:
