@@ -21,11 +21,15 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// A label, which may be broken behind a slash.
+// A label; a joint one is broken into lines behind its slashes.
 function sayLabel(element, text) {
   if (element.textContent === text) return;
-  const parts = text.split(/(?<=\/)/);
-  element.replaceChildren(...parts.flatMap((part, number) => (number ? [document.createElement("wbr"), part] : [part])));
+  const parts = text.split(/(?<=\/)/).map((part) => {
+    const span = document.createElement("span");
+    span.textContent = part;
+    return span;
+  });
+  element.replaceChildren(...parts);
 }
 
 const judged = (face) => face.notify !== undefined;
@@ -68,8 +72,8 @@ function alarm(faces, masks, wrong) {
     return { kind: "notify", text: word(wrong[0].notify_reason === "incorrect" ? "incorrect" : "absent"), detail };
   }
   const each = wrong.slice(0, MOST_NAMED).map((face) => {
-    const name = word("face", { number: faces.indexOf(face) + 1 });
-    return word("notifyFace", { face: name, percent: percent(face.notify_confidence), reason: reason(face) });
+    const number = faces.indexOf(face) + 1;
+    return word("notifyFace", { number, percent: percent(face.notify_confidence), reason: reason(face) });
   });
   each.unshift(word("notifyEach"));
   if (wrong.length > MOST_NAMED) each.push(word("notifyMore", { count: wrong.length - MOST_NAMED }));
