@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 
@@ -22,6 +22,8 @@ def predict(server: str, photo: Path, tries: int = 5) -> dict:
             if error.code != 503 or not left:  # busy or not ready: Retry-After says for how long
                 raise SystemExit(f"{photo}: {json.load(error)['error']}") from None
             time.sleep(int(error.headers["Retry-After"]))
+        except URLError as error:
+            raise SystemExit(f"{server} does not answer: {error.reason}") from None
 
 
 for photo in map(Path, sys.argv[2:]):

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import onnxruntime
@@ -34,6 +35,13 @@ _OPTIONS: dict[Provider, dict[str, str]] = {
 }
 
 _EXTERNAL_DATA = "External data path"
+
+# The smallest ONNX file: y = Identity(x), float32 of shape (1).
+_IDENTITY = (
+    b'\x08\n\x12\x00:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01g'
+    b"Z\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01"
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -82,8 +90,20 @@ def installed() -> list[Provider]:
 
 
 def accelerated(provider: Provider) -> bool:
-    """Tell whether a device other than the CPU may compute, which gains from batches."""
-    return provider in ("cuda", "tensorrt") or (provider == "auto" and "cuda" in installed())
+    """Tell whether a device other than the CPU computes, which gains from batches."""
+    device = "cuda" if provider == "auto" else provider
+    return device in ("cuda", "tensorrt") and _works(device)
+
+
+@cache
+def _works(provider: Provider) -> bool:
+    """Tell whether a provider runs graphs here: onnxruntime lists those it was built with, also without a device."""
+    if NAMES[provider] not in onnxruntime.get_available_providers():
+        return False
+    try:
+        return bool(_open(_IDENTITY, provider, 1).get_providers()[0] == NAMES[provider])
+    except Exception:  # onnxruntime's types, see `open_graph`, which says why when a model is loaded
+        return False
 
 
 def open_graph(

@@ -14,11 +14,19 @@ from serving.runtime.work import Work
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An answer: the model, the image file and its faces, for those who count and keep answers."""
+    """An answer, for those who count and keep answers.
+
+    Attributes:
+        model: that gave it.
+        data: the image file.
+        faces: of the answer.
+        size: height and width in pixels of the upright photo; (0, 0) where it has no face.
+    """
 
     model: Predictor
     data: bytes
     faces: Sequence[FaceResult]
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +48,16 @@ def answers(model: Predictor, pictures: Sequence[Picture], work: Work | None = N
     """
     results = []
     for number, picture in enumerate(pictures, 1):
+        photo = Photo(picture.data, work)
         try:
-            (faces,) = model.predict([(Photo(picture.data, work), picture.boxes)], work=work)
+            (faces,) = model.predict([(photo, picture.boxes)], work=work)
         except ImageError as error:
             if len(pictures) == 1:
                 raise
             name = f" ({picture.name[:80]})" if picture.name else ""
             raise ImageError(error.reason, f"file {number}{name}: {error}") from error
         if work is not None:
-            work.seen.append(Seen(model, picture.data, faces))
+            work.seen.append(Seen(model, picture.data, faces, photo.upright if faces else (0, 0)))
         described = [face_json(face) for face in faces]
         results.append({"model": model.name, "version": model.version, "faces": described})
     return results

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from serving.runtime.composite import Composite
+from serving.runtime.image.placement import Box
 from serving.runtime.predictor import Classifier, FaceResult, Predictor
 from serving.runtime.reference import BRIGHTNESS, CONFIDENCE, FACE_SIDE, Histogram, Reference, population_stability
 
@@ -75,15 +76,15 @@ class _Seen:
         self.confidence = {head.name: _Numbers(CONFIDENCE) for head in model.card.heads}
         self.labels = {head.name: _Counts(head.labels) for head in model.card.heads}
 
-    def add(self, face: FaceResult) -> None:
+    def add(self, face: FaceResult, size: tuple[int, int]) -> None:
         for head, labels in self.labels.items():
             probabilities = face.heads[head]
             label = max(probabilities, key=probabilities.__getitem__)
             labels.add(label)
             self.confidence[head].add_number(probabilities[label])
         self.brightness.add_number(face.brightness[next(iter(self.labels))])
-        if face.box is not None:
-            self.face_side.add_number((face.box[2] * face.box[3]) ** 0.5)
+        if face.box is not None and (side := _visible_side(face.box, size)):
+            self.face_side.add_number(side)
 
     def distances(self, known: Reference) -> Iterator[tuple[str, str, float | None]]:
         """Yield feature, head ("" for none) and distance from the test split."""
@@ -110,8 +111,11 @@ class Drift:
         self._seen: dict[tuple[str, str, str], _Seen] = {}
         self._lock = threading.Lock()
 
-    def observe(self, model: Predictor, faces: Iterable[FaceResult]) -> None:
-        """Count faces of an answer; those of a composite for each of its classifiers, those of a detector not."""
+    def observe(self, model: Predictor, faces: Iterable[FaceResult], size: tuple[int, int]) -> None:
+        """Count faces of an answer; those of a composite for each of its classifiers, those of a detector not.
+
+        `size` is height and width in pixels of the upright photo.
+        """
         classifiers = _classifiers(model)
         with self._lock:
             for face in faces:
@@ -119,7 +123,7 @@ class Drift:
                     key = _key(classifier)
                     if key not in self._seen:
                         self._seen[key] = _Seen(classifier)
-                    self._seen[key].add(face)
+                    self._seen[key].add(face, size)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics, as Prometheus' registry asks for them."""
@@ -127,7 +131,9 @@ class Drift:
         brightness = HistogramMetricFamily(
             "facet_face_brightness", "Mean luma, 0 to 255, of what a model saw", labels=model
         )
-        side = HistogramMetricFamily("facet_face_side_pixels", "Root of the area of a face's box", labels=model)
+        side = HistogramMetricFamily(
+            "facet_face_side_pixels", "Root of the area of a box inside the photo", labels=model
+        )
         confidence = HistogramMetricFamily(
             "facet_confidence", "Probability of the most probable label", labels=[*model, "head"]
         )
@@ -166,3 +172,11 @@ def _classifiers(model: Predictor) -> list[Classifier]:
 
 def _key(model: Classifier) -> tuple[str, str, str]:
     return model.name, model.version, model.sha256
+
+
+def _visible_side(box: Box, size: tuple[int, int]) -> float:
+    """Return the root of the area that a box (x, y, width, height) has inside a photo; 0 where it is outside."""
+    (x, y, width, height), (rows, columns) = box, size
+    wide = min(x + width, columns) - max(x, 0.0)
+    high = min(y + height, rows) - max(y, 0.0)
+    return (max(wide, 0.0) * max(high, 0.0)) ** 0.5

@@ -12,6 +12,8 @@ from serving.runtime.errors import InputError
 from serving.runtime.execution import Mode, Provider
 from serving.server.repository.status import check_name
 
+_SAMPLE_SHARE = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -52,7 +54,11 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     folder = values.pop("model_dir")
     if not models and not repositories:
         folder = folder or os.environ.get("FACET_MODEL_DIR")
+    share = values.pop("sample_share")
+    if share is not None and not values["sample_to"]:
+        parser.error("--sample-share goes with --sample-to, which says where the pictures are kept")
     options = Options(
+        sample_share=_SAMPLE_SHARE if share is None else share,
         model_dir=folder,
         model=tuple(filter(None, models)),
         repository=tuple(filter(None, repositories)),
@@ -145,8 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sample-share",
         type=_share,
-        default=environment.get("FACET_SAMPLE_SHARE", "0.01"),
-        help="of the pictures, 0 to 1; 0.01 by default (FACET_SAMPLE_SHARE)",
+        default=environment.get("FACET_SAMPLE_SHARE") or None,
+        help=f"of the pictures, 0 to 1; {_SAMPLE_SHARE} by default; goes with --sample-to (FACET_SAMPLE_SHARE)",
     )
     parser.add_argument(
         "--lanes", type=_positive, default=0, help="requests computed at the same time; by default cores"

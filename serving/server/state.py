@@ -71,7 +71,7 @@ class ServerState:
         for seen in call.seen:
             if self.sampling is not None:
                 self.sampling.offer(seen.model, seen.data, seen.faces)
-            self.drift.observe(seen.model, seen.faces)
+            self.drift.observe(seen.model, seen.faces, seen.size)
 
     def refused(self, reason: str) -> None:
         """Count that the request of this task is refused, and note it for its line in the log."""

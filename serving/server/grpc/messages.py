@@ -142,14 +142,16 @@ def parse(kind: type[M], data: bytes) -> M:
         raise InputError(f"the message is no {kind.DESCRIPTOR.name}: {error}") from None
 
 
-def whole_number(parameters: Mapping[str, pb.InferParameter], name: str) -> int:
-    """Return a parameter that counts something; 0 without it. Raises InputError for anything else."""
+def whole_number(parameters: Mapping[str, pb.InferParameter], name: str, most: int = 2**64) -> int:
+    """Return a parameter that counts something; 0 without it. Raises InputError for anything else, and above `most`."""
     if name not in parameters:
         return 0
     kind = parameters[name].WhichOneof("parameter_choice")
     value = getattr(parameters[name], kind) if kind in ("int64_param", "uint64_param") else -1
     if value < 0:
         raise InputError(f"parameters.{name}: expected a whole number")
+    if value > most:
+        raise InputError(f"parameters.{name}: expected at most {most}, got {value}")
     return int(value)
 
 

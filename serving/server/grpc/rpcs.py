@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from serving.runtime.errors import InputError, NotFoundError, NotReadyError
 from serving.runtime.work import Work
 from serving.server.about import EXTENSIONS, server_version
+from serving.server.fair_queue import PRIORITIES
 from serving.server.grpc import service_pb2 as pb
 from serving.server.grpc.calls import Answer, Context, Rpc
 from serving.server.grpc.messages import InferMessage, parse, read_message, read_tensors, whole_number, write_response
@@ -47,7 +48,7 @@ async def _model_infer(state: ServerState, message: bytes, context: Context) -> 
         model,
         image_count(datatype, shape),
         deadline=received + timeout_s,
-        priority=whole_number(request.head.parameters, "priority"),
+        priority=whole_number(request.head.parameters, "priority", PRIORITIES),
     )
 
 
@@ -77,10 +78,8 @@ def _server_ready(state: ServerState, request: pb.ServerReadyRequest) -> pb.Serv
 def _model_ready(state: ServerState, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
     try:
         state.models.get(request.name, request.version)
-    except NotReadyError:
+    except (NotFoundError, NotReadyError):
         return pb.ModelReadyResponse(ready=False)
-    except NotFoundError:  # its own text lists the models, and nobody needs a key here
-        raise NotFoundError(f"there is no model '{request.name[:80]}' of this version here") from None
     return pb.ModelReadyResponse(ready=not state.hindered)
 
 

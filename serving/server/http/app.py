@@ -9,12 +9,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from serving.runtime.errors import InputError
 from serving.server.errors import STATUS, headers_of, reason_of, status_of, text_of
 from serving.server.http.docs_page import POLICY, page
 from serving.server.http.guard import guards
 from serving.server.http.openapi import document
 from serving.server.http.request import json_response, state_of
-from serving.server.http.routes import ENDPOINTS
+from serving.server.http.routes import ENDPOINTS, Endpoint, Handler
 from serving.server.http.watch import Watch
 from serving.server.state import ServerState
 from serving.server.web.routes import routes as door_page
@@ -43,7 +44,7 @@ def create_app(state: ServerState) -> Starlette:
 
     app = Application(
         routes=[
-            *(Route(one.path, one.handler, methods=one.methods) for one in ENDPOINTS),
+            *(Route(one.path, _handler(one), methods=one.methods) for one in ENDPOINTS),
             Route("/openapi.json", openapi),
             Route("/docs", docs),
             *door_page(),
@@ -54,6 +55,24 @@ def create_app(state: ServerState) -> Starlette:
     app.router.redirect_slashes = False
     app.state.server = state
     return app
+
+
+def _handler(endpoint: Endpoint) -> Handler:
+    """Return what answers requests to an endpoint. Where it reads query parameters, others are refused.
+
+    A parameter with a wrong letter would be passed over, and the answer be that of another question.
+    """
+    if not endpoint.query:
+        return endpoint.handler
+
+    async def answer(request: Request) -> Response:
+        for name in request.query_params:
+            if name not in endpoint.query:
+                known = ", ".join(endpoint.query)
+                raise InputError(f"the query parameter '{name[:80]}' is unknown; this path reads: {known}")
+        return await endpoint.handler(request)
+
+    return answer
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

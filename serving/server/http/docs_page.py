@@ -17,7 +17,7 @@ h1 { font-size: 1.5rem; } h2 { margin-top: 2.5rem; font-size: 1.2rem; }
 code, pre { font: .875rem/1.5 ui-monospace, monospace; }
 pre { overflow-x: auto; padding: .6rem .8rem; border-radius: .4rem; background: var(--field); }
 details { border-top: 1px solid var(--line); } summary { padding: .6rem 0; cursor: pointer; overflow-wrap: anywhere; }
-summary b { display: inline-block; min-width: 3.2rem; }
+summary b { display: inline-block; min-width: 3.2rem; margin-right: .6rem; }
 summary span { color: var(--quiet); margin-left: .6rem; } details > div { padding: 0 0 1rem 1rem; }
 table { border-collapse: collapse; } th, td { padding: .25rem 1rem .25rem 0; text-align: left; vertical-align: top; }
 th { color: var(--quiet); font-weight: 500; }

@@ -15,11 +15,13 @@ from serving.runtime.errors import InputError
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
 from serving.server import binary_tensors
+from serving.server.fair_queue import PRIORITIES
 from serving.server.http import json_tensors
 from serving.server.http.json_pictures import explain
 from serving.server.http.request import compute, model_of, receive_body
 from serving.server.inference import RequestedOutput, Tensor, check_request, image_count
 from serving.server.inference import infer as run
+from serving.server.lanes import DeadlineError
 
 # Axes of a tensor, tensors of a request, and letters of its id.
 MAX_AXES = 8
@@ -63,10 +65,13 @@ class OutputRequest(Struct, frozen=True, gc=False):
 
 
 class RequestParameters(Struct, frozen=True, gc=False):
-    """What may be said about a request: its time in microseconds, and its priority, 1 the highest and 0 the default."""
+    """What may be said about a request: its time in microseconds, and its priority, 1 the highest and 0 the default.
+
+    Others are passed over, as the protocol lets clients add their own.
+    """
 
     timeout: _Whole = 0
-    priority: _Whole = 0
+    priority: Annotated[int, Meta(ge=0, le=PRIORITIES)] = 0
     binary_data_output: bool = False
     sequence_id: int | str = 0
 
@@ -113,7 +118,10 @@ async def infer(request: Request) -> Response:
         rows = image_count(tensor.datatype, tensor.shape)
         wanted = asked.parameters
         deadline = received + wanted.timeout / 1e6 if wanted.timeout else math.inf
-        return await compute(request, work_on, model, rows, write, deadline=deadline, priority=wanted.priority)
+        try:
+            return await compute(request, work_on, model, rows, write, deadline=deadline, priority=wanted.priority)
+        except DeadlineError as error:
+            raise DeadlineError(f"no result within parameters.timeout, {wanted.timeout} microseconds") from error
 
 
 def _parse(text: bytes) -> InferenceRequest:

@@ -117,7 +117,10 @@ def decode(text: bytes | Raw, kind: Any, where: str) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"{where}: {explain(error)}") from None
+        said = explain(error)
+        if "unknown field" in said and isinstance(kind, type) and issubclass(kind, Struct):
+            said += f"; expected {', '.join(kind.__struct_encode_fields__)}"
+        raise InputError(f"{where}: {said}") from None
 
 
 def explain(error: Exception) -> str:

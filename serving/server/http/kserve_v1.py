@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,6 +32,8 @@ async def models(request: Request) -> Response:
 
 async def model(request: Request) -> Response:
     """Tell whether a model is ready."""
+    if request.path_params["model"].endswith(":predict"):
+        raise HTTPException(405, headers={"Allow": "POST"})
     state, found = state_of(request), model_of(request)
     return readiness(state.hindered, {"name": found.name})
 

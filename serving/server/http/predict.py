@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.runtime.errors import InputError
+from serving.runtime.errors import ImageError, InputError
 from serving.runtime.image.placement import Box
 from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
@@ -50,7 +50,13 @@ async def predict(request: Request) -> Response:
         if content_type == "application/json" or body[:1] == b"{":
             asked = decode_request(body, PredictRequest, state_of(request).limits.decode_memory)
             return await _predict_json(request, model, asked, parsed)
-        return await compute(request, lambda work: _answer(work, model, [Picture(body, parsed)]), model)
+        try:
+            return await compute(request, lambda work: _answer(work, model, [Picture(body, parsed)]), model)
+        except ImageError as error:
+            if content_type != "application/x-www-form-urlencoded":
+                raise
+            hint = "curl's -d leaves bytes of a file out; send it with --data-binary @FILE"
+            raise ImageError(error.reason, f"{error} ({hint})") from error
 
 
 async def predict_pictures(

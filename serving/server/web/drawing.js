@@ -38,7 +38,7 @@ export function draw(canvas, shown) {
   faces.sort((a, b) => b.selected - a.selected || (b.notify === true) - (a.notify === true));
   context.font = FONT;
   const tags = [];
-  for (const face of faces) tags.push(placeTag(context, canvas, face, tags));
+  for (const face of faces) tags.push(placeTag(context, canvas, face, faces, tags));
   for (const face of faces.reverse()) drawBox(context, face);
   for (const tag of tags.reverse()) drawTag(context, tag);
 }
@@ -57,24 +57,30 @@ function drawBox(context, { at, notify, selected }) {
   context.strokeRect(...at);
 }
 
-// Above the box or below it, where it covers no other tag; else the short one.
-function placeTag(context, canvas, face, others) {
+// Above the box or below it, where it covers no other tag and no other face; else the short one, there or within the box.
+function placeTag(context, canvas, face, faces, tags) {
   const [x, y, , height] = face.at;
+  const covered = [...tags, ...faces.filter((other) => other !== face).map(areaOf)];
   for (const text of [face.tag, face.shortTag]) {
     const width = context.measureText(text).width + 2 * TAG_PADDING;
     const left = Math.min(Math.max(x - 2, 0), Math.max(0, canvas.clientWidth - width));
     for (const top of [y - 4 - TAG_HEIGHT, y + height + 4]) {
-      const tag = { text, left, top, width, notify: face.notify, selected: face.selected };
+      const tag = { text, left, top, width, height: TAG_HEIGHT, notify: face.notify, selected: face.selected };
       const inside = top >= 0 && top + TAG_HEIGHT <= canvas.clientHeight;
-      if (inside && !others.some((other) => touching(tag, other))) return tag;
+      if (inside && !covered.some((other) => touching(tag, other))) return tag;
     }
   }
   const width = context.measureText(face.shortTag).width + 2 * TAG_PADDING;
-  return { text: face.shortTag, left: Math.max(0, x), top: Math.max(0, y), width, notify: face.notify, selected: face.selected };
+  const place = { left: Math.max(0, x), top: Math.max(0, y), width, height: TAG_HEIGHT };
+  return { ...place, text: face.shortTag, notify: face.notify, selected: face.selected };
+}
+
+function areaOf({ at: [left, top, width, height] }) {
+  return { left, top, width, height };
 }
 
 function touching(a, b) {
-  return a.left < b.left + b.width && b.left < a.left + a.width && Math.abs(a.top - b.top) < TAG_HEIGHT;
+  return a.left < b.left + b.width && b.left < a.left + a.width && a.top < b.top + b.height && b.top < a.top + a.height;
 }
 
 function drawTag(context, { text, left, top, width, notify, selected }) {

@@ -94,9 +94,11 @@ async function showPhoto(file) {
   at("camera-field").hidden = true;
   photo = file;
   screen.begin("photo");
+  screen.say("opening");
   const picture = await photos.open(file);
   if (signal.aborted) return;
   if (picture === undefined) {
+    screen.begin("");
     screen.say("notPicture", { values: { name: file.name }, error: true });
     return;
   }

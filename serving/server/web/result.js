@@ -5,6 +5,7 @@ import { labelWord, percent, word } from "./words.js";
 
 const MOST_LABELS = 5;
 const MOST_NAMED = 4;
+const MASKS = ["worn", "incorrect", "absent"];
 
 const at = (id) => document.getElementById(id);
 
@@ -20,8 +21,19 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// A label; a joint one is broken into lines behind its slashes.
+function sayLabel(element, text) {
+  if (element.textContent === text) return;
+  const parts = text.split(/(?<=\/)/).map((part) => {
+    const span = document.createElement("span");
+    span.textContent = part;
+    return span;
+  });
+  element.replaceChildren(...parts);
+}
+
 const judged = (face) => face.notify !== undefined;
-const best = (head) => Object.entries(head.probabilities).sort((a, b) => b[1] - a[1]);
+const best = (probabilities) => Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
 
 // The texts over a face in the picture: with its labels, and a short one.
 export function tags(faces, number) {
@@ -60,9 +72,10 @@ function alarm(faces, masks, wrong) {
     return { kind: "notify", text: word(wrong[0].notify_reason === "incorrect" ? "incorrect" : "absent"), detail };
   }
   const each = wrong.slice(0, MOST_NAMED).map((face) => {
-    const name = word("face", { number: faces.indexOf(face) + 1 });
-    return `${name}: ${reason(face)}, ${percent(face.notify_confidence)}`;
+    const number = faces.indexOf(face) + 1;
+    return word("notifyFace", { number, percent: percent(face.notify_confidence), reason: reason(face) });
   });
+  each.unshift(word("notifyEach"));
   if (wrong.length > MOST_NAMED) each.push(word("notifyMore", { count: wrong.length - MOST_NAMED }));
   const text = word("notifyMany", { some: wrong.length, count: masks.length });
   return { kind: "notify", text, detail: each.join("\n"), many: true };
@@ -100,22 +113,34 @@ export function showFace(shown, faces, selected) {
   at("crop").setAttribute("aria-label", word("cropOf", { number: selected + 1 }));
   const name = face.box ? word("face", { number: selected + 1 }) : word("wholePicture");
   say(at("crop-caption"), face.score === null ? name : `${name}, ${word("found", { percent: percent(face.score) })}`);
-  const heads = Object.entries(face.heads);
+  const heads = Object.entries(face.heads).flatMap(withMasks);
   if (!heads.length) {
     at("heads").replaceChildren(word("noHeads"));
     return;
   }
   if (!at("heads").children.length) at("heads").replaceChildren();
   const sections = children(at("heads"), heads.length, "head");
-  for (const [number, [head, result]] of heads.entries()) showHead(sections[number], head, result);
+  for (const [number, [head, probabilities]] of heads.entries()) showHead(sections[number], head, probabilities);
 }
 
-function showHead(section, name, head) {
+// A head's name and probabilities; before those of joint labels such as worn/female/<30 the sums of how the mask is worn,
+// which the verdict is about.
+function withMasks([name, { probabilities }]) {
+  const sums = {};
+  for (const [label, share] of Object.entries(probabilities)) {
+    const [state, ...others] = label.split("/");
+    if (!MASKS.includes(state) || !others.length) return [[name, probabilities]];
+    sums[state] = (sums[state] ?? 0) + share;
+  }
+  return [["mask", sums], [name, probabilities]];
+}
+
+function showHead(section, name, probabilities) {
   say(section.querySelector("h2"), labelWord(name));
-  const shares = best(head).slice(0, MOST_LABELS);
+  const shares = best(probabilities).slice(0, MOST_LABELS);
   const rows = children(section.querySelector("ol"), shares.length, "share");
   for (const [number, [label, share]] of shares.entries()) {
-    say(rows[number].querySelector(".label"), labelWord(label));
+    sayLabel(rows[number].querySelector(".label"), labelWord(label));
     say(rows[number].querySelector(".value"), percent(share));
     rows[number].querySelector(".bar").style.setProperty("--share", share);
   }

@@ -15,6 +15,8 @@ const overlay = at("overlay");
 // `height`, and from the answer on `answer` and `milliseconds`; `reduced` says that a photo was made smaller.
 let shown = null;
 let live = false;
+// A photo was chosen, which may take a while to open.
+let chosen = false;
 let mirrored = false;
 let times = [];
 let selected = 0;
@@ -27,10 +29,10 @@ export function render() {
   const faces = shown?.answer?.faces ?? null;
   at("video").classList.toggle("mirrored", mirrored);
   if (!live && !shown) at("stage").style.aspectRatio = "";
-  at("hint").hidden = live || shown !== null;
+  at("hint").hidden = live || chosen;
   at("start").hidden = live;
   at("stop").hidden = !live;
-  showVerdict(verdict(faces, shown !== null));
+  showVerdict(verdict(faces, chosen || shown !== null));
   showChoice(faces ?? [], selected);
   showFace(shown, faces ?? [], selected);
   showFacts(shown?.answer, shown?.milliseconds, more());
@@ -76,7 +78,8 @@ function renderSound() {
 // Begins with the camera ("live") or a photo ("photo"), or with nothing (""); what was shown is forgotten.
 export function begin(what, { mirror = false } = {}) {
   shown?.picture?.close?.(); // a large bitmap need not wait for the garbage collector
-  [shown, live, mirrored, times, selected, alarms, notice] = [null, what === "live", mirror, [], 0, 0, null];
+  [shown, live, chosen, mirrored] = [null, what === "live", what === "photo", mirror];
+  [times, selected, alarms, notice] = [[], 0, 0, null];
   render();
 }
 

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import warnings
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -15,9 +16,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from tiny_detector import build_detector
 from tiny_model import build_model, card_facts
 
+from serving.runtime import execution
 from serving.runtime import graph as graph_module
 from serving.runtime.architecture import architecture
-from serving.runtime.execution import Execution, accelerated, installed
+from serving.runtime.execution import Execution, Provider, accelerated, installed
 from serving.runtime.graph import Speed
 from serving.runtime.session import Outputs, Session
 from serving.runtime.work import Work
@@ -30,8 +32,8 @@ def _nothing_measured_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_module, "_kept", OrderedDict())
 
 
-def checked(content: bytes, **execution: Any) -> Session:
-    session = Session(content, execution=Execution(**execution))
+def checked(content: bytes, **how: Any) -> Session:
+    session = Session(content, execution=Execution(**how))
     session.check_graph()
     return session
 
@@ -142,11 +144,24 @@ def test_a_graph_that_quantizes_by_the_batch_is_never_given_one(tmp_path: Path) 
 
 
 def test_a_provider_that_is_missing_is_replaced_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    assert installed()[-1] == "cpu" and accelerated("cuda") and not accelerated("cpu")
+    assert installed()[-1] == "cpu"
     session = checked(MODEL, provider="tensorrt")
     assert session.plan.provider == "cpu" and "the execution provider tensorrt cannot be used" in caplog.text
     caplog.clear()
     assert checked(MODEL, provider="auto").plan.provider == "cpu" and not caplog.text
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_device_counts_only_where_it_computes(listed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An onnxruntime for GPUs lists CUDA on a machine without one too."""
+    assert execution._open(execution._IDENTITY, "cpu", 1).get_providers() == ["CPUExecutionProvider"]
+    if listed:
+        every = list(execution.NAMES.values())
+        monkeypatch.setattr(execution.onnxruntime, "get_available_providers", lambda: every)
+    execution._works.cache_clear()
+    with warnings.catch_warnings(action="ignore"):  # onnxruntime's, about the provider that it does not have
+        assert [name for name in get_args(Provider) if accelerated(name)] == []
+    execution._works.cache_clear()
 
 
 def test_a_detector_of_any_size_joins_images_of_one_size() -> None:

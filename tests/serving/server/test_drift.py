@@ -95,6 +95,16 @@ def test_without_a_reference_there_are_counts_and_no_distance() -> None:
     assert not [key for key in found if key[0] == "facet_drift"]
 
 
+def test_of_a_box_counts_what_the_photo_shows_of_it() -> None:
+    client = client_of(open_model(build_model(), name="tiny", version="1", threads=1))
+    for box in ("10,20,1e26,5", "-1e9,30,1e10,1e300", "0,0,64,1"):
+        assert client.post(f"/predict?box={box}", content=photo(100)).status_code == 200
+    found = metrics(client)
+    assert found["facet_face_side_pixels_count", "1", "tiny"] == 3
+    expected = (70 * 5) ** 0.5 + (80 * 50) ** 0.5 + 8
+    assert found["facet_face_side_pixels_sum", "1", "tiny"] == pytest.approx(expected)
+
+
 def test_what_a_model_has_seen_goes_with_it(content: bytes) -> None:
     model = open_model(build_model(card_facts()), name="tiny", version="1", threads=1, reference=content)
     client = client_of(model)

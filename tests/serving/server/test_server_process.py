@@ -415,6 +415,8 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
         (["--model", "m", "--model", "n", "--name", "x"], {}, "--name goes with a single model"),
         (["--model", ""], {}, "FACET_MODEL_URI"),
         (["--nothing"], {}, "--nothing"),
+        (["--model", "m", "--sample-share", "0.5"], {}, "--sample-share goes with --sample-to"),
+        (["--model", "m"], {"FACET_SAMPLE_SHARE": "0.5"}, "--sample-share goes with --sample-to"),
         (["--model", "m", "--tls-cert", "c"], {}, "--tls-cert and --tls-key go together"),
         (["--model", "m", "--cors-origin", "*"], {}, "'*' is not an origin"),
         (["--model", "m", "--cors-origin", "https://a.example/"], {}, "is not an origin"),

@@ -56,6 +56,7 @@ def test_what_the_server_says_about_itself_and_its_models(shared: GrpcServer) ->
     client = shared.client
     assert client.is_server_live() and client.is_server_ready()
     assert client.is_model_ready("tiny") and client.is_model_ready("other")
+    assert not client.is_model_ready("nobody")
     server = client.get_server_metadata(as_json=True)
     assert server["name"] == "facet" and {"classification", "statistics"} <= set(server["extensions"])
     over_http = shared.server.request("GET", "/v2/models/tiny")[1]
@@ -151,6 +152,7 @@ JPEG = picture()
          "INVALID_ARGUMENT", "shared memory"),
         ({"inputs": [UINT8], "parameters": {"sequence_id": {"int64_param": 1}}}, "INVALID_ARGUMENT", "sequence_id"),
         ({"inputs": [UINT8], "parameters": {"timeout": {"string_param": "1"}}}, "INVALID_ARGUMENT", "whole number"),
+        ({"inputs": [UINT8], "parameters": {"priority": {"int64_param": 10}}}, "INVALID_ARGUMENT", "at most 9"),
         (bytes_tensor(JPEG) | {"parameters": {"timeout": {"int64_param": 1}}}, "DEADLINE_EXCEEDED", "deadline"),
         (bytes_tensor(JPEG) | {"outputs": [{"name": "age"}]}, "INVALID_ARGUMENT", "mask, gender"),
         (bytes_tensor(b"hello"), "INVALID_ARGUMENT", "not an image"),

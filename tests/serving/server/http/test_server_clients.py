@@ -16,6 +16,8 @@ import pytest
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from PIL import Image
 from server_process import Server, picture, serving
+from stub_server import until
+from tiny_detector import build_detector
 from tiny_model import build_model, card_facts
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
@@ -33,7 +35,9 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 40, 32, 3), dtype=np.uint
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("clients")
     (folder / "model.onnx").write_bytes(CONTENT)
-    with serving(folder, "--model", str(folder / "model.onnx"), "--name", "tiny") as server:
+    (folder / "green.onnx").write_bytes(build_detector())
+    with serving(folder, "--model", str(folder / "model.onnx"), "--model", str(folder / "green.onnx")) as server:
+        until(lambda: server.request("GET", "/v2/health/ready")[0] == 200)
         yield server
 
 
@@ -131,7 +135,7 @@ def test_triton_reads_statistics(client: triton.InferenceServerClient) -> None:
     client.infer("tiny", [pixels(True)])
     with pytest.raises(InferenceServerException):
         client.infer("tiny", [triton.InferInput("images", [1], "BYTES").set_data_from_numpy(np.array([b"x"], object))])
-    (after,) = client.get_inference_statistics()["model_stats"]
+    (after,) = (one for one in client.get_inference_statistics()["model_stats"] if one["name"] == "tiny")
     (same,) = client.get_inference_statistics("tiny", after["version"])["model_stats"]
     assert same == after
     assert after["inference_count"] - before["inference_count"] == 2
@@ -188,8 +192,12 @@ def test_the_documented_command_of_every_route_works(server: Server, endpoint: E
 EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
 
 
+def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(EXAMPLES / name), *arguments], capture_output=True, text=True)
+
+
 def example(name: str, *arguments: str) -> str:
-    run = subprocess.run([sys.executable, str(EXAMPLES / name), *arguments], capture_output=True, text=True)
+    run = run_example(name, *arguments)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -204,3 +212,25 @@ def test_the_example_clients_work(server: Server, predictor: Predictor, tmp_path
     best = predictor.infer([photo.read_bytes() for photo in photos])["mask"].argmax(axis=1)
     labels = [predictor.card.heads[0].labels[index] for index in best]
     assert [line.split()[2].rpartition(":")[2] for line in lines[:2]] == labels and len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("client.py", ["http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer: [Errno 111] Connection refused"),
+        ("triton_client.py", ["127.0.0.1:9", "tiny"], "127.0.0.1:9: [Errno 111] Connection refused"),
+        ("triton_client.py", ["SERVER", "other"], "there is no model 'other'"),
+        (
+            "triton_client.py",
+            ["SERVER", "DETECTOR"],
+            "is no classifier; detectors and composites are asked by client.py",
+        ),
+    ],
+)
+def test_the_example_clients_say_in_a_line_what_is_wrong(
+    server: Server, tmp_path: Path, name: str, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(picture())
+    names = {"SERVER": f"127.0.0.1:{server.port}", "DETECTOR": server.request("GET", "/v2/models")[1]["models"][1]}
+    run = run_example(name, *(names.get(one, one) for one in arguments), str(tmp_path / "photo.jpg"))
+    assert run.returncode == 1 and said in run.stderr and run.stderr.count("\n") == 1

@@ -125,6 +125,35 @@ def test_bad_boxes(client: TestClient, box: str) -> None:
     expect_error(client.post("/predict", data={"box": box}, files={"f": picture()}), 400, "box")
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "known"),
+    [
+        ("/predict?boxs=1,2,30,40", "boxs", "model, version, box"),
+        ("/predict?box=1,2,30,40&Box=1,2,30,40", "Box", "model, version, box"),
+        ("/predictions/tiny?model=tiny", "model", "box"),
+        ("/predictions/tiny/3?version=3", "version", "box"),
+        ("/invocations?name=tiny", "name", "model, version"),
+    ],
+)
+def test_a_query_parameter_that_is_not_read_is_refused(client: TestClient, path: str, name: str, known: str) -> None:
+    """It may be a slip, and the answer then that of another question."""
+    expect_error(client.post(path, content=picture()), 400, f"'{name}' is unknown; this path reads: {known}")
+
+
+def test_what_curl_does_to_a_file_is_said(client: TestClient) -> None:
+    data = picture().replace(b"\r", b"").replace(b"\n", b"").replace(b"\0", b"")
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    expect_error(client.post("/predict", content=data, headers=headers), 400, "--data-binary @FILE")
+    assert "--data-binary" not in client.post("/predict", content=data).text
+    assert client.post("/predict", content=picture(), headers=headers).status_code == 200
+
+
+def test_a_field_of_json_that_is_unknown_is_answered_with_the_known_ones(client: TestClient) -> None:
+    expect_error(client.post("/predict", json={"image": "", "model": "tiny"}), 400, "expected image, images, boxes")
+    nested = {"images": [{"b64": "", "box": []}]}
+    expect_error(client.post("/predict", json=nested), 400, "images[0]: Object contains unknown field `box`; expected ")
+
+
 def bomb() -> bytes:
     data = bytearray(picture(0, "PNG"))
     data[16:24] = struct.pack(">II", 50_000, 50_000)
@@ -157,7 +186,8 @@ def test_bodies_that_are_not_images(client: TestClient, body: bytes, status: int
 @pytest.mark.parametrize("sent", [LIMIT + 1, 3 * LIMIT])
 def test_bodies_that_are_too_large(client: TestClient, sent: int) -> None:
     pieces = [b"x" * min(65536, sent - start) for start in range(0, sent, 65536)]
-    expect_error(client.post("/predict", content=b"".join(pieces)), 413, str(LIMIT))
+    text = f"larger than {LIMIT} bytes (--max-body-mib 1); send the photo smaller"
+    expect_error(client.post("/predict", content=b"".join(pieces)), 413, text)
     expect_error(client.post("/predict", content=iter(pieces)), 413, str(LIMIT))
     expect_error(client.post("/v2/models/tiny/infer", content=iter(pieces)), 413, str(LIMIT))
 

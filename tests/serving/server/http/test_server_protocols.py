@@ -106,7 +106,9 @@ def test_kserve_tells_which_models_there_are(client: TestClient) -> None:
     assert client.get("/v1/models/tiny").json() == {"name": "tiny", "ready": True}
     expect_error(client.get("/v1/models/other"), 404, "no model 'other'")
     expect_error(send(client, "/v1/models/other:predict", {"instances": [TEXT]}), 404, "no model 'other'")
-    expect_error(client.get("/v1/models/tiny:predict"), 404)
+    asked = client.get("/v1/models/tiny:predict")
+    expect_error(asked, 405, "use POST")
+    assert asked.headers["allow"] == "POST"
 
 
 def test_a_table_with_boxes(client: TestClient) -> None:
@@ -218,8 +220,11 @@ def test_timeout_and_priority_of_a_request_reach_the_lanes(client: TestClient, m
     (rows, plain), (_, wished) = seen
     assert rows == 2 and plain == {"deadline": float("inf"), "priority": 0}
     assert wished["priority"] == 2 and 0 < wished["deadline"] < 1e9
-    expect_error(send(client, path, {"inputs": [tensor], "parameters": {"timeout": 1}}), 503)
-    for parameters in ({"timeout": -1}, {"timeout": "1"}, {"timeout": 2**64}, {"priority": 1.5}, {"priority": True}):
+    late = send(client, path, {"inputs": [tensor], "parameters": {"timeout": 1}})
+    expect_error(late, 503, "no result within parameters.timeout, 1 microseconds")
+    assert send(client, path, {"inputs": [tensor], "parameters": {"own": 1, "priority": 9}}).status_code == 200
+    wrong: list[dict[str, Any]] = [{"timeout": value} for value in (-1, "1", 2**64)]
+    for parameters in [*wrong, *({"priority": value} for value in (-1, 10, 1.5, True))]:
         expect_error(send(client, path, {"inputs": [tensor], "parameters": parameters}), 400, "parameters")
 
 

@@ -9,6 +9,7 @@ import pytest
 from door_pictures import door, jpeg, write_clip, write_people
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from server_process import Server, serving
+from stub_server import until
 
 # What leaves for the speakers is measured on its way; the page and the browser stay as they are.
 _METER = """
@@ -64,8 +65,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     people = write_people(tmp_path_factory.mktemp("people"))
-    options = ("--model", str(people), "--model", str(people / "green.onnx"))
+    models = (people, people / "green.onnx", people / "joint.onnx")
+    options = [part for model in models for part in ("--model", str(model))]
     with serving(tmp_path_factory.mktemp("server"), *options) as server:
+        until(lambda: server.request("GET", "/v2/health/ready")[0] == 200)
         yield server
 
 

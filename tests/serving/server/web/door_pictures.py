@@ -6,6 +6,7 @@ The green of a frame tells how the mask is worn, so that what the page has to sh
 import io
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from serving.runtime.card import METADATA_KEY
 
 GREENS = {"worn": 255, "incorrect": 210, "absent": 165}
 EMOTIONS = ("anger", "anxiety", "embarrass", "happy", "normal", "pain", "sad")
+JOINT = ["/".join(parts) for parts in product(GREENS, ("male", "female"), ("<30", "30-59", ">=60"))]
 SIZE = (640, 480)
 """Width and height of a picture."""
 
@@ -50,7 +52,7 @@ _GRAPH = """
 
 
 def write_people(folder: Path) -> Path:
-    """Write the composite `people`: green frames, how masks are worn, and seven emotions."""
+    """Write the composite `people`: green frames, how masks are worn, and seven emotions; and a classifier `joint`."""
     text = _GRAPH.replace("GREENS", ", ".join(f"{green}.0" for green in GREENS.values()))
     graph = helper.make_graph(
         parser.parse_graph(f"mask () => () {{{text}}}").node,
@@ -65,6 +67,8 @@ def write_people(folder: Path) -> Path:
     emotion = card_facts(
         name="emotion", label_space="emotion", heads=[{"name": "emotion", "labels": EMOTIONS}], crop=whole_box
     )
+    joint = card_facts(name="joint", label_space="joint", heads=[{"name": "mask_gender_age", "labels": JOINT}])
+    (folder / "joint.onnx").write_bytes(build_model(joint))
     (folder / "green.onnx").write_bytes(build_detector(side=(640, 640)))
     (folder / "mask.onnx").write_bytes(model.SerializeToString())
     (folder / "emotion.onnx").write_bytes(build_model(emotion))

@@ -75,9 +75,13 @@ def test_a_photo_is_shown_with_faces_labels_and_a_notice(server: Server, open_pa
     verdict(page).to_have_text("Nothing to see yet")
     choose(page, file)
     verdict(page).to_have_text("2 of 3 without a properly worn mask")
+    reasons = {"absent": "no mask", "incorrect": "worn wrongly"}
+    lines = [
+        f"Face {number}: {face['notify_confidence']:.1%} ({reasons[face['notify_reason']]})"
+        for number, face in enumerate(faces[1:], 2)
+    ]
     detail = page.locator("#verdict-detail").inner_text()
-    for number, face in enumerate(faces[1:], 2):
-        assert f"Face {number}: " in detail and f"{face['notify_confidence']:.1%}" in detail
+    assert detail.splitlines() == ["Not worn as it should be:", *lines]
     expect(page.locator("#facts")).to_have_text(
         re.compile(rf"people · version {answer['version']} · answer after \d+\sms")
     )
@@ -429,6 +433,95 @@ def test_of_a_repository_of_several_models_the_one_that_is_shown_is_asked(
         expect(page.locator("#facts")).to_contain_text("age · version 1")
         page.get_by_label("Model").select_option("mask")
         expect(page.locator("#facts")).to_contain_text("mask · version 1")
+
+
+def test_joint_labels_have_the_sums_that_the_verdict_is_about(
+    server: Server, open_page: OpenPage, photo: MakePhoto
+) -> None:
+    """Lines of labels end behind a slash, and not within a word."""
+    file = photo("absent")
+    (face,) = server.request("POST", "/predict?model=joint", file.read_bytes())[1]["faces"]
+    shares = face["heads"]["mask_gender_age"]["probabilities"]
+    sums = {
+        state: sum(share for label, share in shares.items() if label.startswith(f"{state}/"))
+        for state in ("worn", "incorrect", "absent")
+    }
+    assert sums["incorrect"] + sums["absent"] == pytest.approx(face["notify_confidence"])
+    page = open_page(server.port, viewport={"width": 900, "height": 800})
+    page.get_by_label("Model").select_option("joint")
+    choose(page, file)
+    expect(page.locator(".head")).to_have_count(2)
+    assert page.locator(".head h2").all_inner_texts() == ["mask", "mask_gender_age"]
+    best = sorted(sums, key=lambda state: -sums[state])
+    masks = page.locator(".head").first
+    assert masks.locator(".label").all_inner_texts() == best
+    assert masks.locator(".value").all_inner_texts() == [f"{sums[state]:.1%}" for state in best]
+    ends = page.evaluate(
+        """() => [...document.querySelectorAll(".label")].flatMap((label) => {
+          const range = new Range(), ends = [];
+          let last = null;
+          const texts = document.createTreeWalker(label, NodeFilter.SHOW_TEXT);
+          for (let text; (text = texts.nextNode()); ) for (let at = 0; at < text.length; at++) {
+            range.setStart(text, at);
+            range.setEnd(text, at + 1);
+            const top = range.getBoundingClientRect().top;
+            if (last && top > last.top + 5) ends.push(last.letter);
+            last = { top, letter: text.data[at] };
+          }
+          return ends;
+        })"""
+    )
+    assert ends and set(ends) == {"/"}
+
+
+def test_a_tag_hides_no_other_face(server: Server, open_page: OpenPage) -> None:
+    """Faces stand above, below and beside each other, so that there is no room for any tag but in its own box."""
+    page = open_page(server.port)
+    painted = page.evaluate(
+        """async () => {
+          const { draw } = await import("/static/drawing.js");
+          const canvas = document.getElementById("overlay");
+          document.getElementById("stage").style.aspectRatio = 4 / 3;
+          const faces = [];
+          for (let row = 0; row < 4; row++) for (let column = 0; column < 4; column++) {
+            const number = faces.length + 1;
+            const box = [column * 160 + 5, row * 120 + 5, 150, 110];
+            faces.push({ box, tag: `! ${number} · worn wrongly and more`, shortTag: `! ${number}`, notify: true });
+          }
+          draw(canvas, { picture: null, width: 640, height: 480, mirrored: false, faces, selected: 5 });
+          const scale = canvas.width / 640;
+          const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const count = ([left, top, width, height]) => {
+            let painted = 0;
+            for (let y = top; y < top + height; y++)
+              for (let x = left; x < left + width; x++) painted += all.data[4 * (y * all.width + x) + 3] > 0;
+            return painted;
+          };
+          // What is painted of the insides of the boxes, without their lines and their own upper left corners.
+          return faces.map(({ box: [x, y, width, height] }) => {
+            const part = [[x + 60, y + 6, width - 66, height - 12], [x + 6, y + 40, width - 12, height - 46]];
+            const counts = part.map((one) => count(one.map((value) => Math.round(value * scale))));
+            return counts[0] + counts[1];
+          });
+        }"""
+    )
+    assert painted == [0] * 16
+
+
+def test_a_photo_that_takes_long_to_open_is_said(server: Server, open_page: OpenPage, photo: MakePhoto) -> None:
+    page = open_page(server.port)
+    page.evaluate(
+        """() => {
+          const open = window.createImageBitmap;
+          const opened = new Promise((resolve) => { window.go = resolve; });
+          window.createImageBitmap = async (...what) => { await opened; return open(...what); };
+        }"""
+    )
+    choose(page, photo("worn"))
+    notice(page).to_contain_text("Opening the picture")
+    verdict(page).to_have_text("No answer yet")
+    page.evaluate("window.go()")
+    verdict(page).to_have_text("Mask worn properly")
 
 
 def test_korean_is_spoken_where_the_browser_does(server: Server, open_page: OpenPage, photo: MakePhoto) -> None:
