@@ -179,4 +179,4 @@ def _visible_side(box: Box, size: tuple[int, int]) -> float:
     (x, y, width, height), (rows, columns) = box, size
     wide = min(x + width, columns) - max(x, 0.0)
     high = min(y + height, rows) - max(y, 0.0)
-    return (max(wide, 0.0) * max(high, 0.0)) ** 0.5
+    return float((max(wide, 0.0) * max(high, 0.0)) ** 0.5)
