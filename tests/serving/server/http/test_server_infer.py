@@ -11,6 +11,7 @@ from server_requests import expect_error, picture
 from starlette.testclient import TestClient
 
 from serving.runtime.predictor import Predictor
+from serving.server.inference import image_count
 
 
 def infer(client: TestClient, tensor: dict[str, Any], **more: Any) -> Any:
@@ -43,6 +44,14 @@ def test_infer_files_agrees_with_predict(client: TestClient) -> None:
                 width = output["shape"][1]
                 values = output["data"][row * width : (row + 1) * width]
                 assert values == pytest.approx(list(heads[output["name"]]["probabilities"].values()), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "count"),
+    [("UINT8", [3, 40, 32, 3], 3), ("BYTES", [3], 3), ("BYTES", [1, 8], 8), ("BYTES", [], 1), ("BYTES", [2, 0], 0)],
+)
+def test_images_are_counted_by_what_a_tensor_holds(datatype: str, shape: list[int], count: int) -> None:
+    assert image_count(datatype, shape) == count
 
 
 def test_infer_chooses_outputs(client: TestClient) -> None:
