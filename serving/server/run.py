@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sources=sources,
             poll_s=options.poll_s,
             served=lambda model: _log.info("serving %s version %s on %s", model.name, model.version, address),
-            started=lambda: _say_limits(limits),
+            started=lambda: _say_limits(limits, address),
         ),
         keys=keys,
         sampling=sampling,
@@ -146,24 +146,23 @@ def _sources(options: Options) -> list[Source]:
     if options.model_dir:
         (models if holds_one_model(options.model_dir) else repositories).append(options.model_dir)
     if options.name and not models:  # KServe always gives a name
-        _log.warning(
-            "--name %s is not used: in the repository %s each folder gives the name", options.name, *repositories
-        )
+        _log.warning("--name %s is not used: the folders of a repository give the names", options.name)
     if options.name and len(models) > 1:
         raise InputError("--name goes with a single model; give either --model or --model-dir")
     return [*(SingleModel(uri, options.name) for uri in models), *map(Repository, repositories)]
 
 
-def _say_limits(limits: Limits) -> None:
+def _say_limits(limits: Limits, address: str) -> None:
     memory = usable_memory() // MIB
     _log.info(
         "%d lanes with %d MiB each for a picture, of %d MiB in all; %d images of each model may wait, "
-        "%d connections be open",
+        "%d connections be open at %s",
         limits.lanes,
         limits.decode_memory // MIB,
         memory,
         limits.max_waiting,
         limits.connections,
+        address,
     )
     if (used := resident_memory() // MIB) > memory // 2:
         _log.warning("the models take %d of %d MiB; more than half of it leaves too little for pictures", used, memory)

@@ -186,8 +186,7 @@ def test_a_request_keeps_its_model_and_then_its_memory_goes(folder_store: Store)
         assert new["version"] == repository.get().version != version and old() is not None
         go.set()
         assert asked.result(20)[2]["version"] == version
-        gc.collect()
-        assert old() is None
+        until(lambda: bool(gc.collect() or True) and old() is None, 10)  # the task that sent the answer ends too
 
 
 def hold(model: Any, holding: threading.Event, go: threading.Event) -> None:

@@ -58,6 +58,7 @@ def test_the_folder_of_kserve_holds_a_model_or_a_repository(
     options = ("--model_dir", folder_store.uri, "--model_name=mine", "--http_port", "0")
     with serving(tmp_path, *options) as server:
         assert server.request("GET", "/v2/models")[1] == {"models": [name]}
+        assert ("--name mine is not used" in server.log.read_text()) == bool(at)
 
 
 @pytest.mark.slow
