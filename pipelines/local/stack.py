@@ -37,8 +37,9 @@ from pipelines.local.supervisor import (
 )
 from serving.runtime.addresses import public_address
 from serving.runtime.composite_card import COMPOSITE_FILE, is_relative, read_composite_card
-from serving.runtime.errors import InputError
+from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.output import whole_file
+from serving.runtime.registry import fingerprint
 from serving.runtime.storage import make_bucket
 
 BUCKETS = ("raw", "pipelines", "mlflow")
@@ -245,8 +246,9 @@ def serve(
         echo: receives the lines for the user.
 
     Raises:
-        InputError: the file of a composite is not one.
+        InputError: the file of a composite is not one, or no such model is registered.
         ServerError: the local stack cannot be started.
+        StorageError: the user's own registry cannot be reached.
     """
     addresses = [address for model in (*models, *repositories) for address in _addresses(model)]
     if addresses:
@@ -254,9 +256,23 @@ def serve(
         os.environ.update(stack.environment)
         for line in stack.lines():
             echo(line)
+        for address in addresses:
+            _check_registered(address)
     sys.stdout.flush()
     sources = [f"--model={model}" for model in models] + [f"--repository={uri}" for uri in repositories]
     os.execv(sys.executable, [sys.executable, "-m", "serving", *sources, f"--port={port}", *options])
+
+
+def _check_registered(address: str) -> None:
+    """Raise InputError for a model that is not in the registry; the server itself cannot know how to get one there."""
+    if not address.startswith("models:"):
+        return
+    try:
+        fingerprint(address)
+    except NotFoundError as error:
+        raise InputError(
+            f"{error}; train and register one with `make pipeline-submit`, or name another with --model"
+        ) from error
 
 
 def _addresses(model: str) -> list[str]:

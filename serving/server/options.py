@@ -61,6 +61,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("no model: give --model or --repository, or set FACET_MODEL_URI or FACET_REPOSITORY")
     if options.name and len(options.model) > 1:
         parser.error("--name goes with a single model")
+    if options.port and options.port == options.grpc_port:
+        parser.error(f"--port and --grpc-port are both {options.port}; HTTP and gRPC need a port each")
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
     return options

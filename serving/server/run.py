@@ -1,5 +1,6 @@
 """The command `python -m serving`: limits, socket, start, end and exit codes."""
 
+import errno
 import ipaddress
 import logging
 import os
@@ -23,6 +24,12 @@ from serving.server.state import ServerState
 from serving.server.tls import Certificate
 from serving.server.tracing import make_tracing
 
+# What to do when a port cannot be opened.
+_REMEDIES = {
+    errno.EADDRINUSE: "choose another {option}, or end what listens there",
+    errno.EACCES: "choose a {option} above 1023",
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -34,13 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parse_options(arguments)
     set_up_logging(options.log_format)
-    port: int | None = options.port
+    port, protocol, option = options.port, "HTTP", "--port"
     try:
-        listener = _listen(options.host, options.port)
-        if (port := options.grpc_port) is not None:
+        listener = _listen(options.host, port)
+        if options.grpc_port is not None:
+            port, protocol, option = options.grpc_port, "gRPC", "--grpc-port"
             _listen(options.host, port).close()  # gRPC itself does not say why it cannot listen
     except OSError as error:
-        print(f"error: cannot listen on {options.host}:{port}: {error.strerror}", file=sys.stderr)
+        remedy = _REMEDIES.get(error.errno or 0, "--host takes an address of this machine").format(option=option)
+        # The text of `create_server` has the address too, and that of a name that nobody knows is not the system's.
+        cause = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        print(f"error: cannot listen on {options.host}:{port} for {protocol}: {cause}; {remedy}", file=sys.stderr)
         return 1
     host, port = listener.getsockname()[:2]
     try:
@@ -77,10 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {state.failure}", file=sys.stderr)
         return 2
     if state.lanes.busy:
-        # Python would wait for the thread, which may decode for a while yet; its request has been answered.
         _log.warning("a lane is still at work; ending without it")
-        logging.shutdown()
-        os._exit(0)
     return 0
 
 

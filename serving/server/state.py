@@ -25,6 +25,7 @@ class ServerState:
         limits: what bounds requests.
         models: the loaded models.
         draining: a stop was requested; requests are still answered, but no more should come.
+        closed: what comes from now on is refused; what has begun is still answered.
         stopping: the time for that is over; what is not answered is refused.
         metrics: Prometheus metrics.
         keys: who may ask.
@@ -41,6 +42,7 @@ class ServerState:
     limits: Limits = field(default_factory=Limits)
     models: ModelRepository = field(default_factory=ModelRepository)
     draining: bool = False
+    closed: bool = False
     stopping: bool = False
     metrics: Metrics = field(default_factory=Metrics)
     keys: Keys = field(default_factory=Keys)

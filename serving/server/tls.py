@@ -69,14 +69,28 @@ class Certificate:
     def _load(self) -> tuple[ssl.SSLContext, tuple[bytes, bytes]]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        pem = _read(self._key), _read(self._cert)
         try:
             # Without a password of its own, OpenSSL would ask for one on the terminal.
             context.load_cert_chain(self._cert, self._key, password="")
-            pem = self._key.read_bytes(), self._cert.read_bytes()
         except ssl.SSLError as error:
-            text = f"{self._cert}, {self._key}: not a PEM certificate and its key without a password: {error.reason}"
-            raise InputError(text) from None
-        except OSError as error:
-            raise InputError(f"{self._cert}, {self._key}: the certificate cannot be read: {error.strerror}") from None
+            raise InputError(self._fault(error)) from None
         context.set_alpn_protocols(["http/1.1"])
         return context, pem
+
+    def _fault(self, error: ssl.SSLError) -> str:
+        """Return what is wrong with the files: of most things OpenSSL says not even in which it is."""
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return f"{self._key}: not the key of the certificate {self._cert}; give two that belong together"
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(self._cert)
+        except ssl.SSLError:
+            return f"{self._cert}: not a certificate; expected PEM, which begins with -----BEGIN CERTIFICATE-----"
+        return f"{self._key}: not a private key without a password; expected PEM, with -----BEGIN PRIVATE KEY-----"
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None

@@ -1,7 +1,9 @@
 """One connection: uvicorn's protocol, with limits on the size of headers and on the times of a slow client."""
 
 import asyncio
+import json
 import re
+import sys
 import time
 from typing import Any
 
@@ -17,6 +19,8 @@ STALLED_S = 30.0
 # Of the headers of one request, its first line included; and their number, each of which takes more than its bytes.
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 128
+# Of a body that is here and that nobody has taken; uvicorn's 64 KiB would stop and start reading for every photo.
+MAX_UNREAD = 256 * 1024
 # Requests of a connection that wait for the answer to an earlier one; uvicorn would keep any number.
 MAX_PIPELINED = 16
 
@@ -72,7 +76,7 @@ class Connection(HttpToolsProtocol):
             self._arrival_timer = self.loop.call_later(HEADERS_S, self.transport.abort)
         self._header_bytes += 0 if in_body or self._body_open else len(data)
         if self._header_bytes > MAX_HEADER_BYTES:
-            self.send_400_response(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+            self.send_400_response(f"the headers are larger than {MAX_HEADER_BYTES} bytes; send fewer or shorter ones")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; close when there are too many."""
@@ -89,6 +93,15 @@ class Connection(HttpToolsProtocol):
             self._arrival_timer.cancel()
             self._arrival_timer = None
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body; read no more while much of it waits to be taken."""
+        if self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > MAX_UNREAD:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Note the end of a body."""
@@ -111,6 +124,21 @@ class Connection(HttpToolsProtocol):
             self._stall_timer.cancel()
             self._stall_timer = None
         super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, and close."""
+        if error := sys.exception():
+            # What a callback above has raised lies below the parser's own error, which says nothing of it.
+            msg = f"this is no valid request of HTTP/1.1: {error.__context__ or error}"
+        body = json.dumps({"error": msg}).encode()
+        lines = (
+            b"HTTP/1.1 400 Bad Request",
+            b"content-type: application/json",
+            b"content-length: %d" % len(body),
+            b"connection: close",
+        )
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        self.transport.close()
 
     def abort(self) -> None:
         """Close at once."""

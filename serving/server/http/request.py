@@ -18,6 +18,7 @@ from serving.runtime.predictor import Predictor
 from serving.runtime.work import Work
 from serving.server.inference import MAX_FILES
 from serving.server.lanes import BusyError
+from serving.server.limits import MIB
 from serving.server.state import ServerState
 
 MAX_FIELDS = 256
@@ -223,4 +224,8 @@ async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
 
 
 def _too_large(limit: int) -> HTTPException:
-    return HTTPException(413, f"the request body is larger than {limit} bytes", headers={"Connection": "close"})
+    text = (
+        f"the request body is larger than {limit} bytes ({limit / MIB:g} MiB); send smaller pictures or fewer at once"
+    )
+    text += ", or have the server started with a larger --max-body-mib"
+    return HTTPException(413, text, headers={"Connection": "close"})

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Sequence
 from types import FrameType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import uvicorn
 
@@ -53,6 +53,8 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # It would believe whom a local client says that it asks for; nothing here needs that.
+                proxy_headers=False,
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=CLOSE_S,
             )
@@ -62,7 +64,9 @@ class HttpServer(uvicorn.Server):
         self._handshakes = Handshakes(certificate.context, self._connection) if certificate else None
         self.deadline = 0.0
         self._quiet_until = 0.0
-        self._accepting: list[asyncio.Task[None]] = []
+        self._accepting: dict[socket.socket, asyncio.Task[None]] = {}
+        # What is answered after a stop signal, from the time on when nothing new is.
+        self._begun: set[asyncio.Task[Any]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections of the sockets, which the loop's own servers would without a limit on their number."""
@@ -71,13 +75,12 @@ class HttpServer(uvicorn.Server):
             await service.start()
         for listener in sockets or []:
             listener.setblocking(False)
-            self._accepting.append(asyncio.create_task(self._accept(listener)))
+            self._accepting[listener] = asyncio.create_task(self._accept(listener))
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, and close what is open."""
-        for task in self._accepting:
-            task.cancel()
+        await self._close()
         if self._handshakes is not None:
             self._handshakes.abort()
         await asyncio.gather(*(service.stop(CLOSE_S) for service in self.services))
@@ -95,14 +98,29 @@ class HttpServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Tell uvicorn, ten times a second, whether to stop."""
-        tasks = {*self.server_state.tasks, *self.state.calls}
-        drained = self.state.draining and not tasks and time.monotonic() > self._quiet_until
-        if self.state.draining and time.monotonic() > self.deadline:
-            drained = self.state.stopping = True
-            for task in tasks:
+        now = time.monotonic()
+        if self.state.draining and now >= self._quiet_until:
+            if not self.state.closed:
+                self.state.closed = True
+                self._begun = {*self.server_state.tasks, *self.state.calls}
+                await self._close()
+            self._begun = {task for task in self._begun if not task.done()}
+            self.should_exit |= not self._begun
+        if self.state.draining and now > self.deadline:
+            self.should_exit = self.state.stopping = True
+            for task in {*self.server_state.tasks, *self.state.calls}:
                 task.cancel()
-        self.should_exit |= drained or bool(self.state.failure)
+        self.should_exit |= bool(self.state.failure)
         return await super().on_tick(counter)
+
+    async def _close(self) -> None:
+        """Listen no more: who connects now finds nobody, and asks another server."""
+        for task in self._accepting.values():
+            task.cancel()
+        await asyncio.gather(*self._accepting.values(), return_exceptions=True)
+        for listener in self._accepting:
+            listener.close()
+        self._accepting.clear()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

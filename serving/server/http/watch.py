@@ -47,6 +47,9 @@ class Watch:
 
         watch_send = with_headers(note_status, (b"x-request-id", exchange.id.encode()))
         try:
+            if state.closed:
+                await _stopping(state)(scope, receive, watch_send)
+                return
             async with asyncio.timeout(state.limits.request_s):
                 await self.app(scope, watch_receive, watch_send)
         except (TimeoutError, asyncio.CancelledError) as error:
@@ -79,11 +82,16 @@ def _ended(state: ServerState, exchange: Exchange, *, arrived: bool) -> Response
     """Return the answer to a request that is ended before it has one; `arrived` means with its whole body."""
     close, seconds = {"Connection": "close"}, f"{state.limits.request_s:g} s"
     if state.stopping:
-        state.refused("stopping")
-        return JSONResponse({"error": "the server is stopping; try again"}, 503, headers=close | {"Retry-After": "1"})
+        return _stopping(state)
     if not arrived:
         state.refused("slow_client")
         return JSONResponse({"error": f"the request did not arrive whole within {seconds}"}, 408, headers=close)
     state.refused("deadline")
     text = f"there is no answer within {seconds}; send smaller pictures or fewer at once"
     return JSONResponse({"error": text}, 504, headers=close)
+
+
+def _stopping(state: ServerState) -> Response:
+    state.refused("stopping")
+    text, headers = "the server is stopping; try again", {"Connection": "close", "Retry-After": "1"}
+    return JSONResponse({"error": text}, 503, headers=headers)

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from server_process import Server, environment, picture, serving, start
-from stub_server import until
+from stub_server import post, read_socket, until
 from tiny_model import card_facts
 
 from serving.runtime.load import open_model
@@ -37,7 +37,8 @@ def test_a_body_above_the_limit_gets_its_answer(shared: Server) -> None:
     """The answer must reach a client that is still sending."""
     for body in (bytes(2**20 + 1), bytes(8 * 2**20), (bytes(2**16) for _ in range(100))):
         status, answer = shared.request("POST", "/predict", body)
-        assert status == 413 and "larger than 1048576 bytes" in answer["error"]
+        assert status == 413 and "larger than 1048576 bytes (1 MiB); send smaller" in answer["error"]
+        assert "--max-body-mib" in answer["error"]
     assert shared.request("GET", "/v2/health/ready")[0] == 200
 
 
@@ -50,17 +51,27 @@ def test_a_declared_length_alone_is_enough(shared: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_bytes",
+    ("request_bytes", "text"),
     [
-        b"rubbish\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        (b"rubbish\r\n\r\n", "Invalid method"),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "Content-Length"),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", "Content-Length"),
+        (b"GET /v2 HTTP/1.1\r\n" + b"a:\r\n" * 200 + b"\r\n", "more than 128 headers"),
+        (b"GET /v2 HTTP/1.1\r\na:" + b"b" * 70_000, "larger than 65536 bytes"),
     ],
 )
-def test_broken_http_is_refused(shared: Server, request_bytes: bytes) -> None:
+def test_broken_http_is_refused_in_json(shared: Server, request_bytes: bytes, text: str) -> None:
     with socket.create_connection(("127.0.0.1", shared.port), 5) as client:
         client.sendall(request_bytes)
+        status, headers, answer = read_socket(client)
+        assert (status, headers["content-type"], headers["connection"]) == (400, "application/json", "close")
+        assert text in answer["error"]
+    assert shared.request("GET", "/v2/health/ready")[0] == 200
+
+
+def test_a_broken_chunk_is_refused(shared: Server) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), 5) as client:
+        client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 4")
     assert shared.request("GET", "/v2/health/ready")[0] == 200
 
@@ -126,14 +137,22 @@ def test_a_stop_signal_waits_for_the_requests_in_flight(model_file: Path, tmp_pa
     with (
         serving(tmp_path, "--model", str(model_file)) as server,
         socket.create_connection(("127.0.0.1", server.port), 20) as slow,
+        socket.create_connection(("127.0.0.1", server.port), 20) as other,
     ):
+        other.sendall(post(data))
+        assert read_socket(other)[0] == 200
         slow.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data[:100])
         time.sleep(0.2)
         server.process.send_signal(stop)
         time.sleep(0.3)
-        status, answer = server.request("GET", "/v2/health/ready")
+        other.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, _, answer = read_socket(other)
         assert status == 503 and answer["ready"] is False, "it must say that it is leaving while it drains"
-        assert server.request("GET", "/v2/health/live")[0] == 200
+        other.sendall(post(data))
+        status, headers, answer = read_socket(other)
+        assert (status, headers["connection"]) == (503, "close") and "stopping" in answer["error"]
+        with pytest.raises(ConnectionRefusedError):
+            server.request("GET", "/v2/health/live")
         slow.sendall(data[100:])
         response = http.client.HTTPResponse(slow)
         response.begin()
@@ -266,6 +285,41 @@ sys.exit(run.main(["--model", {str(model_file)!r}, "--port", "0"]))
         process.kill()
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_program_loads_ends_it_in_order(stop: signal.Signals) -> None:
+    """It is sent within an import of numpy, where an exception would be numpy's."""
+    script = f"""
+import os, runpy, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy._core":
+            os.kill(os.getpid(), {stop.value})
+sys.meta_path.insert(0, Finder())
+sys.argv = ["serving", "--model", "none", "--port", "0"]
+runpy.run_module("serving", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment())
+    assert (done.returncode, done.stderr) == (0, f"stopped by {stop.name}\n")
+
+
+def test_a_stop_signal_while_a_model_is_measured_ends_it_in_order(model_file: Path) -> None:
+    """Threads are in onnxruntime, which aborts the process when the interpreter ends below them."""
+    script = f"""
+import os, runpy, signal, sys, threading
+from serving.runtime import graph
+graph._MEASURING_S = 60
+speed = graph._speed
+def measure(*arguments):
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    return speed(*arguments)
+graph._speed = measure
+sys.argv = ["serving", "--model", {str(model_file)!r}, "--port", "0", "--lanes", "4", "--threads", "2"]
+runpy.run_module("serving", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # --- not starting --------------------------------------------------------------------------------------------------
 
 
@@ -275,18 +329,18 @@ def one_error_line(capsys: pytest.CaptureFixture[str], options: list[str], code:
     assert len(lines) == 1 and lines[0].startswith("error: ") and text in lines[0], lines
 
 
-@pytest.mark.parametrize("option", ["--port", "--grpc-port"])
-def test_a_taken_port(model_file: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+@pytest.mark.parametrize(("option", "protocol"), [("--port", "HTTP"), ("--grpc-port", "gRPC")])
+def test_a_taken_port(model_file: Path, capsys: pytest.CaptureFixture[str], option: str, protocol: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        expected = f"cannot listen on 127.0.0.1:{port}: Address already in use"
+        expected = f"127.0.0.1:{port} for {protocol}: Address already in use; choose another {option}, or end what"
         one_error_line(capsys, ["--model", str(model_file), "--port", "0", option, port], 1, expected)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "::g"])
 def test_an_address_of_another_machine(model_file: Path, capsys: pytest.CaptureFixture[str], host: str) -> None:
     options = ["--model", str(model_file), "--host", host, "--port", "0"]
-    one_error_line(capsys, options, 1, f"cannot listen on {host}:0: ")
+    one_error_line(capsys, options, 1, f"cannot listen on {host}:0 for HTTP: ")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -354,6 +408,7 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
         (["--model", "m", "--grpc-port", "x"], {}, "'x' is not a port"),
         (["--model", "m", "--port", "70000"], {}, "'70000' is not a port"),
         (["--model", "m"], {"FACET_PORT": "http"}, "'http' is not a port"),
+        (["--model", "m", "--grpc-port", "8080"], {}, "--port and --grpc-port are both 8080"),
         (["--model", "m", "--max-body-mib", "0"], {}, "'0' is not a whole number above 0"),
         (["--model", "m", "--max-waiting", "-1"], {}, "'-1' is not a whole number above 0"),
         (["--model", "m", "--timeout-s", "x"], {}, "'x' is not a whole number above 0"),

@@ -287,6 +287,29 @@ def test_a_client_that_takes_nothing_of_its_answer_is_left(monkeypatch: pytest.M
     assert transport.abort.called != taken
 
 
+@pytest.mark.parametrize(("size", "paused"), [(200_000, False), (300_000, True)])
+def test_a_body_that_nobody_takes_is_bounded_and_a_photo_does_not_pause_reading(size: int, paused: bool) -> None:
+    transport = Mock()
+    transport.get_extra_info.return_value = None
+    transport.is_closing.return_value = False
+
+    async def receive() -> None:
+        connection = HttpServer(ServerState())._connection()
+        connection.connection_made(transport)
+        connection.data_received(post(bytes(size), declared=10**6))
+
+    asyncio.run(receive())
+    assert transport.pause_reading.called == paused
+
+
+def test_the_address_of_a_client_is_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    """Any program on this machine could claim another."""
+    claim = b"POST /v2/repository/models/stub/unload HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n"
+    with running() as server, server.connect(claim + b"Content-Length: 0\r\n\r\n") as client:
+        assert read_socket(client)[0] == 403
+    assert "refused a request from 127.0.0.1" in caplog.text and "192.0.2.1" not in caplog.text
+
+
 # --- stopping --------------------------------------------------------------------------------------------------------
 
 
@@ -304,6 +327,32 @@ def test_what_is_not_answered_when_the_grace_ends_is_refused(monkeypatch: pytest
             assert status == 503 and "stopping" in answer["error"]
         assert read_socket(slow)[0] == 503
         gate.opened.set()
+
+
+def test_after_a_stop_signal_only_what_has_begun_is_answered() -> None:
+    """Clients that ask again and again do not keep the server."""
+    gate = Gate()
+    with running(gate) as server, server.connect(post(b"begun")) as begun, server.connect() as next_one:
+        until(lambda: bool(gate.calls))
+        server.stop()
+        until(lambda: server.state.closed)
+        next_one.sendall(post(b"x"))
+        status, headers, answer = read_socket(next_one)
+        assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
+        assert "stopping" in answer["error"] and is_closed(next_one)
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+        gate.opened.set()
+        assert read_socket(begun)[0] == 200 and is_closed(begun)
+    assert gate.calls == [b"begun"]
+
+
+def test_until_then_others_are_answered() -> None:
+    with running() as server:
+        server.state.drain_s = 0.5
+        server.stop()
+        assert server.request("POST", "/predict", b"x")[0] == 200
+        until(lambda: server.state.closed)
 
 
 def test_warnings_of_the_server_are_of_few_kinds(caplog: pytest.LogCaptureFixture) -> None:

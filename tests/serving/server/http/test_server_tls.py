@@ -103,16 +103,23 @@ def test_a_changed_certificate_is_used_and_half_a_change_is_not(
             ask(port, old)
 
 
-@pytest.mark.parametrize("wrong", ["missing", "rubbish", "other"])
-def test_files_that_are_no_certificate(files: tuple[Path, Path], wrong: str) -> None:
-    if wrong == "missing":
-        files[0].unlink()
-    elif wrong == "rubbish":
-        files[1].write_text("rubbish")
-    else:
-        write_certificate(files[0], files[0].with_name("other"))
-    with pytest.raises(InputError, match=r"cert\.pem"):
-        Certificate(*files)
+@pytest.mark.parametrize(
+    ("cert", "key", "text"),
+    [
+        ("none", "key.pem", "none: cannot be read: No such file or directory"),
+        ("cert.pem", "none", "none: cannot be read: No such file or directory"),
+        ("rubbish", "key.pem", "rubbish: not a certificate; expected PEM"),
+        ("cert.pem", "rubbish", "rubbish: not a private key without a password; expected PEM"),
+        ("key.pem", "cert.pem", r"key\.pem: not a certificate"),
+        ("cert.pem", "other.pem", r"other\.pem: not the key of the certificate .*/cert\.pem"),
+    ],
+)
+def test_files_that_are_no_certificate(files: tuple[Path, Path], cert: str, key: str, text: str) -> None:
+    folder = files[0].parent
+    (folder / "rubbish").write_text("rubbish")
+    write_certificate(folder / "other-cert.pem", folder / "other.pem")
+    with pytest.raises(InputError, match=text):
+        Certificate(folder / cert, folder / key)
 
 
 def test_an_encrypted_key_is_not_asked_for_its_password(files: tuple[Path, Path]) -> None:
