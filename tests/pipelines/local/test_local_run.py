@@ -30,7 +30,7 @@ from pipelines.environment.settings import Settings
 from pipelines.local import summary
 from pipelines.local.run import Run, run
 from pipelines.local.run_folder import LOG, outputs
-from pipelines.local.stack import local_stack, running, take_down
+from pipelines.local.stack import local_stack, running, serve, take_down
 from pipelines.parameters.pipeline import DRAWN_FACES
 from pipelines.samples.profiles import draw_sample
 from serving.runtime.errors import InputError
@@ -223,6 +223,17 @@ def test_the_endpoint_returns_the_evaluated_predictions(home: Path, result: Run,
         server.terminate()
         server.communicate()
         assert set(take_down(home)) == {"mlflow", "s3"}, "left up by the server, still used by this test"
+
+
+def test_serving_a_model_that_nobody_has_registered(home: Path, stack: dict[str, str]) -> None:
+    """It says how to get one: the server knows of the registry alone."""
+    before, settings = dict(os.environ), Settings.from_environment({"FACET_HOME": str(home)})
+    with (
+        patch.dict(os.environ),
+        pytest.raises(InputError, match=r"no registered model 'nobody' .*; .* `make pipeline-"),
+    ):
+        serve(["models:/nobody@champion"], 0, settings)
+    assert dict(os.environ) == before
 
 
 def test_an_interrupted_run_leaves_no_champion(home: Path, stack: dict[str, str]) -> None:

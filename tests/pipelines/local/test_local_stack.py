@@ -19,9 +19,9 @@ from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
 from pipelines.local import stack as stack_module
 from pipelines.local.processes import alive, until
-from pipelines.local.stack import Stack, keep_up, local_stack, running, running_environment, serve, take_down
+from pipelines.local.stack import Stack, keep_up, local_stack, running, running_environment, take_down
 from pipelines.local.supervisor import Server, answers, free_port, keep, release, use, wait_until_ready
-from serving.runtime.errors import InputError, StorageError
+from serving.runtime.errors import StorageError
 from serving.runtime.storage import Location, upload
 
 NO_MLFLOW = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
@@ -327,17 +327,3 @@ def test_the_web_pages_end_with_their_command(tmp_path: Path, number: signal.Sig
         process.send_signal(number)
         process.wait(60)
     assert not survivors(tmp_path)
-
-
-def test_serving_a_model_that_nobody_has_registered(
-    home: Path, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It says how to get one, where the server would know of the registry alone."""
-    with monkeypatch.context() as patched:
-        for name, value in {"MLFLOW_TRACKING_URI": mlflow_url, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
-            patched.setenv(name, value)
-        before = dict(os.environ)
-        with pytest.raises(InputError, match="no registered model 'nobody' .*; .* `make pipeline-submit`"):
-            serve(["models:/nobody@champion"], 0, Settings.from_environment({"FACET_HOME": str(home)}), echo=print)
-        os.environ.clear()
-        os.environ.update(before)
