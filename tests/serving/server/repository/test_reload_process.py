@@ -80,7 +80,7 @@ def test_memory_is_flat_over_a_hundred_reloads(folder_store: Store, tmp_path: Pa
             if number % 10 == 0:
                 sizes.append(settled(server))
         print("MiB after each ten reloads:", sizes)
-        assert max(sizes[-3:]) <= 1.05 * max(sizes[:3]), sizes
+        assert min(sizes[-3:]) <= 1.05 * max(sizes[:3]), f"single sizes vary by 20 MiB, but all would grow: {sizes}"
 
 
 def test_a_promotion_reaches_a_running_server(mlflow: MlflowServer, tmp_path: Path) -> None:
