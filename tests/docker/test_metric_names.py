@@ -73,7 +73,7 @@ def shown(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     model = open_model(content, threads=1, reference=Reference(heads=heads).model_dump_json().encode())
     sampling = Sampling(str(tmp_path_factory.mktemp("samples")), 0.1)
     state = ServerState(models=ModelRepository(model), sampling=sampling)
-    state.drift.observe(model, [face] * 2 * LEAST_FACES)
+    state.drift.observe(model, [face] * 2 * LEAST_FACES, (9, 9))
     client = TestClient(create_app(state))
     client.post("/predict", content=b"no image")
     client.get("/v2")
