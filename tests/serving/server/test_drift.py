@@ -126,8 +126,8 @@ def test_a_file_may_be_replaced_within_its_version(content: bytes) -> None:
     ask(client, [100] * 3)
     state.models = ModelRepository(after)
     ask(client, [100] * 2)
-    (late,) = before.predict([(Photo(photo(100)), [])])  # of a request that still had the old one
-    state.drift.observe(before, late, (80, 80))
+    (faces,) = before.predict([(Photo(photo(100)), [])])
+    state.drift.observe(before, faces, (80, 80))  # a request that still had the old one
     found = metrics(client)
     assert found["facet_confidence_count", "1", "hat", "tiny"] == 2
     assert not [key for key in found if key[0] == "facet_labels_total" and "mask" in key]

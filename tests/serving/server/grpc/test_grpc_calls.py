@@ -221,7 +221,6 @@ def test_health_and_reflection(shared: GrpcServer) -> None:
     for service in ("", "inference.GRPCInferenceService", "tiny", "other"):
         assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == 1
     expect("NOT_FOUND", "nobody", lambda: health.Check(health_pb2.HealthCheckRequest(service="nobody")))
-    assert shared.client.is_model_ready("nobody") is False
     database = ProtoReflectionDescriptorDatabase(shared.channel)
     assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(database.get_services())
     service = descriptor_pool.DescriptorPool(database).FindServiceByName("inference.GRPCInferenceService")
