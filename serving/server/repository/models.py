@@ -299,7 +299,8 @@ class ModelRepository:
         if self._loading and len(self._sources) > 1:
             return ""  # the others may have models too
         default = default_name(statuses, "" if self._loading else self._default)
-        if default and len(loadable(statuses)) > 1 and len(loadable(self._statuses)) == 1:
+        answering = {status.name for status in statuses if status.state == "READY"}
+        if default and len(answering) > 1 and len(self._served) == 1:
             _log.info("requests that name no model still go to %s, until this server starts again", default)
         return default
 

@@ -51,7 +51,8 @@ def states(repository: ModelRepository) -> dict[tuple[str, str], tuple[str, str]
     return found
 
 
-def test_the_default_stays_when_other_models_come(folder_store: Store) -> None:
+def test_the_default_stays_when_other_models_come(folder_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     folder_store.put("tiny/1/model.onnx", sealed_model(1))
     with looking(folder_store) as repository:
         assert repository.get().name == "tiny"
@@ -59,6 +60,7 @@ def test_the_default_stays_when_other_models_come(folder_store: Store) -> None:
             folder_store.put(f"{name}/1/model.onnx", content)
             until(lambda name=name: any(one.name == name and one.state != "LOADING" for one in repository.index()), 20)
             assert repository.get().name == "tiny"
+        assert caplog.text.count("requests that name no model still go to tiny") == 1
         folder_store.delete("another")
         folder_store.delete("tiny")
         folder_store.put("other/1/model.onnx", sealed_model(3))
