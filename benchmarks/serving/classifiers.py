@@ -1,6 +1,6 @@
 """A model alone: ours and the peers with ResNet-18 (fp32, and int8 of ours), and with a light model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from benchmarks.benchmark import Benchmark
@@ -26,12 +26,8 @@ def fp32(setup: Setup) -> Section:
     ours, int8, ceiling = results[rows[0]], results[rows[-1]], ceilings["own", "fp32"]
     if ours.failure or int8.failure:
         return section
+    section.figures += _rates("serving_fp32", ours, results, {"": 1.15, "tuned": 1.05})
     for clients in (8, 32):
-        name = "serving_fp32" if clients == 8 else f"serving_fp32: {clients} clients"
-        for variant, least in (("", 1.15), ("tuned", 1.05)):
-            full = f"{name}, tuned peers" if variant else name
-            rate = ours.at(clients).per_second
-            section.figures += against_peers(full, rate, results, clients, variant, "requests/s", least)
         cost = ours.at(clients).cpu_ms
         section.figures.append(
             Benchmark.compared(f"serving_fp32: CPU and loop, {clients}", cost, ceiling.cpu_ms, "ms", 1 / 1.05)
@@ -42,10 +38,7 @@ def fp32(setup: Setup) -> Section:
     errors = ours.at(MANY).errors
     section.figures.append(Benchmark.absolute(f"serving_fp32: errors at {MANY}", errors, "", "0", errors == 0))
     section.figures += against_peers("serving_one_client", ours.at(1).p50_ms, results, 1, "", "ms", 1.0)
-    for clients in (8, 32):
-        name = "serving_int8" if clients == 8 else f"serving_int8: {clients} clients"
-        rate = int8.at(clients).per_second
-        section.figures += against_peers(name, rate, results, clients, "", "requests/s", 3.0)
+    section.figures += _rates("serving_int8", int8, results, {"": 3.0})
     peers = [result for row, result in results.items() if row.server != OURS and not result.failure]
     if peers:
         leanest = [min(median(result.idle) for result in peers), min(result.peak for result in peers)]
@@ -65,15 +58,19 @@ def light(setup: Setup) -> Section:
     ours, ceiling = results[rows[0]], ceilings["own", "light"]
     if ours.failure:
         return section
-    for clients in (8, 32):
-        name = "serving_light" if clients == 8 else f"serving_light: {clients} clients"
-        for variant, least in (("", 3.0), ("tuned", 2.0)):
-            full = f"{name}, tuned peers" if variant else name
-            rate = ours.at(clients).per_second
-            section.figures += against_peers(full, rate, results, clients, variant, "requests/s", least)
+    section.figures += _rates("serving_light", ours, results, {"": 3.0, "tuned": 2.0})
     added = ours.at(8).cpu_ms - ceiling.cpu_ms
     section.figures.append(Benchmark.absolute("serving_light: added CPU", added, "ms", "< 1 ms", added < 1))
     return section
+
+
+def _rates(name: str, ours: Measured, results: dict[Row, Measured], bars: Mapping[str, float]) -> Iterator[Benchmark]:
+    """Compare requests a second with 8 and 32 clients; `bars` are the lowest ratios, by variant of the peers."""
+    for clients in (8, 32):
+        of_clients = name if clients == 8 else f"{name}: {clients} clients"
+        for variant, least in bars.items():
+            full = f"{of_clients}, tuned peers" if variant else of_clients
+            yield from against_peers(full, ours.at(clients).per_second, results, clients, variant, "requests/s", least)
 
 
 def against_peers(
