@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +24,15 @@ from pydantic import BaseModel, Field, ValidationError
 from components.shared.variables import STORAGE
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
-from pipelines.local.processes import stop_group
+from pipelines.local.processes import alive, stop_group
 from pipelines.local.supervisor import (
     Running,
     Server,
     find,
     free_port,
-    interruptible,
     keep,
     release,
+    stop_signals,
     use,
     wait_until_ready,
 )
@@ -300,14 +301,16 @@ def open_pages(settings: Settings, *, echo: Callable[[str], None] = print) -> No
     log = settings.home / "logs" / "tensorboard.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     options = [f"--logdir={settings.runs.resolve()}", "--host=127.0.0.1", f"--port={port}"]
-    with log.open("ab") as file:
-        command = [str(Path(sys.executable).with_name("tensorboard")), *options]
-        tensorboard = psutil.Popen(command, stdout=file, stderr=file, start_new_session=True)
-    try:
-        with interruptible():
+    command = [str(Path(sys.executable).with_name("tensorboard")), *options]
+    ended = threading.Event()
+    with stop_signals(lambda *_: ended.set()):
+        # A signal that raised an exception here would leave behind a process that has just been started.
+        with log.open("ab") as file:
+            tensorboard = psutil.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        try:
+            while alive(tensorboard) and not ended.wait(0.2):
+                pass
+        finally:
+            stop_group(tensorboard)
             tensorboard.wait()
-    except KeyboardInterrupt:
-        echo("")
-    finally:
-        stop_group(tensorboard)
-        tensorboard.wait()
+    echo("")

@@ -170,23 +170,30 @@ def free_port(preferred: int | None) -> int:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Turns signals that end a process into a KeyboardInterrupt, also when a shell started it with them ignored.
-
-    SIGHUP stays ignored where it is: `nohup` asks for that.
-    """
+    """Turns signals that end a process into a KeyboardInterrupt; see `stop_signals`."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    with stop_signals(interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def stop_signals(handler: Callable[..., None]) -> Iterator[None]:
+    """Handles the signals that end a process until the block ends, also when a shell started it with them ignored.
+
+    SIGHUP stays ignored where it is: `nohup` asks for that.
+    """
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
-    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 @contextlib.contextmanager

@@ -34,11 +34,18 @@ with local_stack(Path(sys.argv[1]), dict(a.split("=", 1) for a in sys.argv[2:]))
     time.sleep(60)
 """
 PAGES = """
-import sys
+import signal, sys
 from pathlib import Path
 from pipelines.environment.settings import Settings
 from pipelines.local import stack
 stack.keep_up = lambda home: stack.Stack(None, None, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+start = stack.psutil.Popen
+def Popen(*command, **options):
+    process = start(*command, **options)
+    if sys.argv[2:]:
+        signal.raise_signal(int(sys.argv[2]))  # before the caller knows of the process
+    return process
+stack.psutil.Popen = Popen
 stack.open_pages(Settings.from_environment({"FACET_HOME": sys.argv[1]}))
 """
 
@@ -313,6 +320,14 @@ def test_a_step_uses_a_stack_that_is_up_and_starts_none(home: Path, monkeypatch:
     finally:
         take_down(home)
     assert gone(home)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_tensorboard_starts_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    own = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    command = [sys.executable, "-c", PAGES, str(tmp_path), str(int(number))]
+    subprocess.run(command, env=os.environ | own, check=True, capture_output=True, timeout=60)
+    assert not survivors(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
