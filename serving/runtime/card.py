@@ -121,13 +121,20 @@ class Letterbox(Frozen):
     """The whole photo, scaled to fit the input with its aspect ratio kept, on a background of one gray level.
 
     It lies in the center of the input or in its top left corner. With a `stride` the graph takes any height and width
-    that are multiples of it, up to those of the card's input: a photo is scaled down to fit, never up, and padded to
-    the next multiples.
+    that are multiples of it, up to those of the card's input: a photo is scaled down to fit, and padded to the next
+    multiples. It is scaled up only with `enlarge`.
     """
 
     background: int = Field(default=114, ge=0, le=255)
     position: Literal["center", "top_left"] = "center"
     stride: int | None = Field(default=None, ge=1, le=256)
+    enlarge: bool | None = UNSET
+
+    @model_validator(mode="after")
+    def _free(self) -> Self:
+        if self.enlarge is not None and self.stride is None:
+            raise ValueError("enlarge belongs to a stride: without one every photo is scaled to fit")
+        return self
 
 
 class Normalization(Frozen):
@@ -261,11 +268,13 @@ class DetectionCard(_GraphCard):
     """A detector: A candidate boxes per image with a score per label, before thresholds and non-maximum suppression.
 
     Boxes are left, top, right, bottom in input pixels, scores in 0..1; points are x, y in input pixels, one pair for
-    each name in `points`. The input has `color` channel order.
+    each name in `points`. The input has `color` channel order. `label_space` is the one whose classes the labels are;
+    None where there is the one label `face`.
     """
 
     task: Literal["detection"] = "detection"
     labels: tuple[str, ...] = Field(min_length=1)
+    label_space: str | None = UNSET
     points: tuple[str, ...] = ()
     resize: Letterbox = Letterbox()
     color: Literal["RGB", "BGR"] = "RGB"

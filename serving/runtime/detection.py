@@ -73,11 +73,11 @@ def letterbox(rect: Rect, rule: Letterbox, size: InputSize, *, enlarge: float = 
         rect: left, top, right, bottom in upright pixels.
         rule: how photos are placed.
         size: the input; the largest one for a rule with a stride.
-        enlarge: for a rule with a stride: the most that the rectangle is scaled.
+        enlarge: for a rule with a stride and without `enlarge`: the most that the rectangle is scaled.
     """
     width, height = rect[2] - rect[0], rect[3] - rect[1]
     scale = min(size.height / height, size.width / width)
-    if rule.stride is not None:
+    if rule.stride is not None and not rule.enlarge:
         scale = min(scale, enlarge)
     # A side of less than half a pixel is still one pixel.
     target_width = min(max(1, round(width * scale)), size.width)
