@@ -70,6 +70,10 @@ class _KeyRefusedError(Exception):
         self.unknown = unknown
 
 
+class _StoppingError(Exception):
+    """A call for a model that came after the server had closed itself to new work."""
+
+
 class _Refusal(NamedTuple):
     """Why a call has no answer: gRPC's code, what the client is told, the HTTP status that says the same."""
 
@@ -128,6 +132,8 @@ class Calls(grpc.GenericRpcHandler):
         try:
             if not rpc.is_open:
                 self._check_key(rpc, metadata, context)
+            if state.closed and rpc.in_lane:
+                raise _StoppingError
             answer = await (self._answer_one(rpc, context) if rpc.answer else self._answer_all(rpc, context))
             exchange.status = 200
             context.set_trailing_metadata(trailing)
@@ -200,9 +206,9 @@ class Calls(grpc.GenericRpcHandler):
     def _refusal(self, error: BaseException, exchange: Exchange) -> _Refusal | None:
         """Count why a call has no answer, and return what the client is told; None when it has left."""
         state = self.state
-        if isinstance(error, asyncio.CancelledError):
-            if not state.stopping:
-                return None
+        if isinstance(error, asyncio.CancelledError) and not state.stopping:
+            return None
+        if isinstance(error, asyncio.CancelledError | _StoppingError):
             state.refused("stopping")
             return _Refusal(grpc.StatusCode.UNAVAILABLE, "the server is stopping; try again", 503, 1)
         if isinstance(error, SlowClientError):

@@ -154,7 +154,7 @@ def check_health(server: GrpcServer) -> None:
 
 
 def check_stop(server: GrpcServer) -> None:
-    """After a stop signal calls in flight are answered, and those who watch are told."""
+    """After a stop signal calls in flight are answered, new ones are not, and those who watch are told."""
     health = health_pb2_grpc.HealthStub(server.channel)
     seen: list[int] = []
     watch = health.Watch(health_pb2.HealthCheckRequest(service="tiny"))
@@ -174,6 +174,7 @@ def check_stop(server: GrpcServer) -> None:
     assert server.client.is_server_live() and not server.client.is_server_ready()
     for service in ("", "tiny"):
         assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == 2
+    expect("UNAVAILABLE", "stopping", lambda: server.raw("ModelInfer", infer_message()))
     send.set()
     assert pb.ModelInferResponse.FromString(call.result(20)).model_name == "tiny"
     began = time.monotonic()
