@@ -117,6 +117,7 @@ STEPS: Mapping[str, Step] = {
     "landmarks": Step("components.landmarks.component:landmarks", "landmarks"),
     "suggest": Step("components.search.component:suggest", "evaluate", output="trials"),
     "train_classifier": Step("components.train_classifier.component:train_classifier", "train"),
+    "train_yolo": Step("components.train_yolo.component:train_yolo", "train"),
     "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),
     "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
     "adopt_detector": Step("components.export_onnx.component:adopt_detector", "register"),
