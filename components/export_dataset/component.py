@@ -27,7 +27,8 @@ def export_dataset(
         metrics: Written: images of every split, faces, and counts of what was left out.
         layout: Layout of the folder: coco, yolo_detection, yolo_classification or profile_lists.
         label_space: Name of the label space whose classes are written.
-        options: Options of the export: unsplit (train or skip), for images without a split.
+        options: Options of the export: unsplit (train or skip) for images without a split, and classes (face or
+            label_space) of the boxes of yolo_detection.
     """
     from pathlib import Path
 

@@ -83,7 +83,12 @@ def export_dataset(
     chosen = choose(data, space, settings, remarks)
     with whole_folder(output) as folder:
         if layout in TREES:
-            kept, paths = TREES[layout](folder, chosen, ImageArchive(images), space, remarks)
+            archive = ImageArchive(images)
+            if layout == "yolo_detection":
+                classes = space if settings.classes == "label_space" else None
+                kept, paths = export_yolo_detection(folder, chosen, archive, classes, remarks)
+            else:
+                kept, paths = TREES[layout](folder, chosen, archive, space, remarks)
             write_mapper(folder, paths, kept, space, remarks)
         else:
             kept = export_profile_lists(folder, chosen, remarks)

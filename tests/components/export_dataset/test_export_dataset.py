@@ -101,7 +101,10 @@ def test_lists_are_disjoint_or_refused(tmp_path):
         ({"layout": "voc"}, "unknown layout 'voc'; known: coco, profile_lists, yolo_classification, yolo_detection"),
         ({"label_space": "hats"}, "unknown label space 'hats'"),
         ({"options": {"unsplit": "val"}}, "unsplit = 'val': unknown name"),
-        ({"options": {"unplit": "skip"}}, "unplit = 'skip': unknown key, did you mean 'unsplit'.*known: unsplit"),
+        (
+            {"options": {"unplit": "skip"}},
+            "unplit = 'skip': did you mean 'unsplit'.*known: classes, unsplit",
+        ),
         ({"label_space": "mask"}, "no image to export as coco.*'unlabeled': 21"),
     ],
 )

@@ -1,5 +1,6 @@
 """Selects the images and faces of an export with their splits and classes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,9 +19,11 @@ class ExportOptions(Frozen):
 
     Attributes:
         unsplit: `train` puts images without a split there, `skip` leaves them out.
+        classes: of the boxes of detection data: the one class `face`, or the classes of the label space.
     """
 
     unsplit: Literal["train", "skip"] = "train"
+    classes: Literal["face", "label_space"] = "face"
 
 
 @dataclass
@@ -45,12 +48,19 @@ class Choice:
         return next((index for _, index in self.faces if index is not None), None)
 
 
-def choose(data: Annotations, space: LabelSpace, options: ExportOptions, remarks: Remarks) -> list[Choice]:
-    """Return every image that has a split, sorted by file name.
+def choose(
+    data: Annotations,
+    space: LabelSpace | None,
+    options: ExportOptions,
+    remarks: Remarks,
+    splits: Collection[str] = SPLITS,
+) -> list[Choice]:
+    """Return every image of the splits, sorted by file name.
 
-    An image without a split that is not trainable is left out.
+    Without a label space no face has a class. An image without a split that is not trainable is left out. Images of
+    splits that were not asked for are no part of the export, and not counted.
     """
-    class_of = FaceClasses(space)
+    class_of = FaceClasses(space) if space is not None else None
     chosen = []
     for image in sorted(data.images, key=lambda image: image.file_name):
         split = image.split
@@ -60,7 +70,9 @@ def choose(data: Annotations, space: LabelSpace, options: ExportOptions, remarks
                 continue
             remarks.notes.add("unsplit_to_train", image.file_name)
             split = "train"
-        faces = tuple((face, _class_or_none(face, class_of)) for face in image.faces)
+        if split not in splits:
+            continue
+        faces = tuple((face, None if class_of is None else _class_or_none(face, class_of)) for face in image.faces)
         chosen.append(Choice(image, split, faces))
     return chosen
 

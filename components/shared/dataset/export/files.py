@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +14,10 @@ from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.export.choice import SPLITS, Choice, Remarks
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.progress import progress
+from serving.runtime.errors import ImageError, InputError
+
+Convert = Callable[[bytes, str], tuple[bytes, str]]
+"""From a file and its suffix to those that are written; raises ImageError."""
 
 MAPPER = "filename_mapper.json"
 _WRITERS = 8
@@ -80,24 +84,52 @@ def write_class_tree(
     return paths
 
 
-def write_images(folder: Path, archive: ImageArchive, images: Sequence[Image], paths: Mapping[str, str]) -> None:
-    """Copy images unchanged out of the archive, to the path of each one's name below the folder.
+def write_images(
+    folder: Path,
+    archive: ImageArchive,
+    images: Sequence[Image],
+    paths: Mapping[str, str],
+    *,
+    convert: Convert | None = None,
+) -> dict[str, str]:
+    """Copy images out of the archive, to the path of each one's name below the folder; return the paths.
 
-    Raises OtherPictureError when the archive has another picture of that name.
+    They are unchanged but for what `convert` changes; their suffix follows it.
+
+    Raises:
+        OtherPictureError: the archive has another picture of that name.
+        InputError: a picture cannot be converted.
+        OSError: a file cannot be written; the error names it.
     """
     for parent in {(folder / path).parent for path in paths.values()}:
         parent.mkdir(parents=True, exist_ok=True)
 
-    def copy(start: int) -> int:
-        batch = images[start : start + _BATCH]
-        for image in batch:
-            (folder / paths[image.file_name]).write_bytes(archive.read(image.file_name, image.sha256))
-        return len(batch)
+    def copy(start: int) -> dict[str, str]:
+        written = {}
+        for image in images[start : start + _BATCH]:
+            data, path = archive.read(image.file_name, image.sha256), paths[image.file_name]
+            if convert is not None:
+                bare, dot, suffix = path.partition(".")
+                try:
+                    data, suffix = convert(data, f"{dot}{suffix}")
+                except ImageError as error:
+                    raise InputError(f"{archive.folder}: '{image.file_name}': {error}") from error
+                path = f"{bare}{suffix}"
+            write_file(folder / path, data)
+            written[image.file_name] = path
+        return written
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         done = pool.map(copy, range(0, len(images), _BATCH))
-        for _ in progress((None for count in done for _ in range(count)), "export", len(images)):
-            pass
+        return dict(progress((item for batch in done for item in batch.items()), "export", len(images)))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file. Raises OSError with its name, also when the disk is full."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, ascii_only: bool) -> None:
@@ -111,7 +143,7 @@ def write_json(path: Path, document: Mapping[str, Any], *, ascii_only: bool) -> 
         lines = ",\n".join(map(encode, value)) if isinstance(value, list) else encode(value)
         parts.append(f"{encode(key)}: [\n{lines}\n]" if isinstance(value, list) else f"{encode(key)}: {lines}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
+    write_file(path, ("{" + ",\n".join(parts) + "}\n").encode())
 
 
 def write_mapper(

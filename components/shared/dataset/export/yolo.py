@@ -1,55 +1,104 @@
 """Writes YOLO data sets: detection with its yaml, and classification."""
 
+from collections.abc import Collection
 from pathlib import Path
+
+import yaml
 
 from components.shared.dataset.annotations import Box
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.export.choice import SPLITS, Choice, Remarks, labeled
-from components.shared.dataset.export.files import ascii_names, write_class_tree, write_images
+from components.shared.dataset.export.files import (
+    Convert,
+    ascii_names,
+    by_split,
+    write_class_tree,
+    write_file,
+    write_images,
+)
 from components.shared.dataset.label_spaces import LabelSpace
 
 YAML = "yolo-dataset.yaml"
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""YOLO trainers skip other files silently."""
+MIN_SIDE = 10
+"""YOLO trainers drop a picture with a smaller side, in pixels."""
 _DECIMALS = 6
-# YOLO trainers skip other files silently.
-_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def export_yolo_detection(
-    folder: Path, chosen: list[Choice], archive: ImageArchive, space: LabelSpace, remarks: Remarks
+    folder: Path,
+    chosen: list[Choice],
+    archive: ImageArchive,
+    space: LabelSpace | None,
+    remarks: Remarks,
+    *,
+    splits: Collection[str] = SPLITS,
+    convert: Convert | None = None,
 ) -> tuple[list[Choice], dict[str, str]]:
-    """Write flat `images/<split>` and `labels/<split>`, and the yaml of the data set, with the one class `face`.
+    """Write flat `images/<split>` and `labels/<split>`, and the yaml of the data set; return what is in it.
 
-    A row is `0 x_center y_center width height`, in shares of the upright picture with 6 decimals: trainers turn photos
-    upright before they use them. An image without faces has an empty label file. An image with a face that has no
-    box is left out: it would teach the trainer that there is no face. The yaml's empty `path` means
+    A row is `class x_center y_center width height`, in shares of the upright picture with 6 decimals: trainers turn
+    photos upright before they use them. An image without faces has an empty label file. An image with a face that has
+    no box, or no class, is left out: it would teach the trainer that there is no face. The yaml's empty `path` means
     the folder it is in, so the tree may be moved.
+
+    Args:
+        folder: where to write.
+        chosen: the images, of `splits` only.
+        archive: their files.
+        space: the classes; None for the one class `face`.
+        remarks: gets what is left out or noted.
+        splits: those that the yaml names.
+        convert: for a trainer that reads the tree at once, such as `as_yolo_reads`; pictures with a side below MIN_SIDE
+            are then left out. Without it files keep their bytes, and what trainers skip is noted.
     """
-    kept, labels = [], {}
+    labels = ("face",) if space is None else space.class_labels
+    kept, rows = [], {}
     for choice in chosen:
-        rows = [yolo_row(face.box, choice.image.width, choice.image.height) for face, _ in choice.faces]
-        if None in rows:
-            remarks.left_out.add("no_box", choice.image.file_name)
+        reason, text = _label_text(choice, one_class=space is None)
+        small = min(choice.image.width, choice.image.height) < MIN_SIDE
+        if reason is None and small and convert is not None:
+            reason = "too_small_for_yolo"
+        if reason is not None:
+            remarks.left_out.add(reason, choice.image.file_name)
             continue
-        labels[choice.image.id] = "".join(f"{row}\n" for row in rows)
+        rows[choice.image.id] = text
         kept.append(choice)
-        if not rows:
+        if not choice.faces:
             remarks.notes.add("background", choice.image.file_name)
+        if small:
+            remarks.notes.add("too_small_for_yolo", choice.image.file_name)
     names = ascii_names((choice.image for choice in kept), archive)
     paths = {choice.image.file_name: f"images/{choice.split}/{names[choice.image.id]}" for choice in kept}
-    write_images(folder, archive, [choice.image for choice in kept], paths)
+    for split in by_split(kept):
+        (folder / "labels" / split).mkdir(parents=True)
+    paths = write_images(folder, archive, [choice.image for choice in kept], paths, convert=convert)
     for choice in kept:
-        path = paths[choice.image.file_name]
-        if not path.endswith(_SUFFIXES):
+        if not paths[choice.image.file_name].endswith(SUFFIXES):
             remarks.notes.add("suffix_unknown_to_yolo", choice.image.file_name)
-        label = folder / "labels" / choice.split / f"{names[choice.image.id].partition('.')[0]}.txt"
-        label.parent.mkdir(parents=True, exist_ok=True)
-        label.write_text(labels[choice.image.id], encoding="ascii")
-    lines = ["path: ''", *(f"{split}: images/{split}" for split in SPLITS), "names:", "  0: face"]
-    (folder / YAML).write_text("\n".join(lines) + "\n", encoding="ascii")
+        stem = names[choice.image.id].partition(".")[0]
+        write_file(folder / "labels" / choice.split / f"{stem}.txt", rows[choice.image.id].encode("ascii"))
+    facts = {"path": "", **{split: f"images/{split}" for split in splits}, "names": dict(enumerate(labels))}
+    write_file(folder / YAML, yaml.safe_dump(facts, sort_keys=False).encode("ascii"))
     return kept, paths
 
 
-def yolo_row(box: Box | None, width: int, height: int) -> str | None:
+def _label_text(choice: Choice, *, one_class: bool) -> tuple[str | None, str]:
+    """Return why an image is left out, None when it is not, and the text of its label file."""
+    rows = []
+    for face, index in choice.faces:
+        category = 0 if one_class else index
+        if category is None:
+            return "unlabeled_face", ""
+        row = yolo_row(face.box, choice.image.width, choice.image.height, category)
+        if row is None:
+            return "no_box", ""
+        rows.append(f"{row}\n")
+    return None, "".join(rows)
+
+
+def yolo_row(box: Box | None, width: int, height: int, category: int = 0) -> str | None:
     """Return the row of a box in pixels, clipped to a picture of this size; None when nothing is left of it."""
     if box is None:
         return None
@@ -59,7 +108,7 @@ def yolo_row(box: Box | None, width: int, height: int) -> str | None:
         return None
     smallest = 10.0**-_DECIMALS
     shares = (left + right) / 2, (top + bottom) / 2, max(right - left, smallest), max(bottom - top, smallest)
-    return " ".join(["0", *(f"{share:.{_DECIMALS}f}" for share in shares)])
+    return " ".join([str(category), *(f"{share:.{_DECIMALS}f}" for share in shares)])
 
 
 def export_yolo_classification(
