@@ -1,6 +1,6 @@
 """The KFP components of the evaluate step: one model, and the folds of a cross-validation."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Output
@@ -15,6 +15,7 @@ def evaluate(
     metrics: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
+    images: Optional[Input[Dataset]] = None,
     floors: dict[str, float] = {},  # noqa: B006
     run_id: str = "",
     max_missing: int = 0,
@@ -27,9 +28,10 @@ def evaluate(
         metrics: Scalar metrics.
         confusion: Confusion matrix, rows truth, columns prediction.
         report: Self-contained HTML page.
-        floors: Lowest accepted value by metric name, such as macro_f1; all must hold.
+        images: Image archives: the report of a detector shows its misses and false alarms; without, it does not.
+        floors: Lowest accepted value by metric name, such as macro_f1, or map50 of a detector; all must hold.
         run_id: MLflow run that gets the metrics and the report; empty for none.
-        max_missing: How many faces of the predicted splits may lack a prediction.
+        max_missing: How many faces of the predicted splits may lack a prediction; of a detector how many images.
 
     Returns:
         Output: True when all floors hold. In a condition on one of several outputs, KFP's local runner finds only
@@ -49,6 +51,7 @@ def evaluate(
         floors=floors,
         run_id=run_id,
         max_missing=max_missing,
+        images=Path(images.path) if images is not None else None,
     )
     log_metrics(metrics, result.metrics)
     confusion.log_confusion_matrix(list(result.labels), result.confusion)

@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from components.evaluate.detectors import score_detections
 from components.evaluate.join import join
 from components.evaluate.marginal import marginal
 from components.evaluate.report import Evaluated, render_report
 from components.evaluate.same_pictures import check_pictures
+from components.evaluate.scored import Scored, Truth
 from components.evaluate.scores import score_predictions
 from components.evaluate.truth_table import is_truth_table, read_truth_table
-from components.shared.dataset.annotations import Annotations, digest, read_annotations
+from components.shared.dataset.annotations import digest, read_annotations
 from components.shared.dataset.predictions import Predictions, read_predictions
 from components.shared.metrics.classification import metric_names
 from components.shared.tracking.runs import resume_run
@@ -54,36 +57,42 @@ def evaluate(
     floors: Mapping[str, float] | None = None,
     run_id: str = "",
     max_missing: int = 0,
+    images: Path | None = None,
 ) -> Evaluation:
     """Score predictions against the labels in the annotations and write an HTML report.
 
-    Faces without a label are left out and counted. The metrics and the report also go to the
-    MLflow run `run_id`, when there is one; a server or store that fails then is a warning.
+    Faces without a label are left out and counted. A detector is scored against the boxes that were annotated. The
+    metrics and the report also go to the MLflow run `run_id`, when there is one; a server or store that fails then is a
+    warning.
 
     Args:
         predictions: CSV of the predict step.
         annotations: the annotations that were predicted, or a table of class numbers (see `read_truth_table`).
         report: the HTML file to write.
-        floors: lowest accepted value by metric name; all of them must hold. without floors it passes.
+        floors: lowest accepted value by metric name; all of them must hold. without floors it passes. A metric that has
+            no value, such as the precision of a detector that finds nothing, does not hold its floor.
         run_id: MLflow run to log to; "" for none.
-        max_missing: how many faces of the predicted splits may lack a prediction.
+        max_missing: how many faces of the predicted splits may lack a prediction; of a detector how many images.
+        images: the image archives, for the pictures in the report of a detector; None shows none.
 
     Raises:
         InputError: the predictions are of other pictures; rows are missing, extra or double; a floor's metric is
             unknown or its value is not a number; there is no such MLflow run.
         StorageError: the MLflow server refuses the credentials.
     """
-    check_output(report, predictions, annotations)
+    check_output(report, predictions, annotations, *([images] if images else []))
     run = resume_run(run_id, tolerant=True)
     table = read_predictions(predictions)
     data = read_truth_table(annotations, table) if is_truth_table(annotations) else read_annotations(annotations)
     pictures = check_pictures(table, data, predictions, annotations)
-    scored = SCORERS[table.task](table, data, digest(annotations), pictures, max_missing)
+    truth = Truth(data, digest(annotations), pictures, max_missing, images)
+    scored = SCORERS[table.task](table, truth)
     metrics = scored.metrics
     limits = _checked_floors(floors or {}, scored.floor_names)
-    missed = tuple(name for name, floor in limits.items() if metrics[name] < floor)
+    missed = tuple(name for name, floor in limits.items() if not metrics.get(name, -math.inf) >= floor)
     for name in missed:
-        _log.warning("floor missed: %s %.4f is below %g", name, metrics[name], limits[name])
+        value = f"{metrics[name]:.4f}" if name in metrics else "has no value, which"
+        _log.warning("floor missed: %s %s is below %g", name, value, limits[name])
     page = scored.page(limits, missed)
     write_text(report, page)
     prefix = "+".join(split.capitalize() for split in scored.splits) or "Test"
@@ -93,41 +102,21 @@ def evaluate(
     return Evaluation(metrics, scored.labels, scored.confusion, missed)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores of the predictions of one task.
-
-    Attributes:
-        metrics: scalar metrics by name.
-        floor_names: those that may have a floor.
-        splits: the splits of the predicted images.
-        labels: the classes of the confusion matrix.
-        confusion: a row per true and a column per predicted class.
-        page: renders the report with the floors and the metrics that miss theirs.
-    """
-
-    metrics: dict[str, float]
-    floor_names: Sequence[str]
-    splits: tuple[str, ...]
-    labels: tuple[str, ...]
-    confusion: list[list[int]]
-    page: Callable[[Mapping[str, float], Sequence[str]], str]
-
-
-def _score_classification(
-    table: Predictions, annotations: Annotations, dataset: str, pictures: str, max_missing: int
-) -> Scored:
-    table = marginal(table, annotations)
-    joined = join(table, annotations, max_missing=max_missing)
+def _score_classification(table: Predictions, truth: Truth) -> Scored:
+    table = marginal(table, truth.annotations)
+    joined = join(table, truth.annotations, max_missing=truth.max_missing)
     scores = score_predictions(table, joined)
-    page = partial(render_report, Evaluated(table, joined, scores, dataset, annotations.info.leaks, pictures))
+    leaks = truth.annotations.info.leaks
+    page = partial(render_report, Evaluated(table, joined, scores, truth.dataset, leaks, truth.pictures))
     confusion = scores.classes.confusion.tolist()
     return Scored(scores.scalars(), metric_names(table.space), joined.splits, table.space.class_labels, confusion, page)
 
 
-SCORERS = {"classification": _score_classification}
-"""Task of the predictions -> function of them, the annotations, the annotations' digest, how pictures were compared,
-and `max_missing`."""
+SCORERS: Mapping[str, Callable[[Any, Truth], Scored]] = {
+    "classification": _score_classification,
+    "detection": score_detections,
+}
+"""Task of the predictions -> function of them and of the truth."""
 
 
 def _checked_floors(floors: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:

@@ -73,6 +73,8 @@ def evaluate_folds(
     compared = set()
     for path in predictions:
         table = read_predictions(path)
+        if not isinstance(table, Predictions):
+            raise InputError(f"{path}: predictions of task '{table.task}'; folds are evaluated for classifiers")
         compared.add(check_pictures(table, data, path, annotations))
         fold = _fold_of(table, data, path)
         if fold in tables:

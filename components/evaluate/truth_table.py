@@ -3,6 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from components.shared.dataset.annotations import Annotations, Face, Image
+from components.shared.dataset.detections import Detections
 from components.shared.dataset.predictions import PredictedFace, Predictions
 from components.shared.dataset.table import parse_table
 from components.shared.dataset.text import read_text
@@ -16,13 +17,15 @@ def is_truth_table(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def read_truth_table(path: Path, table: Predictions) -> Annotations:
+def read_truth_table(path: Path, table: Predictions | Detections) -> Annotations:
     """Return the truth of predicted pictures as annotations in the split test.
 
     `ImageID` is the name of a picture, with or without its folders, `ans` its class number in the label space of the
     predictions. Rows without a prediction are images that the predictions lack. Raises InputError on a number that is
-    no class, on names that occur twice, and on pictures with several faces.
+    no class, on names that occur twice, on pictures with several faces, and for the predictions of a detector.
     """
+    if isinstance(table, Detections):
+        raise InputError(f"{path}: a table of class numbers has no boxes; evaluate a detector with COCO annotations")
     parsed = parse_table(read_text(str(path)), str(path), (_NAME, _ANSWER))
     if parsed.complaints:
         raise InputError(f"{path}: {parsed.complaints[0]}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.register.versions import Candidate
+from components.shared.dataset.detections import Detections
 from components.shared.dataset.predictions import read_predictions
 from serving.runtime.card import INPUT_NAME, ClassificationCard, DetectionCard, ModelCard
 from serving.runtime.errors import InputError
@@ -26,10 +27,10 @@ _TYPES = {"classification": "classifier", "detection": "detector"}
 def open_candidate(model: Path, metrics: Mapping[str, float], predictions: Path | None = None) -> Candidate:
     """Read an exported model, a folder or the file, and check that it can be served.
 
-    `predictions` are those of the model's test split; the version then says what it saw there.
+    `predictions` are those of the model's test split; the version of a classifier then says what it saw there.
 
     Raises:
-        InputError: it is not a model that can be served, or the predictions are not those of a classifier like it.
+        InputError: it is not a model that can be served, or the predictions are not those of a model like it.
         StorageError: there is none.
     """
     content = fetch_model(str(model)).content
@@ -40,8 +41,13 @@ def open_candidate(model: Path, metrics: Mapping[str, float], predictions: Path 
     return Candidate(MODEL_FILE, content, _TYPES[card.task], write, _tags(card), metrics)
 
 
-def _reference(predictions: Path, card: ModelCard) -> Reference:
+def _reference(predictions: Path, card: ModelCard) -> Reference | None:
+    """Return what a classifier saw on its test split; of a detector nothing is kept."""
     table = read_predictions(predictions)
+    if isinstance(table, Detections):
+        if not isinstance(card, DetectionCard) or table.labels != card.labels:
+            raise InputError(f"{predictions}: predictions of a detector of {', '.join(table.labels)}, not of the model")
+        return None
     if not isinstance(card, ClassificationCard) or table.space.heads != card.heads:
         raise InputError(f"{predictions}: predictions of label space '{table.space.name}', which is not the model's")
     levels = [face.brightness for face in table.faces if face.brightness is not None]
@@ -60,7 +66,7 @@ def _tags(card: ModelCard) -> dict[str, str]:
         "input": f"{card.input.height}x{card.input.width}",
         "leaks": str(card.leaks).lower(),
     }
-    if isinstance(card, ClassificationCard):
+    if card.label_space is not None:
         tags["label_space"] = card.label_space
     return tags
 

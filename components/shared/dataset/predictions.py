@@ -1,7 +1,7 @@
 """The predictions table: one CSV row per face; which columns it has depends on the task of the model."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.dataset.annotations import Box
+from components.shared.dataset.detections import Detections, parse_detections
 from components.shared.dataset.label_spaces import LabelSpace, label_space
-from serving.runtime.errors import InputError, NotFoundError
+from components.shared.dataset.prediction_rows import PredictionRows, read_rows
+from serving.runtime.errors import InputError
 from serving.runtime.output import whole_file
 from serving.runtime.validation import known
 
@@ -89,69 +91,47 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
             )
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path) -> Predictions | Detections:
     """Read the CSV. One of an earlier version, without a column `task`, is of a classifier.
 
     Raises NotFoundError when there is no such file; InputError naming the file when a column is missing,
     a value cannot be read, the task is unknown, or rows differ in task, model, version or label space.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise NotFoundError(f"{path}: no such predictions file") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8: {error}") from error
-    if len(rows) < 2:
-        raise InputError(f"{path}: the file contains no predictions")
-    header = rows.pop(0)
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise InputError(f"{path}: line {number} has {len(row)} values, the header has {len(header)}")
-    task = _one_value(rows, header, "task", path) or "classification"
+    table = read_rows(path)
+    task = table.one_value("task") or "classification"
     if task not in _READERS:
         raise InputError(f"{path}: unknown task '{task}'{known(task, _READERS)}")
-    return _READERS[task](header, rows, path)
+    return _READERS[task](table)
 
 
-def _read_classification(header: list[str], rows: list[list[str]], path: Path) -> Predictions:
+def _parse_classification(table: PredictionRows) -> Predictions:
+    path, header, rows = table.path, table.header, table.rows
     missing = [name for name in (*_FACE, *_MODEL) if name not in header]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; the predict step writes {', '.join(_FACE + _MODEL)}")
-    model, version, space_name = (_one_value(rows, header, name, path) for name in _MODEL)
+    model, version, space_name = map(table.one_value, _MODEL)
     space = label_space(space_name)
     columns = _columns(space)
     if header != [name for name in columns if name in header or name not in _ADDED]:
         raise InputError(f"{path}: its columns are not those of label space '{space.name}': {', '.join(columns)}")
     start, end = len(_FACE), columns.index(_MODEL[0])
     try:
-        added = zip(_column(header, rows, "sha256"), _column(header, rows, "brightness"), strict=True)
+        added = zip(table.column("sha256"), table.column("brightness"), strict=True)
         faces = tuple(_face(row, *values) for row, values in zip(rows, added, strict=True))
-        table = np.array([row[start:end] for row in rows]).astype(np.float32)
+        probabilities = np.array([row[start:end] for row in rows]).astype(np.float32)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     heads, column = {}, 0
     for head in space.heads:
-        heads[head.name] = table[:, column : column + len(head.labels)]
+        heads[head.name] = probabilities[:, column : column + len(head.labels)]
         column += len(head.labels)
-    images_digest = _one_value(rows, header, "images_digest", path)
-    return Predictions(faces, heads, space, model, version, images_digest)
+    return Predictions(faces, heads, space, model, version, table.one_value("images_digest"))
 
 
-def _column(header: Sequence[str], rows: Sequence[list[str]], name: str) -> list[str]:
-    """Return the values of a column, "" where the table lacks it."""
-    return [row[header.index(name)] for row in rows] if name in header else [""] * len(rows)
-
-
-_READERS = {"classification": _read_classification}
-
-
-def _one_value(rows: Sequence[list[str]], header: Sequence[str], name: str, path: Path) -> str:
-    values = sorted(set(_column(header, rows, name)))
-    if len(values) > 1:
-        several = ", ".join(values[:5])
-        raise InputError(f"{path}: column '{name}' has several values ({several}): one model and data set per file")
-    return values[0]
+_READERS: Mapping[str, Callable[[PredictionRows], Predictions | Detections]] = {
+    "classification": _parse_classification,
+    "detection": parse_detections,
+}
 
 
 def _face(row: list[str], sha256: str, brightness: str) -> PredictedFace:

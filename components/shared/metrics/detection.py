@@ -1,158 +1,340 @@
-"""Detection metrics: found boxes against true ones, counted over photos."""
+"""Detection metrics: found boxes against true ones over many photos, matched by COCO's own code.
 
+The size of a face is its shorter side in pixels, not its area: COCOeval is given the square of the shorter side in
+place of the area.
+"""
+
+import contextlib
+import io
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from serving.runtime.detection import corners, pairwise_iou
 from serving.runtime.errors import InputError
 
 Numbers = NDArray[np.float64]
+Sides = tuple[float, float]
+"""A range of the shorter side of a face in pixels: at least the first, less than the second."""
+
+IOU = 0.5
+"""Intersection over union from which a found box is a true one."""
+
+IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""Those of COCO's AP: 0.5 to 0.95."""
+
+ALL: Sides = (0.0, math.inf)
+FROM_24: Sides = (24.0, math.inf)
+SIZES: Mapping[str, Sides] = {
+    "under_24": (0.0, 24.0),
+    "24_to_48": (24.0, 48.0),
+    "48_to_96": (48.0, 96.0),
+    "from_96": (96.0, math.inf),
+}
+"""Name of a size of faces -> its range."""
+
+MAX_DETECTIONS = 300
+"""As many boxes of a photo and label count, those of the highest scores."""
 
 _RECALL_LEVELS = np.linspace(0, 1, 101)
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoFaces:
-    """What is in one photo and what was found there; boxes are x, y, width, height.
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoBoxes:
+    """What is in one photo and what was found there; boxes are x, y, width, height in pixels.
 
     Attributes:
-        truths: (n, 4).
-        found: (m, 4).
+        truths: float (n, 4).
+        found: float (m, 4).
         scores: (m,), higher is surer.
-        groups: for each of the true faces, or empty: what it is counted under apart.
+        truth_labels: int (n,), indices of labels.
+        found_labels: int (m,), likewise.
+        ignored: float (k, 4), regions where nothing is missed, and a box that lies in one is not false.
     """
 
     truths: Numbers
     found: Numbers
-    scores: Numbers
-    groups: Sequence[str] = ()
+    scores: NDArray[np.floating]
+    truth_labels: NDArray[np.integer]
+    found_labels: NDArray[np.integer]
+    ignored: Numbers
 
 
 @dataclass(frozen=True, slots=True)
-class GroupRecall:
-    """The true faces of one group, and the share of them that was found."""
-
-    faces: int
-    recall: float
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionScores:
-    """Detection metrics; a ratio without a denominator is NaN.
-
-    Attributes:
-        photos: number of photos.
-        faces: true faces that count.
-        ignored: true faces that do not, for their size.
-        recall: share of the faces that was found.
-        precision: share of the found boxes that are faces.
-        false_positives: found boxes that are no face, per photo.
-        average_precision: the mean precision at 101 levels of recall, as COCO computes it at one IoU.
-        groups: recall by group.
-    """
+class Counts:
+    """Found boxes of a score threshold and more; a ratio without a denominator is NaN."""
 
     photos: int
     faces: int
-    ignored: int
-    recall: float
-    precision: float
-    false_positives: float
-    average_precision: float
-    groups: dict[str, GroupRecall]
+    right: int
+    false: int
 
-    def scalars(self) -> dict[str, float]:
-        """Return the metrics by name; recalls of groups as `recall/<group>`."""
-        names = ("recall", "precision", "false_positives", "average_precision")
-        apart = {f"recall/{name}": group.recall for name, group in self.groups.items()}
-        return {name: getattr(self, name) for name in names} | apart
+    @property
+    def precision(self) -> float:
+        """The share of the found boxes that are faces."""
+        return _ratio(self.right, self.right + self.false)
 
+    @property
+    def recall(self) -> float:
+        """The share of the faces that was found."""
+        return _ratio(self.right, self.faces)
 
-def detection_scores(
-    photos: Iterable[PhotoFaces], *, iou: float = 0.5, sides: tuple[float, float] = (0, math.inf)
-) -> DetectionScores:
-    """Score found boxes.
-
-    In each photo the boxes take, in the order of falling score, the true face that they overlap most and that no other
-    has taken, if by `iou` or more. True faces whose shorter side is not in `sides` are ignored: they are not missed,
-    and a box that takes one, having found no other, is not false.
-
-    Args:
-        photos: the photos.
-        iou: intersection over union that makes a box a face's.
-        sides: the shorter side of faces that count: at least the first, less than the second.
-
-    Raises:
-        InputError: there is no photo.
-    """
-    scores, hits, groups = [], [], []
-    total = ignored = 0
-    for photo in photos:
-        total += 1
-        shorter = photo.truths[:, 2:].min(axis=1, initial=math.inf)
-        counts = (shorter >= sides[0]) & (shorter < sides[1])
-        taken = match(photo, iou, counts)
-        judged = np.append(counts, True)[taken]  # the last is for the boxes that took none
-        scores.append(photo.scores[judged])
-        hits.append(taken[judged] >= 0)
-        ignored += int(np.sum(~counts))
-        found = set(taken.tolist())
-        names = photo.groups or [""] * len(counts)
-        groups += [(names[face], face in found) for face in np.flatnonzero(counts).tolist()]
-    if not total:
-        raise InputError("no photo to score detections on")
-    hit = np.concatenate(hits)[np.argsort(-np.concatenate(scores), kind="stable")]
-    right, faces = int(hit.sum()), len(groups)
-    return DetectionScores(
-        photos=total,
-        faces=faces,
-        ignored=ignored,
-        recall=_ratio(right, faces),
-        precision=_ratio(right, len(hit)),
-        false_positives=(len(hit) - right) / total,
-        average_precision=_average_precision(hit, faces),
-        groups=_recalls(groups),
-    )
-
-
-def match(photo: PhotoFaces, iou: float, counts: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return for each found box the index of the true face that it takes, -1 for none; see `detection_scores`.
-
-    `counts`, bool (n,), tells the faces that a box takes before all others.
-    """
-    overlaps = pairwise_iou(corners(photo.found), corners(photo.truths))
-    taken = np.full(len(photo.found), -1, np.intp)
-    free = np.ones(len(photo.truths), bool)
-    for box in np.argsort(-photo.scores, kind="stable"):
-        for eligible in (counts, ~counts):
-            candidates = np.flatnonzero(free & eligible & (overlaps[box] >= iou))
-            if len(candidates):
-                taken[box] = candidates[overlaps[box, candidates].argmax()]
-                free[taken[box]] = False
-                break
-    return taken
-
-
-def _average_precision(hit: NDArray[np.bool_], faces: int) -> float:
-    """Return the mean over _RECALL_LEVELS of the best precision at that recall or above; 0 where it is not reached."""
-    if not faces:
-        return math.nan
-    right = np.cumsum(hit)
-    recall, precision = right / faces, right / np.arange(1, len(hit) + 1)
-    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(best[np.searchsorted(recall, _RECALL_LEVELS)].mean())
-
-
-def _recalls(faces: Sequence[tuple[str, bool]]) -> dict[str, GroupRecall]:
-    by_name: dict[str, list[bool]] = {}
-    for name, found in faces:
-        if name:
-            by_name.setdefault(name, []).append(found)
-    return {name: GroupRecall(len(found), sum(found) / len(found)) for name, found in sorted(by_name.items())}
+    @property
+    def false_positives(self) -> float:
+        """The found boxes that are no face, per photo."""
+        return _ratio(self.false, self.photos)
 
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """Which found boxes of all photos are which true ones, of the faces in a range of sizes.
+
+    What does not count is ignored: it is neither right, false nor missed. The fields from `found` on are about the
+    first of the IoUs.
+
+    Attributes:
+        photos: number of photos.
+        precision: (T, 101, C), of each IoU, level of recall (0 to 1) and label, as COCO computes it; NaN for a label
+            without a true face.
+        found: int (M, 3), the found boxes that count: the photo, the number there, the label.
+        scores: (M,), theirs.
+        right: bool (M,), whether they are true faces.
+        truths: int (N, 3), the true faces that count: the photo, the number there, the label.
+        found_by: int (N,), the number in the photo of the box that found each; -1 where none did.
+        found_with: (N,), the score of that box; -inf where there is none.
+    """
+
+    photos: int
+    precision: Numbers
+    found: NDArray[np.intp]
+    scores: Numbers
+    right: NDArray[np.bool_]
+    truths: NDArray[np.intp]
+    found_by: NDArray[np.intp]
+    found_with: Numbers
+
+    def average_precision(self) -> Numbers:
+        """Return COCO's AP of each label, (C,): the mean over the IoUs and levels of recall; NaN without a face."""
+        values: Numbers = self.precision.mean(axis=(0, 1))
+        return values
+
+    def mean_average_precision(self) -> float:
+        """Return the mean of AP over the labels that have a true face; NaN where none has."""
+        values = self.average_precision()
+        present = values[~np.isnan(values)]
+        return float(present.mean()) if len(present) else math.nan
+
+    def at(self, threshold: float, label: int | None = None) -> Counts:
+        """Return what is right and false among the boxes of `threshold` and more, of one label or of all."""
+        shown, asked = self.scores >= threshold, np.ones(len(self.truths), bool)
+        if label is not None:
+            shown, asked = shown & (self.found[:, 2] == label), self.truths[:, 2] == label
+        right = int(self.right[shown].sum())
+        return Counts(self.photos, int(asked.sum()), right, int(shown.sum()) - right)
+
+
+class Comparison:
+    """Photos with true and found boxes, ready to be matched in several ways.
+
+    Args:
+        photos: at least one.
+        labels: how many labels there are.
+
+    Raises:
+        InputError: there is no photo.
+    """
+
+    def __init__(self, photos: Sequence[PhotoBoxes], labels: int = 1) -> None:
+        if not photos:
+            raise InputError("no photo to score detections on")
+        self._photos, self._labels = len(photos), labels
+        truths, found, regions = [], [], []
+        for number, photo in enumerate(photos):
+            for index, (box, label) in enumerate(zip(photo.truths.tolist(), photo.truth_labels.tolist(), strict=True)):
+                truths.append((number, index, label, box, 0.0))
+            scored = zip(photo.found.tolist(), photo.found_labels.tolist(), photo.scores.tolist(), strict=True)
+            for index, (box, label, score) in enumerate(scored):
+                found.append((number, index, label, box, score))
+            regions += [(number, -1, label, box, 0.0) for box in photo.ignored.tolist() for label in range(labels)]
+        self._truths, self._found = (_columns(entries) for entries in (truths, found))
+        self._scores = np.array([entry[4] for entry in found], np.float64)
+        self._coco = _coco(range(self._photos), labels, truths, regions), _coco(range(self._photos), labels, found)
+
+    def match(self, ious: Sequence[float] = (IOU,), sides: Sides = ALL, *, by_label: bool = True) -> Matches:
+        """Match found boxes and true ones.
+
+        In each photo the boxes take, in the order of falling score, the true face of their label that they overlap most
+        and that no other has taken, if by the IoU or more. True faces whose shorter side is not in `sides` are ignored,
+        and so is a box that takes one, having found no other, or that takes none and is itself not in `sides`.
+
+        Args:
+            ious: intersections over union.
+            sides: the faces that count.
+            by_label: false lets boxes take faces of any label.
+        """
+        run = COCOeval(*self._coco, "bbox")
+        run.params.iouThrs, run.params.recThrs = np.array(ious), _RECALL_LEVELS
+        # COCO's ranges include both of their ends.
+        run.params.areaRng = [[sides[0] ** 2, np.nextafter(sides[1] ** 2, 0)]]
+        run.params.areaRngLbl, run.params.maxDets = ["all"], [MAX_DETECTIONS]
+        run.params.useCats = int(by_label)
+        with contextlib.redirect_stdout(io.StringIO()):
+            run.evaluate()
+            run.accumulate()
+        precision = run.eval["precision"][:, :, :, 0, 0]
+        seen = [one for one in run.evalImgs if one is not None]
+        found = _joined([one["dtIds"] for one in seen]) - 1
+        matched = _joined([one["dtMatches"][0] for one in seen])
+        counts = _joined([one["dtIgnore"][0] for one in seen]) == 0
+        truths = _joined([one["gtIds"] for one in seen]) - 1
+        finders = _joined([one["gtMatches"][0] for one in seen]) - 1
+        asked = _joined([one["gtIgnore"] for one in seen]) == 0
+        truths, finders = truths[asked], finders[asked]
+        hit = finders >= 0
+        with_scores = np.full(len(truths), -math.inf)
+        with_scores[hit] = self._scores[finders[hit]]
+        return Matches(
+            photos=self._photos,
+            precision=np.where(precision < 0, math.nan, precision),
+            found=self._found[found[counts]],
+            scores=self._scores[found[counts]],
+            right=matched[counts] > 0,
+            truths=self._truths[truths],
+            found_by=np.where(hit, self._found[:, 1][finders] if len(self._found) else -1, -1),
+            found_with=with_scores,
+        )
+
+
+_Entry = tuple[int, int, int, list[float], float]
+
+
+def _columns(entries: Sequence[_Entry]) -> NDArray[np.intp]:
+    return np.array([entry[:3] for entry in entries], np.intp).reshape(-1, 3)
+
+
+def _joined(parts: Sequence[Any]) -> NDArray[np.intp]:
+    """Return the numbers of all photos as one array of integers."""
+    return np.concatenate([np.asarray(part, np.intp) for part in parts] or [np.empty(0, np.intp)])
+
+
+def _coco(photos: range, labels: int, boxes: Sequence[_Entry], regions: Sequence[_Entry] = ()) -> COCO:
+    """Return boxes, and regions that are ignored, as a COCO data set; the id of a box is its position, from 1 on."""
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": number} for number in photos],
+        "categories": [{"id": label} for label in range(labels)],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": photo,
+                "category_id": label,
+                "bbox": box,
+                "area": min(box[2:]) ** 2,
+                "score": score,
+                "iscrowd": int(index < 0),
+            }
+            for number, (photo, index, label, box, score) in enumerate([*boxes, *regions], start=1)
+        ],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectionScores:
+    """Detection metrics of photos.
+
+    Attributes:
+        overall: all faces at IoU 0.5; `strict`: at COCO's ten IoUs.
+        any_label: all faces at IoU 0.5, whatever the labels.
+        sizes: the faces of a size at IoU 0.5, by name.
+        from_24: the faces of 24 px and more at IoU 0.5.
+        threshold: the lowest score that the model serves.
+        confusion: int (C + 1, C + 1), rows truth, columns found at the threshold; the last of each is no face.
+    """
+
+    overall: Matches
+    strict: Matches
+    any_label: Matches
+    sizes: Mapping[str, Matches]
+    from_24: Matches
+    threshold: float
+    confusion: NDArray[np.int64]
+
+    def scalars(self, labels: Sequence[str]) -> dict[str, float]:
+        """Return the metrics by name, NaN where one has no denominator; `labels` name the AP of each label."""
+        counts = self.overall.at(self.threshold)
+        values = {
+            "map50": self.overall.mean_average_precision(),
+            "map50_95": self.strict.mean_average_precision(),
+            "precision": counts.precision,
+            "recall": counts.recall,
+            "false_positives": counts.false_positives,
+            "map50_from_24": self.from_24.mean_average_precision(),
+        }
+        values |= {f"map50_{name}": one.mean_average_precision() for name, one in self.sizes.items()}
+        values |= {f"recall_{name}": one.at(self.threshold).recall for name, one in self.sizes.items()}
+        if len(labels) > 1:
+            each = self.overall.average_precision().tolist()
+            values |= dict(zip(label_metrics(labels), each, strict=True))
+        return values
+
+
+FLOORS = ("map50", "map50_95", "map50_from_24", "precision", "recall")
+"""The metrics that may have a floor: higher is better."""
+
+
+def label_metrics(labels: Sequence[str]) -> list[str]:
+    """Return the name of the AP at IoU 0.5 of each label, as MLflow takes it: ap50_worn_male_30 for worn/male/<30.
+
+    Where two would be equal, labels are counted instead.
+    """
+    words = [re.sub(r"[^\w.-]+", "_", label).strip("_") for label in labels]
+    if len({*words, ""}) <= len(words):
+        words = [str(number) for number in range(len(labels))]
+    return [f"ap50_{word}" for word in words]
+
+
+def detection_scores(photos: Sequence[PhotoBoxes], labels: int, threshold: float) -> DetectionScores:
+    """Score found boxes; they should come from a low score on.
+
+    Args:
+        photos: at least one.
+        labels: how many labels there are.
+        threshold: the lowest score that the model serves.
+
+    Raises:
+        InputError: there is no photo.
+    """
+    compared = Comparison(photos, labels)
+    any_label = compared.match(by_label=False)
+    return DetectionScores(
+        overall=compared.match(),
+        strict=compared.match(IOUS),
+        any_label=any_label,
+        sizes={name: compared.match(sides=sides) for name, sides in SIZES.items()},
+        from_24=compared.match(sides=FROM_24),
+        threshold=threshold,
+        confusion=_confusion(any_label, photos, labels, threshold),
+    )
+
+
+def _confusion(matches: Matches, photos: Sequence[PhotoBoxes], labels: int, threshold: float) -> NDArray[np.int64]:
+    matrix = np.zeros((labels + 1, labels + 1), np.int64)
+    shown = matches.found_with >= threshold
+    for (photo, _, truth), by, found in zip(matches.truths, matches.found_by, shown, strict=True):
+        matrix[truth, photos[photo].found_labels[by] if found else labels] += 1
+    false = matches.found[(matches.scores >= threshold) & ~matches.right]
+    matrix[labels, :labels] = np.bincount(false[:, 2], minlength=labels)
+    return matrix

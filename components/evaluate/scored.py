@@ -1,0 +1,47 @@
+"""What the scorers of all tasks take and give."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.shared.dataset.annotations import Annotations
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What predictions are scored against.
+
+    Attributes:
+        annotations: the annotations.
+        dataset: their digest.
+        pictures: how their pictures were compared with those of the predictions, for people.
+        max_missing: how many faces of the predicted splits may lack a prediction; of a detector how many images.
+        images: the image archives; None shows no pictures.
+    """
+
+    annotations: Annotations
+    dataset: str
+    pictures: str
+    max_missing: int = 0
+    images: Path | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of the predictions of one task.
+
+    Attributes:
+        metrics: scalar metrics by name; one without a denominator is not among them.
+        floor_names: those that may have a floor.
+        splits: the splits of the predicted images.
+        labels: the classes of the confusion matrix.
+        confusion: a row per true and a column per predicted class.
+        page: renders the report with the floors and the metrics that miss theirs.
+    """
+
+    metrics: dict[str, float]
+    floor_names: Sequence[str]
+    splits: tuple[str, ...]
+    labels: tuple[str, ...]
+    confusion: list[list[int]]
+    page: Callable[[Mapping[str, float], Sequence[str]], str]
