@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipelines.resources import Site
 
 COMPILED = Path(__file__).parent / "compiled"
-IMAGE_VARIABLES = ("FACET_IMAGE_DATA", "FACET_IMAGE_TRAIN")
+IMAGE_VARIABLES = ("FACET_IMAGE_DATA", "FACET_IMAGE_TRAIN", "FACET_IMAGE_YOLO")
 
 
 def committed(pipeline: str) -> Path:
@@ -47,6 +47,12 @@ def read_documents(text: str) -> list[dict[str, Any]]:
     """The documents of an IR: the pipeline, then its settings for Kubernetes."""
     # The loader in C is ten times as fast as that in Python.
     return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+
+
+def images(text: str) -> list[str]:
+    """The container images that the steps of an IR run in, sorted."""
+    executors = read_documents(text)[0]["deploymentSpec"]["executors"].values()
+    return sorted({executor["container"]["image"] for executor in executors if "container" in executor})
 
 
 def compile_committed(pipeline: str) -> str:

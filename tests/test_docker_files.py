@@ -1,5 +1,6 @@
 """The Dockerfile and its scripts, as far as they can be checked without an engine."""
 
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -8,6 +9,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [
@@ -33,14 +36,66 @@ def test_one_version_of_uv() -> None:
     assert made == built
 
 
-def test_pyav_is_in_an_extra_and_an_image_of_its_own() -> None:
-    """Its wheel holds libraries under the GPL."""
+OF_ULTRALYTICS = {
+    "ultralytics-opencv-headless", "ultralytics-platform", "ultralytics-thop",
+    "matplotlib", "nvidia-ml-py", "polars", "polars-runtime-32", "psutil",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, tuple[set[str], str]]:
+    """The stages of the Dockerfile by name: the stages that each is built from, itself among them, and its text."""
+    found: dict[str, tuple[set[str], str]] = {}
+    for block in re.split(r"^(?=FROM )", (ROOT / "docker/Dockerfile").read_text(), flags=re.MULTILINE)[1:]:
+        text = "".join(line for line in block.splitlines(keepends=True) if not line.startswith("#"))
+        base, name = re.match(r"FROM (\S+) AS (\S+)\n", text).groups()  # type: ignore[union-attr]
+        others = {base, *re.findall(r"\b(?:--from=|from=)([\w-]+)", text)} & found.keys()
+        found[name] = {name}.union(*(found[other][0] for other in others)), text
+    return found
+
+
+def packages(*extras: str) -> set[str]:
+    """Names of the packages that extras of the project need on this machine, as those that are installed say."""
+    seen: set[tuple[str, str]] = set()
+    left = [("facet", extra) for extra in ("", *extras)]
+    while left:
+        name, extra = one = left.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for requirement in map(Requirement, importlib.metadata.requires(name) or []):
+            if not requirement.marker or requirement.marker.evaluate({"extra": extra}):
+                left += [(canonicalize_name(requirement.name), other) for other in ("", *requirement.extras)]
+    return {name for name, _ in seen} - {"facet"}
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("av", "video"), ("ultralytics-opencv-headless", "yolo")], ids=["video", "yolo"]
+)
+def test_what_is_under_another_license_is_in_an_extra_and_an_image_of_its_own(
+    stages: dict[str, tuple[set[str], str]], package: str, extra: str
+) -> None:
+    """PyAV's wheel holds libraries under the GPL, ultralytics is under the AGPL."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"] | {"": project["dependencies"]}
-    assert [name for name, packages in extras.items() if any(re.match(r"av\b", one) for one in packages)] == ["video"]
-    assert [name for name, packages in extras.items() if any("video" in one for one in packages)] == ["dev"]
-    dockerfile = (ROOT / "docker/Dockerfile").read_text()
-    assert re.findall(r"^(?:FROM|COPY --from=)\s*video\S*", dockerfile, re.MULTILINE) == ["COPY --from=video-packages"]
+    assert [name for name, needed in extras.items() if package in {Requirement(one).name for one in needed}] == [extra]
+    assert [name for name, needed in extras.items() if any(extra in one for one in needed)] == ["dev"]
+    installing = {name for name, (_, text) in stages.items() if re.search(rf"install-extra .*\b{extra}\b", text)}
+    assert len(installing) == 1
+    assert {name for name, (parts, _) in stages.items() if parts & installing} == installing | {extra}
+    scripts = [(ROOT / "docker" / name).read_text() for name in ("build", "push")]
+    assert all("${TARGETS:-data train serve}" in script for script in scripts)
+
+
+def test_the_other_images_have_no_package_of_ultralytics(stages: dict[str, tuple[set[str], str]]) -> None:
+    installed = {
+        name: packages(*found[1].split())
+        for name, (_, text) in stages.items()
+        if (found := re.search(r"(?<!/)install-extra ([\w ]+)$", text, re.MULTILINE))
+    }
+    assert installed.keys() == {"data-packages", "train-packages", "serve-packages", "video-packages", "yolo"}
+    assert installed.pop("yolo") >= OF_ULTRALYTICS
+    assert {name: found & OF_ULTRALYTICS for name, found in installed.items()} == {name: set() for name in installed}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

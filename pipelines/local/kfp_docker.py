@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from components import container_images
 from components.shared.cache import VARIABLE as CACHE
 from pipelines.environment.errors import ServerError
 from serving.runtime.errors import InputError
@@ -52,7 +53,9 @@ def check_images(images: Sequence[str]) -> None:
     with contextlib.closing(client):
         missing = [image for image in images if not _has(client, image)]
     if missing:
-        raise InputError(f"the engine does not have {', '.join(missing)}: run `make images`, or pull them")
+        targets = [name.lower() for name, image in vars(container_images).items() if image in missing]
+        make = f'TARGETS="{" ".join(targets)}" make images' if targets else "make images"
+        raise InputError(f"the engine does not have {', '.join(missing)}: run `{make}`, or pull them")
 
 
 def own_folder(folder: Path) -> None:

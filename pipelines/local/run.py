@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import yaml
 
-from components import container_images
 from components.shared.cache import VARIABLE as CACHE
 from components.shared.variables import VARIABLES
 from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
+from pipelines.intermediate import compile_pipeline, images
 from pipelines.local.cache import cache_folder
 from pipelines.local.kfp_docker import check_images, own_folder, remove_containers
 from pipelines.local.kfp_log import KfpLog
@@ -173,7 +173,7 @@ def _check(config: PipelineConfig, runner: str, echo: Callable[[str], None]) -> 
     if isinstance(config, FaceParameters) and runner == "subprocess" and config.uses_dlib and not find_spec("dlib"):
         raise InputError("faces.detectors has a detector of dlib, not installed here; run make setup")
     if runner == "docker":
-        check_images([container_images.DATA, container_images.TRAIN])
+        check_images(images(compile_pipeline(config.pipeline)))
     addresses = list(config.addresses())
     check_addresses([one for one in addresses if not is_s3(one.value)], on_cluster=False, echo=echo)
     return [one for one in addresses if is_s3(one.value)]

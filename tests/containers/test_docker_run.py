@@ -226,6 +226,8 @@ def test_images_that_are_missing_are_named_before_anything_starts(engine: Any) -
     check_images([container_images.DATA, container_images.TRAIN])
     with pytest.raises(InputError, match="does not have facet/nothing:1: run `make images`"):
         check_images([container_images.DATA, "facet/nothing:1"])
+    with pytest.raises(InputError, match='run `TARGETS="video" make images`'):
+        check_images([container_images.DATA, container_images.VIDEO])
 
 
 def test_a_folder_of_photos_is_mounted_read_only(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

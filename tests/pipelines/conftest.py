@@ -10,7 +10,7 @@ from clean_environment import clean_environment
 from kfp_stand_in import TOKEN, StandIn, serve
 
 from pipelines.environment.settings import Settings
-from pipelines.intermediate import compile_pipeline
+from pipelines.intermediate import IMAGE_VARIABLES, compile_pipeline
 from pipelines.resources import Site
 
 
@@ -38,8 +38,8 @@ def compiled(pipeline: str, site: Site | None = None, texts: dict[tuple[str, str
 @pytest.fixture
 def cluster_settings(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     """Settings for the stand-in; no proxy, no images of somebody else, and no waiting or compiling twice."""
-    names = ("FACET_IMAGE_DATA", "FACET_IMAGE_TRAIN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-    for name in (*names, "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    for name in (*IMAGE_VARIABLES, *proxies, "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     monkeypatch.setattr("pipelines.cluster.runs.POLL_SECONDS", 0.01)
