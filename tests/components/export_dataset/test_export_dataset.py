@@ -1,3 +1,4 @@
+import resource
 import shutil
 import time
 from dataclasses import replace
@@ -101,10 +102,7 @@ def test_lists_are_disjoint_or_refused(tmp_path):
         ({"layout": "voc"}, "unknown layout 'voc'; known: coco, profile_lists, yolo_classification, yolo_detection"),
         ({"label_space": "hats"}, "unknown label space 'hats'"),
         ({"options": {"unsplit": "val"}}, "unsplit = 'val': unknown name"),
-        (
-            {"options": {"unplit": "skip"}},
-            "unplit = 'skip': did you mean 'unsplit'.*known: classes, unsplit",
-        ),
+        ({"options": {"unplit": "skip"}}, "unplit = 'skip': unknown key, did you mean 'unsplit'"),
         ({"label_space": "mask"}, "no image to export as coco.*'unlabeled': 21"),
     ],
 )
@@ -130,6 +128,19 @@ def test_an_image_that_is_not_in_the_archive_leaves_no_tree(data, tmp_path):
     with pytest.raises(InputError, match=r"no image '500.jpg' in the archive"):
         export(tmp_path / "data", tmp_path / "tree")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("layout", ["coco", "yolo_detection"])
+def test_a_file_that_cannot_be_written_is_named_and_leaves_no_tree(data, tmp_path, layout):
+    """As on a full disk, where only the number of the error differs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*/images/(train|val|test)/.*'"):
+            export(data, tmp_path / "tree", layout=layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_export_leaves_no_tree(data, tmp_path, kill_when_ready):

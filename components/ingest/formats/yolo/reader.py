@@ -52,7 +52,7 @@ def read_yolo(source: Source, options: YoloOptions) -> Listing:
     (`images/train/`, `train/images/`). The label file of `images/train/a.jpg` is `labels/train/a.txt`. An image with an
     empty label file, or with none, is background, as the format has it; the missing files are counted. One whose rows
     are all damaged is dropped, not background; a damaged row is a lost face, and a class without a name a lost label.
-    Raises InputError when there is no label file at all.
+    Raises InputError when there is no label file at all, or none with a row.
     """
     listing = Listing()
     dataset = find_dataset(source, options.data)
@@ -74,6 +74,11 @@ def read_yolo(source: Source, options: YoloOptions) -> Listing:
         raise InputError(
             f"{source.uri}: every row has equally many columns, and the numbers behind the box are points in it, "
             f"keypoints; say how many, and how many numbers each has, with the option 'kpt_shape', such as [5, 2]"
+        )
+    if all(rows == [] for rows in parsed.values()):
+        raise InputError(
+            f"{source.uri}: no face in any image: {len(labels)} label files, all empty; expected a row "
+            "'class x_center y_center width height' for each face, in shares of the image from 0 to 1"
         )
     used = Counter(row.category for rows in parsed.values() for row in rows or ())
     names = find_names(source, dataset, options.names, owned, used, listing)

@@ -43,8 +43,9 @@ def parse_row(text: str, keypoints: tuple[int, int] | None) -> LabelRow:
     Raises ValueError, saying why, on any other row.
     """
     category, *shares = (float(word) for word in text.split())
-    if not all(abs(share) <= _MAX_SHARE for share in shares):
-        raise ValueError("a value is not a share of the image's width or height")
+    for share in shares:
+        if not abs(share) <= _MAX_SHARE:  # also true for NaN
+            raise ValueError(f"{share:g} is no share from 0 to 1")
     if category < 0 or not category.is_integer():
         raise ValueError("the class is not an integer from 0 on")
     kind = _kind(shares, keypoints)

@@ -16,8 +16,8 @@ from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.progress import progress
 from serving.runtime.errors import ImageError, InputError
 
-Convert = Callable[[bytes, str], tuple[bytes, str]]
-"""From a file and its suffix to those that are written; raises ImageError."""
+Convert = Callable[[bytes], tuple[bytes, str]]
+"""From a picture's file to the one that is written and its suffix; raises ImageError."""
 
 MAPPER = "filename_mapper.json"
 _WRITERS = 8
@@ -109,12 +109,11 @@ def write_images(
         for image in images[start : start + _BATCH]:
             data, path = archive.read(image.file_name, image.sha256), paths[image.file_name]
             if convert is not None:
-                bare, dot, suffix = path.partition(".")
                 try:
-                    data, suffix = convert(data, f"{dot}{suffix}")
+                    data, suffix = convert(data)
                 except ImageError as error:
                     raise InputError(f"{archive.folder}: '{image.file_name}': {error}") from error
-                path = f"{bare}{suffix}"
+                path = f"{path.partition('.')[0]}{suffix}"
             write_file(folder / path, data)
             written[image.file_name] = path
         return written

@@ -1,4 +1,4 @@
-"""Pictures as ultralytics reads them: by suffix, with OpenCV, and not all of ours."""
+"""Pictures as ultralytics reads them: with OpenCV, by suffix, and not all of our types."""
 
 import io
 import zlib
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from components.shared.dataset.export.yolo import SUFFIXES
 from serving.runtime.image.decode import decode, stored_pixels
 from serving.runtime.image.header import DEFAULT_MAX_PIXELS, Header, Pixels, read_header
 from serving.runtime.image.jpeg import colors_of
@@ -18,29 +17,28 @@ _JPEG_END = b"\xff\xd9"
 _EIGHTH = 1
 # The same libraries with other settings: a JPEG turned the wrong way, or of other colors, differs by more.
 _MAX_DIFFERENCE = 2
-# Of TIFFs and AVIFs it has readers of its own, and of all others it takes the pixels as they are stored.
-_SAME_TYPES = ("BMP", "PNG", "WEBP")
-_TIFF = (".tif", ".tiff")
+# It has readers of its own for TIFF, AVIF and HEIC, and knows no other types of ours.
+_SUFFIXES = {"BMP": ".bmp", "PNG": ".png", "WEBP": ".webp"}
 # Of zlib's strategies the fastest for photos, and at this level the smallest too.
 _PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 
-def as_yolo_reads(data: bytes, suffix: str) -> tuple[bytes, str]:
-    """Return a picture's file so that ultralytics reads the pixels that `decode` does, and its suffix.
+def as_yolo_reads(data: bytes) -> tuple[bytes, str]:
+    """Return a picture's file so that ultralytics reads the pixels that `decode` does, and the suffix it needs.
 
     These are the same bytes where it does so. A JPEG with bytes after its end gets another end marker: it would be
     compressed once more. Everything else becomes a PNG of the upright picture: types that are not read, damaged
-    files, colors of print, 16 bits, transparency, turned pictures other than JPEGs.
+    files, colors of print, transparency, and what else OpenCV sees in another way.
 
     Raises ImageError when the picture cannot be decoded.
     """
     header = read_header(data)
-    known = suffix in SUFFIXES and not header.warning and header.height * header.width <= DEFAULT_MAX_PIXELS
-    if known and header.jpeg and _same_jpeg(data, header):
-        return data if data.endswith(_JPEG_END) else data + _JPEG_END, suffix
+    small = header.height * header.width <= DEFAULT_MAX_PIXELS
+    if header.jpeg and small and not header.warning and _same_jpeg(data, header):
+        return data if data.endswith(_JPEG_END) else data + _JPEG_END, ".jpg"
     pixels = decode(data)
-    if known and header.format in _SAME_TYPES and suffix not in _TIFF and _same_pixels(data, pixels):
-        return data, suffix
+    if header.format in _SUFFIXES and not header.warning and _same_pixels(data, pixels):
+        return data, _SUFFIXES[header.format]
     return png_of(pixels), ".png"
 
 

@@ -19,8 +19,9 @@ from components.shared.dataset.export.files import (
 from components.shared.dataset.label_spaces import LabelSpace
 
 YAML = "yolo-dataset.yaml"
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""YOLO trainers skip other files silently."""
+# YOLO trainers skip other files silently.
+_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
 MIN_SIDE = 10
 """YOLO trainers drop a picture with a smaller side, in pixels."""
 _DECIMALS = 6
@@ -75,7 +76,7 @@ def export_yolo_detection(
         (folder / "labels" / split).mkdir(parents=True)
     paths = write_images(folder, archive, [choice.image for choice in kept], paths, convert=convert)
     for choice in kept:
-        if not paths[choice.image.file_name].endswith(SUFFIXES):
+        if not paths[choice.image.file_name].endswith(_SUFFIXES):
             remarks.notes.add("suffix_unknown_to_yolo", choice.image.file_name)
         stem = names[choice.image.id].partition(".")[0]
         write_file(folder / "labels" / choice.split / f"{stem}.txt", rows[choice.image.id].encode("ascii"))

@@ -1,13 +1,15 @@
 import zipfile
 
 import pytest
+from export_samples import jpeg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.ingest.formats.yolo.reader import YoloOptions, read_yolo
 from components.ingest.formats.yolo.rows import parse_row
+from components.ingest.ingest import ingest
 from components.ingest.sources.source import Source
-from components.shared.dataset.annotations import Face
+from components.shared.dataset.annotations import Face, read_annotations
 from components.shared.options import parse_options
 from serving.runtime.errors import InputError
 
@@ -116,6 +118,11 @@ def test_an_image_that_two_different_folders_and_lists_hold_loses_a_split(found)
     ("files", "options", "message"),
     [
         ({"images/train/happy/a.jpg": ""}, {}, "no label file.*class_folder"),
+        (
+            {"images/a.jpg": "", "images/b.jpg": "", "labels/a.txt": "", "labels/b.txt": " \n"},
+            {},
+            "no face in any image: 2 label files, all empty; expected a row 'class x_center y_center width height'",
+        ),
         ({"a.yaml": "train: x\nnames: [a]", "b.yaml": "val: x\nnames: [a]"}, {}, r"\(a.yaml, b.yaml\).*'data'"),
         (
             {"a.yaml": "train: nowhere\nnames: [a]", "images/b.jpg": ""},
@@ -180,6 +187,46 @@ def test_several_faces_background_missing_labels_and_bad_rows(found):
     skipped = found(files, background="skip")
     assert {record.path for record in skipped.records} == {"images/some.jpg", "images/two.jpg"}
     assert skipped.skipped.counts["background"] == skipped.skipped.counts["no_label_file"] == 1
+
+
+OUTSIDE = {
+    "pixels": ("0 20 15 10 10", "bad_row", r"labels/train/0.txt, row 2: 20 is no share from 0 to 1"),
+    "beyond": ("0 1.3 0.5 0.2 0.2", "box_outside", "images/train/0.jpg"),
+    "negative": ("0 -0.3 0.5 0.2 0.2", "box_outside", "images/train/0.jpg"),
+    "negative size": ("0 0.5 0.5 -0.2 0.2", "bad_row", "labels/train/0.txt, row 2: the box is empty"),
+    "not a number": ("0 nan 0.5 0.2 0.2", "bad_row", "labels/train/0.txt, row 2: nan is no share from 0 to 1"),
+}
+
+
+@pytest.mark.parametrize(("row", "reason", "example"), OUTSIDE.values(), ids=OUTSIDE)
+def test_labels_outside_of_the_picture_are_lost_and_can_stop(tmp_path, row, reason, example):
+    for at in range(4):
+        picture, label = (tmp_path / f"raw/{kind}/train/{at}" for kind in ("images", "labels"))
+        for file, data in ((picture.with_suffix(".jpg"), jpeg(at)), (label.with_suffix(".txt"), ROW.encode())):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+    (tmp_path / "raw/labels/train/0.txt").write_text(f"{ROW}\n{row}\n")
+
+    def read(**options):
+        ingest(str(tmp_path / "raw"), tmp_path / "images", tmp_path / "all.json", format="yolo", options=options)
+        return read_annotations(tmp_path / "all.json")
+
+    with pytest.raises(InputError, match=f"1 of 5 faces, .*'max_dropped'.*: 1 {reason}"):
+        read()
+    assert not (tmp_path / "images").exists()
+    data = read(max_dropped=0.5)
+    assert data.info.lost_examples == {reason: [example]}
+    assert [face.box for image in data.images for face in image.faces] == [pytest.approx((16, 9, 8, 12))] * 4
+
+
+def test_a_box_that_reaches_beyond_the_picture_is_clipped(tmp_path):
+    for name, data in (("images/a.jpg", jpeg(1)), ("labels/a.txt", b"0 1.0 0.5 0.3 0.2")):
+        (tmp_path / "raw" / name).parent.mkdir(parents=True)
+        (tmp_path / "raw" / name).write_bytes(data)
+    ingest(str(tmp_path / "raw"), tmp_path / "images", tmp_path / "all.json", format="yolo")
+    data = read_annotations(tmp_path / "all.json")
+    assert data.images[0].faces[0].box == pytest.approx((34, 12, 6, 6))
+    assert data.info.notes["box_clipped"] == 1
 
 
 def test_nine_columns_that_end_with_zeros_are_not_a_polygon(found):
@@ -530,7 +577,7 @@ def test_every_row_and_picture_of_a_damaged_data_set_is_read_or_lost(listing, da
     try:
         result = read_yolo(source, YoloOptions())
     except InputError as error:
-        assert "no label file" in str(error)
+        assert "no label file" in str(error) or "label files, all empty" in str(error)
         return
     dropped = [int(path[7]) for path in result.dropped.examples.get("bad_label_file", [])]
     stated = [row for image in range(4) if image not in gone | unlabeled for row in rows[image] if row.strip()]

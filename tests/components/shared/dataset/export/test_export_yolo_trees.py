@@ -1,84 +1,21 @@
-"""YOLO trees: what a trainer reads in them, and that they come back."""
+"""YOLO trees: what is in them, and that they come back."""
 
 import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from export_samples import EMOTIONS, SPLITS, again, contents, data_sets, export, jpeg, mapper, originals, store
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image as Picture
 from pycocotools.coco import COCO
 
 from components.ingest.formats.yolo.reader import parse_row
 from components.ingest.ingest import ingest
-from components.shared.dataset.annotations import Face, Image
 from components.shared.dataset.export.yolo import yolo_row
 
 sides = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
-
-
-def as_a_trainer_reads(tree, split):
-    """Boxes (x, y, width, height in pixels) by image, read by the rules of a plain YOLO detection trainer.
-
-    It finds a label by replacing the last `/images/` of a path, throws out an image that Pillow cannot verify, that is
-    smaller than 10 pixels or whose label has another number of columns, a share outside of 0 to 1 or an unknown class,
-    and folds equal rows into one. Photos are turned upright before the shares are taken.
-    """
-    facts = yaml.safe_load((tree / "yolo-dataset.yaml").read_text())
-    pictures = sorted((tree / facts["path"] / facts[split]).iterdir())
-    found = {}
-    for picture in pictures:
-        before, after = str(picture).rsplit("/images/", 1)
-        label = Path(f"{before}/labels/{after.rsplit('.', 1)[0]}.txt")
-        with Picture.open(picture) as stored:
-            stored.verify()
-            width, height = stored.size[::-1] if stored.getexif().get(0x0112, 1) in (5, 6, 7, 8) else stored.size
-        assert min(width, height) > 9
-        assert picture.suffix[1:].lower() in ("bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp")
-        rows = [row.split() for row in label.read_text().splitlines() if row]
-        values = np.array(rows, dtype=np.float32).reshape(-1, 5)
-        assert (values >= 0).all() and (values[:, 1:] <= 1).all()
-        assert (values[:, 0] < len(facts["names"])).all()
-        assert len(np.unique(values, axis=0)) == len(values)
-        center, size = values[:, 1:3] * (width, height), values[:, 3:] * (width, height)
-        found[str(picture.relative_to(tree))] = np.concatenate([center - size / 2, size], axis=1)
-    return found
-
-
-def test_a_plain_detection_trainer_drops_no_image(tmp_path):
-    boxes = {
-        "one": [(3.25, 4.5, 20.125, 9.5)],
-        "corners": [(0, 0, 10, 10), (30, 20, 10, 10)],
-        "whole": [(0, 0, 40, 30)],
-        "beyond": [(-9, -9, 60, 45), (35, 25, 20, 20)],
-        "thin": [(5, 5, 1e-7, 12)],
-        "nobody": [],
-    }
-    pairs = []
-    for at, (name, faces) in enumerate(boxes.items(), start=1):
-        size = (30, 40) if at == 1 else (40, 30)
-        faces = tuple(Face(10 * at + n, box, {}) for n, box in enumerate(faces))
-        pairs.append((Image(at, f"{name}.jpg", *size, faces, split="train"), jpeg(at, orientation=6 if at == 1 else 1)))
-    export(store(tmp_path / "data", pairs), tmp_path / "tree", layout="yolo_detection")
-    read = as_a_trainer_reads(tmp_path / "tree", "train")
-    assert len(read) == len(boxes)
-    for entry in mapper(tmp_path / "tree")["images"]:
-        expected = np.array(boxes[entry["original"].removesuffix(".jpg")], float).reshape(-1, 4)
-        corners = np.concatenate([expected[:, :2], expected[:, :2] + expected[:, 2:]], axis=1)
-        limits = [30, 40, 30, 40] if entry["original"] == "one.jpg" else [40, 30, 40, 30]
-        clipped = np.clip(corners, 0, limits)
-        got = read[entry["name"]]
-        assert np.allclose(np.concatenate([got[:, :2], got[:, :2] + got[:, 2:]], axis=1), clipped, atol=0.01)
-
-
-def test_the_sample_as_a_trainer_reads_it(data, tmp_path):
-    export(data, tmp_path / "tree", layout="yolo_detection")
-    for split in SPLITS:
-        assert [boxes.shape for boxes in as_a_trainer_reads(tmp_path / "tree", split).values()] == [(1, 4)] * 7
 
 
 @settings(max_examples=300, deadline=None)
