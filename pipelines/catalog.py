@@ -13,6 +13,8 @@ from typing import Any
 
 from pipelines.classification import ClassificationConfig, ClassificationFacesConfig, classification
 from pipelines.cross_validation import cross_validation
+from pipelines.emotion import EmotionConfig, EmotionYoloConfig, emotion, emotion_yolo
+from pipelines.face_detection import FaceDetectionConfig, face_detection
 from pipelines.face_landmarks import FaceLandmarksConfig, face_landmarks
 from pipelines.parameters.cross_validation import CrossValidationConfig, CrossValidationFacesConfig
 from pipelines.parameters.pipeline import PipelineConfig
@@ -23,6 +25,7 @@ REPORT = "report.html"
 DATA_REPORT = "data.html"
 LEADERBOARD = "leaderboard.html"
 FACES_REPORT = "faces.html"
+DETECTOR_REPORT = "detector.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,14 @@ class Pipeline:
             pipeline's description.
         mlflow_task: the task whose output `run_id` is the MLflow run of the whole pipeline; empty for none.
         first: what it does before the graph's own docstring; empty for nothing.
+        pages: file names of the reports of tasks that are not the only one of their step.
     """
 
     config: type[PipelineConfig]
     graph: Callable[[Any, Any], None]
     mlflow_task: str = ""
     first: str = ""
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, configure: Callable[..., Any]) -> Any:
         """The pipeline for KFP's compiler, which reads name, signature and docstring of a function.
@@ -87,18 +92,25 @@ class Step:
 
 DEFAULT = "classification"
 _FACES = "Find the faces in raw photos. "
+_OF_TWO_MODELS = {"evaluate": DETECTOR_REPORT, "evaluate-2": REPORT}
 PIPELINES: Mapping[str, Pipeline] = {
     "classification": Pipeline(ClassificationConfig, classification, "train-classifier"),
     "cross_validation": Pipeline(CrossValidationConfig, cross_validation, "evaluate-folds"),
     "search": Pipeline(SearchConfig, search, "leaderboard"),
     "face_landmarks": Pipeline(FaceLandmarksConfig, face_landmarks),
+    "face_detection": Pipeline(FaceDetectionConfig, face_detection, "train-yolo"),
+    "emotion": Pipeline(EmotionConfig, emotion, "train-classifier", pages=_OF_TWO_MODELS),
     "classification_faces": Pipeline(ClassificationFacesConfig, classification, "train-classifier", _FACES),
     "cross_validation_faces": Pipeline(CrossValidationFacesConfig, cross_validation, "evaluate-folds", _FACES),
     "search_faces": Pipeline(SearchFacesConfig, search, "leaderboard", _FACES),
+    "emotion_yolo": Pipeline(EmotionYoloConfig, emotion_yolo, "train-yolo-2", pages=_OF_TWO_MODELS),
 }
 WITH_FACES: Mapping[str, str] = {name: f"{name}_faces" for name in PIPELINES if f"{name}_faces" in PIPELINES}
 """Name of a pipeline -> name of the one that finds the faces first, which a config with `faces` means."""
-NAMES = tuple(name for name in PIPELINES if name not in WITH_FACES.values())
+WITH_YOLO: Mapping[str, str] = {"emotion": "emotion_yolo"}
+"""Name of a pipeline -> name of the one whose classifier is trained with ultralytics, which a config with such a
+`model` means."""
+NAMES = tuple(name for name in PIPELINES if name not in {*WITH_FACES.values(), *WITH_YOLO.values()})
 """The names that a config uses."""
 STEPS: Mapping[str, Step] = {
     "ingest": Step("components.ingest.component:ingest", "ingest", variables={"source": ("SM_CHANNEL_TRAIN", "")}),

@@ -24,8 +24,9 @@ class ClassificationFacesConfig(CompositeParameters, ClassificationConfig):
 def classification(p: ClassificationConfig, configure: "Configure") -> None:
     """Train a face classifier, evaluate the exported ONNX on people it has never seen, and register it."""
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import prepare, publish
+    from pipelines.parts import export, prepare, publish
 
-    data = prepare(p, configure)
-    training = train_classifier(**data.faces, annotations=data.annotations, **p.training_arguments())
-    publish(p, configure, configure(training, "Train"), data)
+    data = prepare(p, configure, p.label_space)
+    task = train_classifier(**data.faces, annotations=data.annotations, **p.training_arguments())
+    trained = configure(task, "Train")
+    publish(p, configure, export(p, configure, trained, data), trained.outputs["run_id"], data)

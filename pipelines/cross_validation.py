@@ -1,5 +1,6 @@
 """The cross-validation pipeline: how good a recipe is on people it has never seen, and how much that varies."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.parameters.cross_validation import CrossValidationConfig
@@ -18,7 +19,7 @@ def cross_validation(p: CrossValidationConfig, configure: "Configure") -> None:
     from components.evaluate.component import evaluate_folds
     from components.split.component import split_folds, take_fold
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import evaluate_model, read_photos
+    from pipelines.parts import evaluate_model, export, read_photos
 
     data = read_photos(p, configure)
     labels = {"label_space": p.label_space}
@@ -30,7 +31,9 @@ def cross_validation(p: CrossValidationConfig, configure: "Configure") -> None:
         held_out = taken["fold_annotations"]
         task = train_classifier(**data.faces, annotations=held_out, run_name=taken["name"], **p.training_arguments())
         trained = configure(task, "Train")
-        predictions = evaluate_model(p, configure, trained, data.images, held_out).predictions
-    predictions, run_ids = dsl.Collected(predictions), dsl.Collected(trained.outputs["run_id"])
+        fold_data, run_id = replace(data, annotations=held_out), trained.outputs["run_id"]
+        model = export(p, configure, trained, fold_data)
+        predictions = evaluate_model(configure, model, run_id, fold_data).predictions
+    predictions, run_ids = dsl.Collected(predictions), dsl.Collected(run_id)
     task = evaluate_folds(predictions=predictions, annotations=folds["split_annotations"], run_ids=run_ids)
     configure(task, "Mean and spread")

@@ -22,9 +22,9 @@ def search(p: SearchConfig, configure: "Configure") -> None:
     from components.search.component import leaderboard, suggest
     from components.search.suggest import ROUNDS
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import prepare, publish
+    from pipelines.parts import export, prepare, publish
 
-    data = prepare(p, configure)
+    data = prepare(p, configure, p.label_space)
 
     def train(trial: Any, title: str) -> dsl.PipelineTask:
         task = train_classifier(**data.faces, annotations=data.annotations, trial=trial, **p.training_arguments())
@@ -41,4 +41,5 @@ def search(p: SearchConfig, configure: "Configure") -> None:
     task = leaderboard(space=p.space, method=p.method, seed=p.seed, label_space=p.label_space, **before)
     best = configure(task, "Rank the trials").outputs["best"]
     # The same inputs as those of the best trial: a cluster takes its outputs from the cache.
-    publish(p, configure, train(best, "Train the best configuration"), data)
+    trained = train(best, "Train the best configuration")
+    publish(p, configure, export(p, configure, trained, data), trained.outputs["run_id"], data)

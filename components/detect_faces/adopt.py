@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from components.detect_faces.box_table import read_box_table
-from components.detect_faces.config import METHODS, OWN_BOXES, DlibCnn, DlibHog, Member, Onnx, Table, parse_chain
+from components.detect_faces.config import (
+    METHODS,
+    OWN_BOXES,
+    TRAINED,
+    DlibCnn,
+    DlibHog,
+    Member,
+    Onnx,
+    Table,
+    Trained,
+    parse_chain,
+)
 from components.detect_faces.dlib_detectors import CNN_FILE, CNN_SOURCE, check_cnn_weights, import_dlib
 from components.shared.chain_file import CHAIN_FILE, ChainFile, ChainMember, plain_name
 from components.shared.dataset.annotations import digest
@@ -20,7 +31,7 @@ from serving.runtime.registry import MODEL_FILE
 from serving.runtime.storage import Location, download
 
 
-def adopt_detectors(folder: Path, chain: Sequence[Any]) -> dict[str, int]:
+def adopt_detectors(folder: Path, chain: Sequence[Any], trained: Path | None = None) -> dict[str, int]:
     """Write the folder with CHAIN_FILE and, for each member that has one, its model, weights or table.
 
     Equal members give equal bytes.
@@ -28,21 +39,24 @@ def adopt_detectors(folder: Path, chain: Sequence[Any]) -> dict[str, int]:
     Args:
         folder: a new or empty folder.
         chain: see `config.parse_chain`.
+        trained: folder with the `model.onnx` that members of the kind `trained` are; None where there are none.
 
     Returns:
         Metrics: the number of `members`, and the `bytes` of all files.
 
     Raises:
-        InputError: the chain is not valid; a model, weights or a table is missing, cut short or something else; dlib is
-            not installed. The message names the member, what was expected and where it is found.
+        InputError: the chain is not valid, or has no place for `trained`; a model, weights or a table is missing, cut
+            short or something else; dlib is not installed. The message names the member, what was expected and where
+            it is found.
         NoAnswerError: S3 or MLflow did not answer.
     """
     members = parse_chain(chain)
+    _check_trained([kind for kind, _ in members], trained)
     with whole_folder(folder) as partial:
         records: list[ChainMember] = []
         for number, (kind, options) in enumerate(members, start=1):
             try:
-                record = _ADOPT[kind](options, partial, number)
+                record = _ADOPT[kind](_located(options, trained), partial, number)
             except NoAnswerError:
                 raise
             except (InputError, StorageError) as error:
@@ -51,6 +65,22 @@ def adopt_detectors(folder: Path, chain: Sequence[Any]) -> dict[str, int]:
         text = ChainFile(members=tuple(records)).model_dump_json(indent=1, exclude_none=True)
         (partial / CHAIN_FILE).write_text(text, encoding="utf-8")
     return {"members": len(records), "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())}
+
+
+def _check_trained(kinds: Sequence[str], trained: Path | None) -> None:
+    """Raise InputError unless there is a trained detector exactly where the chain has a member for it."""
+    if trained is None and TRAINED in kinds:
+        raise InputError(
+            f"detector {kinds.index(TRAINED) + 1} of the chain ({TRAINED}): no model was passed as trained; pass the "
+            "folder with its model.onnx, or name a model by onnx"
+        )
+    if trained is not None and TRAINED not in kinds:
+        raise InputError(f"the chain has no member '{TRAINED}' for {trained}: add it, or pass no trained model")
+
+
+def _located(options: Member, trained: Path | None) -> Member:
+    """Return the member with the address of its model where that is the trained one."""
+    return Onnx(model=str(trained), **options.model_dump()) if isinstance(options, Trained) else options
 
 
 def _named(record: ChainMember, others: Sequence[str]) -> ChainMember:
@@ -130,6 +160,7 @@ def _own(options: Member, folder: Path, number: int) -> ChainMember:
 
 _ADOPT: Mapping[str, Callable[[Member, Path, int], ChainMember]] = {
     "onnx": _onnx,
+    TRAINED: _onnx,
     "dlib_hog": _hog,
     "dlib_cnn": _cnn,
     "table": _table,

@@ -13,21 +13,23 @@ def adopt_detectors(
     detectors: Output[Model],
     metrics: Output[Metrics],
     chain: list[Any],
+    trained: Optional[Input[Model]] = None,
 ) -> None:
     """Gather all that a chain of detectors needs in one folder, and check that each of them works.
 
     Args:
         detectors: Written: folder with chain.json, the models, weights and tables.
         metrics: Written: number of members, and bytes of the folder.
-        chain: The detectors in order, {name: options} each, with onnx, dlib_hog, dlib_cnn, table or annotations. A
-            later one sees the photos in which the earlier ones found no plausible face.
+        chain: The detectors in order, {name: options} each, with onnx, trained, dlib_hog, dlib_cnn, table or
+            annotations. A later one sees the photos in which the earlier ones found no plausible face.
+        trained: Folder with the model.onnx of a detector, which is the member trained of the chain.
     """
     from pathlib import Path
 
     from components.detect_faces.adopt import adopt_detectors as run
     from components.shared.metrics.step import log_metrics
 
-    log_metrics(metrics, run(Path(detectors.path), chain))
+    log_metrics(metrics, run(Path(detectors.path), chain, Path(trained.path) if trained is not None else None))
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)

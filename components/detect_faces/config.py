@@ -15,13 +15,23 @@ from serving.runtime.validation import Frozen, known
 OWN_BOXES = "annotations"
 """The member, and the method, of boxes that the annotations had."""
 
+TRAINED = "trained"
+"""The member that is the detector trained earlier in the same pipeline."""
+
 METHODS = (OWN_BOXES, "person_mean", "center", "whole_image", "none")
 """How an image's faces got their boxes where no detector of the chain found them; no detector has such a name."""
 
 _Name = Annotated[str, Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")]
 
 
-class Onnx(Frozen):
+class _Model(Frozen):
+    name: _Name
+    score: float | None = Field(default=None, ge=0.0, le=1.0)
+    nms_iou: float | None = Field(default=None, gt=0.0, le=1.0)
+    tile: int | None = Field(default=None, ge=32)
+
+
+class Onnx(_Model):
     """A detection model; a threshold that is None is the one that its card holds.
 
     Attributes:
@@ -35,10 +45,12 @@ class Onnx(Frozen):
 
     address: ClassVar[str] = "model"
     model: str = Field(min_length=1)
-    name: _Name
-    score: float | None = Field(default=None, ge=0.0, le=1.0)
-    nms_iou: float | None = Field(default=None, gt=0.0, le=1.0)
-    tile: int | None = Field(default=None, ge=32)
+
+
+class Trained(_Model):
+    """The detection model that was trained earlier in the same pipeline; it has the options of `Onnx` but `model`."""
+
+    address: ClassVar[str] = ""
 
 
 _LARGEST = 8192
@@ -119,11 +131,12 @@ class OwnBoxes(Frozen):
     name: ClassVar[str] = ""
 
 
-Member = Onnx | DlibHog | DlibCnn | Table | OwnBoxes
+Member = Onnx | Trained | DlibHog | DlibCnn | Table | OwnBoxes
 """A member of the chain."""
 
 MEMBERS: Mapping[str, type[Member]] = {
     "onnx": Onnx,
+    TRAINED: Trained,
     "dlib_hog": DlibHog,
     "dlib_cnn": DlibCnn,
     "table": Table,

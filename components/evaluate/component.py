@@ -19,6 +19,7 @@ def evaluate(
     floors: dict[str, float] = {},  # noqa: B006
     run_id: str = "",
     max_missing: int = 0,
+    others_hold: bool = True,
 ) -> NamedTuple("Outputs", Output=bool, metrics_json=str):  # type: ignore[valid-type]
     """Score predictions against the labels, write a report and check the floors.
 
@@ -32,10 +33,11 @@ def evaluate(
         floors: Lowest accepted value by metric name, such as macro_f1, or map50 of a detector; all must hold.
         run_id: MLflow run that gets the metrics and the report; empty for none.
         max_missing: How many faces of the predicted splits may lack a prediction; of a detector how many images.
+        others_hold: Whether the floors of the models hold that this one is served with, such as its detector.
 
     Returns:
-        Output: True when all floors hold. In a condition on one of several outputs, KFP's local runner finds only
-            one of this name.
+        Output: True when all floors hold, those of the others too. In a condition on one of several outputs, KFP's
+            local runner finds only one of this name.
         metrics_json: The scalar metrics as a JSON object.
     """
     import json
@@ -55,7 +57,7 @@ def evaluate(
     )
     log_metrics(metrics, result.metrics)
     confusion.log_confusion_matrix(list(result.labels), result.confusion)
-    return (result.passed, json.dumps(result.metrics, sort_keys=True))
+    return (result.passed and others_hold, json.dumps(result.metrics, sort_keys=True))
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)

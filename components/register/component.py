@@ -18,6 +18,8 @@ def register(
     run_id: str = "",
     detect_options: dict[str, Any] = {},  # noqa: B006
     composite: str = "",
+    detector: str = "",
+    detector_version: str = "",
 ) -> NamedTuple("Outputs", version=str, composite_version=str):  # type: ignore[valid-type]
     """Register the exported model as a new version with the alias candidate, once for each run and file.
 
@@ -30,6 +32,8 @@ def register(
         run_id: MLflow run that trained the model; empty opens one.
         detect_options: Those of detect_faces; what is no plausible box there is no face of the composite.
         composite: Name in the registry of the detectors and the model as one; empty for none.
+        detector: Name of the detector of the chain that is registered already; empty for none.
+        detector_version: Its version, which becomes the member of the composite.
 
     Returns:
         version: The new version.
@@ -48,14 +52,24 @@ def register(
         detectors=Path(detectors.path) if detectors is not None else None,
         detect_options=detect_options,
         composite=composite,
+        detector=detector,
+        detector_version=detector_version,
         address=model.uri,
     )
     return (done.version, done.composite_version)
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def promote(name: str, version: str, alias: str = "champion", composite: str = "", composite_version: str = "") -> None:
-    """Move an alias to a registered version, and to that of the composite it is part of.
+def promote(
+    name: str,
+    version: str,
+    alias: str = "champion",
+    composite: str = "",
+    composite_version: str = "",
+    detector: str = "",
+    detector_version: str = "",
+) -> None:
+    """Move an alias to a registered version, and to those of its detector and of the composite that they are part of.
 
     Args:
         name: Name of the model in the registry.
@@ -63,7 +77,17 @@ def promote(name: str, version: str, alias: str = "champion", composite: str = "
         alias: The alias, champion by default.
         composite: Name of the composite in the registry; empty for none.
         composite_version: Its version; empty for none.
+        detector: Name of the detector in the registry that was trained with it; empty for none.
+        detector_version: Its version; empty for none.
     """
     from components.register.register import promote
 
-    promote(name, version, alias, composite=composite, composite_version=composite_version)
+    promote(
+        name,
+        version,
+        alias,
+        composite=composite,
+        composite_version=composite_version,
+        detector=detector,
+        detector_version=detector_version,
+    )

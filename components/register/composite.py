@@ -24,11 +24,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FoundDetector:
-    """A detector of a chain that can be served: its name in the registry, its model, and its options."""
+    """A detector of a chain that can be served: its name in the registry, its model, and its options.
+
+    `version` is the one that it is registered as already, "" for none.
+    """
 
     name: str
     model: Candidate
     options: Mapping[str, Any]
+    version: str = ""
+
+    def register(self) -> str:
+        """Register the detector unless it is registered, and return its address. Raises as `register_version`."""
+        if self.version:
+            return f"models:/{self.name}/{self.version}"
+        return register_version(self.model, self.name, "", once=True).uri
 
     def member(self, uri: str) -> DetectorMember:
         """Return what the file of the composite says of it. Raises InputError for options that it cannot have."""
@@ -85,7 +95,7 @@ def register_composite(
         InputError: the members do not fit together.
         StorageError: see `register_version`.
     """
-    uris = [register_version(detector.model, detector.name, "", once=True).uri for detector in detectors]
+    uris = [detector.register() for detector in detectors]
     members = tuple(detector.member(uri) for detector, uri in zip(detectors, uris, strict=True))
     card = CompositeCard(name=name, detectors=members, heads=(classifier.uri,), limits=limits)
     files = [*(detector.model for detector in detectors), model]

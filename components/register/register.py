@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from components.register.composite import box_limits, find_detectors, register_composite
+from components.register.composite import FoundDetector, box_limits, find_detectors, register_composite
 from components.register.package import open_candidate
 from components.register.versions import Registration, register_version
 from components.shared.tracking.server import mlflow_client, tracking_is_on
@@ -30,6 +30,8 @@ def register(
     detectors: Path | None = None,
     detect_options: Mapping[str, Any] | None = None,
     composite: str = "",
+    detector: str = "",
+    detector_version: str = "",
     address: str = "",
 ) -> Registration:
     """Register an exported model as a new version of `name` and give it the alias `candidate`.
@@ -53,12 +55,14 @@ def register(
         detectors: folder of the step `adopt_detectors`.
         detect_options: those that detect_faces had; the composite has its limits of plausible boxes.
         composite: name of the composite in the registry; "" makes none.
+        detector: name of a detector of the chain that is registered already; "" for none.
+        detector_version: its version, which becomes the member of the composite.
         address: where the model is kept, where `model` is a copy that goes with this machine; an error names it.
 
     Raises:
-        InputError: no tracking server is configured, a name cannot be used, or a file is not a model that can be
-            served.
-        NotFoundError: there is no such run.
+        InputError: no tracking server is configured, a name cannot be used, a file is not a model that can be served,
+            or the version of the detector is another file than the chain's.
+        NotFoundError: there is no such run, or no such version of the detector.
         StorageError: there is no model, or a registered file differs from the exported one; then the version is
             removed. Or MLflow or its store cannot be used; then the message has the command that registers it later.
     """
@@ -68,6 +72,7 @@ def register(
     limits = box_limits(detect_options or {})
     if found:
         _check_names(name, composite, {one.name for one in found})
+        found = [_at_version(one, detector_version) if one.name == detector else one for one in found]
     try:
         registered = register_version(candidate, name, run_id)
         if not found:
@@ -81,14 +86,25 @@ def register(
             options["predictions"] = predictions
         if found:
             options |= {"detectors": detectors, "detect-options": _json(detect_options), "composite": composite}
+        if detector:
+            options |= {"detector": detector, "detector-version": detector_version}
         raise type(error)(f"{error}\n{_how_later(options, address)}") from error
 
 
-def promote(name: str, version: str, alias: str = CHAMPION, *, composite: str = "", composite_version: str = "") -> str:
+def promote(
+    name: str,
+    version: str,
+    alias: str = CHAMPION,
+    *,
+    composite: str = "",
+    composite_version: str = "",
+    detector: str = "",
+    detector_version: str = "",
+) -> str:
     """Move an alias to a version and return the version that had it, "" for none.
 
-    The alias of a composite moves after that of the model. Both versions are looked for before either moves; where the
-    second cannot be moved, the same call once more does it.
+    The aliases of the detector and of the composite move after that of the model. All versions are looked for before
+    one moves; where one cannot be moved, the same call once more moves the rest.
 
     Args:
         name: of the model.
@@ -96,13 +112,16 @@ def promote(name: str, version: str, alias: str = CHAMPION, *, composite: str = 
         alias: what moves.
         composite: name of the composite that has this version as a member.
         composite_version: its version; "" for none.
+        detector: name of the detector that was trained with the model.
+        detector_version: its version; "" for none.
 
     Raises:
         InputError: no tracking server is configured.
         NotFoundError: there is no such version; then nothing has moved.
         StorageError: MLflow cannot be used.
     """
-    pairs = [(name, version)] + ([(composite, composite_version)] if composite and composite_version else [])
+    others = [(detector, detector_version), (composite, composite_version)]
+    pairs = [(name, version), *((other, number) for other, number in others if other and number)]
     for pair in pairs:
         _check_version(*pair)
     client = mlflow_client()
@@ -114,9 +133,11 @@ def promote(name: str, version: str, alias: str = CHAMPION, *, composite: str = 
         except StorageError as error:
             if number == 0:
                 raise
+            moved, left = (
+                " and ".join(f"{one} version {its}" for one, its in part) for part in (pairs[:number], pairs[number:])
+            )
             raise type(error)(
-                f"{error}\n{name} version {version} has the alias '{alias}', {composite} version {composite_version} "
-                "has not; promote both again"
+                f"{error}\n{moved} has the alias '{alias}', {left} has not; promote all of them again"
             ) from error
     return previous
 
@@ -148,6 +169,18 @@ def _check_names(name: str, composite: str, detectors: Collection[str]) -> None:
     if len({name, composite, *detectors}) < 2 + len(detectors):
         others = ", ".join(f"'{one}'" for one in sorted(detectors))
         raise InputError(f"model '{name}', composite '{composite}' and detectors {others} need different names")
+
+
+def _at_version(found: FoundDetector, version: str) -> FoundDetector:
+    """Return a detector of the chain as a version that is registered. Raises InputError when that is another file."""
+    _check_version(found.name, version)
+    registered = mlflow_client().get_model_version(found.name, version).tags.get("sha256")
+    if registered != found.model.sha256:
+        raise InputError(
+            f"'{found.name}' version {version} has sha256 {registered}, the detector of the chain has "
+            f"{found.model.sha256}: pass the version that was registered from the same file"
+        )
+    return replace(found, version=version)
 
 
 def _check_version(name: str, version: str) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.options import parse_yaml, read_yaml, set_entry
-from pipelines.catalog import DEFAULT, NAMES, PIPELINES, WITH_FACES
+from pipelines.catalog import DEFAULT, NAMES, PIPELINES, WITH_FACES, WITH_YOLO
 from pipelines.environment.settings import SOURCE_VARIABLE
 from pipelines.parameters.pipeline import PipelineConfig
+from pipelines.parameters.yolo import is_yolo
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of, shortened
 
@@ -78,11 +79,15 @@ def find_config(name: str) -> Path:
 
 
 def _pipeline(values: Mapping[str, Any]) -> Any:
-    """The name of the pipeline: that of the one with `faces` where the plain one lacks a key."""
+    """The name of the pipeline, or of its variant: for a model of ultralytics, or for keys about faces."""
     name = values.get("pipeline", DEFAULT)
-    if not isinstance(name, str) or name not in WITH_FACES:
+    if not isinstance(name, str):
         return name
-    return WITH_FACES[name] if values.keys() - PIPELINES[name].config.model_fields.keys() else name
+    if name in WITH_YOLO and is_yolo(values.get("model")):
+        return WITH_YOLO[name]
+    if name in WITH_FACES and values.keys() - PIPELINES[name].config.model_fields.keys():
+        return WITH_FACES[name]
+    return name
 
 
 def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:

@@ -1,21 +1,30 @@
 """The parameters of pipelines that find the faces in raw photos first, and serve detector and classifier as one."""
 
-import inspect
-from collections.abc import Iterator, Mapping, Set
-from typing import Annotated, Any, Self
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from components.crop_faces.options import CropOptions
-from components.detect_faces.config import MEMBERS, ChooseOptions, DetectOptions, Onnx, parse_chain
+from components.detect_faces.config import (
+    MEMBERS,
+    TRAINED,
+    ChooseOptions,
+    DetectOptions,
+    Member,
+    Onnx,
+    Trained,
+    parse_chain,
+)
 from components.train_classifier.config.training import TrainConfig
+from components.train_yolo.config import YoloConfig
 from pipelines.parameters.addresses import Address
-from pipelines.parameters.model import PublishParameters, TrainingParameters
+from pipelines.parameters.model import ClassifierParameters, PublishParameters
 from pipelines.parameters.pipeline import matching
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of
 
-_CompositeName = matching(r"([A-Za-z0-9][A-Za-z0-9._-]*)?", "use letters, digits, '.', '_' and '-', or nothing")
+CompositeName = matching(r"([A-Za-z0-9][A-Za-z0-9._-]*)?", "use letters, digits, '.', '_' and '-', or nothing")
 
 
 class Faces(DetectOptions, ChooseOptions):
@@ -27,22 +36,21 @@ class Faces(DetectOptions, ChooseOptions):
             the photos.
     """
 
-    detectors: list[Any] = Field(default=["dlib_hog"], min_length=1)
+    detectors: list[Any] = Field(default_factory=list, min_length=1)
     crops: dict[str, Any] | None = None
 
 
 _PARTS = {
     "detectors": (
         list[Any],
-        "The detectors in order, {name: options}: onnx, dlib_hog, dlib_cnn, table, annotations.",
+        "The detectors in order, {name: options}: onnx, trained (in emotion), dlib_hog, dlib_cnn, table, annotations.",
     ),
     "detect_options": (dict[str, Any], "What a detected box must be like: min_side, min_share, max_share, min_inside."),
     "choose_options": (dict[str, Any], "Which of the faces found count: fallback, choose, min_iou and others."),
     "crop": (bool, "Whether the faces are cut out once before the training, which reads the photos otherwise."),
     "crop_options": (dict[str, Any], "How they are cut out: aspect or mode as the training cuts, scale, max_failed."),
 }
-"""The parameters that `faces` becomes in Kubeflow Pipelines: each goes to steps of its own, so that a change of one
-leaves the results of the others in the cache."""
+"""The parameters that `faces` becomes in Kubeflow Pipelines."""
 
 
 _OF_CROPS = frozenset(("scale", "max_failed"))
@@ -53,49 +61,45 @@ _MARGIN = 1.25
 pixel of the smallest input. Less than the box is cut where the border of the photo moves it, so it needs the whole."""
 
 
-class FaceParameters(TrainingParameters):
+class FaceParameters(ClassifierParameters):
     """Of pipelines that find the faces in raw photos and train on them."""
 
     faces: dict[str, Any] = Field(
         default_factory=dict,
-        description="How faces are found: detectors (by default dlib_hog, which needs no weights), fallback, choose, "
-        "crops and further options. With it a pipeline finds the faces first.",
+        description="How faces are found: detectors (by default dlib_hog, which needs no weights; in emotion trained, "
+        "the detector of the run), fallback, choose, crops and further options. With it a pipeline finds the faces "
+        "first; emotion always does.",
     )
     images_per_shard: int = Field(
         default=20_000, ge=1, description="In how many images at a time faces are found; shards run side by side."
     )
 
-    @classmethod
-    def parameters(cls) -> dict[str, inspect.Parameter]:
-        """The fields as KFP reads the parameters of a function, `faces` as its parts."""
-        defaults = cls(pipeline=cls.model_fields["pipeline"].default).arguments()
-        fields = super().parameters()
-        del fields["faces"]
-        for name, (kind, _) in _PARTS.items():
-            fields[name] = inspect.Parameter(
-                name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=defaults[name], annotation=kind
-            )
-        return fields
+    members: ClassVar[Mapping[str, type[Member]]] = {name: one for name, one in MEMBERS.items() if name != TRAINED}
+    """The detectors that a chain may have."""
+    default_chain: ClassVar[Sequence[Any]] = ("dlib_hog",)
 
     @classmethod
-    def descriptions(cls) -> dict[str, str]:
-        """The descriptions of `parameters`."""
-        return {**super().descriptions(), **{name: text for name, (_, text) in _PARTS.items()}}
+    def parts(cls) -> dict[str, Mapping[str, tuple[Any, str]]]:
+        """The fields that are several parameters for KFP."""
+        return {**super().parts(), "faces": _PARTS}
 
-    @classmethod
-    def of_placeholders(cls, values: Mapping[str, Any]) -> Self:
-        """The model inside a graph: `faces` holds its parts by name."""
-        own = {name: value for name, value in values.items() if name not in _PARTS}
-        return cls.model_construct(**own, faces={name: values[name] for name in _PARTS})
+    @property
+    def chain(self) -> list[tuple[str, Member]]:
+        """The kind and the options of every detector of the chain."""
+        return parse_chain(self._finding.detectors)
+
+    @property
+    def _finding(self) -> Faces:
+        return Faces.model_validate({"detectors": list(self.default_chain), **self.faces})
 
     @property
     def uses_dlib(self) -> bool:
         """Whether dlib must be installed where the faces are found."""
-        return any(kind.startswith("dlib") for kind, _ in parse_chain(Faces.model_validate(self.faces).detectors))
+        return any(kind.startswith("dlib") for kind, _ in self.chain)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that the pipeline is called with."""
-        faces = Faces.model_validate(self.faces)
+        faces = self._finding
         written = faces.model_dump(exclude_unset=True)
         arguments = super().arguments()
         del arguments["faces"]
@@ -122,14 +126,30 @@ class FaceParameters(TrainingParameters):
         yield from in_crops
         if not (found or wrong or in_faces or in_crops):
             yield from self.unlike(self.train_config)
-        detectors = self.faces.get("detectors", ["dlib_hog"])
-        in_chain = [problem for number, item in enumerate(detectors) for problem in _member_problems(number, item)]
+        detectors = self.faces.get("detectors", self.default_chain)
+        in_chain = [problem for number, item in enumerate(detectors) for problem in self._of_member(number, item)]
         yield from in_chain
         if not in_chain:
             try:
                 parse_chain(detectors)
             except InputError as error:
                 yield Problem(("faces", "detectors"), detectors, str(error))
+
+    def _of_member(self, number: int, item: Any) -> Iterator[Problem]:
+        """What is wrong with one detector of the chain."""
+        path = ("faces", "detectors", str(number))
+        entry = {item: None} if isinstance(item, str) else item
+        if not isinstance(entry, Mapping) or len(entry) != 1:
+            yield Problem(path, item, f"expected one detector and its options{known('', self.members)}")
+            return
+        ((kind, options),) = entry.items()
+        if kind not in self.members:
+            yield Problem(path, kind, f"unknown detector{known(kind, self.members)}")
+            return
+        model = self.members[kind]
+        if isinstance(options, str) and options and model.address:
+            options = {model.address: options}
+        yield from problems_of(model, options or {}, path=(*path, kind))
 
     def _of_crops(self, in_faces: list[Problem]) -> Iterator[Problem]:
         """What is wrong with the crops by themselves."""
@@ -143,7 +163,7 @@ class FaceParameters(TrainingParameters):
         kept = {name: value for name, value in crops.items() if name not in others}
         yield from problems_of(CropOptions, kept, path=path, hidden=others)
 
-    def unlike(self, training: TrainConfig) -> Iterator[Problem]:
+    def unlike(self, training: TrainConfig | YoloConfig) -> Iterator[Problem]:
         """Why `training` would not see the pixels on the crops that serving cuts from a photo.
 
         It cuts each crop once more by its own rule, and a resize reads the pixels around what is cut, one pixel of the
@@ -167,7 +187,7 @@ class FaceParameters(TrainingParameters):
     def addresses(self) -> Iterator[Address]:
         """What the steps read from elsewhere, the models, weights and tables of detectors too."""
         yield from super().addresses()
-        for number, (kind, member) in enumerate(parse_chain(Faces.model_validate(self.faces).detectors)):
+        for number, (kind, member) in enumerate(self.chain):
             address = getattr(member, member.address) if member.address else ""
             if address and not address.startswith("models:"):  # which the registry knows, and only while it is up
                 yield Address(("faces", "detectors", str(number), kind, member.address), address)
@@ -176,7 +196,7 @@ class FaceParameters(TrainingParameters):
 class CompositeParameters(FaceParameters, PublishParameters):
     """Of pipelines that register the detectors and the classifier as one model, too."""
 
-    composite: Annotated[str, _CompositeName] = Field(
+    composite: Annotated[str, CompositeName] = Field(
         default="",
         description="Name under which the detectors and the classifier are registered as one model, which serves raw "
         "photos; one detector must be onnx. Empty for none.",
@@ -188,38 +208,20 @@ class CompositeParameters(FaceParameters, PublishParameters):
         yield from found
         if not self.composite or wrong & {"composite", "faces"} or any(one.path[0] == "faces" for one in found):
             return
-        chain = parse_chain(Faces.model_validate(self.faces).detectors)
-        if not any(isinstance(member, Onnx) for _, member in chain):
+        if not any(isinstance(member, Onnx | Trained) for _, member in self.chain):
             message = "only an onnx detector can be served, and faces.detectors has none: add one, or leave this out"
             yield Problem(("composite",), self.composite, message)
         if self.composite == self.model_name:
             yield Problem(("composite",), self.composite, "is the name of the classifier, see model_name: take another")
 
 
-def crop_shape(training: TrainConfig) -> dict[str, Any]:
+def crop_shape(training: TrainConfig | YoloConfig) -> dict[str, Any]:
     """Return the options of crop_faces with which a crop holds what `training` cuts around every box."""
     rule = training.crop
     if rule.mode is None:
-        return {"aspect": rule.aspect or training.image_height / training.image_width}
+        return {"aspect": rule.aspect or training.input.height / training.input.width}
     return {"aspect": 1.0} if rule.mode == "square" else {"mode": "rectangle"}
 
 
 def _options(model: type[DetectOptions | ChooseOptions], written: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in written.items() if name in model.model_fields}
-
-
-def _member_problems(number: int, item: Any) -> Iterator[Problem]:
-    """What is wrong with one detector of the chain."""
-    path = ("faces", "detectors", str(number))
-    entry = {item: None} if isinstance(item, str) else item
-    if not isinstance(entry, Mapping) or len(entry) != 1:
-        yield Problem(path, item, f"expected one detector and its options{known('', MEMBERS)}")
-        return
-    ((kind, options),) = entry.items()
-    if kind not in MEMBERS:
-        yield Problem(path, kind, f"unknown detector{known(kind, MEMBERS)}")
-        return
-    model = MEMBERS[kind]
-    if isinstance(options, str) and options and model.address:
-        options = {model.address: options}
-    yield from problems_of(model, options or {}, path=(*path, kind))

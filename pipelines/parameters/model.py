@@ -1,6 +1,7 @@
 """The parameters of pipelines that make a model: its labels and name, the training, the split, the registration."""
 
-from collections.abc import Iterator, Mapping, Set
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from components.shared.training.resumable_folder import last_checkpoint
 from components.split.options import SplitOptions
 from components.train_classifier.config.training import TrainConfig
 from components.train_classifier.data.faces import SHIPPED_TABLES, read_persons
+from components.train_yolo.config import YoloConfig
 from pipelines.parameters.addresses import Address, listed, require, table
 from pipelines.parameters.pipeline import PipelineConfig, matching
 from pipelines.parameters.training import training_problems
@@ -23,7 +25,7 @@ from serving.runtime.notice import NO_MASKS, mask_rule
 from serving.runtime.validation import Problem, known, problems_of
 
 _TRAIN = TrainConfig(label_space="mask_gender_age")
-_ModelName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "use letters, digits, '.', '_' and '-', a letter or digit first")
+ModelName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "use letters, digits, '.', '_' and '-', a letter or digit first")
 
 CALIBRATION_FACES = 256
 
@@ -31,22 +33,58 @@ _KEPT = {"best": ("best",), "best_and_last": ("best", "last")}
 """By `keep_checkpoints`: the checkpoints that are left to become the model."""
 
 
-class ModelParameters(PipelineConfig):
-    """Of every pipeline that makes a model."""
+class SeedParameters(PipelineConfig):
+    """Of every pipeline with random draws."""
+
+    seed: int = Field(
+        default=0,
+        description="Seed of every random draw; the same seed gives the same split, the same trials and the same "
+        "trainings.",
+    )
+
+
+class ModelParameters(SeedParameters):
+    """Of every pipeline that makes a classifier."""
 
     label_space: str = Field(
         default="mask_gender_age",
         description="What to predict: mask, gender, age, gender_age, mask_gender_age, all, emotion, heads side by side "
         "as gender+age, or a list of classes as attribute:class_a,class_b.",
     )
-    seed: int = Field(
-        default=0,
-        description="Seed of every random draw; the same seed gives the same split, the same trials and the same "
-        "trainings.",
-    )
-    model_name: Annotated[str, _ModelName] = Field(
+    model_name: Annotated[str, ModelName] = Field(
         default="faces", description="Name in the model's card, in the model registry, and of the served model."
     )
+
+
+class ClassifierParameters(ModelParameters, ABC):
+    """Of every pipeline that trains a classifier: its main options as parameters, all others in `training`."""
+
+    model: str = Field(
+        default=_TRAIN.model,
+        description="The network: a torchvision classifier, small_resnet, base, gabor_ensemble or poster_v2, "
+        "package.module:name, or a recipe of an earlier project such as EfficientNetB3MSD; in emotion also a .yaml of "
+        "ultralytics, such as yolo11n-cls.yaml, or a .pt.",
+    )
+    epochs: int = Field(default=_TRAIN.epochs, description="Passes over the training faces, in a search of each trial.")
+    batch_size: int = Field(default=_TRAIN.batch_size, description="Faces in a training step.")
+    image_height: int = Field(default=_TRAIN.image_height, description="Height of the network's input in pixels.")
+    image_width: int = Field(default=_TRAIN.image_width, description="Width of the network's input in pixels.")
+    training: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further options of the training, such as scheduler, ema_decay or augmentation. The trials of a "
+        "search override them, and the parameters above.",
+    )
+
+    @property
+    @abstractmethod
+    def train_config(self) -> TrainConfig | YoloConfig:
+        """The configuration of the training."""
+
+
+class TrainingParameters(ClassifierParameters):
+    """Of pipelines that train a classifier with torch and export it."""
+
+    learning_rate: float = Field(default=_TRAIN.learning_rate, description="Peak of the learning rate.")
     checkpoint: Literal["best", "last", "best_f1", "best_acc"] = Field(
         default="best",
         description="Which checkpoint becomes the model: best, best_f1 or best_acc, which the val split chooses, or "
@@ -71,39 +109,6 @@ class ModelParameters(PipelineConfig):
         description="On how many faces of the train split int8 is calibrated, at most; for precision int8.",
     )
 
-    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
-        """What is wrong below and between the fields, what nothing would use too."""
-        yield from super().problems(wrong)
-        if self.calibration_faces != CALIBRATION_FACES and self.precision != "int8" and "precision" not in wrong:
-            message = f"is for precision int8, and precision is {self.precision}: leave it out"
-            yield Problem(("calibration_faces",), self.calibration_faces, message)
-        if self.notify_threshold == NOTIFY_THRESHOLD or wrong & {"label_space", "notify_threshold"}:
-            return
-        with suppress(InputError):  # the training says what is wrong with the label space
-            if mask_rule(label_space(self.label_space).heads) is None:
-                message = f"label space '{self.label_space}' {NO_MASKS}: leave it out"
-                yield Problem(("notify_threshold",), self.notify_threshold, message)
-
-
-class TrainingParameters(ModelParameters):
-    """Of pipelines that train a classifier: its main options as parameters, all others in `training`."""
-
-    model: str = Field(
-        default=_TRAIN.model,
-        description="The network: a torchvision classifier, small_resnet, base, gabor_ensemble or poster_v2, "
-        "package.module:name, or a recipe of an earlier project such as EfficientNetB3MSD.",
-    )
-    epochs: int = Field(default=_TRAIN.epochs, description="Passes over the training faces, in a search of each trial.")
-    batch_size: int = Field(default=_TRAIN.batch_size, description="Faces in a training step.")
-    learning_rate: float = Field(default=_TRAIN.learning_rate, description="Peak of the learning rate.")
-    image_height: int = Field(default=_TRAIN.image_height, description="Height of the network's input in pixels.")
-    image_width: int = Field(default=_TRAIN.image_width, description="Width of the network's input in pixels.")
-    training: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Further options of the training, such as scheduler, ema_decay or augmentation. The trials of a "
-        "search override them, and the parameters above.",
-    )
-
     def training_arguments(self) -> dict[str, Any]:
         """The arguments of the training step that are parameters of the pipeline."""
         return {name: getattr(self, name) for name in (*sorted(SHARED), "training")}
@@ -114,8 +119,9 @@ class TrainingParameters(ModelParameters):
         return TrainConfig.model_validate({**self.training, **{name: getattr(self, name) for name in SHARED}})
 
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
-        """What is wrong below and between the fields, those of the training too."""
+        """What is wrong below and between the fields, those of the training and what nothing would use too."""
         yield from super().problems(wrong)
+        yield from self._without_use(wrong)
         for name in sorted(SHARED & set(self.training)):
             yield Problem(("training", name), self.training[name], f"is a parameter of its own: write it as {name}")
         kept = self.training.get("keep_checkpoints", "all")
@@ -128,6 +134,17 @@ class TrainingParameters(ModelParameters):
             elif problem.path[0] not in wrong:
                 yield problem
 
+    def _without_use(self, wrong: Set[str]) -> Iterator[Problem]:
+        if self.calibration_faces != CALIBRATION_FACES and self.precision != "int8" and "precision" not in wrong:
+            message = f"is for precision int8, and precision is {self.precision}: leave it out"
+            yield Problem(("calibration_faces",), self.calibration_faces, message)
+        if self.notify_threshold == NOTIFY_THRESHOLD or wrong & {"label_space", "notify_threshold"}:
+            return
+        with suppress(InputError):  # the training says what is wrong with the label space
+            if mask_rule(label_space(self.label_space).heads) is None:
+                message = f"label space '{self.label_space}' {NO_MASKS}: leave it out"
+                yield Problem(("notify_threshold",), self.notify_threshold, message)
+
     def addresses(self) -> Iterator[Address]:
         """What the steps read from elsewhere, the weights and tables of the training too."""
         yield from super().addresses()
@@ -139,7 +156,7 @@ class TrainingParameters(ModelParameters):
         for part, address in training.spec.parts.items():
             yield Address(("training", "network", "parts", part), address)
         if training.resume:
-            yield Address(("training", "resume"), training.resume, _require_checkpoint)
+            yield Address(("training", "resume"), training.resume, require_checkpoint)
         for attribute, name in training.soft_targets.uncertain.items():
             path = ("training", "soft_targets", "uncertain", attribute)
             yield from table(path, name, SHIPPED_TABLES, read_persons)
@@ -149,8 +166,8 @@ SHARED = frozenset(TrainingParameters.model_fields) & frozenset(TrainConfig.mode
 """Options of the training that are parameters of the pipeline, and so may not be in `training` too."""
 
 
-class PublishParameters(ModelParameters):
-    """Of pipelines that split the data, evaluate one model on the test split and register it."""
+class SplitParameters(SeedParameters):
+    """Of pipelines that split the data into train, val and test."""
 
     val_ratio: float = Field(
         default=0.2,
@@ -167,17 +184,11 @@ class PublishParameters(ModelParameters):
         description="How the split is made: mode (person, lists, kfold, all, image, image_kfold; in a search person or "
         "lists) and its options.",
     )
-    floors: dict[str, float] = Field(
-        default_factory=lambda: {"macro_f1": 0.8},
-        description="Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes "
-        "the champion.",
-    )
 
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
-        """What is wrong below and between the fields, those of the split and the floors too."""
+        """What is wrong below and between the fields, those of the split too."""
         yield from super().problems(wrong)
         yield from problems_of(SplitOptions, self.split_options, path=("split_options",))
-        yield from _floors(self.floors, self.label_space)
         if not wrong & {"val_ratio", "test_ratio"} and self.val_ratio + self.test_ratio >= 1:
             yield Problem(("test_ratio",), self.test_ratio, "val_ratio and test_ratio leave nothing to train on")
 
@@ -189,24 +200,38 @@ class PublishParameters(ModelParameters):
             yield from listed(("split_options", name), getattr(options, name))
 
 
+class PublishParameters(SplitParameters, ModelParameters):
+    """Of pipelines that split the data, evaluate one classifier on the test split and register it."""
+
+    floors: dict[str, float] = Field(
+        default_factory=lambda: {"macro_f1": 0.8},
+        description="Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes "
+        "the champion.",
+    )
+
+    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
+        """What is wrong below and between the fields, the floors too."""
+        yield from super().problems(wrong)
+        with suppress(InputError):  # the training says what is wrong with the label space
+            yield from floor_problems("floors", self.floors, metric_names(label_space(self.label_space)))
+
+
 def _require_imagenet(backbone: str, _: str) -> None:
     from components.shared.models.pretrained import require_imagenet
 
     require_imagenet(backbone)
 
 
-def _require_checkpoint(address: str) -> None:
+def require_checkpoint(address: str) -> None:
+    """Raise InputError when there is no last checkpoint of a training at an address."""
     if not (last := last_checkpoint(address)).exists():
         raise InputError(f"there is no {last.name} of a training")
 
 
-def _floors(floors: Mapping[str, float], space: str) -> Iterator[Problem]:
-    try:
-        names = metric_names(label_space(space))
-    except InputError:
-        return
+def floor_problems(field: str, floors: Mapping[str, float], names: Collection[str]) -> Iterator[Problem]:
+    """Yield what is wrong with the floors in a field, which may be set on the metrics `names`."""
     for name, floor in floors.items():
         if name not in names:
-            yield Problem(("floors", name), floor, f"no metric of that name can have a floor{known(name, names)}")
+            yield Problem((field, name), floor, f"no metric of that name can have a floor{known(name, names)}")
         elif not 0 <= floor <= 1:
-            yield Problem(("floors", name), floor, "a floor lies between 0 and 1")
+            yield Problem((field, name), floor, "a floor lies between 0 and 1")

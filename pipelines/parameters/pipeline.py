@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from pipelines.parameters.addresses import Address, table
 from serving.runtime.validation import Problem, known, problems_of
@@ -36,6 +37,12 @@ def matching(pattern: str, message: str) -> AfterValidator:
 
 _Gpus = matching(r"\d{1,2}", "expected a whole number from 0 to 99")
 _Secret = matching(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "use small letters, digits, '-' and '.'")
+
+
+def with_default(model: type[BaseModel], name: str, default: Any) -> Any:
+    """The field of a model with another default."""
+    field = model.model_fields[name]
+    return FieldInfo.merge_field_infos(field, default=default, default_factory=None)
 
 
 class PipelineConfig(BaseModel):
@@ -75,28 +82,49 @@ class PipelineConfig(BaseModel):
     )
 
     @classmethod
+    def parts(cls) -> dict[str, Mapping[str, tuple[Any, str]]]:
+        """The fields that are several parameters for KFP: by field, the type and the description of each by name.
+
+        `arguments` holds their values, and inside a graph such a field is a mapping of them. Each goes to steps of its
+        own, so that a change of one leaves the results of the others in the cache.
+        """
+        return {}
+
+    @classmethod
     def parameters(cls) -> dict[str, inspect.Parameter]:
         """The fields but `pipeline` as KFP reads the parameters of a function: with types that KFP knows."""
+        defaults = cls(pipeline=cls.model_fields["pipeline"].default).arguments()
         return {
             name: inspect.Parameter(
                 name,
                 inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                default=field.get_default(call_default_factory=True),
-                annotation=str if get_origin(field.annotation) is Literal else field.annotation,
+                default=defaults[name],
+                annotation=str if get_origin(kind) is Literal else kind,
             )
-            for name, field in cls.model_fields.items()
-            if name != "pipeline"
+            for name, (kind, _) in cls._flat().items()
         }
 
     @classmethod
     def descriptions(cls) -> dict[str, str]:
         """The descriptions of `parameters`."""
-        return {name: str(field.description) for name, field in cls.model_fields.items() if name != "pipeline"}
+        return {name: text for name, (_, text) in cls._flat().items()}
+
+    @classmethod
+    def _flat(cls) -> dict[str, tuple[Any, str]]:
+        """The type and the description of every parameter for KFP."""
+        parts, flat = cls.parts(), dict[str, tuple[Any, str]]()
+        for name, field in cls.model_fields.items():
+            if name != "pipeline":
+                flat |= parts.get(name, {name: (field.annotation, str(field.description))})
+        return flat
 
     @classmethod
     def of_placeholders(cls, values: Mapping[str, Any]) -> Self:
         """The model as a graph sees it, with KFP's placeholders for `parameters` as values."""
-        return cls.model_construct(**values)
+        fields = dict(values)
+        for field, parts in cls.parts().items():
+            fields[field] = {name: fields.pop(name) for name in parts}
+        return cls.model_construct(**fields)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that the pipeline is called with."""

@@ -11,7 +11,7 @@ from tiny_detector import build_detector
 from tiny_model import build_model
 
 from components.detect_faces.adopt import adopt_detectors
-from components.detect_faces.config import MEMBERS
+from components.detect_faces.config import MEMBERS, TRAINED
 from components.shared.chain_file import ChainMember, read_chain
 from serving.runtime.errors import InputError, NotFoundError
 
@@ -39,7 +39,39 @@ def test_a_chain_is_a_folder_with_all_that_it_needs(tmp_path: Path) -> None:
 
 
 def test_the_file_of_a_chain_knows_the_kinds_of_detectors() -> None:
-    assert get_args(ChainMember.model_fields["kind"].annotation) == tuple(MEMBERS)
+    kinds = get_args(ChainMember.model_fields["kind"].annotation)
+    assert kinds == tuple(kind for kind in MEMBERS if kind != TRAINED), "a trained one is an onnx model by then"
+
+
+def test_a_trained_detector_is_a_member_like_any_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.onnx").write_bytes(build_detector())
+    options = {"score": 0.7, "nms_iou": 0.3, "tile": 64}
+    adopt_detectors(tmp_path / "a", [{"onnx": {"model": str(tmp_path / "model"), **options}}, "annotations"])
+    adopt_detectors(tmp_path / "b", [{"trained": options}, "annotations"], tmp_path / "model")
+    first, _ = read_chain(tmp_path / "b").members
+    assert (first.kind, first.name, first.threshold) == ("onnx", "green", 0.7)
+    assert read_chain(tmp_path / "b") == read_chain(tmp_path / "a"), "the model's bytes too, by their digest"
+    assert (tmp_path / "b" / first.file).read_bytes() == build_detector()
+
+
+@pytest.mark.parametrize(
+    ("chain", "trained", "message"),
+    [
+        (["dlib_hog", "trained"], None, r"detector 2 of the chain \(trained\): no model was passed as trained"),
+        (["dlib_hog"], "model", "the chain has no member 'trained'"),
+        (["trained"], "missing", r"detector 1 of the chain \(trained\): .*missing"),
+        ([{"trained": {"model": "a"}}], "model", r"detector 1 of the chain \(trained\): .*model"),
+    ],
+)
+def test_a_trained_detector_and_its_member_belong_together(
+    chain: list[Any], trained: str | None, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.onnx").write_bytes(build_detector())
+    with pytest.raises(InputError, match=message):
+        adopt_detectors(tmp_path / "chain", chain, tmp_path / trained if trained else None)
+    assert not (tmp_path / "chain").exists()
 
 
 def test_equal_chains_give_equal_bytes(tmp_path: Path) -> None:
