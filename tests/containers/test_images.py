@@ -13,8 +13,10 @@ import docker
 from components import container_images
 
 pytestmark = pytest.mark.containers
-TARGETS = ("data", "train", "serve")
+TARGETS = ("data", "train", "serve", "yolo")
 LIMITS = {"data": 900e6, "serve": 450e6}
+OWN_LAYERS_OF_YOLO = 400e6
+LICENSES = {"yolo": "Apache-2.0 AND AGPL-3.0-only"}
 COMPILERS = ("gcc", "cc", "g++", "c++", "clang", "ld", "make", "git")
 LISTING = "import importlib.metadata as m, json; print(json.dumps([[d.name, d.version] for d in m.distributions()]))"
 
@@ -46,6 +48,10 @@ def test_labels_say_what_it_was_built_from(image: Any) -> None:
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", image.labels["org.opencontainers.image.revision"])
 
 
+def test_labels_say_its_licenses(image: Any, target: str) -> None:
+    assert image.labels["org.opencontainers.image.licenses"] == LICENSES.get(target, "Apache-2.0")
+
+
 def test_a_container_is_not_root_and_cannot_change_its_image(ask: Any, target: str) -> None:
     assert ask(target, "id", "-u") == "1000"
     assert ask(target, "sh", "-c", "touch /app/x || touch /opt/facet/x || echo refused").endswith("refused")
@@ -73,10 +79,25 @@ def test_packages_are_those_of_the_lock_and_fit_together(ask: Any, target: str) 
 
 
 def test_each_image_has_only_what_it_needs(ask: Any) -> None:
-    assert {"torch", "mlflow", "flask", "pyarrow", "ultralytics", "av"}.isdisjoint(packages(ask, "data"))
-    assert {"mlflow", "flask", "pyarrow", "ultralytics", "av"}.isdisjoint(packages(ask, "train"))
-    assert {"torch", "kfp", "mlflow-skinny", "scikit-learn", "onnx", "pandas", "av"}.isdisjoint(packages(ask, "serve"))
+    inside = {target: packages(ask, target).keys() for target in TARGETS}
+    foreign = {"mlflow", "flask", "pyarrow", "av"}
+    assert {"torch", *foreign}.isdisjoint(inside["data"])
+    assert all(foreign.isdisjoint(inside[target]) for target in ("train", "yolo"))
+    assert {"torch", "kfp", "mlflow-skinny", "scikit-learn", "onnx", "pandas", "av"}.isdisjoint(inside["serve"])
     assert ask("serve", "ls", "/app") == "serving"
+    assert inside["yolo"] > inside["train"]
+    for target in ("data", "train", "serve"):
+        assert not [name for name in inside[target] if name.startswith(("ultralytics", "polars", "matplotlib"))]
+        assert "nvidia-ml-py" not in inside[target]
+
+
+def test_the_image_of_ultralytics_is_a_layer_on_that_of_torch(engine: Any) -> None:
+    """Both have the code as their last layer."""
+    train, yolo = (engine.images.get(image) for image in (container_images.TRAIN, container_images.YOLO))
+    layers = {image: image.attrs["RootFS"]["Layers"] for image in (train, yolo)}
+    assert layers[yolo][: len(layers[train]) - 1] == layers[train][:-1]
+    assert len(layers[yolo]) == len(layers[train]) + 1
+    assert yolo.attrs["Size"] - train.attrs["Size"] < OWN_LAYERS_OF_YOLO
 
 
 def test_nothing_of_the_build_is_left(image: Any, ask: Any, target: str) -> None:
