@@ -1,6 +1,7 @@
 """The checkpoints of a training: read, compared, and rid of what is of this machine and moment."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ Row = dict[str, float]
 Checkpoint = dict[str, Any]
 
 _OF_A_MACHINE = ("data", "save_dir", "project", "name", "device", "workers")
-_OF_A_MOMENT = ("date", "git", "docs")
+_OF_A_MOMENT = ("date", "git")
+_SECONDS = "time"
 _OF_TRAINING = ("optimizer", "scaler", "updates", "best_fitness", "stopper")
 
 
@@ -64,9 +66,11 @@ def write_results(rows: list[Row], path: Path) -> None:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint: the whole of it, or nothing."""
+    """Write a checkpoint: the whole of it, or nothing. Its bytes do not depend on the name of the file."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
     with whole_file(path) as partial:
-        torch.save(checkpoint, partial)
+        partial.write_bytes(buffer.getbuffer())
 
 
 def tidy(path: Path, *, final: bool) -> None:
@@ -83,6 +87,7 @@ def tidy(path: Path, *, final: bool) -> None:
     if final:
         for name in _OF_TRAINING:
             content.pop(name, None)
+        content["train_results"].pop(_SECONDS, None)
         content |= {"model": network, "ema": None}
         for parameter in network.parameters():
             parameter.requires_grad = False
