@@ -1,6 +1,6 @@
 """Writes YOLO data sets: detection with its yaml, and classification."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import yaml
@@ -58,8 +58,7 @@ def export_yolo_detection(
     kept, rows = [], {}
     for choice in chosen:
         reason, text = _label_text(choice, one_class=space is None)
-        small = min(choice.image.width, choice.image.height) < MIN_SIDE
-        if reason is None and small and convert is not None:
+        if reason is None and convert is not None and _is_small(choice):
             reason = "too_small_for_yolo"
         if reason is not None:
             remarks.left_out.add(reason, choice.image.file_name)
@@ -68,21 +67,31 @@ def export_yolo_detection(
         kept.append(choice)
         if not choice.faces:
             remarks.notes.add("background", choice.image.file_name)
-        if small:
-            remarks.notes.add("too_small_for_yolo", choice.image.file_name)
     names = ascii_names((choice.image for choice in kept), archive)
     paths = {choice.image.file_name: f"images/{choice.split}/{names[choice.image.id]}" for choice in kept}
     for split in by_split(kept):
         (folder / "labels" / split).mkdir(parents=True)
     paths = write_images(folder, archive, [choice.image for choice in kept], paths, convert=convert)
+    _note_unread(kept, paths, remarks)
     for choice in kept:
-        if not paths[choice.image.file_name].endswith(_SUFFIXES):
-            remarks.notes.add("suffix_unknown_to_yolo", choice.image.file_name)
         stem = names[choice.image.id].partition(".")[0]
         write_file(folder / "labels" / choice.split / f"{stem}.txt", rows[choice.image.id].encode("ascii"))
     facts = {"path": "", **{split: f"images/{split}" for split in splits}, "names": dict(enumerate(labels))}
     write_file(folder / YAML, yaml.safe_dump(facts, sort_keys=False).encode("ascii"))
     return kept, paths
+
+
+def _is_small(choice: Choice) -> bool:
+    return min(choice.image.width, choice.image.height) < MIN_SIDE
+
+
+def _note_unread(kept: list[Choice], paths: Mapping[str, str], remarks: Remarks) -> None:
+    """Note the pictures that trainers skip."""
+    for choice in kept:
+        if not paths[choice.image.file_name].endswith(_SUFFIXES):
+            remarks.notes.add("suffix_unknown_to_yolo", choice.image.file_name)
+        if _is_small(choice):
+            remarks.notes.add("too_small_for_yolo", choice.image.file_name)
 
 
 def _label_text(choice: Choice, *, one_class: bool) -> tuple[str | None, str]:
@@ -126,4 +135,6 @@ def export_yolo_classification(
             remarks.left_out.add("several_classes", choice.image.file_name)
         else:
             kept.append(choice)
-    return kept, write_class_tree(folder, kept, archive, space, remarks)
+    paths = write_class_tree(folder, kept, archive, space, remarks)
+    _note_unread(kept, paths, remarks)
+    return kept, paths

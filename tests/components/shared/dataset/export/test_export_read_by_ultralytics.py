@@ -3,6 +3,7 @@
 import io
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from types import SimpleNamespace
 
 import cv2
@@ -31,32 +32,31 @@ INPUT = 160
 
 
 @pytest.fixture(scope="module")
-def yolo(tmp_path_factory):
-    """Its loaders and checks, with its settings in a scratch folder and without the network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("ultralytics")))
-        patch.setenv("YOLO_OFFLINE", "1")
-        patch.setenv("YOLO_AUTOINSTALL", "0")
-        from ultralytics.cfg import get_cfg
-        from ultralytics.data.dataset import ClassificationDataset, YOLODataset
-        from ultralytics.data.utils import (
-            check_cls_dataset,
-            check_det_dataset,
-            load_dataset_cache_file,
-            verify_image_label,
-        )
-        from ultralytics.utils.patches import imread
+def yolo():
+    """Its loaders and checks, without the network: the project's own door sets that."""
+    import_module("components.train_yolo.library")
+    from ultralytics.cfg import get_cfg
+    from ultralytics.data.dataset import ClassificationDataset, YOLODataset
+    from ultralytics.data.utils import (
+        check_cls_dataset,
+        check_det_dataset,
+        load_dataset_cache_file,
+        verify_image_label,
+    )
+    from ultralytics.utils.patches import imread
 
-        yield SimpleNamespace(
-            get_cfg=get_cfg,
-            ClassificationDataset=ClassificationDataset,
-            YOLODataset=YOLODataset,
-            check_cls_dataset=check_cls_dataset,
-            check_det_dataset=check_det_dataset,
-            load_dataset_cache_file=load_dataset_cache_file,
-            verify_image_label=verify_image_label,
-            imread=imread,
-        )
+    import components.train_yolo.library  # noqa: F401
+
+    return SimpleNamespace(
+        get_cfg=get_cfg,
+        ClassificationDataset=ClassificationDataset,
+        YOLODataset=YOLODataset,
+        check_cls_dataset=check_cls_dataset,
+        check_det_dataset=check_det_dataset,
+        load_dataset_cache_file=load_dataset_cache_file,
+        verify_image_label=verify_image_label,
+        imread=imread,
+    )
 
 
 def drawn(size, faces, kind="JPEG", orientation=1):

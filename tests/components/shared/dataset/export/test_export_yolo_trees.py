@@ -4,15 +4,18 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from export_samples import EMOTIONS, SPLITS, again, contents, data_sets, export, jpeg, mapper, originals, store
+from heic_pictures import heic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from components.ingest.formats.yolo.reader import parse_row
 from components.ingest.ingest import ingest
+from components.shared.dataset.annotations import Face, Image
 from components.shared.dataset.export.yolo import yolo_row
 
 sides = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
@@ -164,3 +167,20 @@ def test_a_classification_tree_is_read_back_as_class_folders(data, tmp_path):
         image, original = images[entry["name"]], originals(data)[entry["original"]]
         assert image.split == original.split
         assert image.faces[0].attributes == {"emotion": original.faces[0].attributes["emotion"]}
+
+
+def test_pictures_that_trainers_skip_keep_their_bytes_and_are_noted(tmp_path):
+    happy = {"emotion": "happy"}
+    pictures = {"a.heic": heic(np.zeros((30, 40, 3), np.uint8)), "b.jpg": jpeg(2, 9, 30), "c.jpg": jpeg(3)}
+    pairs = [
+        (Image(at, name, *((9, 30) if at == 2 else (40, 30)), (Face(at, (0, 0, 9, 9), happy),), split="train"), data)
+        for at, (name, data) in enumerate(pictures.items(), start=1)
+    ]
+    data = store(tmp_path / "data", pairs)
+    for layout in ("yolo_detection", "yolo_classification"):
+        report = export(data, tmp_path / layout, layout=layout)
+        assert {name: report.notes.get(name) for name in ("suffix_unknown_to_yolo", "too_small_for_yolo")} == {
+            "suffix_unknown_to_yolo": 1,
+            "too_small_for_yolo": 1,
+        }
+        assert set(pictures.values()) <= set(contents(tmp_path / layout).values())
