@@ -125,10 +125,10 @@ def _aliases(folder: Path, ready: Callable[[], str]) -> str:
     """Which aliases the versions have that a run registered, in words; "" for none."""
     names = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     versions = [
-        (names[key], registered.get(output))
+        (names[key], version)
         for parameter, registered in outputs_by_model(folder, "register", names["pipeline"])
-        for key, output in ((parameter, "version"), ("composite", "composite_version"))
-        if registered.get(output)
+        for key, version in ((parameter, registered.get("version")), ("composite", registered.get("composite_version")))
+        if version
     ]
     found = [_aliases_of(name, version, ready) for name, version in versions]
     return next(filter(None, found), "")
