@@ -38,6 +38,7 @@ class Pipeline:
             pipeline's description.
         mlflow_task: the task whose output `run_id` is the MLflow run of the whole pipeline; empty for none.
         first: what it does before the graph's own docstring; empty for nothing.
+        models: the parameters with the names of the models that it evaluates and registers, in the order of the tasks.
         pages: file names of the reports of tasks that are not the only one of their step.
     """
 
@@ -45,6 +46,7 @@ class Pipeline:
     graph: Callable[[Any, Any], None]
     mlflow_task: str = ""
     first: str = ""
+    models: tuple[str, ...] = ("model_name",)
     pages: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, configure: Callable[..., Any]) -> Any:
@@ -92,18 +94,21 @@ class Step:
 
 DEFAULT = "classification"
 _FACES = "Find the faces in raw photos. "
-_OF_TWO_MODELS = {"evaluate": DETECTOR_REPORT, "evaluate-2": REPORT}
+_TWO_MODELS: dict[str, Any] = {
+    "models": ("detector_name", "model_name"),
+    "pages": {"evaluate": DETECTOR_REPORT, "evaluate-2": REPORT},
+}
 PIPELINES: Mapping[str, Pipeline] = {
     "classification": Pipeline(ClassificationConfig, classification, "train-classifier"),
     "cross_validation": Pipeline(CrossValidationConfig, cross_validation, "evaluate-folds"),
     "search": Pipeline(SearchConfig, search, "leaderboard"),
     "face_landmarks": Pipeline(FaceLandmarksConfig, face_landmarks),
-    "face_detection": Pipeline(FaceDetectionConfig, face_detection, "train-yolo"),
-    "emotion": Pipeline(EmotionConfig, emotion, "train-classifier", pages=_OF_TWO_MODELS),
+    "face_detection": Pipeline(FaceDetectionConfig, face_detection, "train-yolo", models=("detector_name",)),
+    "emotion": Pipeline(EmotionConfig, emotion, "train-classifier", **_TWO_MODELS),
     "classification_faces": Pipeline(ClassificationFacesConfig, classification, "train-classifier", _FACES),
     "cross_validation_faces": Pipeline(CrossValidationFacesConfig, cross_validation, "evaluate-folds", _FACES),
     "search_faces": Pipeline(SearchFacesConfig, search, "leaderboard", _FACES),
-    "emotion_yolo": Pipeline(EmotionYoloConfig, emotion_yolo, "train-yolo-2", pages=_OF_TWO_MODELS),
+    "emotion_yolo": Pipeline(EmotionYoloConfig, emotion_yolo, "train-yolo-2", **_TWO_MODELS),
 }
 WITH_FACES: Mapping[str, str] = {name: f"{name}_faces" for name in PIPELINES if f"{name}_faces" in PIPELINES}
 """Name of a pipeline -> name of the one that finds the faces first, which a config with `faces` means."""
@@ -131,6 +136,7 @@ STEPS: Mapping[str, Step] = {
     "train_classifier": Step("components.train_classifier.component:train_classifier", "train"),
     "train_yolo": Step("components.train_yolo.component:train_yolo", "train"),
     "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),
+    "export_yolo": Step("components.train_yolo.component:export_yolo", "export"),
     "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
     "adopt_detector": Step("components.export_onnx.component:adopt_detector", "register"),
     "predict": Step(

@@ -21,7 +21,7 @@ def data_report(
         annotations: COCO JSON file about them.
         report: Self-contained HTML page.
         metrics: Images, faces, persons, classes, imbalance, duplicates, crossing persons, dropped, missing.
-        label_space: Name of the label space whose classes are counted and shown.
+        label_space: Name of the label space whose classes are counted and shown; empty counts faces alone.
     """
     from pathlib import Path
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from components.data_report.duplicates import find_duplicates
 from components.data_report.page import render_page
 from components.data_report.statistics import statistics_of
-from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import digest, read_annotations
 from components.shared.dataset.archive import ImageArchive
+from components.shared.dataset.label_spaces import space_of_faces
 from components.shared.report.thumbnails import Thumbnails
 from serving.runtime.errors import InputError
 from serving.runtime.output import check_output, write_text
@@ -23,7 +23,7 @@ def data_report(images: Path, annotations: Path, report: Path, *, label_space: s
         images: the folder of image archives. It may contain images without annotations.
         annotations: the COCO file.
         report: the HTML file to write.
-        label_space: the name of the label space whose classes are counted and shown.
+        label_space: the name of the label space whose classes are counted and shown; "" counts faces alone.
 
     Returns:
         Metrics by name: `images`, `faces` and `persons`; `classes` of the label space that have a face, and their
@@ -36,7 +36,7 @@ def data_report(images: Path, annotations: Path, report: Path, *, label_space: s
             that would overwrite an input.
     """
     check_output(report, images, annotations)
-    space = label_spaces.label_space(label_space)
+    space = space_of_faces(label_space)
     content = read_annotations(annotations)
     archive = ImageArchive(images)
     if not content.images:

@@ -25,7 +25,7 @@ def split(
         annotations: COCO JSON file to divide.
         split_annotations: Written: the same annotations with a split per image.
         metrics: Written: images, persons and achieved ratio of every split, and its count of every class.
-        label_space: Name of the label space whose classes are stratified.
+        label_space: Name of the label space whose classes are stratified; empty divides all images, labeled or not.
         val_ratio: Share of the images for val; 0 for none; not used when the data came with a val set.
         test_ratio: Share of the images for test; 0 for none; not used when the data came with a test set.
         seed: Another seed gives another split.

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.shared.dataset import label_spaces
 from components.shared.dataset.annotations import Image, read_annotations, write_annotations
 from components.shared.dataset.info import SplitInfo
-from components.shared.dataset.label_spaces import LabelSpace
+from components.shared.dataset.label_spaces import FACE, LabelSpace, space_of_faces
 from components.shared.dataset.persons import by_person, crossing_persons
 from components.shared.options import parse_options
 from components.split.division import Division, Mode, Task, classes_of_images
@@ -86,7 +85,8 @@ def split(
     Args:
         annotations: the COCO file to read.
         output: the COCO file to write.
-        label_space: what is stratified: the name of a label space.
+        label_space: what is stratified: the name of a label space; "" divides all images, labeled or not, by their
+            number of faces. One without a face counts like one with a face.
         val_ratio: share of the images for val, 0 or more.
         test_ratio: share of the images for test, 0 or more; both together below 1.
         seed: another seed gives another split.
@@ -99,9 +99,11 @@ def split(
     check_output(output, annotations)
     _check_numbers(val_ratio, test_ratio, seed)
     chosen = parse_options(SplitOptions, options or {}, "options of split")
-    space = label_spaces.label_space(label_space)
+    space = space_of_faces(label_space)
     data = read_annotations(annotations)
     classes = classes_of_images(data.images, space, annotations)
+    if space is FACE:
+        classes = {image: faces or [0] for image, faces in classes.items()}
     labeled = [image for image in data.images if classes[image.id]]
     if not labeled:
         raise InputError(f"{annotations}: no image to divide is labeled in '{space.name}' ({len(data.images)} images)")

@@ -17,7 +17,7 @@ import yaml
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
 from pipelines.local.one_copy import disk_bytes
-from pipelines.local.run_folder import BUCKET, CONFIG, LOG, outputs, run_address, state
+from pipelines.local.run_folder import BUCKET, CONFIG, LOG, outputs_by_model, run_address, state
 from pipelines.local.stack import environment, local_stack, mlflow_address
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location
@@ -123,10 +123,14 @@ def _served(folder: Path, arguments: Sequence[str]) -> str:
 
 def _aliases(folder: Path, ready: Callable[[], str]) -> str:
     """Which aliases the versions have that a run registered, in words; "" for none."""
-    registered = outputs(folder, "register")
     names = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    versions = {"model_name": registered.get("version"), "composite": registered.get("composite_version")}
-    found = [_aliases_of(names[key], version, ready) for key, version in versions.items() if version]
+    versions = [
+        (names[key], version)
+        for parameter, registered in outputs_by_model(folder, "register", names["pipeline"])
+        for key, version in ((parameter, registered.get("version")), ("composite", registered.get("composite_version")))
+        if version
+    ]
+    found = [_aliases_of(name, version, ready) for name, version in versions]
     return next(filter(None, found), "")
 
 

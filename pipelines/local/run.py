@@ -42,6 +42,7 @@ from pipelines.local.run_folder import (
 from pipelines.local.stack import Stack, environment, local_stack
 from pipelines.local.supervisor import interruptible
 from pipelines.parameters.addresses import Address, check_addresses
+from pipelines.parameters.detector import DetectorParameters
 from pipelines.parameters.faces import FaceParameters
 from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.pipeline import PipelineConfig
@@ -123,13 +124,14 @@ def _run(
         own_folder(folder)
     for line in stack.lines():
         echo(line)
+    pages = PIPELINES[config.pipeline].pages
     try:
         log = _execute(config, folder.resolve(), runner, echo)
     except KeyboardInterrupt:
-        flatten(folder)
+        flatten(folder, pages)
         echo(f"\nstopped; the outputs so far are in {folder} (log: {folder / LOG})")
         raise
-    flatten(folder)
+    flatten(folder, pages)
     address = _upload(folder, echo) if upload_after else ""
     outcome = outputs(folder, PIPELINES[config.pipeline].mlflow_task)
     page = describe_run(str(outcome.get("run_id", "")), folder, address)
@@ -172,6 +174,8 @@ def _check(config: PipelineConfig, runner: str, echo: Callable[[str], None]) -> 
             raise InputError(f"{', '.join(missing)}: there is no such package in this Python; install it in .venv")
     if isinstance(config, FaceParameters) and runner == "subprocess" and config.uses_dlib and not find_spec("dlib"):
         raise InputError("faces.detectors has a detector of dlib, not installed here; run make setup")
+    if isinstance(config, DetectorParameters) and runner == "subprocess" and not find_spec("ultralytics"):
+        raise InputError(f"the pipeline {config.pipeline} trains with ultralytics, not installed here; run make setup")
     if runner == "docker":
         check_images(images(compile_pipeline(config.pipeline)))
     addresses = list(config.addresses())

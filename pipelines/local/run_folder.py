@@ -9,13 +9,14 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipelines.catalog import STEPS
+from pipelines.catalog import PIPELINES, STEPS
 from pipelines.local.kfp_loops import task_folders, without_numbers
 from serving.runtime.errors import InputError
 from serving.runtime.storage import make_bucket, upload
@@ -60,11 +61,13 @@ def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda
     raise AssertionError("unreachable")
 
 
-def flatten(folder: Path) -> None:
+def flatten(folder: Path, pages: Mapping[str, str] = MappingProxyType({})) -> None:
     """Move the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the reports beside them.
 
-    Partial outputs of a killed step are removed.
+    Partial outputs of a killed step are removed. `pages` are file names of reports by task where those of their steps
+    do not fit.
     """
+    names = {**PAGES, **pages}
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
         for task in list(task_folders(inner)):
             for partial in task.glob(".*.partial"):
@@ -75,8 +78,8 @@ def flatten(folder: Path) -> None:
             outputs = moved / OUTPUTS
             if outputs.exists():
                 outputs.write_text(outputs.read_text().replace(f"{task}/", f"{moved}/"))
-            if task.name in PAGES and (moved / "report").exists():
-                (moved.parent / PAGES[task.name]).hardlink_to(moved / "report")
+            if task.name in names and (moved / "report").exists():
+                (moved.parent / names[task.name]).hardlink_to(moved / "report")
         shutil.rmtree(inner)
 
 
@@ -129,6 +132,12 @@ def outputs(folder: Path, task: str) -> dict[str, Any]:
         return _Outputs.model_validate_json(path.read_bytes()).parameterValues
     except ValidationError as error:
         raise InputError(f"{path}: damaged, expected what the step returned; run again, or remove {folder}") from error
+
+
+def outputs_by_model(folder: Path, step: str, pipeline: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """For every model of a pipeline the parameter with its name, and the outputs of its task of the step."""
+    for number, parameter in enumerate(PIPELINES[pipeline].models, start=1):
+        yield parameter, outputs(folder, step if number == 1 else f"{step}-{number}")
 
 
 def artifacts(folder: Path) -> Iterator[Path]:

@@ -4,28 +4,31 @@ What is reported follows from the steps that ran, so that it fits every pipeline
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pipelines.catalog import DATA_REPORT, FACES_REPORT, LEADERBOARD, REPORT
+from pipelines.catalog import DATA_REPORT, DETECTOR_REPORT, FACES_REPORT, LEADERBOARD, REPORT
 from pipelines.classification import ClassificationConfig
 from pipelines.local.run import Run
-from pipelines.local.run_folder import LOG, outputs
+from pipelines.local.run_folder import LOG, outputs, outputs_by_model
 from pipelines.parameters.faces import CompositeParameters
-from pipelines.parameters.model import PublishParameters
 from pipelines.parameters.pipeline import PipelineConfig
+
+_FLOORS = {"model_name": "floors", "detector_name": "detector_floors"}
+"""By the parameter with the name of a model: the one with its floors."""
 
 
 def success(run: Run, config: PipelineConfig) -> Iterator[str]:
-    """The lines after a run that succeeded: the best trial of a search, the metrics, the files, the model."""
-    best, evaluated, folds, registered = (
-        outputs(run.folder, task) for task in ("leaderboard", "evaluate", "evaluate-folds", "register")
-    )
-    floors = config.floors if isinstance(config, PublishParameters) else {}
+    """The lines after a run that succeeded: the best trial of a search, the metrics, the files, the models."""
+    best, folds = (outputs(run.folder, task) for task in ("leaderboard", "evaluate-folds"))
+    models = list(_models(run, config))
     if best:
         yield from _best_trial(best["best"])
-    if evaluated:
-        yield from metrics_table(json.loads(evaluated["metrics_json"]), floors)
+    for model in models:
+        if len(models) > 1:
+            yield model.name
+        yield from metrics_table(model.metrics, model.floors)
         yield ""
     if folds:
         yield from _spread(json.loads(folds["metrics_json"]))
@@ -35,8 +38,8 @@ def success(run: Run, config: PipelineConfig) -> Iterator[str]:
         yield f"MLflow run     {run.mlflow_run}"
     for fold in sorted(run.folder.glob("fold=*")):
         yield f"{fold.name:<15}{fold / 'export-onnx' / 'model'}"
-    if registered and isinstance(config, PublishParameters):
-        yield from _model(config, evaluated, registered)
+    if models and models[-1].registered:
+        yield from _registered(config, models)
     else:
         yield ""
         yield "next: make ui      (the run in MLflow and TensorBoard)"
@@ -60,18 +63,50 @@ def _spread(metrics: dict[str, float]) -> Iterator[str]:
         yield f"  {name:<{width}}" + "".join(f"  {'-' if value is None else f'{value:.4f}':>7}" for value in values)
 
 
-def _model(config: PublishParameters, evaluated: dict[str, Any], registered: dict[str, Any]) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model that a run has evaluated and registered: what the two steps returned, and the floors."""
+
+    name: str
+    floors: dict[str, float]
+    evaluated: dict[str, Any]
+    registered: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The scalar metrics by name."""
+        metrics: dict[str, float] = json.loads(self.evaluated["metrics_json"])
+        return metrics
+
+    @property
+    def missed(self) -> list[str]:
+        """The metrics below their floors."""
+        return [name for name, floor in sorted(self.floors.items()) if self.metrics[name] < floor]
+
+
+def _models(run: Run, config: PipelineConfig) -> Iterator[_Model]:
+    """The models that were evaluated, in the order of their tasks."""
+    registered = dict(outputs_by_model(run.folder, "register", config.pipeline))
+    for parameter, evaluated in outputs_by_model(run.folder, "evaluate", config.pipeline):
+        if evaluated:
+            floors = getattr(config, _FLOORS[parameter], {})
+            yield _Model(getattr(config, parameter), floors, evaluated, registered[parameter])
+
+
+def _registered(config: PipelineConfig, models: Sequence[_Model]) -> Iterator[str]:
     """The registered models, the floors that were missed, and how to serve what answers a raw photo, or else a face."""
-    champion, metrics = evaluated["Output"], json.loads(evaluated["metrics_json"])
+    champion = models[-1].evaluated["Output"]
     aliases = "candidate and champion" if champion else "candidate"
-    yield f"model          {config.model_name}, version {registered['version']} ({aliases})"
-    served = config.model_name
+    for title, model in zip(("detector", "model") if len(models) > 1 else ("model",), models, strict=True):
+        yield f"{title:<15}{model.name}, version {model.registered['version']} ({aliases})"
+    served = models[-1].name
     if isinstance(config, CompositeParameters) and config.composite:
         served = config.composite
-        yield f"with detector  {served}, version {registered['composite_version']} ({aliases})"
-    if not champion:
-        missed = [name for name, floor in sorted(config.floors.items()) if metrics[name] < floor]
-        yield f"               not the champion: below the floor of {', '.join(missed)}"
+        yield f"with detector  {served}, version {models[-1].registered['composite_version']} ({aliases})"
+    for model in models:
+        if model.missed:
+            of = f" of {model.name}" if len(models) > 1 else ""
+            yield f"               not the champion: below the floor of {', '.join(model.missed)}{of}"
     default = champion and served == ClassificationConfig().model_name
     alias = "champion" if champion else "candidate"
     yield ""
@@ -102,6 +137,7 @@ def files(run: Run) -> Iterator[str]:
         yield f"artifacts      {run.address}"
     for title, name in (
         ("report", REPORT),
+        ("detector", DETECTOR_REPORT),
         ("leaderboard", LEADERBOARD),
         ("data report", DATA_REPORT),
         ("faces", FACES_REPORT),

@@ -92,6 +92,8 @@ class LabelSpace:
 
     def class_of(self, attributes: Mapping[str, Any]) -> int | None:
         """Return the class, None when an attribute that is needed is absent. Raises InputError on an invalid value."""
+        if not self.heads:
+            return 0
         indices = self.encode(attributes)
         return None if indices is None else self.class_index(indices)
 
@@ -228,6 +230,15 @@ def label_space(name: str, age_thresholds: tuple[int, int] = AGE_THRESHOLDS) -> 
             "+".join(attributes), _heads(attributes), _joint_labels(attributes), attributes, age_thresholds
         )
     return _named_list(name)
+
+
+FACE = LabelSpace("face", (), ("face",), ())
+"""Every face in the one class of a detector. No classifier predicts it, so `label_space` does not know its name."""
+
+
+def space_of_faces(name: str) -> LabelSpace:
+    """Return the label space called `name`, FACE for "". Raises InputError as `label_space`."""
+    return label_space(name) if name else FACE
 
 
 def _heads(attributes: Sequence[str]) -> tuple[Head, ...]:
