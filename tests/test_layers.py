@@ -19,6 +19,8 @@ PIPELINES_ROOT = GRAPHS | {
     "resources",
 }
 NOT_STEPS = {"shared", "container_images"}
+ALONE = {"av": "video", "ultralytics": "train_yolo"}
+"""By package that is under another license: the only step that may import it."""
 FOREIGN_TO_SERVING = {"torch", "torchvision", "kfp", "mlflow", "cv2", "sklearn", "pandas"}
 
 
@@ -75,6 +77,8 @@ def wrong_arrows(name: str, tree: ast.AST) -> list[str]:
                 faults.append(f"{name} imports {target}: serving runs without it")
             if own_layer in ("step", "shared") and root == "kfp" and not is_door:
                 faults.append(f"{name} imports {target}: logic knows no KFP")
+            if own_step != ALONE.get(root, own_step):
+                faults.append(f"{name} imports {target}: only {ALONE[root]} may")
             continue
         target_layer, target_step = layer(target)
         allowed = ALLOWED[own_layer] | ({"container_images"} if is_door else set())
@@ -108,6 +112,9 @@ def test_every_arrow_points_the_right_way() -> None:
         ("components.split.split", "from serving.server.http.app import build"),
         ("components.split.split", "from pipelines import settings"),
         ("components.split.split", "def f():\n    import kfp.dsl"),
+        ("components.split.split", "from ultralytics import YOLO"),
+        ("components.shared.models.x", "import ultralytics.nn"),
+        ("pipelines.local.run", "import av"),
         ("pipelines.command.main", "from serving.server.http.app import build"),
     ],
 )

@@ -11,9 +11,19 @@ from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from components import container_images
 from pipelines.catalog import PIPELINES, WITH_FACES
 from pipelines.command.config import resolve
-from pipelines.intermediate import COMPILED, committed, compile_pipeline, drift, local_view, read_documents
+from pipelines.intermediate import (
+    COMPILED,
+    IMAGE_VARIABLES,
+    committed,
+    compile_pipeline,
+    drift,
+    images,
+    local_view,
+    read_documents,
+)
 
 
 @pytest.fixture(scope="module", params=PIPELINES)
@@ -39,6 +49,13 @@ def classification() -> list[dict[str, Any]]:
 def test_committed_ir_is_up_to_date(name: str, compiled: str) -> None:
     difference = drift(compiled, committed(name))
     assert not difference, f"run `make pipeline-compile` and commit the result\n{difference}"
+
+
+def test_the_images_of_a_pipeline_can_be_replaced(name: str, compiled: str) -> None:
+    """Those that a run in containers looks for, and a submission replaces by pushed ones."""
+    known = {getattr(container_images, variable.removeprefix("FACET_IMAGE_")) for variable in IMAGE_VARIABLES}
+    assert {container_images.DATA} <= set(images(compiled)) <= known
+    assert (container_images.TRAIN in images(compiled)) == ("exec-train-classifier" in compiled)
 
 
 def test_every_committed_ir_is_that_of_a_pipeline() -> None:
