@@ -106,14 +106,15 @@ class Figures:
 
 
 def figures(found: Sequence[SearchedPhoto], sides: tuple[float, float]) -> Figures:
-    """Return the figures of all boxes for the faces in a range of sizes."""
-    matches = Comparison([one.boxes for one in found]).match((IOU,), sides)
+    """Return the figures of all boxes for the faces in a range of sizes; a box that is no face is false at any size."""
+    compared = Comparison([one.boxes for one in found])
+    matches = compared.match((IOU,), sides)
+    false_positives = compared.match((IOU,)).at(0).false_positives
     hits: dict[str, list[bool]] = {}
     for (photo, face, _), score in zip(matches.truths.tolist(), matches.found_with.tolist(), strict=True):
         hits.setdefault(found[photo].photo.groups[face], []).append(score >= 0)
-    counts = matches.at(0)
     groups = {name: sum(several) / len(several) for name, several in hits.items() if name}
-    return Figures(counts.recall, counts.false_positives, matches.mean_average_precision(), groups)
+    return Figures(matches.at(0).recall, false_positives, matches.mean_average_precision(), groups)
 
 
 def scores_by_size(found: Sequence[SearchedPhoto]) -> dict[str, Figures]:

@@ -45,7 +45,9 @@ def draw(faces: list[tuple[int, int, int, int]], emotions: list[str], rng: np.ra
         skin = {"happy": (240, 200, 160), "sad": (150, 190, 240), "anger": (240, 120, 110)}[emotion]
         pen.ellipse((x, y, x + width, y + height), fill=skin)
         for eye in (0.3, 0.7):
-            pen.ellipse((x + eye * width - 2, y + 0.35 * height - 2, x + eye * width + 2, y + 0.35 * height + 2), fill=0)
+            pen.ellipse(
+                (x + eye * width - 2, y + 0.35 * height - 2, x + eye * width + 2, y + 0.35 * height + 2), fill=0
+            )
         mouth = (x + 0.25 * width, y + 0.6 * height, x + 0.75 * width, y + 0.85 * height)
         pen.arc(mouth, *((0, 180) if emotion == "happy" else (180, 360)), fill=(120, 20, 20), width=2)
     buffer = io.BytesIO()
