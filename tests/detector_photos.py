@@ -2,13 +2,13 @@
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from components.shared.metrics.detection import DetectionScores, PhotoFaces, detection_scores
+from components.shared.metrics.detection import Comparison, PhotoBoxes
 from serving.runtime.image.photo import Photo
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
@@ -59,34 +59,76 @@ def _box(row: Mapping[str, str]) -> tuple[float, float, float, float]:
     return left, top, right - left, bottom - top
 
 
-def found_faces(find: Find, photos: Sequence[LabeledPhoto]) -> list[PhotoFaces]:
+@dataclass(frozen=True, slots=True)
+class SearchedPhoto:
+    """A photo and what a detector found in it."""
+
+    photo: LabeledPhoto
+    boxes: PhotoBoxes
+
+
+def searched(photo: LabeledPhoto, faces: Iterable[tuple[Sequence[float] | None, float]]) -> SearchedPhoto:
+    """Return a photo with the boxes and scores of faces."""
+    found = list(faces)
+    boxes = PhotoBoxes(
+        truths=np.array(photo.boxes, float).reshape(-1, 4),
+        found=np.array([box for box, _ in found], float).reshape(-1, 4),
+        scores=np.array([score for _, score in found]),
+        truth_labels=np.zeros(len(photo.boxes), int),
+        found_labels=np.zeros(len(found), int),
+        ignored=np.empty((0, 4)),
+    )
+    return SearchedPhoto(photo, boxes)
+
+
+def found_faces(find: Find, photos: Sequence[LabeledPhoto]) -> list[SearchedPhoto]:
     """Run a detector over photos, on all CPUs."""
-    return list(_found(find, photos))
 
-
-def _found(find: Find, photos: Sequence[LabeledPhoto]) -> Iterator[PhotoFaces]:
     def search(photo: LabeledPhoto) -> list[FaceResult]:
         return find(Photo(photo.file.read_bytes()))
 
     workers = usable_cpus()
-    for photo, faces in ordered_map(search, photos, workers=workers, ahead=4 * workers):
-        boxes = np.array([face.box for face in faces], float).reshape(-1, 4)
-        scores = np.array([1.0 if face.score is None else face.score for face in faces])
-        yield PhotoFaces(np.array(photo.boxes, float).reshape(-1, 4), boxes, scores, photo.groups)
+    found = ordered_map(search, photos, workers=workers, ahead=4 * workers)
+    return [
+        searched(photo, [(face.box, 1.0 if face.score is None else face.score) for face in faces])
+        for photo, faces in found
+    ]
 
 
-def scores_by_size(found: Sequence[PhotoFaces]) -> dict[str, DetectionScores]:
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures of one range of sizes; `groups` are recalls."""
+
+    recall: float
+    false_positives: float
+    average_precision: float
+    groups: dict[str, float]
+
+
+def figures(found: Sequence[SearchedPhoto], sides: tuple[float, float]) -> Figures:
+    """Return the figures of all boxes for the faces in a range of sizes; a box that is no face is false at any size."""
+    compared = Comparison([one.boxes for one in found])
+    matches = compared.match((IOU,), sides)
+    false_positives = compared.match((IOU,)).at(0).false_positives
+    hits: dict[str, list[bool]] = {}
+    for (photo, face, _), score in zip(matches.truths.tolist(), matches.found_with.tolist(), strict=True):
+        hits.setdefault(found[photo].photo.groups[face], []).append(score >= 0)
+    groups = {name: sum(several) / len(several) for name, several in hits.items() if name}
+    return Figures(matches.at(0).recall, false_positives, matches.mean_average_precision(), groups)
+
+
+def scores_by_size(found: Sequence[SearchedPhoto]) -> dict[str, Figures]:
     """Return the figures for each of SIDES."""
-    return {name: detection_scores(found, iou=IOU, sides=sides) for name, sides in SIDES.items()}
+    return {name: figures(found, sides) for name, sides in SIDES.items()}
 
 
-def table(results: Mapping[str, Mapping[str, DetectionScores]]) -> Iterator[str]:
+def table(results: Mapping[str, Mapping[str, Figures]]) -> Iterator[str]:
     """Yield a line for each detector: recall, apart for masked and unmasked faces, and false positives per photo."""
     yield "| detector | recall | masked | unmasked | false positives per photo | AP | recall, 12 to 24 px |"
     yield "|---|---|---|---|---|---|---|"
     for name, by_size in results.items():
         large, small = by_size["24 px and more"], by_size["12 to 24 px"]
-        apart = " | ".join(f"{large.groups[group].recall:.3f}" for group in ("masked", "unmasked"))
+        apart = " | ".join(f"{large.groups[group]:.3f}" for group in ("masked", "unmasked"))
         yield (
             f"| {name} | {large.recall:.3f} | {apart} | {large.false_positives:.2f} | {large.average_precision:.3f} "
             f"| {small.recall:.3f} |"

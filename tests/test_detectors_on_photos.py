@@ -9,9 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from detector_photos import LabeledPhoto, found_faces, labeled_photos, scores_by_size, table
+from detector_photos import LabeledPhoto, SearchedPhoto, found_faces, labeled_photos, scores_by_size, table
 
-from components.shared.metrics.detection import PhotoFaces
 from components.shared.models.adopt import adopt, fetch_weights
 from serving.runtime.card import DetectionThresholds
 from serving.runtime.detector import Detector
@@ -47,10 +46,12 @@ def halves(labeled: list[LabeledPhoto]) -> tuple[list[LabeledPhoto], list[Labele
     return first, [photo for photo in labeled if photo not in first]
 
 
-def above(faces: PhotoFaces, score: float) -> PhotoFaces:
+def above(one: SearchedPhoto, score: float) -> SearchedPhoto:
     """What a detector finds at a higher threshold: suppression lets no box of a lower score decide."""
-    kept = faces.scores >= score
-    return replace(faces, found=faces.found[kept], scores=faces.scores[kept])
+    boxes = one.boxes
+    kept = boxes.scores >= score
+    labels = boxes.found_labels[kept]
+    return replace(one, boxes=replace(boxes, found=boxes.found[kept], scores=boxes.scores[kept], found_labels=labels))
 
 
 @pytest.mark.photos

@@ -1,7 +1,18 @@
 """Scores of the predictions of a detector against annotated boxes."""
 
+import logging
+import math
+from functools import partial
+
+from components.evaluate.detection_report import DetectionEvaluation, render_detection_report
 from components.evaluate.scored import Scored, Truth
+from components.evaluate.true_boxes import true_boxes
 from components.shared.dataset.detections import Detections
+from components.shared.dataset.pictures import Pictures, check_present, find_pictures
+from components.shared.metrics.detection import FLOORS, detection_scores
+
+NO_FACE = "no face"
+_log = logging.getLogger(__name__)
 
 
 def score_detections(table: Detections, truth: Truth) -> Scored:
@@ -9,8 +20,21 @@ def score_detections(table: Detections, truth: Truth) -> Scored:
 
     Metrics are those of `components.shared.metrics.detection.DetectionScores`; `map50` is COCO's AP at IoU 0.5, the
     mean over the labels, as ultralytics names it. Faces that have no annotated box, or no class in the label space of
-    the detector, are regions in which nothing is missed or false.
+    the detector, are regions in which nothing is missed or false. The last class of the confusion matrix is no face.
 
-    Raises InputError when images are missing, extra or double, or no face has an annotated box.
+    Raises InputError when images are missing or extra, also in `truth.images`, or no face has an annotated box.
     """
-    raise NotImplementedError
+    boxes = true_boxes(table, truth.annotations, max_missing=truth.max_missing)
+    pictures: Pictures | None = None
+    if truth.images is not None:
+        pictures, _ = find_pictures(truth.images)
+        check_present(pictures, (image.file_name for image in boxes.images))
+    scores = detection_scores(boxes.photos, len(boxes.labels), table.threshold)
+    values = scores.scalars(boxes.labels)
+    metrics = {name: value for name, value in values.items() if math.isfinite(value)}
+    without = tuple(name for name in values if name not in metrics)
+    if without:
+        _log.warning("no value, for want of such faces or boxes: %s", ", ".join(without))
+    evaluation = DetectionEvaluation(table, boxes, scores, metrics, without, truth)
+    page = partial(render_detection_report, evaluation, pictures)
+    return Scored(metrics, FLOORS, boxes.splits, (*boxes.labels, NO_FACE), scores.confusion.tolist(), page)

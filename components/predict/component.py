@@ -19,17 +19,17 @@ def predict(
     batch_size: int = 64,
     max_failed: int = 0,
 ) -> None:
-    """Run the exported model over every face of a split, through the code that serves it.
+    """Run the exported model over a split, through the code that serves it: a classifier or a detector.
 
     Args:
         model: Folder with model.onnx.
         images: Image archives; without annotations also a folder tree or a ZIP archive of pictures.
-        predictions: CSV with one row per face and every probability of every head.
-        metrics: Counts of predicted and failed faces.
-        annotations: COCO JSON with the faces and their splits; without, every picture is one face.
-        split: Which faces: test, val, train or all.
-        batch_size: Faces per run of the model.
-        max_failed: How many faces may fail to decode before the step fails.
+        predictions: CSV with a row per face and every probability of every head; of a detector a row per found box.
+        metrics: Counts of predicted faces (of a detector those that it finds), their images, and failures.
+        annotations: COCO JSON with the faces and their splits; without, all pictures, for a classifier one face each.
+        split: Which images: test, val, train or all.
+        batch_size: Faces per run of a classifier; a detector searches each photo alone.
+        max_failed: How many faces, of a detector how many images, may fail to decode before the step fails.
     """
     from pathlib import Path
 
@@ -47,6 +47,7 @@ def predict(
     )
     counts = {
         "faces": report.faces,
+        "images": report.images,
         "failed": sum(report.failed.values()),
     }
     log_metrics(metrics, counts)

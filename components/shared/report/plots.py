@@ -1,7 +1,7 @@
 """Charts for reports, drawn as inline SVG by the macro `plot`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -14,6 +14,9 @@ _TICKS = 7
 _BINS = 24
 _CELLS = 20
 _COUNTS_HEIGHT = 48
+
+SERIES = 7
+"""Colors of lines."""
 
 Values = NDArray[np.floating] | NDArray[np.integer]
 
@@ -224,6 +227,29 @@ def reliability_diagram(result: Calibration) -> Plot:
         plot.add("circle", "mark", title, cx=center, cy=top, r=3.5)
         plot.rect("count", title, left, counts_bottom - b.count / largest * _COUNTS_HEIGHT, right, counts_bottom)
     plot.add("line", "ideal", x1=plot.LEFT, y1=plot.BOTTOM, x2=plot.RIGHT, y2=plot.TOP)
+    return plot
+
+
+def precision_recall(
+    curves: Mapping[str, Sequence[float]], marks: Mapping[str, tuple[float, float]] | None = None
+) -> Plot:
+    """Precision by recall, a line for each name in the colors `series-0` to `series-6` of report.css and again.
+
+    Args:
+        curves: the precisions at levels of recall that are evenly spread from 0 to 1.
+        marks: a point, recall and precision, on the line of some names; a point that is not a number is left out.
+    """
+    plot = Plot("precision by recall", Axis("recall", 0, 1), Axis("precision", 0, 1))
+    for number, (name, values) in enumerate(curves.items()):
+        style = f"series series-{number % SERIES}"
+        levels = np.linspace(0, 1, len(values)).tolist()
+        points = " ".join(f"{plot.x(x)},{plot.y(y)}" for x, y in zip(levels, values, strict=True))
+        plot.add("polyline", style, name, points=points)
+    for number, name in enumerate(curves):
+        x, y = (marks or {}).get(name, (math.nan, math.nan))
+        if math.isfinite(x) and math.isfinite(y):
+            title = f"{name}: recall {x:.3f}, precision {y:.3f}"
+            plot.add("circle", f"series-{number % SERIES}", title, cx=plot.x(x), cy=plot.y(y), r=4)
     return plot
 
 

