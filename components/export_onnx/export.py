@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -15,13 +14,14 @@ from components.export_onnx.calibration import Calibration, Faces, draw_faces
 from components.export_onnx.comparison import batches, compare, cpu_time_ratio, noise
 from components.export_onnx.precision import to_fp16, to_int8
 from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from components.shared.models.graph_file import graph_file
 from components.shared.models.network import HeadProbabilities
-from serving.runtime.card import INPUT_NAME, NOTIFY_THRESHOLD, ClassificationCard, Precision, PseudoLabels
+from components.shared.models.trace import trace
+from serving.runtime.card import NOTIFY_THRESHOLD, ClassificationCard, Precision, PseudoLabels
 from serving.runtime.errors import InputError
 from serving.runtime.notice import NO_MASKS, mask_rule
 from serving.runtime.output import whole_folder
 from serving.runtime.registry import MODEL_FILE
-from serving.runtime.seal import SEAL_KEY, ZEROS, sealed
 from serving.runtime.validation import known
 
 TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 1.0}
@@ -117,7 +117,7 @@ def _make(source: Checkpoint, card: ClassificationCard, calibration: Calibration
         assert calibration is not None
         return _make_int8(module, source, card, draw_faces(calibration, card))
     model = to_onnx(module, source)
-    data = _finished(to_fp16(model) if card.precision == "fp16" else model, card)
+    data = graph_file(to_fp16(model) if card.precision == "fp16" else model, card)
     compared = compare(module, data, card, noise(card))
     return data, ExportResult(hashlib.sha256(data).hexdigest(), compared.max_difference)
 
@@ -132,7 +132,7 @@ def _make_int8(
         setattr(module.network, name, row)
     model = to_onnx(module, source)
     float32 = model.SerializeToString()
-    data = _finished(to_int8(model, faces.train), card)
+    data = graph_file(to_int8(model, faces.train), card)
     compared = compare(module, data, card, batches(faces.held_out))
     speedup = cpu_time_ratio(float32, data, faces.held_out[:1])
     _log.info(
@@ -146,46 +146,11 @@ def _make_int8(
     )
 
 
-def _finished(model: onnx.ModelProto, card: ClassificationCard) -> bytes:
-    """Return the file of a graph: with its card and its seal, without what tells how or where it was made."""
-    _clear(model)
-    for key, value in {**card.to_metadata(), SEAL_KEY: ZEROS}.items():
-        model.metadata_props.add(key=key, value=value)
-    onnx.checker.check_model(model, full_check=True)
-    return sealed(model.SerializeToString(deterministic=True))
-
-
 def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
     """Trace `module` into a graph with a free batch size, without names of source files or Python objects."""
     example = torch.zeros((2, source.input.height, source.input.width, 3), dtype=torch.uint8)
-    logging.disable(logging.WARNING)  # the exporter reports each of its passes
-    try:
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            input_names=[INPUT_NAME],
-            output_names=[head.name for head in source.heads],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-        )
-    finally:
-        logging.disable(logging.NOTSET)
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    _clear(model)
-    assert not model.functions
-    return model
-
-
-def _clear(model: onnx.ModelProto) -> None:
-    """Remove the fields into which the exporter writes absolute source paths and stack traces."""
-    graph = model.graph
-    items: list[Any] = [model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
-    for item in items:
-        del item.metadata_props[:]
-        item.doc_string = ""
+    outputs = [head.name for head in source.heads]
+    return trace(module, example, outputs, {0: torch.export.Dim("batch")})
 
 
 def make_card(
