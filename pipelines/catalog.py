@@ -119,6 +119,7 @@ STEPS: Mapping[str, Step] = {
     "train_classifier": Step("components.train_classifier.component:train_classifier", "train"),
     "train_yolo": Step("components.train_yolo.component:train_yolo", "train"),
     "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),
+    "export_yolo": Step("components.train_yolo.component:export_yolo", "export"),
     "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
     "adopt_detector": Step("components.export_onnx.component:adopt_detector", "register"),
     "predict": Step(

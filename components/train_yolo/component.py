@@ -84,3 +84,35 @@ def train_yolo(
     log_metrics(metrics, {**result.metrics, "best_epoch": float(result.best_epoch)})
     exported.metadata["sha256"] = result.sha256
     return (result.run_id,)
+
+
+@dsl.component(base_image=container_images.YOLO, install_kfp_package=False)
+def export_yolo(
+    exported: Output[Model],
+    metrics: Output[Metrics],
+    weights: str,
+    name: str,
+    label_space: str = "",
+    options: dict[str, Any] = {},  # noqa: B006
+) -> None:
+    """Turn a checkpoint of ultralytics, a .pt, into a self-describing model.onnx and check that both give the same.
+
+    Args:
+        exported: A folder with model.onnx.
+        metrics: The largest differences between the model in torch and in ONNX Runtime, of scores, and of boxes in
+            pixels of the input.
+        weights: A .pt of a detector, a pose model of faces or a classifier, a path or s3://. It is a pickle.
+        name: The model's name, under which it is registered and served.
+        label_space: What the classes mean, such as mask; a classifier needs one. A detector of one class finds faces.
+        options: imgsz, conf, iou and max_detections in place of those of the training and of ultralytics; crop_scale of
+            a classifier; trust_weights for a .pt whose code may run, needed for s3://; download_weights for one that
+            ultralytics publishes.
+    """
+    from pathlib import Path
+
+    from components.shared.metrics.step import log_metrics
+    from components.train_yolo.export import export_weights
+
+    result = export_weights(weights, Path(exported.path), name=name, label_space=label_space, options=options)
+    log_metrics(metrics, result.metrics)
+    exported.metadata["sha256"] = result.sha256

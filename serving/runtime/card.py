@@ -122,16 +122,20 @@ class Letterbox(Frozen):
 
     It lies in the center of the input or in its top left corner. With a `stride` the graph takes any height and width
     that are multiples of it, up to those of the card's input: a photo is scaled down to fit, and padded to the next
-    multiples. It is scaled up only with `enlarge`.
+    multiples. It is scaled up only with `enlarge`. With `stretch` the photo fills the input, and its aspect ratio is
+    not kept.
     """
 
     background: int = Field(default=114, ge=0, le=255)
     position: Literal["center", "top_left"] = "center"
     stride: int | None = Field(default=None, ge=1, le=256)
     enlarge: bool | None = UNSET
+    stretch: bool | None = UNSET
 
     @model_validator(mode="after")
     def _free(self) -> Self:
+        if self.stretch is not None and self.stride is not None:
+            raise ValueError("stretch belongs to an input of one size: with a stride a photo keeps its aspect ratio")
         if self.enlarge is not None and self.stride is None:
             raise ValueError("enlarge belongs to a stride: without one every photo is scaled to fit")
         return self

@@ -75,6 +75,8 @@ def letterbox(rect: Rect, rule: Letterbox, size: InputSize, *, enlarge: float = 
         size: the input; the largest one for a rule with a stride.
         enlarge: for a rule with a stride and without `enlarge`: the most that the rectangle is scaled.
     """
+    if rule.stretch:
+        return LetterboxedPart(rect, (0, 0, size.width, size.height), (size.height, size.width))
     width, height = rect[2] - rect[0], rect[3] - rect[1]
     scale = min(size.height / height, size.width / width)
     if rule.stride is not None and not rule.enlarge:
