@@ -58,7 +58,6 @@ def train_yolo(
 
     from components.shared.metrics.step import log_metrics
     from components.train_yolo.config import resolve_config
-    from components.train_yolo.train import train
 
     config = resolve_config(
         training,
@@ -70,6 +69,8 @@ def train_yolo(
         imgsz=imgsz,
         seed=seed,
     )
+    from components.train_yolo.train import train  # seconds, which a wrong configuration should not take
+
     result = train(
         config,
         Path(images.path),

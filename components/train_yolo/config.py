@@ -174,11 +174,13 @@ class YoloConfig(Frozen):
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Return the entries in which the dumped configuration `other` belongs to another training.
 
-        A training that is continued may have another length and run elsewhere.
+        A training that is continued may have another length and run elsewhere. The optimizer auto is chosen by the
+        length.
         """
         own = self.model_dump(mode="json")
+        free = {*_MAY_CHANGE} - ({"epochs"} if self.optimizer == "auto" else set())
         return sorted(
-            name for name in own.keys() | other.keys() if name not in _MAY_CHANGE and own.get(name) != other.get(name)
+            name for name in own.keys() | other.keys() if name not in free and own.get(name) != other.get(name)
         )
 
 

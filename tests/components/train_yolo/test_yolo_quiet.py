@@ -1,0 +1,84 @@
+"""ultralytics reports nothing, fetches nothing and leaves nothing behind; its processes get all that they need."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+import torch
+from yolo_samples import config, write_dataset
+
+from components.shared.training.resumable_folder import LAST, ResumableFolder
+from components.train_yolo import library
+from components.train_yolo.data import read_data, unpack
+from components.train_yolo.record import Recorder
+from components.train_yolo.trainers import new_trainer
+from components.train_yolo.weights import read_description, start_description
+
+HERE = Path(__file__).parent
+
+
+def test_a_training_is_quiet_and_leaves_nothing_at_home(tmp_path: Path) -> None:
+    for name in ("home", "work", "temporary", "out"):
+        (tmp_path / name).mkdir()
+    write_dataset(tmp_path / "data", train=6, val=3)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "XDG", "YOLO", "MPL"))},
+        "HOME": str(tmp_path / "home"),
+        "TMPDIR": str(tmp_path / "temporary"),
+        "PYTHONPATH": f"{HERE}:{HERE.parents[2]}",
+        "ULTRALYTICS_API_KEY": "ul_0123456789",
+    }
+    environment.pop("PYTEST_CURRENT_TEST", None)  # ultralytics would notice a test
+    command = [
+        sys.executable,
+        str(HERE / "yolo_quiet.py"),
+        *(str(tmp_path / name) for name in ("data", "out", "attempts")),
+    ]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path / "work", capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert json.loads((tmp_path / "attempts").read_text()) == []
+    for name in ("home", "work", "temporary"):
+        assert not list((tmp_path / name).iterdir()), name
+    assert (tmp_path / "out/detect/ultralytics/results.png").exists()
+
+
+def test_the_import_leaves_torch_and_the_logs_as_they_were() -> None:
+    code = (
+        "import logging, torch; before = torch.save, torch.get_num_threads(), logging.getLogger().level;"
+        "from components.train_yolo import library;"
+        "assert before == (torch.save, torch.get_num_threads(), logging.getLogger().level)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    logger = logging.getLogger("ultralytics")
+    assert logger.propagate and not logger.handlers and logger.level == logging.WARNING
+
+
+def test_a_download_is_an_error() -> None:
+    with pytest.raises(ConnectionError, match="download_weights"):
+        library.downloads.attempt_download_asset("yolo11n.pt")
+
+
+def test_the_processes_of_several_gpus_get_trainer_and_callbacks(dataset: Path, tmp_path: Path) -> None:
+    """What ultralytics hands to the processes that it starts; no GPU is here to start them for."""
+    options = config(tmp_path)
+    data = unpack(options, read_data(options, dataset / "images", dataset / "annotations.json"), tmp_path / "data")
+    description = start_description(read_description(options.model), "detect", options.model)
+    trainer: Any = new_trainer(options, description, data.address, tmp_path / "run", device="cpu", resume=False)
+    folder = ResumableFolder(tmp_path, str(tmp_path / "state"), ("best.pt", "config.json"))
+    Recorder(folder, "", {"x": 1}, data.address, 1).attach(trainer)
+    trainer.model = trainer.get_model(cfg=description, weights=None)
+    script = Path(library.generate_ddp_file(trainer))
+    state = torch.load(script.with_suffix(".pt"), weights_only=False, pickle_module=cloudpickle)
+    script.unlink(), script.with_suffix(".pt").unlink()
+    again = state["trainer"](
+        cfg={**library.DEFAULT_CFG_DICT, "save_dir": ""}, overrides=state["args"], _callbacks=state["callbacks"]
+    )
+    again.model = state["model"]
+    again.train()
+    assert (tmp_path / LAST).exists() and (tmp_path / "state" / LAST).exists()
