@@ -1,9 +1,9 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from html import escape
 from html.parser import HTMLParser
-from functools import partial
 from pathlib import Path
 
 import numpy as np
