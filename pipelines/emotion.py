@@ -6,7 +6,8 @@ All is trained in one run on one split by person: the detector, and the classifi
 from typing import TYPE_CHECKING, Literal
 
 from pipelines.parameters.emotion import EmotionParameters
-from pipelines.parameters.model import TrainingParameters
+from pipelines.parameters.model import ClassifierParameters, TrainingParameters
+from pipelines.parameters.pipeline import with_default
 from pipelines.parameters.yolo import YoloParameters
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ class EmotionYoloConfig(EmotionParameters, YoloParameters):
     """The parameters of the emotion pipeline whose classifier is trained with ultralytics."""
 
     pipeline: Literal["emotion_yolo"] = "emotion_yolo"
+    model: str = with_default(ClassifierParameters, "model", "yolo11n-cls.yaml")
+    image_height: int = with_default(ClassifierParameters, "image_height", 224)
+    image_width: int = with_default(ClassifierParameters, "image_width", 224)
 
 
 def emotion(p: EmotionConfig, configure: "Configure") -> None:

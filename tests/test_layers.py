@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HOUSE = ("benchmarks", "components", "pipelines", "serving")
-GRAPHS = {path.stem.removesuffix("_faces") for path in (ROOT / "pipelines" / "compiled").glob("*.yaml")}
+GRAPHS = {
+    path.stem.removesuffix("_faces").removesuffix("_yolo") for path in (ROOT / "pipelines" / "compiled").glob("*.yaml")
+}
 PIPELINES_ROOT = GRAPHS | {
     "__init__",
     "catalog",

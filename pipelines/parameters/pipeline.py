@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
 
 from pipelines.parameters.addresses import Address, table
 from serving.runtime.validation import Problem, known, problems_of
@@ -40,9 +39,8 @@ _Secret = matching(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "use small letters, 
 
 
 def with_default(model: type[BaseModel], name: str, default: Any) -> Any:
-    """The field of a model with another default."""
-    field = model.model_fields[name]
-    return FieldInfo.merge_field_infos(field, default=default, default_factory=None)
+    """A field with the description of a field of a model and another default."""
+    return Field(default=default, description=model.model_fields[name].description)
 
 
 class PipelineConfig(BaseModel):

@@ -15,7 +15,6 @@ import yaml
 from components.train_yolo.config import YoloConfig
 from pipelines.parameters.addresses import Address, require
 from pipelines.parameters.model import ClassifierParameters, require_checkpoint
-from pipelines.parameters.pipeline import with_default
 from serving.runtime.errors import InputError
 from serving.runtime.storage import is_s3
 from serving.runtime.validation import Problem, problems_of
@@ -102,9 +101,6 @@ def _require_architecture(task: Literal["detect", "classify"], name: str) -> Non
 class YoloParameters(ClassifierParameters):
     """Of pipelines that train a classifier with ultralytics."""
 
-    model: str = with_default(ClassifierParameters, "model", "yolo11n-cls.yaml")
-    image_height: int = with_default(ClassifierParameters, "image_height", 224)
-    image_width: int = with_default(ClassifierParameters, "image_width", 224)
     learning_rate: float | None = None
 
     @classmethod

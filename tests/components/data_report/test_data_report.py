@@ -182,6 +182,14 @@ def test_missing_classes_and_invalid_values_are_reported(tmp_path: Path) -> None
     assert "1 face has an invalid value, such as 004.jpg: attribute 'mask': '?!'" in text
 
 
+def test_without_a_label_space_faces_alone_are_counted(tmp_path: Path) -> None:
+    images = hand_made()
+    write(tmp_path, images)
+    figures, page = report(tmp_path, space="")
+    assert (figures["faces"], figures["classes"]) == (6, 1)
+    assert "face (1 class)" in cells(page)
+
+
 def test_equal_files_of_different_classes_are_reported(tmp_path: Path) -> None:
     images = [image(1), image(2, sha256=content(1), attributes={"mask": "absent"}), image(3), image(4)]
     write(tmp_path, images)

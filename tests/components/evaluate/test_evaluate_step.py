@@ -1,6 +1,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -258,14 +259,17 @@ def test_same_input_same_bytes_and_inputs_stay(tmp_path: Path) -> None:
 def test_the_component(tmp_path: Path) -> None:
     predictions, annotations, report = Case(tmp_path, "mask").write()
     metrics, confusion = dsl.Metrics(uri=str(tmp_path / "m")), dsl.ClassificationMetrics(uri=str(tmp_path / "c"))
-    passed, metrics_json = door.python_func(
+    run = partial(
+        door.python_func,
         predictions=dsl.Dataset(uri=str(predictions)),
         annotations=dsl.Dataset(uri=str(annotations)),
         metrics=metrics,
         confusion=confusion,
         report=dsl.HTML(uri=str(report)),
-        floors={"accuracy": 2.0},
     )
+    held = [run(floors={"accuracy": 0.0}, others_hold=others)[0] for others in (True, False)]
+    assert held == [True, False]
+    passed, metrics_json = run(floors={"accuracy": 2.0})
     assert passed is False and set(json.loads(metrics_json)) == SCALARS
     assert metrics.metadata == json.loads(metrics_json)
     matrix = confusion.metadata["confusionMatrix"]

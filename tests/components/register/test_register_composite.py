@@ -192,6 +192,35 @@ def test_the_alias_of_the_composite_moves_after_that_of_the_model(
     assert (aliases("masks-p")["champion"], aliases("people-p")["champion"]) == ("2", "2")
 
 
+def test_a_detector_that_is_registered_already_is_the_member(tracking: str, tmp_path: Path) -> None:
+    """The version of this run, not an older one of the same bytes; nothing is registered twice."""
+    chain, detector = write_chain(tmp_path / "chain", "green-r"), tmp_path / "detector"
+    detector.mkdir()
+    (detector / "model.onnx").write_bytes(build_detector(side=(320, 320)))
+    client, runs = server.mlflow_client(), []
+    for _ in range(2):
+        with open_run("detectors") as run:
+            runs.append(run.run_id)
+    first, second = (register(detector, name="green-r", run_id=run).version for run in runs)
+    assert (first, second) == ("1", "2")
+    options: dict[str, Any] = {"detectors": chain, "composite": "people-r", "detector": "green-r"}
+    done = register(write_model(tmp_path / "model"), name="masks-r", detector_version=second, **options)
+    registered = client.get_model_version("people-r", done.composite_version)
+    assert registered.tags["detectors"] == "models:/green-r/2"
+    assert sorted(str(one.version) for one in client.search_model_versions("name = 'green-r'")) == ["1", "2"]
+    with pytest.raises(NotFoundError, match="no version '9' of model 'green-r'"):
+        register(tmp_path / "model", name="masks-r", detector_version="9", **options)
+    (detector / "model.onnx").write_bytes(build_detector(points=False))
+    other = register(detector, name="green-r").version
+    with pytest.raises(InputError, match="'green-r' version 3 has sha256 .*, the detector of the chain has"):
+        register(tmp_path / "model", name="masks-r", detector_version=other, **options)
+
+    versions = {"detector_version": second, "composite_version": done.composite_version}
+    promote("masks-r", done.version, detector="green-r", composite="people-r", **versions)
+    for name, version in (("masks-r", done.version), ("green-r", "2"), ("people-r", done.composite_version)):
+        assert aliases(name)["champion"] == version
+
+
 def test_the_components_register_and_promote_a_composite(tracking: str, tmp_path: Path) -> None:
     model = dsl.Model(uri=str(write_model(tmp_path / "model")))
     chain = dsl.Model(uri=str(write_chain(tmp_path / "chain", "green-d")))

@@ -205,7 +205,9 @@ def test_a_detector_goes_from_its_predictions_to_the_champion(tracking: str, tmp
     other, _ = write_predicted(tmp_path / "faces")
     with pytest.raises(InputError, match="predictions of label space 'gender', which is not the model's"):
         register(model, name="finder", predictions=other)
-    with pytest.raises(InputError, match="p.csv: predictions of a detector of worn, incorrect, absent, not of the model"):
+    with pytest.raises(
+        InputError, match="p.csv: predictions of a detector of worn, incorrect, absent, not of the model"
+    ):
         register(write_model(tmp_path / "classifier"), name="tiny", predictions=tmp_path / "p.csv")
 
 

@@ -180,3 +180,20 @@ def test_the_door_takes_options(tmp_path, person_images):
     assert metrics.metadata["val_images"] == 175.0
     assert metrics.metadata["not_trainable"] == metrics.metadata["unlisted"] == 0.0
     assert all(type(value) is float for value in metrics.metadata.values())
+
+
+def test_without_a_label_space_every_image_is_divided_by_person(divide):
+    """For a detector a photo without labels, or without a face, is data like any other."""
+    boxes = [(), ((1, 1, 3, 3),), ((1, 1, 3, 3), (5, 5, 3, 3))]
+    images = [
+        Image(n, f"{n}.jpg", 9, 9, tuple(Face(10 * n + k, box, {}) for k, box in enumerate(boxes[n % 3])), f"p{n // 2}")
+        for n in range(1, 121)
+    ]
+    report, data = divide(images, space="")
+    assert Counter(image.split for image in data.images) == {"train": 72, "val": 24, "test": 24}
+    assert not crossing_persons(data.images) and (report.unlabeled, report.label_space) == (0, "face")
+    assert all(
+        any(not image.faces for image in data.images if image.split == name) for name in ("train", "val", "test")
+    )
+    with pytest.raises(InputError, match="is labeled in 'mask'"):
+        divide(images, space="mask")

@@ -16,7 +16,7 @@ from components.shared.dataset.crops import on_crops
 from components.train_classifier.augmentations.build import make_augmentation
 from components.train_classifier.config.augmentation import AugmentationSpec
 from components.train_classifier.config.training import IMAGENET
-from pipelines.catalog import NAMES, PIPELINES, WITH_FACES
+from pipelines.catalog import NAMES, PIPELINES, WITH_FACES, WITH_YOLO
 from pipelines.classification import ClassificationFacesConfig
 from pipelines.command.config import resolve
 from pipelines.environment.settings import Settings
@@ -49,9 +49,10 @@ def test_a_key_about_faces_makes_the_pipeline_find_them(name: str, key: str) -> 
         assert set(type(config).model_fields) > set(type(plain).model_fields)
 
 
-def test_the_names_of_a_config_are_those_without_faces() -> None:
-    assert set(NAMES) | set(WITH_FACES.values()) == set(PIPELINES)
-    assert not set(NAMES) & set(WITH_FACES.values())
+def test_the_names_of_a_config_are_those_without_variants() -> None:
+    variants = {*WITH_FACES.values(), *WITH_YOLO.values()}
+    assert set(NAMES) | variants == set(PIPELINES)
+    assert not set(NAMES) & variants
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_the_names_of_a_config_are_those_without_faces() -> None:
             "faces: {detectors: [{onnx: a, table: b}]}",
             "FILE: faces.detectors.0 = {'onnx': 'a', 'table': 'b'}: expected one",
         ),
-        ("faces: {detectors: [{onnx: {}}]}", "FILE: faces.detectors.0.onnx.model: is missing; known: model, name"),
+        ("faces: {detectors: [{onnx: {}}]}", "FILE: faces.detectors.0.onnx.model: is missing; known: "),
         (
             "faces: {detectors: [{onnx: {model: a, scor: 1}}]}",
             "FILE: faces.detectors.0.onnx.scor = 1: unknown key, did",
@@ -90,6 +91,10 @@ def test_the_names_of_a_config_are_those_without_faces() -> None:
             "FILE: faces.fallback = 'keep': unknown name; known: drop, person_mean, whole_image",
         ),
         ("faces: {label_space: moods}", "FILE: faces.label_space = 'moods': "),
+        (
+            "faces: {detectors: [dlib_hog, trained]}",
+            "FILE: faces.detectors.1 = 'trained': unknown detector; known: annotations, dlib_cnn, dlib_hog, onnx",
+        ),
         ("images_per_shard: 0", "FILE: images_per_shard = 0: Input should be greater than or equal to 1"),
         ("composite: a/b", "FILE: composite = 'a/b': use letters, digits"),
         (

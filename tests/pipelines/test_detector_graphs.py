@@ -1,0 +1,163 @@
+"""The graphs that train a detector: what feeds what, in the IR."""
+
+from typing import Any
+
+import pytest
+
+from pipelines.catalog import PIPELINES, WITH_YOLO
+from pipelines.intermediate import compile_pipeline, read_documents
+
+TRAININGS = {"emotion": "train-classifier", "emotion_yolo": "train-yolo-2"}
+
+
+def read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    spec = read_documents(compile_pipeline(name))[0]
+    return spec, spec["root"]["dag"]["tasks"]
+
+
+@pytest.fixture(scope="module", params=TRAININGS)
+def emotion(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Name of the task that trains the classifier, the IR, and its tasks."""
+    return TRAININGS[request.param], *read(request.param)
+
+
+def artifacts(task: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """By input: the task that makes the artifact, and the name of its output."""
+    found = {}
+    for name, source in task["inputs"].get("artifacts", {}).items():
+        made = source["taskOutputArtifact"]
+        found[name] = (made["producerTask"], made["outputArtifactKey"])
+    return found
+
+
+def parameters(task: dict[str, Any]) -> dict[str, Any]:
+    """By input: the parameter of the pipeline, the task that returns it, or the constant."""
+    found = {}
+    for name, source in task["inputs"].get("parameters", {}).items():
+        if "componentInputParameter" in source:
+            found[name] = source["componentInputParameter"]
+        elif "taskOutputParameter" in source:
+            found[name] = (
+                source["taskOutputParameter"]["producerTask"],
+                source["taskOutputParameter"]["outputParameterKey"],
+            )
+        else:
+            found[name] = source["runtimeValue"]["constant"]
+    return found
+
+
+def before(tasks: dict[str, Any], name: str) -> set[str]:
+    """The tasks that a task waits for, directly or not."""
+    found, front = set[str](), {name}
+    while front:
+        front = {one for task in front for one in tasks[task].get("dependentTasks", [])} - found
+        found |= front
+    return found
+
+
+def promoted(spec: dict[str, Any], tasks: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The condition of the promotion, and its parameters, outside of the condition."""
+    (name,) = [name for name in tasks if name.startswith("condition")]
+    inner = spec["components"][tasks[name]["componentRef"]["name"]]["dag"]["tasks"]
+    assert set(inner) == {"promote"}
+    outside = parameters(tasks[name])
+    return tasks[name]["triggerPolicy"]["condition"], {
+        key: outside[value] for key, value in parameters(inner["promote"]).items()
+    }
+
+
+def test_a_detector_is_trained_evaluated_and_registered() -> None:
+    spec, tasks = read("face_detection")
+    split = ("split", "split_annotations")
+    assert artifacts(tasks["train-yolo"]) == {"images": ("ingest", "images"), "annotations": split}
+    given = parameters(tasks["train-yolo"])
+    assert given["task"] == "detect" and given["name"] == "detector_name" and given["seed"] == "seed"
+    assert {name: given[name] for name in ("label_space", "model", "epochs", "batch", "imgsz", "training")} == {
+        **{name: f"detector_{name}" for name in ("label_space", "model", "epochs", "batch", "imgsz")},
+        "training": "detector_options",
+    }
+    model = ("train-yolo", "exported")
+    assert artifacts(tasks["predict"])["model"] == model
+    assert artifacts(tasks["evaluate"]) == {
+        "annotations": split, "images": ("ingest", "images"), "predictions": ("predict", "predictions"),
+    }  # fmt: skip
+    assert parameters(tasks["evaluate"])["floors"] == "detector_floors"
+    assert artifacts(tasks["register"]) == {"model": model, "predictions": ("predict", "predictions")}
+    for step in ("split", "data-report"):
+        assert parameters(tasks[step])["label_space"] == "detector_label_space"
+    condition, given = promoted(spec, tasks)
+    assert condition == "inputs.parameter_values['pipelinechannel--evaluate-Output'] == true"
+    assert given == {"name": "detector_name", "version": ("register", "version")}
+
+
+def test_one_split_serves_detector_and_classifier(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    """What finds faces and what is trained on them have the split of the detector's training."""
+    training, _, tasks = emotion
+    split = ("split", "split_annotations")
+    assert [name for name in tasks if name.startswith("split")] == ["split"]
+    assert artifacts(tasks["train-yolo"])["annotations"] == split
+    assert artifacts(tasks["choose-faces"])["annotations"] == split
+    chosen = ("choose-faces", "detected_annotations")
+    assert artifacts(tasks["crop-faces"])["annotations"] == chosen
+    assert artifacts(tasks[training]) == {
+        "images": ("ingest", "images"), "annotations": chosen, "crops": ("crop-faces", "crops"),
+    }  # fmt: skip
+    assert artifacts(tasks["evaluate"])["annotations"] == split
+    assert artifacts(tasks["evaluate-2"])["annotations"] == artifacts(tasks["predict-2"])["annotations"] == chosen
+
+
+def test_the_trained_detector_finds_the_faces(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    training, _, tasks = emotion
+    assert artifacts(tasks["adopt-detectors"]) == {"trained": ("train-yolo", "exported")}
+    assert parameters(tasks["adopt-detectors"]) == {"chain": "detectors"}
+    assert {"train-yolo", "adopt-detectors", "choose-faces"} <= before(tasks, training)
+    assert parameters(tasks["train-yolo"])["run_name"] == "detector", "the MLflow run of the pipeline is the other one"
+
+
+def test_what_of_the_trained_classifier_is_evaluated(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    training, _, tasks = emotion
+    model = ("train-yolo-2", "exported") if training == "train-yolo-2" else ("export-onnx", "model")
+    assert artifacts(tasks["predict-2"])["model"] == artifacts(tasks["register-2"])["model"] == model
+    assert parameters(tasks["evaluate-2"])["run_id"] == (training, "run_id")
+    if training == "train-yolo-2":
+        given = parameters(tasks[training])
+        assert (given["task"], given["imgsz"], given["batch"]) == ("classify", "image_height", "batch_size")
+
+
+def test_both_are_registered_and_promoted_together(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    """Each is a candidate always; the floors of both decide about detector, classifier and composite at once."""
+    _, spec, tasks = emotion
+    given = parameters(tasks["register"])
+    assert given["name"] == "detector_name" and given["run_id"] == ("train-yolo", "run_id")
+    given = parameters(tasks["register-2"])
+    assert given["composite"] == "composite"
+    assert (given["detector"], given["detector_version"]) == ("detector_name", ("register", "version"))
+    assert artifacts(tasks["register-2"])["detectors"] == ("adopt-detectors", "detectors")
+    assert parameters(tasks["evaluate-2"])["others_hold"] == ("evaluate", "Output")
+    assert "evaluate-2" not in before(tasks, "register") and not spec.get("conditions")
+    condition, given = promoted(spec, tasks)
+    assert condition == "inputs.parameter_values['pipelinechannel--evaluate-2-Output'] == true"
+    assert given == {
+        "name": "model_name", "version": ("register-2", "version"),
+        "detector": "detector_name", "detector_version": ("register", "version"),
+        "composite": "composite", "composite_version": ("register-2", "composite_version"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["face_detection", "emotion", "emotion_yolo"])
+def test_ultralytics_runs_in_its_own_image_and_the_description_says_so(name: str) -> None:
+    spec, _ = read(name)
+    executors = spec["deploymentSpec"]["executors"]
+    yolo = {key for key, one in executors.items() if one["container"]["image"].startswith("facet/yolo")}
+    assert yolo == {key for key in executors if "train-yolo" in key} and yolo
+    assert "AGPL-3.0" in spec["pipelineInfo"]["description"]
+
+
+def test_the_variants_differ_in_the_training_of_the_classifier_only() -> None:
+    (plain, variant), = WITH_YOLO.items()  # fmt: skip
+    _, torch = read(plain)
+    _, yolo = read(variant)
+    assert torch.keys() - yolo.keys() == {"train-classifier", "export-onnx"}
+    assert yolo.keys() - torch.keys() == {"train-yolo-2"}
+    for name in (plain, variant):
+        assert PIPELINES[name].mlflow_task == TRAININGS[name]
