@@ -1,6 +1,7 @@
 """One engine, one local stack, and the same small run twice: its steps as processes, and as containers."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from pipelines.environment.settings import Settings
 from pipelines.local.kfp_docker import LABEL
 from pipelines.local.run import Run, run
 from pipelines.local.stack import Stack, local_stack, running
+
+sys.path.append(str(Path(__file__).parents[1] / "components/train_yolo"))  # for yolo_samples
 
 SMALL = ClassificationConfig(
     **{**SMALL_TRAINING, "training": {"workers": 2}}, val_ratio=0.25, test_ratio=0.25, floors={"accuracy": 0.0}
