@@ -70,6 +70,7 @@ def render_detection_report(
     """
     scores, boxes = evaluation.scores, evaluation.boxes
     page = _Pictures(evaluation, pictures)
+    curve, drawn = _curve(scores, boxes.labels)
     return render(
         "evaluate/detection_report.html.jinja",
         evaluation=evaluation,
@@ -79,7 +80,8 @@ def render_detection_report(
         floors=floors,
         missed=missed,
         counts=scores.overall.at(scores.threshold),
-        curve=_curve(scores, boxes.labels),
+        curve=curve,
+        drawn=drawn,
         sizes=_sizes(scores),
         labels=_labels(scores, boxes.labels),
         slices=_slices(boxes, scores),
@@ -101,7 +103,8 @@ def _name(metric: str) -> str:
     return f"{_NAMES.get(figure, metric_name(figure))}, {_SIZES[rest]}" if rest in _SIZES else metric_name(metric)
 
 
-def _curve(scores: DetectionScores, labels: Sequence[str]) -> Plot:
+def _curve(scores: DetectionScores, labels: Sequence[str]) -> tuple[Plot, list[str]]:
+    """Return precision by recall, and the labels that have a line there: those with a true face."""
     precision = scores.overall.precision[0]
     lines, marks = {}, {}
     for number, label in enumerate(labels):
@@ -109,7 +112,7 @@ def _curve(scores: DetectionScores, labels: Sequence[str]) -> Plot:
             lines[label] = precision[:, number].tolist()
             served = scores.overall.at(scores.threshold, number)
             marks[label] = (served.recall, served.precision)
-    return precision_recall(lines, marks)
+    return precision_recall(lines, marks), list(lines)
 
 
 @dataclass(frozen=True, slots=True)

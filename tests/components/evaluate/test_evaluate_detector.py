@@ -135,6 +135,7 @@ def test_labels_come_from_the_label_space(tmp_path: Path) -> None:
     assert "1 face: nothing is missed or false there" in case.page
     # Recall by attribute does not ask for the label; the face without a class is no face of the test.
     assert re.search(r"<td class=\"text\">mask</td><td class=\"text\">absent</td><td>1</td><td>1.000", case.page)
+    assert '<i class="key series-0"></i>worn</span>' in case.page and '<i class="key series-1"></i>absent' in case.page
     case.labels = ("absent", "worn", "incorrect")
     with pytest.raises(InputError, match="absent, worn, incorrect, are not those of label space 'mask'"):
         case.run()

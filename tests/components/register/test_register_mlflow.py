@@ -1,6 +1,7 @@
 """Everything that talks to MLflow, against one real server: runs, the evaluation's log, the registry."""
 
 import hashlib
+import math
 import os
 import socket
 import subprocess
@@ -13,20 +14,24 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from green_faces import green_photo, write_detector, write_photos
 from kfp import dsl
 from register_models import DIGEST, Killed, kill_after, write_model, write_predicted
 from relay import relay
 
 from components.evaluate.evaluate import evaluate
+from components.predict.predict import predict
 from components.register import versions as versions_module
 from components.register.component import promote as promote_door
 from components.register.component import register as register_door
 from components.register.package import package
 from components.register.register import promote, read_metrics, register
+from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from components.shared.tracking import server
 from components.shared.tracking.runs import open_run, resume_run
+from serving.runtime.detector import Detector
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import load_model
 from serving.runtime.reference import BRIGHTNESS, FACE_SIDE, Histogram
@@ -185,8 +190,8 @@ def test_what_a_model_saw_on_its_test_split_goes_with_its_version(tracking: str,
 
 
 def test_a_detector_goes_from_its_predictions_to_the_champion(tracking: str, tmp_path: Path) -> None:
-    model = write_detector(tmp_path / "model", labels=("worn", "incorrect", "absent"), label_space="mask")
-    face = Face(1, (10.0, 10.0, 40.0, 50.0), {"mask": "worn"})
+    model = write_detector(tmp_path / "model", labels=("cap", "none"), label_space="hat:cap,none")
+    face = Face(1, (10.0, 10.0, 40.0, 50.0), {"hat": "cap"})
     write_photos(tmp_path, {"a.png": green_photo([(10, 10, 40, 50)])}, {"a.png": [face]})
     predict(model, tmp_path / "images", tmp_path / "a.json", tmp_path / "p.csv")
     with open_run("first") as run:
@@ -194,20 +199,19 @@ def test_a_detector_goes_from_its_predictions_to_the_champion(tracking: str, tmp
     result = evaluate(tmp_path / "p.csv", tmp_path / "a.json", tmp_path / "report", run_id=run.run_id)
     client = server.mlflow_client()
     assert client.get_run(run.run_id).data.metrics == {f"Test/{k}": v for k, v in result.metrics.items()}
-    assert result.metrics["ap50_worn"] == pytest.approx(1) and all(map(math.isfinite, result.metrics.values()))
+    assert result.metrics["ap50_cap"] == pytest.approx(1) and all(map(math.isfinite, result.metrics.values()))
     done = register(model, name="finder", metrics=result.metrics, predictions=tmp_path / "p.csv", run_id=run.run_id)
     version = client.get_model_version_by_alias("finder", "candidate")
-    facts = {"type": "detector", "label_space": "mask", "metrics.map50": str(result.metrics["map50"])}
+    facts = {"label_space": "hat:cap,none", "metrics.map50": str(result.metrics["map50"])}
     assert facts.items() <= version.tags.items()
     assert promote("finder", done.version) == ""
     served = load_model("models:/finder@champion")
     assert isinstance(served, Detector) and served.sha256 == sha256(model / "model.onnx")
+    (tmp_path / "faces").mkdir()
     other, _ = write_predicted(tmp_path / "faces")
     with pytest.raises(InputError, match="predictions of label space 'gender', which is not the model's"):
         register(model, name="finder", predictions=other)
-    with pytest.raises(
-        InputError, match="p.csv: predictions of a detector of worn, incorrect, absent, not of the model"
-    ):
+    with pytest.raises(InputError, match="p.csv: predictions of a detector of cap, none, not of the model"):
         register(write_model(tmp_path / "classifier"), name="tiny", predictions=tmp_path / "p.csv")
 
 
