@@ -126,6 +126,7 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "choose_faces": annotated | report | {"detections": work / "found", "detected_annotations": out / "a",
                                               "listing": out / "l", "options": '{"fallback": "whole_image"}'},
         "adopt_detector": {"model": out / "m", "weights": work / "green.onnx", "name": "x"},
+        "export_yolo": {"exported": out / "m", "weights": work / "green.onnx", "name": "x"},
         "landmarks": annotated | {"landmarks_annotations": out / "a", "coordinates": out / "c", "pictures": out / "p",
                                   "listing": out / "l", "options": json.dumps({"weights": str(work / "points.dat")})},
         "annotate_video": {"model": work / "detector", "video": work / "clip.mp4", "labels": out / "l",

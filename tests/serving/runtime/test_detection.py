@@ -50,6 +50,28 @@ def test_a_letterbox_keeps_the_aspect_ratio_and_maps_its_corners_back(
     np.testing.assert_allclose(place.to_photo(corners), [[0, 0], [width, height]], rtol=1e-6, atol=1e-3)
 
 
+@given(st.integers(1, 9000), st.integers(1, 9000), st.sampled_from(["center", "top_left"]))
+def test_a_letterbox_that_enlarges_fills_a_side_of_the_largest_input(height: int, width: int, position: str) -> None:
+    rule = Letterbox(position=position, stride=16, enlarge=True)  # type: ignore[arg-type]
+    place = letterbox((0, 0, width, height), rule, SIZE)
+    x, y, target_width, target_height = place.target
+    scale = min(240 / height, 320 / width)
+    assert target_width == 320 or target_height == 240
+    assert abs(target_width - max(1, width * scale)) <= 0.5 and abs(target_height - max(1, height * scale)) <= 0.5
+    assert not place.size[0] % 16 and not place.size[1] % 16
+    assert 0 <= place.size[0] - target_height < 16 and 0 <= place.size[1] - target_width < 16
+    ends = np.array([[x, y], [x + target_width, y + target_height]], np.float32)
+    np.testing.assert_allclose(place.to_photo(ends), [[0, 0], [width, height]], rtol=1e-6, atol=1e-3)
+
+
+@given(st.integers(1, 9000), st.integers(1, 9000))
+def test_a_stretched_photo_fills_the_input(height: int, width: int) -> None:
+    place = letterbox((0, 0, width, height), Letterbox(stretch=True), SIZE)
+    assert (place.target, place.size) == ((0, 0, 320, 240), (240, 320))
+    ends = np.array([[0, 0], [320, 240]], np.float32)
+    np.testing.assert_allclose(place.to_photo(ends), [[0, 0], [width, height]], rtol=1e-6, atol=1e-3)
+
+
 @given(st.integers(1, 6000), st.integers(1, 6000), st.integers(32, 2000))
 def test_tiles_cover_the_photo_overlap_and_are_few(height: int, width: int, tile: int) -> None:
     parts = tiles((height, width), tile, SIZE)

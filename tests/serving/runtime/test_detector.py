@@ -138,6 +138,20 @@ def test_a_tile_enlarges_and_must_not_be_tiny(detector: Detector) -> None:
         detector.detect([Photo.of_pixels(pixels)], tile=31)
 
 
+@pytest.mark.parametrize("shape", [(60, 40), (100, 200), (500, 320), (3, 90)])
+@pytest.mark.parametrize("tile", [None, 64])
+def test_small_photos_are_enlarged_where_the_card_says_so(shape: tuple[int, int], tile: int | None) -> None:
+    enlarging = green(side=(320, 320), resize={"position": "center", "stride": 32, "enlarge": True, "background": 114})
+    box = (shape[1] // 4, shape[0] // 4, max(1, shape[1] // 3), max(1, shape[0] // 3))
+    seen: list[tuple[int, ...]] = []
+    run = enlarging._session.run
+    enlarging._session.run = lambda pixels, work=None: (seen.append(pixels.shape), run(pixels, work))[1]  # type: ignore
+    found = boxes_of(enlarging, Photo.of_pixels(draw_faces(shape, [box])), tile=tile)
+    # The green of an enlarged rectangle fades over a pixel of the photo.
+    np.testing.assert_allclose(found, [box], atol=2.5)
+    assert all(max(size[1:3]) == 320 and not size[1] % 32 and not size[2] % 32 for size in seen)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 5), (1, 3000), (3000, 1), (7, 640)])
 def test_photos_without_a_face_and_of_any_shape_are_searched(detector: Detector, size: tuple[int, int]) -> None:
     for tile in (None, 64):
