@@ -136,7 +136,6 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "suggest": space | {"trials": 5},
         "train_classifier": annotated | training | {"checkpoints": out / "c", "label_space": "gender", "model": "x"},
         "train_yolo": annotated | {"checkpoints": out / "c", "exported": out / "e", "name": "x", "model": "x"},
-        "export_yolo": {"exported": out / "e", "weights": work / "green.onnx", "name": "x"},
         "leaderboard": space | report | {"label_space": "gender", "past": "[]", "outcomes": json.dumps(outcomes)},
         "export_onnx": {"checkpoints": work / "model", "model": out / "m", "name": "x"},
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
