@@ -231,7 +231,7 @@ class _Pictures:
             score = float(matches.scores[number])
             overlaps = pairwise_iou(corners(boxes.found[index : index + 1]), corners(boxes.truths))
             overlap = float(overlaps.max(initial=0))
-            near = f", overlaps a face by {overlap:.2f}" if overlap >= _NEAR else ""
+            near = f", overlaps a face by {_share(overlap)}" if overlap >= _NEAR else ""
             entries.append((-score, photo, box, [self._labeled(label, box), f"score {score:.2f}{near}"]))
         return self._shown(entries, FOUND)
 
@@ -240,7 +240,7 @@ class _Pictures:
         boxes = self._boxes.photos[photo]
         shown = boxes.found[boxes.scores >= self._threshold]
         overlap = float(pairwise_iou(corners(boxes.truths[index : index + 1]), corners(shown)).max(initial=0))
-        return f", a box overlaps it by {overlap:.2f}" if overlap >= _NEAR else ""
+        return f", a box overlaps it by {_share(overlap)}" if overlap >= _NEAR else ""
 
     def _labeled(self, label: int, box: Sequence[float]) -> str:
         size = f"{box[2]:.0f}×{box[3]:.0f} px"
@@ -267,6 +267,11 @@ class _Pictures:
         drawn += [(_box(box), TRUE) for box in boxes.truths.tolist()]
         drawn += [(_box(box), FOUND) for box in boxes.found[boxes.scores >= self._threshold].tolist()]
         return [mark for mark in drawn if mark[0] != whole]
+
+
+def _share(overlap: float) -> str:
+    """Write an overlap with two digits, rounded down: 0.497 is below 0.5."""
+    return f"{math.floor(100 * overlap) / 100:.2f}"
 
 
 def _box(values: Sequence[float]) -> Box:
