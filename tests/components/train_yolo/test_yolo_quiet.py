@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 import torch
 from yolo_samples import config, write_dataset
@@ -76,7 +75,7 @@ def test_the_processes_of_several_gpus_get_trainer_and_callbacks(dataset: Path, 
     Recorder(folder, "", {"x": 1}, data.address, 1).attach(trainer)
     trainer.model = trainer.get_model(cfg=description, weights=None)
     script = Path(library.generate_ddp_file(trainer))
-    state = torch.load(script.with_suffix(".pt"), weights_only=False, pickle_module=cloudpickle)
+    state = torch.load(script.with_suffix(".pt"), weights_only=False)
     script.unlink(), script.with_suffix(".pt").unlink()
     again = state["trainer"](
         cfg={**library.DEFAULT_CFG_DICT, "save_dir": ""}, overrides=state["args"], _callbacks=state["callbacks"]
