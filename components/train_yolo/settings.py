@@ -28,7 +28,7 @@ REFUSED: Mapping[str, str] = {
     "fraction": "take a part of the data with curate sample",
     "time": "the length of a training is epochs, so that it can be repeated",
     "distill_model": "training with a teacher is not supported",
-    "quantize": "the training is in float32; export_onnx makes int8 and fp16",
+    "quantize": "only float32 is trained and exported",
 }
 """Keys of ultralytics, and of configurations written for it, that are not taken, and why."""
 
