@@ -9,6 +9,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,19 @@ class ClassifierGraph(nn.Module):
         return _ordered(found if isinstance(found, torch.Tensor) else found[0], self.order)
 
 
+def _zeros_around(padding: Sequence[int], planes: torch.Tensor) -> torch.Tensor:
+    """Return the planes with zeros on the left, right, top and bottom.
+
+    It stands in for nn.ZeroPad2d in YOLOv3-tiny: ONNX Runtime merges a Pad with the MaxPool that follows it, and then
+    pads with less than zero.
+    """
+    left, right, top, bottom = padding
+    for axis, before, after in ((-1, left, right), (-2, top, bottom)):
+        zeros = torch.zeros_like(planes.narrow(axis, 0, 1))
+        planes = torch.cat([*[zeros] * before, planes, *[zeros] * after], dim=axis)
+    return planes
+
+
 def _planes(images: torch.Tensor) -> torch.Tensor:
     return images.permute(0, 3, 1, 2).float() / 255
 
@@ -107,6 +121,9 @@ def to_onnx(module: DetectorGraph | ClassifierGraph, card: DetectionCard | Class
     """Return the graph of a module whose layers are fused; the module stays as it is."""
     module = copy.deepcopy(module).eval()
     module.model.fuse(verbose=False)
+    for layer in module.model.model:
+        if isinstance(layer, nn.ZeroPad2d):
+            layer.forward = partial(_zeros_around, layer.padding)
     head, outputs = module.model.model[-1], list(card.outputs)
     free = {0: torch.export.Dim("batch")}
     height, width, stride = card.input.height, card.input.width, card.stride

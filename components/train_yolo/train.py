@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -43,8 +43,10 @@ from components.train_yolo.record import (
 from components.train_yolo.trainers import find_device, new_trainer
 from components.train_yolo.weights import load_weights, read_description, start_description
 from serving.runtime.errors import InputError
+from serving.runtime.load import open_model
 from serving.runtime.machine import usable_cpus
 from serving.runtime.output import check_outputs
+from serving.runtime.registry import MODEL_FILE
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +126,8 @@ def train(
         images: the image archive.
         annotations: COCO annotations whose images are assigned to splits.
         checkpoints: the output folder; until it is complete see `resumable_folder`.
-        exported: the output folder of the exported model.
+        exported: the output folder of the exported model; what the same training left there when it was killed is
+            replaced.
         name: the name of the model.
         crops: for a classifier: the faces, cut out and with annotations of their own, see
             `components.shared.dataset.crops`; an empty folder counts as None, and then they are cut from `images`.
@@ -138,13 +141,12 @@ def train(
         StorageError: weights, or the address of the MLflow server, cannot be reached.
     """
     check_outputs([checkpoints, exported], images, annotations, *([crops] if crops is not None else []))
-    if exported.exists() and (not exported.is_dir() or any(exported.iterdir())):
-        raise InputError(f"{exported}: already exists and is not empty; remove it or name another output folder")
     device = find_device(config.device)
     data = read_data(config, images, annotations, crops)
     with ExitStack() as stack:
         digest = config.digest(data.digest)
         folder = stack.enter_context(resumable_folder(checkpoints, digest, config.state, EPOCH_FILES))
+        _make_room(exported, folder, digest)
         scratch = stack.enter_context(_scratch(folder.path))
         start = find_start(folder, config, data.digest, scratch)
         check_tracking(experiment or experiment_of(config))
@@ -199,6 +201,22 @@ def find_start(folder: ResumableFolder, config: YoloConfig, dataset_digest: str,
     log.info("continuing after epoch %d", checkpoint["epoch"] + 1)
     same = earlier["training_digest"] == config.digest(dataset_digest)
     return Start(checkpoint["ema"].yaml, None, checkpoint, earlier["run_id"] if same else "")
+
+
+def _make_room(exported: Path, folder: ResumableFolder, digest: str) -> None:
+    """Remove the model that this training exported before it was killed, so that it is exported again.
+
+    Raises InputError when there is anything else.
+    """
+    if not exported.exists() or (exported.is_dir() and not any(exported.iterdir())):
+        return
+    file = exported / MODEL_FILE
+    if folder.started and [path.name for path in exported.iterdir()] == [MODEL_FILE]:
+        with suppress(InputError):  # it is no model of ours
+            if open_model(file.read_bytes(), source=str(file)).card.training_digest == digest:
+                shutil.rmtree(exported)
+                return
+    raise InputError(f"{exported}: already exists and is not empty; remove it or name another output folder")
 
 
 def _new_start(config: YoloConfig, scratch: Path) -> Start:

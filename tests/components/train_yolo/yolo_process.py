@@ -91,6 +91,17 @@ def before_the_export(_epoch: int) -> None:
     train.export = lambda *_arguments, **_options: die()
 
 
+def after_the_export(_epoch: int) -> None:
+    """One output is there, and the other is not."""
+    write = train.export
+
+    def last(*arguments: Any, **options: Any) -> Any:
+        write(*arguments, **options)
+        die()
+
+    train.export = last
+
+
 PLACES: dict[str, Callable[[int], None]] = {
     place.__name__: place
     for place in (
@@ -100,6 +111,7 @@ PLACES: dict[str, Callable[[int], None]] = {
         between_last_and_best,
         before_the_last_validation,
         before_the_export,
+        after_the_export,
     )
 }
 
