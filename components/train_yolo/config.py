@@ -14,6 +14,18 @@ from components.train_yolo.settings import problem_with
 from serving.runtime.card import CropRule, CropShape, InputSize
 from serving.runtime.validation import UNSET, Frozen, known
 
+Task = Literal["detect", "classify"]
+
+HEADS: dict[str, tuple[str, ...]] = {
+    "detect": ("Detect", "v10Detect", "RTDETRDecoder"),
+    "pose": ("Pose", "Pose26"),
+    "classify": ("Classify",),
+}
+"""The last layers of the networks that can be served, by task."""
+
+STARTS: dict[Task, tuple[str, ...]] = {"detect": ("detect", "pose"), "classify": ("classify",)}
+"""What a network of a task can start from."""
+
 _OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 _STRIDE = 32
 _OF_CLASSIFIERS = ("crop_scale", "min_decode", "crop_rule", "dropout")
@@ -93,7 +105,7 @@ class YoloConfig(Frozen):
 
     model_config = ConfigDict(extra="allow")
 
-    task: Literal["detect", "classify"] = "detect"
+    task: Task = "detect"
     label_space: Annotated[str, AfterValidator(lambda name: label_space(name).name if name else "")] = ""
     model: Annotated[str, AfterValidator(_known_kind)] = "yolo11n.yaml"
     epochs: int = Field(default=100, ge=1)

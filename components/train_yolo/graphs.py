@@ -123,7 +123,7 @@ def to_onnx(module: DetectorGraph | ClassifierGraph, card: DetectionCard | Class
     module.model.fuse(verbose=False)
     for layer in module.model.model:
         if isinstance(layer, nn.ZeroPad2d):
-            layer.forward = partial(_zeros_around, layer.padding)
+            layer.forward = partial(_zeros_around, layer.padding)  # type: ignore[method-assign]
     head, outputs = module.model.model[-1], list(card.outputs)
     free = {0: torch.export.Dim("batch")}
     height, width, stride = card.input.height, card.input.width, card.stride

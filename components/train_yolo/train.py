@@ -43,10 +43,10 @@ from components.train_yolo.record import (
 from components.train_yolo.trainers import find_device, new_trainer
 from components.train_yolo.weights import load_weights, read_description, start_description
 from serving.runtime.errors import InputError
-from serving.runtime.load import open_model
 from serving.runtime.machine import usable_cpus
 from serving.runtime.output import check_outputs
 from serving.runtime.registry import MODEL_FILE
+from serving.runtime.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def _make_room(exported: Path, folder: ResumableFolder, digest: str) -> None:
     file = exported / MODEL_FILE
     if folder.started and [path.name for path in exported.iterdir()] == [MODEL_FILE]:
         with suppress(InputError):  # it is no model of ours
-            if open_model(file.read_bytes(), source=str(file)).card.training_digest == digest:
+            if Session(file.read_bytes(), source=str(file)).card.training_digest == digest:
                 shutil.rmtree(exported)
                 return
     raise InputError(f"{exported}: already exists and is not empty; remove it or name another output folder")

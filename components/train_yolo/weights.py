@@ -8,28 +8,17 @@ trusted. One from `s3://` must be: whoever can write there could change it.
 import shutil
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
 from components.shared.models.weights_file import check_archive
+from components.train_yolo.config import HEADS, STARTS, Task
 from components.train_yolo.library import downloads, downloads_allowed, pickles_trusted, tasks
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.storage import download as download_s3
 from serving.runtime.storage import is_s3
 from serving.runtime.validation import nearest
-
-Task = Literal["detect", "classify"]
-
-_HEADS: dict[str, tuple[str, ...]] = {
-    "detect": ("Detect", "v10Detect", "RTDETRDecoder"),
-    "pose": ("Pose", "Pose26"),
-    "classify": ("Classify",),
-}
-"""The last layers of the networks that can be served, by task."""
-
-_STARTS: dict[Task, tuple[str, ...]] = {"detect": ("detect", "pose"), "classify": ("classify",)}
-"""What a network of a task can start from."""
 
 
 def fetch_weights(address: str, folder: Path, *, trust: bool = False, download: bool = False) -> Path:
@@ -107,10 +96,10 @@ def task_of(description: dict[str, Any], source: str) -> str:
         head = description["head"][-1][-2]
     except (KeyError, IndexError, TypeError) as error:
         raise InputError(f"{source}: does not describe a network of ultralytics: it has no head") from error
-    for task, heads in _HEADS.items():
+    for task, heads in HEADS.items():
         if head in heads:
             return task
-    known = ", ".join(name for heads in _HEADS.values() for name in heads)
+    known = ", ".join(name for heads in HEADS.values() for name in heads)
     raise InputError(f"{source}: its last layer is {head}, which cannot be served here; it must be one of {known}")
 
 
@@ -123,9 +112,9 @@ def start_description(description: dict[str, Any], task: Task, source: str) -> d
     Raises InputError when a network of `task` cannot start from the described one.
     """
     found = task_of(description, source)
-    if found not in _STARTS[task]:
+    if found not in STARTS[task]:
         raise InputError(
-            f"{source}: is a network for {found}, and the task is {task}; expected one for {' or '.join(_STARTS[task])}"
+            f"{source}: is a network for {found}, and the task is {task}; expected one for {' or '.join(STARTS[task])}"
         )
     description = deepcopy(description)
     head = description["head"][-1]

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from components.train_yolo.config import YoloConfig
+from components.train_yolo.config import HEADS, STARTS, Task, YoloConfig
 from pipelines.parameters.addresses import Address, require
 from pipelines.parameters.model import ClassifierParameters, require_checkpoint
 from serving.runtime.errors import InputError
@@ -21,8 +21,6 @@ from serving.runtime.validation import Problem, problems_of
 
 _WEIGHTS = ".pt"
 _FILES = (".yaml", ".yml", _WEIGHTS)
-_HEADS = {"detect": ("Detect", "v10Detect"), "classify": ("Classify",)}
-"""By task: the names of the last layer of its networks."""
 
 
 def is_yolo(model: object) -> bool:
@@ -74,7 +72,7 @@ def yolo_addresses(config: YoloConfig, model: tuple[str, ...], resume: tuple[str
         yield Address(resume, config.resume, require_checkpoint)
 
 
-def _require_architecture(task: Literal["detect", "classify"], name: str) -> None:
+def _require_architecture(task: Task, name: str) -> None:
     """Raise InputError when there is no file of a network for the task: a path, or one that ultralytics ships.
 
     `yolo11n-cls.yaml` is the file yolo11-cls.yaml at the scale n.
@@ -94,7 +92,7 @@ def _require_architecture(task: Literal["detect", "classify"], name: str) -> Non
         head = str(yaml.safe_load(file.read_text(encoding="utf-8"))["head"][-1][2])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, IndexError) as error:
         raise InputError("is no network of ultralytics: expected YAML with backbone and head") from error
-    if head not in _HEADS[task]:
+    if not any(head in HEADS[kind] for kind in STARTS[task]):
         raise InputError(f"is a network that ends with {head}, which is not for the task {task}")
 
 

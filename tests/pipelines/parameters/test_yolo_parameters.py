@@ -144,6 +144,8 @@ def test_a_run_without_ultralytics_says_so_before_it_starts(tmp_path: Path, monk
     [
         ({}, "yolo11n-cls.yaml", []),
         ({"model": "yolov8s.yaml"}, "yolov8-cls.yaml", []),
+        ({"model": "rtdetr-l.yaml"}, "yolo11n-cls.yaml", []),
+        ({"model": "yolo11n-pose.yaml"}, "yolo11n-cls.yaml", []),
         (
             {"model": "yolo11n-cls.yaml"},
             "yolo11n-cls.yaml",
