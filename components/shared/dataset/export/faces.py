@@ -8,7 +8,6 @@ from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.export.choice import Choice, Remarks
 from components.shared.dataset.export.files import ascii_names, by_split, class_folders, write_file
 from components.shared.dataset.export.readable import png_of
-from components.shared.dataset.export.yolo import MIN_SIDE
 from components.shared.progress import progress
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import Pixels
@@ -36,8 +35,7 @@ def write_face_tree(
 
     A face is in `images/<split>/<number>_<label>`, numbered in the order of the labels from `00` on, as trainers number
     the classes by the order of the folders. A split with faces has a folder for every class, with or without faces.
-    Faces without a class, images without faces, and cuts with a side below MIN_SIDE, which trainers drop, are left out
-    and counted.
+    Faces without a class and images without faces are left out and counted.
 
     Args:
         folder: where to write.
@@ -61,29 +59,23 @@ def write_face_tree(
         for name in folders:
             (folder / "images" / split / name).mkdir(parents=True)
 
-    def write(choice: Choice) -> list[int]:
-        """Write the faces of an image; return the classes of those that were large enough."""
+    def write(choice: Choice) -> None:
         image = choice.image
         data = archive.read(image.file_name, image.sha256)
-        written = []
         for number, (face, index) in enumerate(choice.faces, start=1):
             assert index is not None
             try:
                 pixels = cut(data, face.box, named_points(face, keypoint_names))
             except InputError as error:
                 raise InputError(f"{archive.folder}: '{image.file_name}', face {face.id}: {error}") from error
-            if min(pixels.shape[:2]) >= MIN_SIDE:
-                path = folder / "images" / choice.split / folders[index] / f"{stems[image.id]}_{number}.png"
-                write_file(path, png_of(pixels))
-                written.append(index)
-        return written
+            path = folder / "images" / choice.split / folders[index] / f"{stems[image.id]}_{number}.png"
+            write_file(path, png_of(pixels))
 
     workers = usable_cpus()
-    for choice, written in ordered_map(write, progress(chosen, "faces"), workers=workers, ahead=_AHEAD * workers):
-        for index in written:
+    for choice, _ in ordered_map(write, progress(chosen, "faces"), workers=workers, ahead=_AHEAD * workers):
+        for _, index in choice.faces:
+            assert index is not None
             counts[choice.split][labels[index]] += 1
-        if missing := len(choice.faces) - len(written):
-            remarks.left_out.add("too_small_for_yolo", choice.image.file_name, missing)
     return counts
 
 

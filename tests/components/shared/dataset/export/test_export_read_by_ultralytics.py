@@ -300,7 +300,6 @@ def test_trees_of_faces(yolo, tmp_path):
     pairs = [
         (Image(1, "all.jpg", *LANDSCAPE, (worn, absent, unknown), split="train"), photo),
         (Image(2, "val.jpg", *LANDSCAPE, (replace(absent, id=4),), split="val"), photo),
-        (Image(3, "small.jpg", *LANDSCAPE, (Face(5, (60, 20, 9, 40), {"mask": "absent"}),), split="val"), photo),
         (
             Image(4, "whole.png", 30, 30, (Face(6, None, {"mask": "incorrect"}),), split="val"),
             encoded(Picture.new("RGB", (30, 30), colors["incorrect"]), "PNG"),
@@ -310,7 +309,7 @@ def test_trees_of_faces(yolo, tmp_path):
     data, tree, remarks = store(tmp_path / "data", pairs), tmp_path / "tree", Remarks()
 
     def cut(file, box, points):
-        assert points == ({} if box is None or box[2] == 9 else {"nose": (box[0] + 15, 40)})
+        assert points == ({} if box is None else {"nose": (box[0] + 15, 40)})
         pixels = decode(file)
         x, y, w, h = map(int, box or (0, 0, *pixels.shape[1::-1]))
         return pixels[y : y + h, x : x + w]
@@ -323,7 +322,7 @@ def test_trees_of_faces(yolo, tmp_path):
         "train": {"worn": 1, "incorrect": 0, "absent": 1},
         "val": {"worn": 0, "incorrect": 1, "absent": 1},
     }
-    assert remarks.left_out.counts == {"unlabeled_face": 1, "no_face": 1, "too_small_for_yolo": 1}
+    assert remarks.left_out.counts == {"unlabeled_face": 1, "no_face": 1}
     root = tree / "images"
     assert yolo.check_cls_dataset(root)["names"] == {0: "00_worn", 1: "01_incorrect", 2: "02_absent"}
     for split, total in (("train", 2), ("val", 2)):
