@@ -12,6 +12,7 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.options import override, parse_options, whole_numbers
 from components.train_yolo.settings import problem_with
 from serving.runtime.card import CropRule, CropShape, InputSize
+from serving.runtime.storage import is_s3
 from serving.runtime.validation import UNSET, Frozen, known
 
 Task = Literal["detect", "classify"]
@@ -31,7 +32,7 @@ _STRIDE = 32
 _OF_CLASSIFIERS = ("crop_scale", "min_decode", "crop_rule", "dropout")
 _FIXED_BY_AUTO = ("lr", "momentum")
 
-OF_NO_EFFECT = (*("device", "conf", "plots", "cache", "state", "resume", "user", "trust_weights", "download_weights"),)
+OF_NO_EFFECT = ("device", "conf", "plots", "state", "resume", "user", "trust_weights", "download_weights")
 """Entries without an effect on the weights."""
 
 _MAY_CHANGE = ("epochs", "patience", "workers", *OF_NO_EFFECT)
@@ -97,10 +98,12 @@ class YoloConfig(Frozen):
     scored of two boxes is dropped, and `max_det`.
 
     Every other key of ultralytics' training configuration can be named as well: hsv_h, mosaic, weight_decay, ...
+    `cache` is one that changes the weights: pictures in memory are augmented in another order.
 
     Execution, without an effect on the weights: `device` is auto (a GPU where there is one), cpu, the number of a GPU,
     or several as "0,1". `state` is a folder or `s3://` prefix that keeps the finished epochs until the training is
-    complete; `resume` are checkpoints of a training to continue. `user` is the user of the MLflow run.
+    complete; `resume` are checkpoints of a training to continue, which need `trust_weights` where they are in `s3://`.
+    Checkpoints of `state` and `resume` are read with the allow-list always. `user` is the user of the MLflow run.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -111,7 +114,7 @@ class YoloConfig(Frozen):
     epochs: int = Field(default=100, ge=1)
     batch: int = Field(default=16, ge=1)
     imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=_STRIDE)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
     device: Annotated[str, BeforeValidator(_text_of_device), AfterValidator(_usable_device)] = "auto"
     optimizer: Annotated[str, BeforeValidator(_optimizer), AfterValidator(_known_optimizer)] = "auto"
     lr: float | None = Field(default=None, gt=0.0, le=1.0)
@@ -147,6 +150,13 @@ class YoloConfig(Frozen):
             problems += [
                 f"{name}: the optimizer auto chooses its own; name an optimizer, such as SGD" for name in named
             ]
+        if is_s3(self.resume) and not self.trust_weights:
+            problems.append(
+                f"resume = {self.resume}: holds pickles, which can run code when they are read; set trust_weights "
+                "where you trust everybody who can write there, or name a local folder"
+            )
+        if self.task == "classify" and isinstance(self.settings.get("scale"), list):
+            problems.append(f"scale = {self.settings['scale']}: expected a number for the task classify")
         for name, value in self.settings.items():
             if problem := problem_with(name, value, type(self).model_fields):
                 problems.append(f"{name} = {value!r}: {problem}")

@@ -1,5 +1,7 @@
 """The configuration of a training with ultralytics."""
 
+import contextlib
+import math
 import subprocess
 import sys
 from typing import Any
@@ -54,12 +56,38 @@ def test_the_predecessors_keys_are_taken() -> None:
         ({"task": "classify"}, "label_space: is missing"),
         ({"task": "segment"}, "known: classify, detect"),
         ({"epochs": 0}, "greater than or equal to 1"),
+        ({"seed": 2**40}, "less than or equal to 2147483647"),
+        ({"hsv_h": 5}, "hsv_h = 5: expected a number from 0 to 1"),
+        ({"mosaic": float("nan")}, "mosaic = nan: expected a number from 0 to 1"),
+        ({"degrees": float("inf")}, "degrees = inf: expected a finite number"),
+        ({"lrf": float("nan")}, "lrf = nan"),
+        ({"momentum": 3, "optimizer": "SGD"}, "momentum = 3: expected a number from 0 to 1"),
+        ({"nbs": 0}, "nbs = 0: expected a finite number of 1 or more"),
+        ({"workers": -3}, "workers = -3: expected a finite number of 0 or more"),
+        ({"amp": "yes"}, "amp = 'yes': unknown name; known: bf16, fp16, fp32"),
+        ({"cache": "ramm"}, "cache = 'ramm': unknown name, did you mean 'ram'"),
+        ({"auto_augment": "foo"}, "auto_augment = 'foo': unknown name; known: augmix"),
+        ({"scale": [2.0, 0.5]}, "the smallest and largest factor"),
+        ({"scale": [0.5, 2.0], **CLASSIFY}, "expected a number for the task classify"),
+        ({"freeze": [1.5]}, "freeze = [1.5]: expected numbers and names of layers"),
+        ({"resume": "s3://bucket/earlier"}, "resume = s3://bucket/earlier: holds pickles"),
     ],
 )
 def test_what_is_wrong_is_said(entries: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match="training config") as error:
         resolve_config(entries)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1, 2, 1e9, -0.5, 0.5, math.nan, math.inf, "foo", "", True, None, [], [1, 2]])
+def test_what_is_taken_is_taken_by_ultralytics(value: Any) -> None:
+    from components.train_yolo.library import ultralytics
+
+    for name in trainer_keys().keys() - {*YoloConfig.model_fields, *REFUSED}:
+        options = {"optimizer": "SGD", name: value}
+        with contextlib.suppress(InputError):
+            ultralytics.cfg.check_cfg(dict(resolve_config(options).settings))
+            assert value not in (math.inf,) and value == value, name
 
 
 def test_all_problems_are_said_at_once() -> None:
@@ -110,7 +138,7 @@ def test_the_digest_names_what_changes_the_weights() -> None:
     assert base.digest("a") != base.digest("b")
     assert all(name in YoloConfig.model_fields or name in trainer_keys() for name in OF_NO_EFFECT)
     assert base.digest("a") == resolve_config({"device": "0", "state": "x", "user": "me", "plots": False}).digest("a")
-    for change in ({"mosaic": 0.5}, {"epochs": 9}, {"seed": 1}, {"model": "yolo12n.yaml"}):
+    for change in ({"mosaic": 0.5}, {"cache": "ram"}, {"epochs": 9}, {"seed": 1}, {"model": "yolo12n.yaml"}):
         assert base.digest("a") != resolve_config(change).digest("a")
 
 
