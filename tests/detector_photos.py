@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.metrics.detection import Comparison, PhotoBoxes
+from components.shared.metrics.matching import Comparison, PhotoBoxes
 from serving.runtime.image.photo import Photo
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map

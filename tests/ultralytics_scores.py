@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.shared.metrics.detection import PhotoBoxes
+from components.shared.metrics.matching import PhotoBoxes
 
 
 def ultralytics_scores(photos: Sequence[PhotoBoxes], labels: int) -> tuple[float, float]:

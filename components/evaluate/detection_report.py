@@ -13,7 +13,8 @@ from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.label_spaces import AGE_BAND, label_space
 from components.shared.dataset.pictures import Pictures
-from components.shared.metrics.detection import SIZES, Counts, DetectionScores, Matches
+from components.shared.metrics.detection import SIZES, DetectionScores
+from components.shared.metrics.matching import Counts, Matches
 from components.shared.report.plots import Plot, precision_recall
 from components.shared.report.rendering import printable, render
 from components.shared.report.thumbnails import FRAME, Thumbnail, Thumbnails
@@ -79,7 +80,7 @@ def render_detection_report(
         tiles=_TILES,
         floors=floors,
         missed=missed,
-        counts=scores.overall.at(scores.threshold),
+        counts=scores.at_threshold(scores.overall),
         curve=curve,
         drawn=drawn,
         sizes=_sizes(scores),
@@ -104,13 +105,16 @@ def _name(metric: str) -> str:
 
 
 def _curve(scores: DetectionScores, labels: Sequence[str]) -> tuple[Plot, list[str]]:
-    """Return precision by recall, and the labels that have a line there: those with a true face."""
-    precision = scores.overall.precision[0]
+    """Return precision by recall, and the labels that have a line there: those with a true face.
+
+    The lines are those of AP; the marks are what the endpoint gives.
+    """
+    precision = scores.overall.by_label.precision[0]
     lines, marks = {}, {}
     for number, label in enumerate(labels):
         if not np.isnan(precision[0, number]):
             lines[label] = precision[:, number].tolist()
-            served = scores.overall.at(scores.threshold, number)
+            served = scores.at_threshold(scores.overall, number)
             marks[label] = (served.recall, served.precision)
     return precision_recall(lines, marks), list(lines)
 
@@ -128,16 +132,16 @@ class Row:
 def _sizes(scores: DetectionScores) -> list[Row]:
     named = [("all", scores.overall), ("24 px and more", scores.from_24)]
     named += [(_SIZES[name], scores.sizes[name]) for name in SIZES]
-    return [Row(name, one.at(scores.threshold), one.mean_average_precision()) for name, one in named]
+    return [Row(name, scores.at_threshold(one), one.map50) for name, one in named]
 
 
 def _labels(scores: DetectionScores, labels: Sequence[str]) -> list[Row]:
     """Return a row for each label; none where there is one label."""
     if len(labels) == 1:
         return []
-    loose, strict = (one.average_precision().tolist() for one in (scores.overall, scores.strict))
+    loose, strict = (one.average_precision().tolist() for one in (scores.overall.by_label, scores.strict))
     return [
-        Row(label, scores.overall.at(scores.threshold, number), loose[number], strict[number])
+        Row(label, scores.at_threshold(scores.overall, number), loose[number], strict[number])
         for number, label in enumerate(labels)
     ]
 
@@ -145,7 +149,7 @@ def _labels(scores: DetectionScores, labels: Sequence[str]) -> list[Row]:
 def _thresholds(scores: DetectionScores) -> list[tuple[float, bool, Counts]]:
     """Return score thresholds, whether one is that of the model, and the counts there."""
     own = scores.threshold
-    return [(one, one == own, scores.overall.at(one)) for one in sorted({*_THRESHOLDS, own})]
+    return [(one, one == own, scores.overall.served.at(one)) for one in sorted({*_THRESHOLDS, own})]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def score_detections(table: Detections, truth: Truth) -> Scored:
     if truth.images is not None:
         pictures, _ = find_pictures(truth.images)
         check_present(pictures, (image.file_name for image in boxes.images))
-    scores = detection_scores(boxes.photos, len(boxes.labels), table.threshold)
+    scores = detection_scores(boxes.photos, boxes.by_label, len(boxes.labels), table.threshold)
     values = scores.scalars(boxes.labels)
     metrics = {name: value for name, value in values.items() if math.isfinite(value)}
     without = tuple(name for name in values if name not in metrics)

@@ -2,18 +2,17 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from components.shared.dataset.annotations import Annotations, Box, Face, Image
-from components.shared.dataset.detections import Detections, SearchedImage
+from components.shared.dataset.detections import Detections, FoundBoxes
 from components.shared.dataset.face_classes import FaceClasses
-from components.shared.dataset.label_spaces import label_space
-from components.shared.metrics.detection import PhotoBoxes
+from components.shared.dataset.label_spaces import FACE, label_space
+from components.shared.metrics.matching import PhotoBoxes
 from serving.runtime.errors import InputError
 
-FACE = "face"
 _OWN = "annotations"
 _EXAMPLES = 5
 
@@ -24,7 +23,9 @@ class TrueBoxes:
 
     Attributes:
         labels: what boxes are counted under.
-        images: the images that were searched; `photos` are their boxes, `faces` the faces of their true ones.
+        images: the images that were searched; `faces` are the faces of their true boxes.
+        photos: their boxes, found as the endpoint gives them.
+        by_label: their boxes, found under every label; with one label `photos` itself.
         splits: the splits of the images.
         unboxed: faces without an annotated box; `unlabeled`: those without a class in the label space. Both are regions
             where nothing is missed or false; of a face without any box that is the whole image.
@@ -34,6 +35,7 @@ class TrueBoxes:
     labels: tuple[str, ...]
     images: tuple[Image, ...]
     photos: tuple[PhotoBoxes, ...]
+    by_label: tuple[PhotoBoxes, ...]
     faces: tuple[tuple[Face, ...], ...]
     splits: tuple[str, ...]
     unboxed: int
@@ -58,17 +60,23 @@ def true_boxes(table: Detections, annotations: Annotations, *, max_missing: int)
     _refuse("in the annotations, but not predicted", missing, allowed=max_missing)
     reader = _Reader(table)
     chosen = tuple(images[one.image_id] for one in table.images)
-    read = [reader.read(image, one) for image, one in zip(chosen, table.images, strict=True)]
+    read = [reader.read(image, one.served) for image, one in zip(chosen, table.images, strict=True)]
     if not any(faces for _, faces in read):
         raise InputError(
             f"none of the {sum(len(image.faces) for image in chosen)} faces in the {len(chosen)} searched images has "
             f"an annotated box{' and a class of ' + repr(table.label_space) if table.label_space else ''}: annotate "
             "boxes to evaluate a detector"
         )
+    photos = tuple(photo for photo, _ in read)
+    by_label = tuple(
+        replace(photo, found=one.by_label.boxes, scores=one.by_label.score, found_labels=one.by_label.labels)
+        for photo, one in zip(photos, table.images, strict=True)
+    )
     return TrueBoxes(
         labels=reader.labels,
         images=chosen,
-        photos=tuple(photo for photo, _ in read),
+        photos=photos,
+        by_label=by_label if len(reader.labels) > 1 else photos,
         faces=tuple(faces for _, faces in read),
         splits=tuple(sorted(split for split in splits if split)),
         unboxed=reader.left_out["box"],
@@ -95,7 +103,7 @@ class _Reader:
     """Reads the boxes of images and counts the faces that are no truth."""
 
     def __init__(self, table: Detections) -> None:
-        self.labels: tuple[str, ...] = (FACE,)
+        self.labels: tuple[str, ...] = FACE.class_labels
         self.left_out: Counter[str] = Counter()
         self._classes: FaceClasses | None = None
         if table.label_space:
@@ -107,7 +115,7 @@ class _Reader:
                     f"'{space.name}': {', '.join(space.class_labels)}"
                 )
 
-    def read(self, image: Image, found: SearchedImage) -> tuple[PhotoBoxes, tuple[Face, ...]]:
+    def read(self, image: Image, found: FoundBoxes) -> tuple[PhotoBoxes, tuple[Face, ...]]:
         """Return the boxes of an image, and the faces of the true ones."""
         truths: list[tuple[Face, Box, int]] = []
         ignored: list[Box] = []
@@ -122,7 +130,7 @@ class _Reader:
             PhotoBoxes(
                 truths=np.array([box for _, box, _ in truths], np.float64).reshape(-1, 4),
                 found=found.boxes,
-                scores=found.best,
+                scores=found.score,
                 truth_labels=np.array([label for _, _, label in truths], np.intp),
                 found_labels=found.labels if self._classes else np.zeros(len(found.boxes), np.intp),
                 ignored=np.array(ignored, np.float64).reshape(-1, 4),

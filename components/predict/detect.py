@@ -3,18 +3,20 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.predict.inputs import check_failures, images_of_split
 from components.shared.dataset.annotations import Image, read_annotations
 from components.shared.dataset.archive import ImageArchive
-from components.shared.dataset.detections import Detections, SearchedImage
+from components.shared.dataset.detections import Detections, FoundBoxes, SearchedImage
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
 from components.shared.progress import progress
-from serving.runtime.detector import LABEL_HEAD, Detector
+from serving.runtime.card import DetectionThresholds
+from serving.runtime.detection import Candidates, Floats, choose, clip, suppress
+from serving.runtime.detector import Detector
 from serving.runtime.errors import ImageError
 from serving.runtime.image.photo import Photo
 from serving.runtime.ordered_map import ordered_map
-from serving.runtime.predictor import FaceResult
 
 LOWEST_SCORE = 0.001
 """Boxes are kept from this score on: a curve of precision needs those that are not sure too."""
@@ -27,9 +29,10 @@ def detect(
 ) -> tuple[Detections, dict[str, int]]:
     """Return the boxes of every image of a split, and how many images could not be decoded, by reason.
 
-    Each photo is searched alone, as a request of one photo is, so nothing depends on the photos around it. Boxes of the
-    card's threshold and more are exactly those that the model answers when it serves: suppression begins with the
-    highest score.
+    Each photo is searched alone, as a request of one photo is, so nothing depends on the photos around it. The `served`
+    boxes of the card's threshold and more are exactly those that the model answers when it serves: suppression begins
+    with the highest score. A detector of several labels also gives the boxes of each label, as ultralytics validates:
+    see `boxes_by_label`.
 
     Args:
         detector: the model; `workers` threads call it.
@@ -47,21 +50,24 @@ def detect(
     card = detector.card
     thresholds = card.thresholds.changed({"score": min(LOWEST_SCORE, card.thresholds.score)})
 
-    def search(image: Image) -> list[FaceResult] | ImageError:
+    def search(image: Image) -> SearchedImage | ImageError:
         try:
             photo = Photo(pictures.read(image.file_name, image.sha256))
-            return detector.detect([photo], thresholds=thresholds)[0]
+            (found,) = detector.candidates([photo], score=thresholds.score)
         except ImageError as error:
             return error
+        served = _served(found, thresholds, photo.upright)
+        by_label = served if len(card.labels) == 1 else boxes_by_label(found, thresholds, photo.upright)
+        return SearchedImage(image.id, image.file_name, served, by_label, image.sha256)
 
     searched: list[SearchedImage] = []
     failed = []
     found = ordered_map(search, chosen, workers=workers, ahead=_AHEAD * workers)
-    for image, faces in progress(found, "predict", len(chosen)):
-        if isinstance(faces, ImageError):
-            failed.append((image.file_name, faces))
+    for image, result in progress(found, "predict", len(chosen)):
+        if isinstance(result, ImageError):
+            failed.append((image.file_name, result))
         else:
-            searched.append(_searched(image, faces, card.labels))
+            searched.append(result)
     reasons = check_failures(failed, max_failed, len(chosen), "images")
     threshold, space = card.thresholds.score, card.label_space or ""
     table = Detections(tuple(searched), card.labels, space, threshold, detector.name, detector.version, digest)
@@ -79,10 +85,37 @@ def _inputs(images: Path, annotations: Path | None, split: str) -> tuple[Picture
     return archive, chosen, data.info.images_digest or ""
 
 
-def _searched(image: Image, faces: list[FaceResult], labels: tuple[str, ...]) -> SearchedImage:
-    boxes = np.array([face.box for face in faces], np.float64).reshape(-1, 4)
-    scores = [
-        [face.heads[LABEL_HEAD][label] for label in labels] if len(labels) > 1 else [face.score] for face in faces
-    ]
-    table = np.array(scores, np.float32).reshape(-1, len(labels))
-    return SearchedImage(image.id, image.file_name, boxes, table, image.sha256)
+def _served(found: Candidates, thresholds: DetectionThresholds, upright: tuple[int, int]) -> FoundBoxes:
+    faces = choose(found, thresholds, upright)
+    return FoundBoxes(_sized(faces.boxes), faces.scores, faces.scores.argmax(axis=1))
+
+
+def boxes_by_label(found: Candidates, thresholds: DetectionThresholds, upright: tuple[int, int]) -> FoundBoxes:
+    """Return the boxes of every label: each candidate under each label that it has at least the lowest score of.
+
+    The candidates of one label suppress each other, whatever their best label is; of all labels together the
+    `max_detections` of the highest scores stay. These are the boxes that the validation of ultralytics
+    (`multi_label=True`) takes its average precision of.
+
+    Args:
+        found: candidates of a photo.
+        thresholds: the lowest score, `nms_iou` and `max_detections`.
+        upright: height and width of the photo.
+    """
+    rows, labels = np.nonzero(found.scores >= thresholds.score)
+    scores = found.scores[rows, labels]
+    kept: list[NDArray[np.intp]] = []
+    for label in range(found.scores.shape[1]):
+        own = np.flatnonzero(labels == label)
+        kept.append(own[suppress(found.boxes[rows[own]], scores[own], labels[own], thresholds)])
+    together = np.concatenate(kept)
+    best = together[np.argsort(-scores[together], kind="stable")[: thresholds.max_detections]]
+    boxes = clip(found.boxes[rows[best]], upright)
+    return FoundBoxes(_sized(boxes), found.scores[rows[best]], labels[best])
+
+
+def _sized(corners: Floats) -> NDArray[np.float64]:
+    """Return boxes left, top, right, bottom, (n, 4), as x, y, width, height."""
+    boxes = corners.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    return boxes

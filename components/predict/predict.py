@@ -42,7 +42,7 @@ def predict(
 
     A classifier gives the probabilities of every face; faces are cut from the original image bytes by the code that
     serves the model, and threads decode the images while the model computes. A detector gives the boxes of every image,
-    from a score of 0.001 on.
+    from a score of 0.001 on; one of several labels also those of each label.
 
     Args:
         model: folder with `model.onnx`, or the file itself; a classifier or a detector.
@@ -76,5 +76,5 @@ def predict(
         raise InputError(f"{model}: a composite; this step predicts with classifiers and detectors, one at a time")
     found, reasons = detect(detector, images, annotations, split=split, workers=threads, max_failed=max_failed)
     write_detections(found, output)
-    faces = sum(int((image.best >= found.threshold).sum()) for image in found.images)
+    faces = sum(int((image.served.score >= found.threshold).sum()) for image in found.images)
     return PredictReport(faces, len(found.images), reasons)

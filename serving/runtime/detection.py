@@ -178,21 +178,42 @@ def candidates(
 def choose(found: Candidates, thresholds: DetectionThresholds, upright: tuple[int, int]) -> Candidates:
     """Return the faces among the candidates, by falling score, their boxes clipped to the photo.
 
-    A candidate has the label of its highest score. Of candidates of one label that overlap by more than `nms_iou` the
-    one of the highest score stays (greedy non-maximum suppression).
+    A candidate has the label of its highest score; those of one label suppress each other.
     """
     best, labels = found.scores.max(axis=1), found.scores.argmax(axis=1)
-    order = np.argsort(-best, kind="stable")[:MAX_CANDIDATES]
+    kept = suppress(found.boxes, best, labels, thresholds)
+    return Candidates(clip(found.boxes[kept], upright), found.scores[kept], found.points[kept])
+
+
+def suppress(
+    boxes: Floats, scores: Floats, labels: NDArray[np.intp], thresholds: DetectionThresholds
+) -> NDArray[np.intp]:
+    """Return which boxes stay after greedy non-maximum suppression, by falling score, at most `max_detections`.
+
+    Of boxes of one label that overlap by more than `nms_iou` the one of the highest score stays. The MAX_CANDIDATES
+    best are compared.
+
+    Args:
+        boxes: (n, 4).
+        scores: (n,).
+        labels: (n,), indices.
+        thresholds: `nms_iou` and `max_detections`.
+    """
+    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     kept: list[int] = []
     while len(order) and len(kept) < thresholds.max_detections:
         first, order = order[0], order[1:]
         kept.append(first)
         same = labels[order] == labels[first]
-        iou = pairwise_iou(found.boxes[first : first + 1], found.boxes[order])[0]
+        iou = pairwise_iou(boxes[first : first + 1], boxes[order])[0]
         order = order[~same | (iou <= thresholds.nms_iou)]
+    return np.array(kept, np.intp)
+
+
+def clip(boxes: Floats, upright: tuple[int, int]) -> Floats:
+    """Return boxes (n, 4) clipped to a photo of height and width `upright`."""
     height, width = upright
-    boxes = np.clip(found.boxes[kept], 0, np.array([width, height, width, height], np.float32))
-    return Candidates(boxes, found.scores[kept], found.points[kept])
+    return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
 
 
 def corners(boxes: NDArray[FloatT]) -> NDArray[FloatT]:

@@ -76,9 +76,30 @@ class Detector:
             InputError: `tile` is too small, or the graph gives numbers that are none.
             AbandonedError: nobody waits for the result any longer.
         """
+        chosen = thresholds or self.card.thresholds
+        found = self.candidates(photos, score=chosen.score, tile=tile, work=work)
+        return [
+            self._results(choose(several, chosen, photo.upright)) for several, photo in zip(found, photos, strict=True)
+        ]
+
+    def candidates(
+        self, photos: Sequence[Photo], *, score: float, tile: int | None = None, work: Work | None = None
+    ) -> list[Candidates]:
+        """Return what may be faces of photos, before suppression: see `detect`, and `candidates` of `detection`.
+
+        Args:
+            photos: the pictures.
+            score: the lowest score.
+            tile: see `detect`.
+            work: see `detect`.
+
+        Raises:
+            ImageError: an image cannot be used.
+            InputError: `tile` is too small, or the graph gives numbers that are none.
+            AbandonedError: nobody waits for the result any longer.
+        """
         if tile is not None and tile < _SMALLEST_TILE:
             raise InputError(f"tile: {tile} pixels; expected {_SMALLEST_TILE} or more, or none")
-        chosen = thresholds or self.card.thresholds
         parts = [(index, part) for index, photo in enumerate(photos) for part in self._parts(photo, tile)]
         parts.sort(key=lambda entry: entry[1].size)
         found: list[list[Candidates]] = [[] for _ in photos]
@@ -88,11 +109,8 @@ class Detector:
                 batch = same[start : start + _BATCH]
                 outputs = self._session.run(np.stack([self._pixels(photos[i], part) for i, part in batch]), work)
                 for row, (index, part) in enumerate(batch):
-                    found[index].append(self._candidates(outputs, row, part, photos[index], chosen.score))
-        return [
-            self._results(choose(Candidates.joined(several), chosen, photo.upright))
-            for several, photo in zip(found, photos, strict=True)
-        ]
+                    found[index].append(self._candidates(outputs, row, part, photos[index], score))
+        return [Candidates.joined(several) for several in found]
 
     def predict(
         self, images: Sequence[tuple[Photo, Sequence[Box]]], *, work: Work | None = None

@@ -11,6 +11,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper, parser, version_converter
 from pydantic import Field, ValidationError
 
+from components.shared.dataset.label_spaces import FACE
 from components.shared.models.detector_graphs import ADAPTERS, Adapter
 from components.shared.options import parse_options
 from serving.runtime.card import INPUT_NAME, METADATA_KEY, DetectionCard, DetectionThresholds, InputSize, Shape
@@ -228,7 +229,7 @@ def _card(adapter: Adapter, name: str, options: AdoptOptions, content: bytes) ->
     return DetectionCard(
         name=name,
         input=InputSize(**adapter.input.model_dump() | size),
-        labels=("face",),
+        labels=FACE.class_labels,
         points=adapter.points,
         resize=adapter.resize,
         thresholds=DetectionThresholds(**adapter.thresholds.model_dump() | chosen),

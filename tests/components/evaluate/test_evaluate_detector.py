@@ -25,7 +25,7 @@ from components.shared.dataset.annotations import (
     read_annotations,
     write_annotations,
 )
-from components.shared.dataset.detections import Detections, SearchedImage, write_detections
+from components.shared.dataset.detections import Detections, FoundBoxes, SearchedImage, write_detections
 from components.shared.dataset.info import DatasetInfo
 from serving.runtime.errors import InputError
 
@@ -55,7 +55,8 @@ class Case:
         for row, box in enumerate(found):
             scores[row, int(box[5]) if len(box) > 5 else 0] = box[4]
         boxes = np.array([box[:4] for box in found], float).reshape(-1, 4)
-        self.found.append(SearchedImage(number, name, boxes, scores))
+        boxes_found = FoundBoxes(boxes, scores, scores.argmax(axis=1))
+        self.found.append(SearchedImage(number, name, boxes_found, boxes_found))
 
     def write(self) -> tuple[Path, Path, Path]:
         info = DatasetInfo.model_validate(self.info)

@@ -59,15 +59,16 @@ def test_every_image_of_the_split_has_the_boxes_that_serving_finds_from_a_low_sc
         expected = sorted(
             zip([level / 255 for level in levels or [255] * len(boxes)], boxes, strict=True), reverse=True
         )
-        np.testing.assert_allclose(image.best, [score for score, _ in expected], atol=1e-6)
+        found = image.served
+        np.testing.assert_allclose(found.score, [score for score, _ in expected], atol=1e-6)
         np.testing.assert_allclose(
-            image.boxes.reshape(-1, 4), np.reshape([box for _, box in expected], (-1, 4)), atol=1e-3
+            found.boxes.reshape(-1, 4), np.reshape([box for _, box in expected], (-1, 4)), atol=1e-3
         )
         (answer,) = served.predict([(Photo(PHOTOS[image.path]), [])])
-        shown = image.best >= table.threshold
-        assert [face.box for face in answer] == [tuple(box) for box in image.boxes[shown].tolist()]
+        shown = found.score >= table.threshold
+        assert [face.box for face in answer] == [tuple(box) for box in found.boxes[shown].tolist()]
         if len(labels) > 1:
-            assert [list(face.heads[LABEL_HEAD].values()) for face in answer] == image.scores[shown].tolist()
+            assert [list(face.heads[LABEL_HEAD].values()) for face in answer] == found.scores[shown].tolist()
     assert {image.sha256 for image in table.images} <= {image.sha256 for image in data.images}
 
 
@@ -104,7 +105,7 @@ def test_bare_pictures_are_searched_without_annotations(kind: str, model: Path, 
     table = read_predictions(tmp_path / "p.csv")
     assert isinstance(table, Detections)
     assert [(image.image_id, image.path) for image in table.images] == list(enumerate(sorted(PHOTOS), start=1))
-    assert [len(image.boxes) for image in table.images] == [3, 1, 0, 1, 1] and report.images == 5
+    assert [len(image.served.boxes) for image in table.images] == [3, 1, 0, 1, 1] and report.images == 5
 
 
 def test_another_picture_of_the_same_name_is_refused(model: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from components.shared.dataset.export.files import (
     write_file,
     write_images,
 )
-from components.shared.dataset.label_spaces import LabelSpace
+from components.shared.dataset.label_spaces import FACE, LabelSpace
 
 YAML = "yolo-dataset.yaml"
 # YOLO trainers skip other files silently.
@@ -54,7 +54,7 @@ def export_yolo_detection(
         convert: for a trainer that reads the tree at once, such as `as_yolo_reads`; pictures with a side below MIN_SIDE
             are then left out. Without it files keep their bytes, and what trainers skip is noted.
     """
-    labels = ("face",) if space is None else space.class_labels
+    labels = (FACE if space is None else space).class_labels
     kept, rows = [], {}
     for choice in chosen:
         reason, text = _label_text(choice, one_class=space is None)

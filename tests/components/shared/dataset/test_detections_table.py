@@ -9,37 +9,43 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.shared.dataset.detections import Detections, SearchedImage, write_detections
+from components.shared.dataset.detections import Detections, FoundBoxes, SearchedImage, write_detections
 from components.shared.dataset.predictions import read_predictions
 from serving.runtime.errors import InputError
 
 LABELS = ("worn", "incorrect", "absent")
 
 
+def boxes(rng: np.random.Generator, count: int, labels: int) -> FoundBoxes:
+    scores = rng.random((count, labels), np.float32)
+    return FoundBoxes(rng.uniform(-3, 900, (count, 4)), scores, rng.integers(labels, size=count))
+
+
 def drawn(labels: tuple[str, ...] = LABELS, seed: int = 0) -> Detections:
     rng = np.random.default_rng(seed)
-    images = tuple(
-        SearchedImage(
-            3 * number + 1,
-            f"a, b/é {number}.jpg",
-            rng.uniform(-3, 900, (count, 4)),
-            rng.random((count, len(labels)), np.float32),
-            None if number % 3 == 2 else f"{number:064x}",
-        )
-        for number, count in enumerate([2, 0, 5, 1, 0])
-    )
+    images = []
+    for number, count in enumerate([2, 0, 5, 1, 0]):
+        served = boxes(rng, count, len(labels))
+        by_label = served if len(labels) == 1 else boxes(rng, 2 * count, len(labels))
+        digest = None if number % 3 == 2 else f"{number:064x}"
+        images.append(SearchedImage(3 * number + 1, f"a, b/é {number}.jpg", served, by_label, digest))
     space = "mask" if len(labels) == 3 else ""
-    return Detections(images, labels, space, 0.25, "model", "0123456789ab", "fedc")
+    return Detections(tuple(images), labels, space, 0.25, "model", "0123456789ab", "fedc")
 
 
 def same(first: Detections, second: Detections) -> bool:
     pairs = zip(first.images, second.images, strict=True)
     return replace(first, images=()) == replace(second, images=()) and all(
         (a.image_id, a.path, a.sha256) == (b.image_id, b.path, b.sha256)
-        and np.array_equal(a.boxes, b.boxes)
-        and (np.array_equal(a.scores, b.scores) and a.scores.dtype == b.scores.dtype)
+        and all(same_boxes(*two) for two in ((a.served, b.served), (a.by_label, b.by_label)))
         for a, b in pairs
     )
+
+
+def same_boxes(first: FoundBoxes, second: FoundBoxes) -> bool:
+    names = ("boxes", "scores", "labels")
+    pairs = [(getattr(first, name), getattr(second, name)) for name in names]
+    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in pairs)
 
 
 @pytest.mark.parametrize("labels", [("face",), LABELS])
@@ -57,26 +63,48 @@ def test_what_is_written_is_read(labels: tuple[str, ...], tmp_path: Path) -> Non
 def test_every_number_survives(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, ...]]) -> None:
     path = tmp_path_factory.mktemp("floats") / "p.csv"
     table = np.array(rows, np.float64).reshape(-1, 5)
-    image = SearchedImage(1, "a.jpg", table[:, :4], table[:, 4:].astype(np.float32))
+    found = FoundBoxes(table[:, :4], table[:, 4:].astype(np.float32), np.zeros(len(table), np.intp))
+    image = SearchedImage(1, "a.jpg", found, found)
     before = replace(drawn(("face",)), images=(image,))
     write_detections(before, path)
     after = read_predictions(path)
     assert isinstance(after, Detections) and same(before, after)
 
 
-def test_columns(tmp_path: Path) -> None:
-    boxes, scores = np.array([[1.5, 2, 30, 40.25]]), np.array([[0.1, 0.7, 0.2]], np.float32)
-    images = (SearchedImage(4, "x.png", boxes, scores, "ab"), SearchedImage(5, "y.png", boxes[:0], scores[:0]))
-    write_detections(replace(drawn(), images=images), tmp_path / "p.csv")
-    first, second = csv.DictReader((tmp_path / "p.csv").open(encoding="utf-8"))
-    assert list(first) == [
-        *("image_id", "path", "x", "y", "width", "height", "score", "label"),
-        *("label/worn", "label/incorrect", "label/absent"),
-        *("threshold", "model", "version", "label_space", "task", "sha256", "images_digest"),
-    ]
-    assert (first["x"], first["height"], first["score"], first["label"]) == ("1.5", "40.25", "0.7", "incorrect")
-    assert (first["task"], first["threshold"], first["label_space"]) == ("detection", "0.25", "mask")
+COLUMNS = ["image_id", "path", "x", "y", "width", "height", "score", "label"]
+MODEL = ["threshold", "model", "version", "label_space", "task", "sha256", "images_digest"]
+
+
+def rows(table: Detections, folder: Path) -> list[dict[str, str]]:
+    write_detections(table, folder / "p.csv")
+    return list(csv.DictReader((folder / "p.csv").open(encoding="utf-8")))
+
+
+def test_columns_of_one_label(tmp_path: Path) -> None:
+    found = FoundBoxes(np.array([[1.5, 2, 30, 40.25]]), np.array([[0.7]], np.float32), np.array([0]))
+    none = FoundBoxes(found.boxes[:0], found.scores[:0], found.labels[:0])
+    images = (SearchedImage(4, "x.png", found, found, "ab"), SearchedImage(5, "y.png", none, none))
+    first, second = rows(replace(drawn(("face",)), images=images), tmp_path)
+    assert list(first) == [*COLUMNS, "label/face", *MODEL]
+    assert (first["x"], first["height"], first["score"], first["label"]) == ("1.5", "40.25", "0.7", "face")
+    assert (first["task"], first["threshold"], first["label_space"]) == ("detection", "0.25", "")
     assert (second["image_id"], second["x"], second["score"], second["label"]) == ("5", "", "", "")
+
+
+def test_a_table_of_several_labels_has_two_lists(tmp_path: Path) -> None:
+    box, scores = np.array([[1.5, 2, 30, 40.25]]), np.array([[0.1, 0.7, 0.2]], np.float32)
+    served = FoundBoxes(box, scores, np.array([1]))
+    by_label = FoundBoxes(box[[0, 0]], scores[[0, 0]], np.array([1, 2]))
+    none = FoundBoxes(box[:0], scores[:0], np.array([], int))
+    images = (SearchedImage(4, "x.png", served, by_label), SearchedImage(5, "y.png", none, none))
+    read = rows(replace(drawn(), images=images), tmp_path)
+    assert list(read[0]) == [*COLUMNS, "list", "label/worn", "label/incorrect", "label/absent", *MODEL]
+    assert [(row["image_id"], row["list"], row["label"], row["score"]) for row in read] == [
+        ("4", "served", "incorrect", "0.7"),
+        ("4", "by_label", "incorrect", "0.7"),
+        ("4", "by_label", "absent", "0.2"),
+        ("5", "", "", ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +116,8 @@ def test_columns(tmp_path: Path) -> None:
         (lambda text: text.replace(",0.25,", ",low,"), "could not convert"),
         (lambda text: text.replace("\n1,", "\none,"), "invalid literal"),
         (lambda text: text + text.splitlines()[1] + "\n", "rows of an image are not together"),
+        (lambda text: text.replace(",by_label,", ",other,"), "unknown list 'other'; expected served or by_label"),
+        (lambda text: text.replace(",worn,", ",wrong,"), "unknown label 'wrong'; the detector has worn, incorrect"),
         (lambda text: text.replace(",detection,", ",segmentation,"), "known: classification, detection"),
         (lambda text: text.replace(text.splitlines()[1].split(",")[3], "nan"), "not a finite number"),
     ],

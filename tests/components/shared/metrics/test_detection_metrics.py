@@ -15,16 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from ultralytics_scores import ultralytics_scores
 
-from components.shared.metrics.detection import (
-    FROM_24,
-    IOUS,
-    SIZES,
-    Comparison,
-    DetectionScores,
-    PhotoBoxes,
-    detection_scores,
-    label_metrics,
-)
+from components.shared.metrics.detection import FROM_24, IOUS, SIZES, DetectionScores, detection_scores, label_metrics
+from components.shared.metrics.matching import Comparison, PhotoBoxes
 from serving.runtime.errors import InputError
 
 
@@ -42,6 +34,11 @@ def photo(truths: list, found: list, ignored: list = ()) -> PhotoBoxes:  # type:
     )
 
 
+def scored(photos: list[PhotoBoxes], labels: int, threshold: float) -> DetectionScores:
+    """Scores of boxes that are both what the endpoint gives and what was found under every label."""
+    return detection_scores(photos, photos, labels, threshold)
+
+
 def test_recall_false_alarms_and_sizes_count_by_the_shorter_side() -> None:
     photos = [
         photo(
@@ -50,15 +47,15 @@ def test_recall_false_alarms_and_sizes_count_by_the_shorter_side() -> None:
         ),
         photo([(0, 0, 24, 500)], [(0, 0, 24, 500, 0.4)]),
     ]
-    scores = detection_scores(photos, 1, 0.5)
-    counts = scores.overall.at(0.5)
+    scores = scored(photos, 1, 0.5)
+    counts = scores.overall.served.at(0.5)
     assert (counts.faces, counts.right, counts.false, counts.photos) == (4, 2, 2, 2)
     assert (counts.recall, counts.precision, counts.false_positives) == (0.5, 0.5, 1.0)
     assert scores.confusion.tolist() == [[2, 2], [2, 0]]
-    sizes = {name: (len(one.truths), one.at(0.5).right) for name, one in scores.sizes.items()}
+    sizes = {name: (len(one.served.truths), one.served.at(0.5).right) for name, one in scores.sizes.items()}
     assert sizes == {"under_24": (1, 1), "24_to_48": (3, 1), "48_to_96": (0, 0), "from_96": (0, 0)}
-    assert len(scores.from_24.truths) == 3 and scores.from_24.at(0.5).false == 2
-    assert scores.overall.at(0.4).right == 3 and scores.overall.found_by.tolist() == [0, -1, 2, 0]
+    assert len(scores.from_24.served.truths) == 3 and scores.from_24.served.at(0.5).false == 2
+    assert scores.overall.served.at(0.4).right == 3 and scores.overall.served.found_by.tolist() == [0, -1, 2, 0]
 
 
 def test_a_box_takes_the_face_that_counts_before_one_that_does_not() -> None:
@@ -69,28 +66,42 @@ def test_a_box_takes_the_face_that_counts_before_one_that_does_not() -> None:
 def test_nothing_is_missed_or_false_where_a_face_does_not_count() -> None:
     """A region takes any number of boxes of any label that lie in it; a true face beside it is still looked for."""
     boxes = [(0, 0, 30, 30, 0.9), (10, 10, 30, 30, 0.8, 1), (100, 0, 30, 30, 0.7), (200, 0, 30, 30, 0.6)]
-    scores = detection_scores([photo([(100, 0, 30, 30)], boxes, [(0, 0, 50, 50)])], 2, 0.5)
-    for matches in (scores.overall, scores.any_label, scores.sizes["24_to_48"]):
+    scores = scored([photo([(100, 0, 30, 30)], boxes, [(0, 0, 50, 50)])], 2, 0.5)
+    for matches in (scores.overall.served, scores.any_label, scores.sizes["24_to_48"].served):
         assert (matches.at(0).right, matches.at(0).false, matches.at(0).faces) == (1, 1, 1)
     assert scores.scalars(["a", "b"])["map50"] == pytest.approx(1) and scores.confusion[2].tolist() == [1, 0, 0]
 
 
 def test_a_wrong_label_is_a_confusion_and_no_find() -> None:
-    scores = detection_scores([photo([(0, 0, 30, 30, 0)], [(0, 0, 30, 30, 0.9, 1)])], 2, 0.5)
+    scores = scored([photo([(0, 0, 30, 30, 0)], [(0, 0, 30, 30, 0.9, 1)])], 2, 0.5)
     assert scores.confusion.tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
-    assert scores.overall.at(0.5).right == 0 and scores.any_label.at(0.5).right == 1
-    assert scores.overall.at(0.5, 1).false == 1 and scores.overall.at(0.5, 0).faces == 1
+    assert scores.overall.served.at(0.5).right == 0 and scores.any_label.at(0.5).right == 1
+    assert scores.overall.served.at(0.5, 1).false == 1 and scores.overall.served.at(0.5, 0).faces == 1
+
+
+def test_average_precision_is_of_the_boxes_of_every_label_and_everything_else_of_those_that_are_served() -> None:
+    """Two faces that the best label confuses; each has the right label as its second one."""
+    truths = [(0, 0, 30, 30, 0), (100, 0, 30, 30, 1)]
+    served = [photo(truths, [(0, 0, 30, 30, 0.9, 1), (100, 0, 30, 30, 0.8, 0)])]
+    second = [(0, 0, 30, 30, 0.6, 0), (100, 0, 30, 30, 0.5, 1)]
+    every = [photo(truths, [(0, 0, 30, 30, 0.9, 1), (100, 0, 30, 30, 0.8, 0), *second])]
+    scores = detection_scores(served, every, 2, 0.25)
+    values = scores.scalars(["a", "b"])
+    half = {name: values[name] for name in ("map50", "map50_95", "map50_from_24", "map50_24_to_48", "ap50_a", "ap50_b")}
+    assert half == pytest.approx(dict.fromkeys(half, 0.5)), "a wrong box is above the right one, for each label"
+    assert (values["precision"], values["recall"], values["false_positives"]) == (0, 0, 2)
+    assert values["recall_24_to_48"] == 0 and scores.confusion.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
 
 
 def test_without_faces_or_boxes_ratios_are_nan_and_without_photos_it_is_an_error() -> None:
-    nothing = detection_scores([photo([], [])], 1, 0.5).scalars(["face"])
+    nothing = scored([photo([], [])], 1, 0.5).scalars(["face"])
     assert all(math.isnan(nothing[name]) for name in ("map50", "map50_95", "recall", "precision", "recall_from_96"))
-    blind = detection_scores([photo([(0, 0, 9, 9)], [])], 1, 0.5).scalars(["face"])
+    blind = scored([photo([(0, 0, 9, 9)], [])], 1, 0.5).scalars(["face"])
     assert blind["map50"] == blind["recall"] == blind["false_positives"] == 0 and math.isnan(blind["precision"])
-    empty = detection_scores([photo([], [(0, 0, 9, 9, 0.6)])], 1, 0.5).scalars(["face"])
+    empty = scored([photo([], [(0, 0, 9, 9, 0.6)])], 1, 0.5).scalars(["face"])
     assert empty["precision"] == 0 and empty["false_positives"] == 1 and math.isnan(empty["map50"])
     with pytest.raises(InputError, match="no photo"):
-        detection_scores([], 1, 0.5)
+        scored([], 1, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +165,7 @@ def plain_coco(photos: list[PhotoBoxes], labels: int) -> tuple[float, float]:
 def test_average_precision_is_that_of_pycocotools(photos: list[PhotoBoxes]) -> None:
     if not any(len(one.found) for one in photos):
         return
-    scores = detection_scores(photos, LABELS, 0.5).scalars(["a", "b", "c"])
+    scores = scored(photos, LABELS, 0.5).scalars(["a", "b", "c"])
     ours = [-1.0 if math.isnan(scores[name]) else scores[name] for name in ("map50", "map50_95")]
     assert ours == pytest.approx(plain_coco(photos, LABELS), abs=1e-9)
     assert math.isnan(scores["ap50_c"])
@@ -168,7 +179,7 @@ def test_perfect_boxes_have_every_metric_at_one(photos: list[PhotoBoxes]) -> Non
         for one in photos
         for rows in [list(zip(one.truths.tolist(), one.truth_labels.tolist(), strict=True))]
     ]
-    scores = detection_scores(perfect, LABELS, 0.5).scalars(["a", "b", "c"])
+    scores = scored(perfect, LABELS, 0.5).scalars(["a", "b", "c"])
     assert scores.pop("false_positives") == 0
     assert all(math.isnan(value) or value == pytest.approx(1) for value in scores.values())
     assert math.isnan(scores["map50"]) == (not any(len(one.truths) for one in perfect))
@@ -178,11 +189,11 @@ def check_counts(scores: DetectionScores, photos: list[PhotoBoxes], threshold: f
     """What is found and missed adds up, in every size and in the confusion matrix."""
     truths = sum(len(one.truths) for one in photos)
     found = sum(int((one.scores >= threshold).sum()) for one in photos)
-    counts = scores.overall.at(threshold)
+    counts = scores.overall.served.at(threshold)
     assert (counts.faces, counts.right + counts.false) == (truths, found)
-    assert sum(len(one.truths) for one in scores.sizes.values()) == truths
-    assert sum(scores.overall.at(threshold, label).right for label in range(LABELS)) == counts.right
-    assert int((scores.overall.found_with >= threshold).sum()) == counts.right
+    assert sum(len(one.served.truths) for one in scores.sizes.values()) == truths
+    assert sum(scores.overall.served.at(threshold, label).right for label in range(LABELS)) == counts.right
+    assert int((scores.overall.served.found_with >= threshold).sum()) == counts.right
     matrix = scores.confusion
     assert matrix[:-1].sum() == truths and matrix[:, :-1].sum() == found
     assert matrix[:-1, :-1].sum() == scores.any_label.at(threshold).right >= counts.right
@@ -191,7 +202,7 @@ def check_counts(scores: DetectionScores, photos: list[PhotoBoxes], threshold: f
 @settings(max_examples=30, deadline=None)
 @given(scenes(), st.sampled_from([0.1, 0.45, 0.5, 0.95]))
 def test_counts_at_a_threshold_add_up(photos: list[PhotoBoxes], threshold: float) -> None:
-    check_counts(detection_scores(photos, LABELS, threshold), photos, threshold)
+    check_counts(scored(photos, LABELS, threshold), photos, threshold)
 
 
 def drawn_detector(seed: int, labels: int, photos: int = 120) -> list[PhotoBoxes]:
