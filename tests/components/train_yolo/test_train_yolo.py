@@ -148,6 +148,7 @@ def test_a_training_is_continued_from_a_folder(detector: tuple[Path, YoloResult]
         assert not list(tmp_path.glob(".out*")) and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_named_optimizer_is_continued_for_longer(go: Go, tmp_path: Path) -> None:
     options = {"optimizer": "SGD", "lr": 0.01, "nbs": 8}
     go("short", epochs=1, **options)

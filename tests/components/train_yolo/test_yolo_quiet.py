@@ -22,6 +22,7 @@ from components.train_yolo.weights import read_description, start_description
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_a_training_is_quiet_and_leaves_nothing_at_home(tmp_path: Path) -> None:
     for name in ("home", "work", "temporary", "out"):
         (tmp_path / name).mkdir()
