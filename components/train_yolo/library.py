@@ -87,7 +87,7 @@ _threads, _opencv_threads, _numpy_prints = torch.get_num_threads(), cv2.getNumTh
 with warnings.catch_warnings():
     import ultralytics
     from ultralytics.cfg import DEFAULT_CFG_DICT
-    from ultralytics.data import base
+    from ultralytics.data import base, dataset
     from ultralytics.engine.trainer import BaseTrainer
     from ultralytics.models.rtdetr.train import RTDETRTrainer
     from ultralytics.models.yolo.classify.train import ClassificationTrainer
@@ -135,7 +135,7 @@ def _set_up() -> None:
     dict.update(SETTINGS, {name: False for name in _TRACKERS if name in SETTINGS})
     callbacks.add_integration_callbacks = _no_reports
     downloads.safe_download = _refuse_download
-    base.TQDM = _no_progress
+    base.TQDM = dataset.TQDM = _no_progress
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
     LOGGER.setLevel(logging.WARNING)

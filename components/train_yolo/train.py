@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
+from typing import Any
 
 import torch
 
@@ -205,20 +206,20 @@ def _run_trainer(config: YoloConfig, start: Start, recorder: Recorder, device: s
 
 
 def _export(config: YoloConfig, data: Data, weights: Path, exported: Path, name: str) -> ExportResult:
+    of_the_kind: dict[str, Any] = {"crop": config.crop}
+    if config.task == "detect":
+        of_the_kind = {"conf": config.conf, "iou": config.iou, "max_detections": config.max_det}
     return export(
         weights,
         exported,
         name=name,
         label_space=config.label_space,
         imgsz=config.imgsz,
-        conf=config.conf,
-        iou=config.iou,
-        max_detections=config.max_det,
-        crop=config.crop if config.task == "classify" else None,
         provenance=Provenance(
             leaks=data.leaks,
             dataset_digest=data.digest,
             training_digest=config.digest(data.digest),
             versions=library_versions(),
         ),
+        **of_the_kind,
     )

@@ -41,6 +41,8 @@ def test_a_training_is_quiet_and_leaves_nothing_at_home(tmp_path: Path) -> None:
     ]
     ended = subprocess.run(command, env=environment, cwd=tmp_path / "work", capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-3000:]
+    bars = [line for line in (ended.stdout + ended.stderr).splitlines() if "\x1b" in line]
+    assert not bars
     assert json.loads((tmp_path / "attempts").read_text()) == []
     for name in ("home", "work"):
         assert not list((tmp_path / name).iterdir()), name
