@@ -105,8 +105,8 @@ def export_yolo(
         weights: A .pt of a detector, a pose model of faces or a classifier, a path or s3://. It is a pickle.
         name: The model's name, under which it is registered and served.
         label_space: What the classes mean, such as mask; a classifier needs one. A detector of one class finds faces.
-        options: imgsz, conf, iou and max_detections in place of those of the training and of ultralytics; crop_scale of
-            a classifier; trust_weights for a .pt whose code may run, needed for s3://; download_weights for one that
+        options: imgsz in place of that of the training; conf, iou and max_detections of a detector; crop_scale of a
+            classifier; trust_weights for a .pt whose code may run, needed for s3://; download_weights for one that
             ultralytics publishes.
     """
     from pathlib import Path

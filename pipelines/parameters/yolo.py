@@ -103,13 +103,14 @@ class YoloParameters(ClassifierParameters):
 
     @classmethod
     def parts(cls) -> dict[str, Mapping[str, tuple[Any, str]]]:
-        """The fields that are several parameters for KFP: `learning_rate` is in `training` there."""
-        return {**super().parts(), "learning_rate": {}}
+        """The fields that are other parameters for KFP: `learning_rate` is in `training`, the width is the height."""
+        return {**super().parts(), "learning_rate": {}, "image_width": {}}
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that the pipeline is called with."""
         arguments = super().arguments()
         rate = arguments.pop("learning_rate")
+        del arguments["image_width"]
         return {**arguments, "training": {**self.training, **({} if rate is None else {"lr": rate})}}
 
     def training_arguments(self) -> dict[str, Any]:

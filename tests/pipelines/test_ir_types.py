@@ -140,6 +140,15 @@ def test_no_secret_has_an_empty_name(file: Path) -> None:
     assert names["defaultValue"]
 
 
+@pytest.mark.parametrize("file", COMPILED, ids=lambda file: file.stem)
+def test_every_parameter_is_read(file: Path) -> None:
+    """By a task or, as the Secret, by what a pod gets; the parameters of a cluster are those of every pipeline."""
+    spec, _ = read_documents(file.read_text())
+    tasks = json.dumps(spec["root"]["dag"])
+    names = spec["root"]["inputDefinitions"]["parameters"].keys() - {"gpus", "storage_secret"}
+    assert not {name for name in names if f'"{name}"' not in tasks and f"pipelinechannel--{name}" not in tasks}
+
+
 def test_every_pipeline_is_compiled() -> None:
     assert {file.stem for file in COMPILED} == set(PIPELINES)
 

@@ -252,6 +252,24 @@ def test_what_cannot_be_served_is_one_clear_error(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("detect", {"crop_scale": 1.5}, "crop_scale: .*random.pt is a detector; leave out what a classifier needs"),
+        ("classify", {"conf": 0.3, "iou": 0.5}, "conf, iou: .*random.pt is a classifier; leave out what a detector"),
+        ("classify", {"max_detections": 5}, "max_detections: "),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(
+    kind: str, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    description = {"detect": DETECT, "classify": CLASSIFY}[kind]
+    weights = save_random(tmp_path / "random.pt", description, kind=kind, names=MASKS)
+    with pytest.raises(InputError, match=message):
+        export_weights(str(weights), tmp_path / "model", name="faces", label_space="mask", options=options)
+    assert not (tmp_path / "model").exists()
+
+
 def test_the_one_to_one_branch_alone_is_refused(tmp_path: Path) -> None:
     weights = save_random(tmp_path / "random.pt", TWO_BRANCHES)
     content = torch.load(weights, weights_only=False)

@@ -56,7 +56,7 @@ if __name__ == "__main__":
 
     for task in ("detect", "classify"):
         train(
-            config(output / "models", task=task, epochs=1, plots=True),
+            config(output / "models", task=task, epochs=1, plots=True, cache="ram"),
             data / "images",
             data / "annotations.json",
             output / task,

@@ -187,7 +187,8 @@ def test_what_the_pipelines_are_called_with(tmp_path: Path) -> None:
         "detector: {model: yolov8n.yaml, imgsz: 96, epochs: 2, mosaic: 0.5}",
     )
     arguments = config.arguments()
-    assert arguments["training"] == {"optimizer": "SGD", "lr": 0.01} and "learning_rate" not in arguments
+    assert arguments["training"] == {"optimizer": "SGD", "lr": 0.01}
+    assert not {"learning_rate", "image_width"} & arguments.keys()
     assert "detector" not in arguments and arguments["detector_options"] == {"mosaic": 0.5}
     typed = {name: arguments[f"detector_{name}"] for name in ("model", "imgsz", "epochs", "batch", "label_space")}
     assert typed == {"model": "yolov8n.yaml", "imgsz": 96, "epochs": 2, "batch": 16, "label_space": ""}
