@@ -54,10 +54,11 @@ def evaluate(
         run_id=run_id,
         max_missing=max_missing,
         images=Path(images.path) if images is not None else None,
+        others_hold=others_hold,
     )
     log_metrics(metrics, result.metrics)
     confusion.log_confusion_matrix(list(result.labels), result.confusion)
-    return (result.passed and others_hold, json.dumps(result.metrics, sort_keys=True))
+    return (result.passed, json.dumps(result.metrics, sort_keys=True))
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)

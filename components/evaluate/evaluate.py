@@ -36,17 +36,19 @@ class Evaluation:
         labels: the classes.
         confusion: a row per true and a column per predicted class of `labels`.
         missed: the metrics that are below their floor, sorted.
+        others_hold: whether the floors of the models hold that this one is served with.
     """
 
     metrics: dict[str, float]
     labels: tuple[str, ...]
     confusion: list[list[int]]
     missed: tuple[str, ...]
+    others_hold: bool = True
 
     @property
     def passed(self) -> bool:
-        """Whether all floors hold."""
-        return not self.missed
+        """Whether all floors hold, those of the others too."""
+        return not self.missed and self.others_hold
 
 
 def evaluate(
@@ -58,6 +60,7 @@ def evaluate(
     run_id: str = "",
     max_missing: int = 0,
     images: Path | None = None,
+    others_hold: bool = True,
 ) -> Evaluation:
     """Score predictions against the labels in the annotations and write an HTML report.
 
@@ -74,6 +77,7 @@ def evaluate(
         run_id: MLflow run to log to; "" for none.
         max_missing: how many faces of the predicted splits may lack a prediction; of a detector how many images.
         images: the image archives, for the pictures in the report of a detector; None shows none.
+        others_hold: whether the floors of the models hold that this one is served with, such as its detector.
 
     Raises:
         InputError: the predictions are of other pictures; rows are missing, extra or double; a floor's metric is
@@ -93,13 +97,16 @@ def evaluate(
     for name in missed:
         value = f"{metrics[name]:.4f}" if name in metrics else "has no value, which"
         _log.warning("floor missed: %s %s is below %g", name, value, limits[name])
+    if not others_hold:
+        own = "" if missed else "its own floors hold, but "
+        _log.warning("not passed: %sthe floors of a model that it is served with do not hold", own)
     page = scored.page(limits, missed)
     write_text(report, page)
     prefix = "+".join(split.capitalize() for split in scored.splits) or "Test"
     run.metrics({f"{prefix}/{name}": value for name, value in metrics.items()})
     run.params({"floors": limits})
     run.text(page, "evaluation/report.html")
-    return Evaluation(metrics, scored.labels, scored.confusion, missed)
+    return Evaluation(metrics, scored.labels, scored.confusion, missed, others_hold)
 
 
 def _score_classification(table: Predictions, truth: Truth) -> Scored:

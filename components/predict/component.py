@@ -24,7 +24,8 @@ def predict(
     Args:
         model: Folder with model.onnx.
         images: Image archives; without annotations also a folder tree or a ZIP archive of pictures.
-        predictions: CSV with a row per face and every probability of every head; of a detector a row per found box.
+        predictions: CSV with a row per face and every probability of every head; of a detector a row per found box, of
+            several labels also of each label.
         metrics: Counts of predicted faces (of a detector those that it finds), their images, and failures.
         annotations: COCO JSON with the faces and their splits; without, all pictures, for a classifier one face each.
         split: Which images: test, val, train or all.

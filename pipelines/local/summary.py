@@ -4,6 +4,7 @@ What is reported follows from the steps that ran, so that it fits every pipeline
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +81,8 @@ class _Model:
 
     @property
     def missed(self) -> list[str]:
-        """The metrics below their floors."""
-        return [name for name, floor in sorted(self.floors.items()) if self.metrics[name] < floor]
+        """The metrics below their floors, as `evaluate` judges them: what has no value does not hold its floor."""
+        return [name for name, floor in sorted(self.floors.items()) if not self.metrics.get(name, -math.inf) >= floor]
 
 
 def _models(run: Run, config: PipelineConfig) -> Iterator[_Model]:
@@ -106,7 +107,8 @@ def _registered(config: PipelineConfig, models: Sequence[_Model]) -> Iterator[st
     for model in models:
         if model.missed:
             of = f" of {model.name}" if len(models) > 1 else ""
-            yield f"               not the champion: below the floor of {', '.join(model.missed)}{of}"
+            missed = ", ".join(name if name in model.metrics else f"{name} (no value)" for name in model.missed)
+            yield f"               not the champion: below the floor of {missed}{of}"
     default = champion and served == ClassificationConfig().model_name
     alias = "champion" if champion else "candidate"
     yield ""
@@ -123,11 +125,13 @@ def failure(run: Run) -> Iterator[str]:
 
 
 def metrics_table(metrics: dict[str, float], floors: dict[str, float]) -> Iterator[str]:
-    """One line per metric, those with a floor first."""
-    width = max(len(name) for name in metrics)
-    for name in sorted(metrics, key=lambda name: (name not in floors, name)):
+    """One line per metric, those with a floor first, also where one of these has no value."""
+    names = {*metrics, *floors}
+    width = max(len(name) for name in names)
+    for name in sorted(names, key=lambda name: (name not in floors, name)):
+        value = f"{metrics[name]:.4f}" if name in metrics else "no value"
         floor = f"   floor {floors[name]:.3f}" if name in floors else ""
-        yield f"  {name:<{width}}  {metrics[name]:.4f}{floor}"
+        yield f"  {name:<{width}}  {value}{floor}"
 
 
 def files(run: Run) -> Iterator[str]:

@@ -256,7 +256,7 @@ def test_same_input_same_bytes_and_inputs_stay(tmp_path: Path) -> None:
         evaluate(predictions, annotations, tmp_path / "x" / ".." / "p.csv")
 
 
-def test_the_component(tmp_path: Path) -> None:
+def test_the_component(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     predictions, annotations, report = Case(tmp_path, "mask").write()
     metrics, confusion = dsl.Metrics(uri=str(tmp_path / "m")), dsl.ClassificationMetrics(uri=str(tmp_path / "c"))
     run = partial(
@@ -269,6 +269,7 @@ def test_the_component(tmp_path: Path) -> None:
     )
     held = [run(floors={"accuracy": 0.0}, others_hold=others)[0] for others in (True, False)]
     assert held == [True, False]
+    assert "the floors of a model that it is served with do not hold" in caplog.records[-1].message
     passed, metrics_json = run(floors={"accuracy": 2.0})
     assert passed is False and set(json.loads(metrics_json)) == SCALARS
     assert metrics.metadata == json.loads(metrics_json)
