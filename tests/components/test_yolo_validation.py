@@ -115,7 +115,10 @@ def test_photos_of_the_size_of_the_input(
     trained: tuple[YoloConfig, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, folder = trained
-    own, expected = ours(folder, folder, tmp_path / "ours"), theirs(config, folder, folder, tmp_path)
+    judged = tmp_path / "judged"
+    judged.mkdir()
+    write_door_photos(judged, {"train": 3, "val": 150}, (HEIGHT, WIDTH), seed=1)
+    own, expected = ours(folder, judged, tmp_path / "ours"), theirs(config, folder, judged, tmp_path)
     with capsys.disabled():
         print(f"\n{config.labels}: mAP50, mAP50-95 {own}, by ultralytics {expected}")
     assert 0.4 < expected[1] < expected[0] < 0.995, "neither blind nor perfect, so the figures can differ"
