@@ -105,8 +105,6 @@ def new_trainer(
         folder: where ultralytics writes.
         device: as ultralytics names it.
         resume: continue from the checkpoint that `model` is set to afterwards.
-
-    Raises InputError when ultralytics refuses an option.
     """
     options: dict[str, Any] = {
         "task": config.task,
@@ -132,12 +130,7 @@ def new_trainer(
         **({} if config.lr is None else {"lr0": config.lr}),
         **config.settings,
     }
-    try:
-        trainer: Trainer = trainer_class(config, description)(
-            cfg={**DEFAULT_CFG_DICT, "save_dir": ""}, overrides=options
-        )
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise InputError(f"training config: ultralytics refuses it: {error}") from error
+    trainer: Trainer = trainer_class(config, description)(cfg={**DEFAULT_CFG_DICT, "save_dir": ""}, overrides=options)
     return trainer
 
 

@@ -11,7 +11,6 @@ from yolo_samples import EMOTIONS, SPACE, config, write_dataset
 from components.shared.dataset.annotations import Annotations, Image, read_annotations, write_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.train_yolo.data import Unpacked, check_loaded, labels_of, read_data, unpack
-from components.train_yolo.library import DEFAULT_CFG_DICT
 from components.train_yolo.trainers import new_trainer
 from components.train_yolo.weights import read_description, start_description
 from serving.runtime.card import ClassificationCard, Head, Normalization
@@ -148,13 +147,6 @@ def test_a_classifier_sees_exactly_what_serving_cuts(dataset: Path, tmp_path: Pa
             tensor = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32) / 255
             expected.append((tensor.tobytes(), EMOTIONS.index(str(face.attributes["emotion"]))))
     assert seen == sorted(expected)
-
-
-def test_an_option_that_ultralytics_refuses_is_one_message(dataset: Path, tmp_path: Path) -> None:
-    unpacked = written(dataset, tmp_path)
-    assert DEFAULT_CFG_DICT["mosaic"] == 1.0
-    with pytest.raises(InputError, match="ultralytics refuses it: .*mosaic"):
-        trainer(unpacked, tmp_path, mosaic=3.0)
 
 
 def test_a_detector_takes_no_crops(dataset: Path, tmp_path: Path) -> None:

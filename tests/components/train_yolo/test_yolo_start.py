@@ -174,3 +174,27 @@ def test_a_finished_training_reads_only_what_it_wrote_itself(
     with pytest.raises(KeyboardInterrupt):
         go(dataset, tmp_path / "out", options.model_copy(update={"state": str(state)}))
     assert {path.name for path in read} == {"best.pt"} and not {"out", "state"} & {path.parent.name for path in read}
+
+
+@pytest.mark.slow
+def test_a_training_starts_from_given_weights(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One epoch from a trained detector is as good as that; one from random weights finds nothing."""
+    monkeypatch.setattr("components.train_yolo.train.export", lambda *_arguments, **_options: interrupt())
+    options: dict[str, Any] = {
+        **{"optimizer": "AdamW", "nbs": 8, "patience": 0, "workers": 0},
+        **{"mosaic": 0.0, "scale": 0.2, "warmup_epochs": 0.0},
+    }
+
+    def map50(name: str, **entries: Any) -> float:
+        """Train until the export and return that of the best epoch."""
+        with pytest.raises(KeyboardInterrupt):
+            go(dataset, tmp_path / name, config(tmp_path / "models", **options, **entries))
+        (folder,) = tmp_path.glob(f".{name}.*.unfinished")
+        (folder / BEST).replace(tmp_path / f"{name}.pt")
+        rows = json.loads((folder / "history.json").read_text())
+        return max(float(row["val_map50"]) for row in rows)
+
+    trained = map50("trained", epochs=15, lr=0.01)
+    assert trained > 0.6
+    assert map50("again", epochs=1, lr=1e-5, model=str(tmp_path / "trained.pt")) > trained - 0.05
+    assert map50("random", epochs=1, lr=1e-5) < 0.1
