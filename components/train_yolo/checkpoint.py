@@ -21,16 +21,27 @@ _SECONDS = "time"
 _OF_TRAINING = ("optimizer", "scaler", "updates", "best_fitness", "stopper")
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of a training with the allow-list of classes. Raises InputError when it is none."""
-    check_archive(path, str(path))
+def read_checkpoint(path: Path, source: str = "") -> Checkpoint:
+    """Read a checkpoint of a training, always with the allow-list of classes.
+
+    Raises InputError, naming `source` or else the path, when it is none.
+    """
+    source = f"{source}: {path.name}" if source else str(path)
+    check_archive(path, source)
     try:
         content, _ = tasks.torch_safe_load(path)
     except Exception as error:  # torch.load has no common error type for foreign, cut or unsafe files
-        raise InputError(f"{path}: is no checkpoint of ultralytics that can be read: {error}") from error
+        raise InputError(
+            f"{source}: is no checkpoint of ultralytics that can be read: {reason_of(error, path)}"
+        ) from error
     if not isinstance(content.get("epoch"), int) or "train_metrics" not in content:
-        raise InputError(f"{path}: is no checkpoint of a training here; name a folder that train_yolo wrote")
+        raise InputError(f"{source}: is no checkpoint of a training here; name a folder that train_yolo wrote")
     return content  # type: ignore[no-any-return]
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """Return the first sentence of an error of ultralytics, without the path of the file."""
+    return str(error).split("\n", 1)[0].removeprefix("ERROR ❌️ ").removeprefix(str(path)).split(". ")[0].strip()
 
 
 def check_continues(checkpoint: Checkpoint, source: str) -> None:

@@ -1,25 +1,19 @@
 """The training of a detector or classifier with ultralytics: from two data set artifacts to checkpoints and ONNX."""
 
-import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Any
 
 import torch
-from torch import nn
 
 from components.shared.tracking.runs import check_tracking
-from components.shared.training.resumable_folder import LAST, ResumableFolder, link, resumable_folder
+from components.shared.training.resumable_folder import LAST, ResumableFolder, resumable_folder
 from components.train_yolo.checkpoint import (
-    Checkpoint,
-    check_continues,
     has_stopped,
-    is_best,
     read_checkpoint,
     rows_of,
     save_checkpoint,
@@ -31,8 +25,6 @@ from components.train_yolo.export import ExportResult, Provenance, export
 from components.train_yolo.library import threads_joined, torch_utils
 from components.train_yolo.record import (
     BEST,
-    BOARD,
-    CONFIG,
     EPOCH_FILES,
     OWN,
     Recorder,
@@ -40,8 +32,8 @@ from components.train_yolo.record import (
     library_versions,
     open_recorder,
 )
+from components.train_yolo.start import Start, find_start
 from components.train_yolo.trainers import find_device, new_trainer
-from components.train_yolo.weights import load_weights, read_description, start_description
 from serving.runtime.errors import InputError
 from serving.runtime.machine import usable_cpus
 from serving.runtime.output import check_outputs
@@ -72,28 +64,6 @@ class YoloResult:
     metrics: dict[str, float]
     sha256: str
     max_difference: float
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a training starts: the description of a network, and weights, or the checkpoint that it continues from.
-
-    Attributes:
-        description: of the network.
-        weights: a network whose weights are taken where they fit; None for random ones, or with a checkpoint.
-        checkpoint: LAST of the training; None for a new one.
-        run_id: the MLflow run to continue; "" for a new one.
-    """
-
-    description: dict[str, Any]
-    weights: nn.Module | None = None
-    checkpoint: Checkpoint | None = None
-    run_id: str = ""
-
-    @property
-    def epoch(self) -> int:
-        """The number of epochs behind it."""
-        return 0 if self.checkpoint is None else int(self.checkpoint["epoch"]) + 1
 
 
 def train(
@@ -171,38 +141,6 @@ def train(
     return YoloResult(recorder.run_id, int(best["epoch"]), metrics, result.sha256, result.max_difference)
 
 
-def find_start(folder: ResumableFolder, config: YoloConfig, dataset_digest: str, scratch: Path) -> Start:
-    """Return where the training starts: after its last epoch, or with the network of the configuration.
-
-    Raises:
-        InputError: the checkpoints in `config.resume` are of another training, or of one that is complete; the network
-            cannot be used.
-        NotFoundError: there are none.
-    """
-    path = folder.path
-    if folder.started:
-        checkpoint, earlier = read_checkpoint(path / LAST), _read_config(path)
-    elif config.resume:
-        folder.fetch(config.resume)
-        try:
-            checkpoint, earlier = read_checkpoint(path / LAST), _read_config(path)
-            check_continues(checkpoint, config.resume)
-            _check_same(earlier, checkpoint, config, dataset_digest)
-        except InputError:
-            (path / LAST).unlink()
-            raise
-    else:
-        for folder_of_killed in (path / OWN, path / BOARD):
-            shutil.rmtree(folder_of_killed, ignore_errors=True)
-        return _new_start(config, scratch)
-    if earlier["versions"] != library_versions():
-        log.warning("libraries changed since epoch %d, so results may differ", checkpoint["epoch"] + 1)
-    _repair_best(path, checkpoint, config.resume)
-    log.info("continuing after epoch %d", checkpoint["epoch"] + 1)
-    same = earlier["training_digest"] == config.digest(dataset_digest)
-    return Start(checkpoint["ema"].yaml, None, checkpoint, earlier["run_id"] if same else "")
-
-
 def _make_room(exported: Path, folder: ResumableFolder, digest: str) -> None:
     """Remove the model that this training exported before it was killed, so that it is exported again.
 
@@ -217,45 +155,6 @@ def _make_room(exported: Path, folder: ResumableFolder, digest: str) -> None:
                 shutil.rmtree(exported)
                 return
     raise InputError(f"{exported}: already exists and is not empty; remove it or name another output folder")
-
-
-def _new_start(config: YoloConfig, scratch: Path) -> Start:
-    if not config.model.lower().endswith(".pt"):
-        return Start(start_description(read_description(config.model), config.task, config.model))
-    weights: Any = load_weights(config.model, scratch, trust=config.trust_weights, download=config.download_weights)
-    return Start(start_description(weights.yaml, config.task, config.model), weights)
-
-
-def _check_same(earlier: Mapping[str, Any], checkpoint: Checkpoint, config: YoloConfig, dataset_digest: str) -> None:
-    there, here = earlier["config"], config.model_dump(mode="json")
-    if differing := config.differences(there):
-        pairs = ", ".join(f"{name} (there {there.get(name)!r}, here {here.get(name)!r})" for name in differing)
-        raise InputError(f"resume: {config.resume} is of a training that was configured differently: {pairs}")
-    if earlier["dataset_digest"] != dataset_digest:
-        raise InputError(f"resume: {config.resume} was trained on other annotations")
-    if (epochs := checkpoint["epoch"] + 1) >= config.epochs:
-        raise InputError(f"resume: {config.resume} has had {epochs} epochs already; raise epochs to continue")
-
-
-def _repair_best(path: Path, checkpoint: Checkpoint, source: str) -> None:
-    """Make the best checkpoint fit LAST, where a training was killed between the two."""
-    if is_best(checkpoint):
-        link(path / LAST, path / BEST)
-        return
-    if not (path / BEST).exists():
-        raise InputError(f"resume: {source} lacks {BEST}; name the whole folder of checkpoints")
-    best = read_checkpoint(path / BEST)
-    if best["epoch"] > checkpoint["epoch"]:  # they were being copied to `state`
-        fitness, epoch = best["train_metrics"]["fitness"], checkpoint["epoch"] + 1
-        checkpoint |= {"best_fitness": fitness, "stopper": {"best_fitness": fitness, "best_epoch": epoch}}
-        save_checkpoint(checkpoint, path / LAST)
-
-
-def _read_config(path: Path) -> Any:
-    try:
-        return json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"resume: there is no {CONFIG} beside {LAST}; name a folder that train_yolo wrote") from error
 
 
 @contextmanager
@@ -286,7 +185,9 @@ def _run_trainer(config: YoloConfig, start: Start, recorder: Recorder, device: s
                 trainer.model = trainer.get_model(cfg=start.description, weights=start.weights)
             else:
                 trainer.model = str(path / LAST)
-                shutil.copyfile(path / BEST, trainer.best)
+                # ultralytics strips its last.pt and best.pt without its allow-list: they are written by this process.
+                trainer.last.unlink(missing_ok=True)
+                save_checkpoint(read_checkpoint(path / BEST), trainer.best)
                 write_results(rows_of(continued), trainer.save_dir / "results.csv")
             if finished:
                 trainer.finish()

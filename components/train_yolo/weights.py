@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from components.shared.models.weights_file import check_archive
+from components.train_yolo.checkpoint import reason_of
 from components.train_yolo.config import HEADS, STARTS, Task
 from components.train_yolo.library import downloads, downloads_allowed, pickles_trusted, tasks
 from serving.runtime.errors import InputError, NotFoundError, StorageError
@@ -64,13 +66,22 @@ def read_model(path: Path, *, trust: bool = False, source: str = "") -> nn.Modul
         else:
             model, _ = tasks.load_checkpoint(path)
     except Exception as error:  # foreign, cut and unsafe files have no common error type
-        hint = "" if trust else "; where you trust the file, set trust_weights, which runs what is in it"
-        reason = str(error).split("\n", 1)[0].removeprefix("ERROR ❌️ ").removeprefix(str(path)).split(". ")[0].strip()
+        refused = not trust and _is_refused(path)
+        hint = "; where you trust the file, set trust_weights, which runs what is in it" if refused else ""
+        reason = reason_of(error, path)
         raise InputError(f"{source}: is no checkpoint of ultralytics that can be read: {reason}{hint}") from error
     if not isinstance(getattr(model, "yaml", None), dict):
         raise InputError(f"{source}: is no checkpoint of ultralytics: there is no description of its network in it")
     task_of(model.yaml, source)
     return model  # type: ignore[no-any-return]
+
+
+def _is_refused(path: Path) -> bool:
+    """Tell whether a file is whole, and names classes or functions that the allow-list has not."""
+    try:
+        return bool(get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # it is not what torch.save writes
+        return False
 
 
 def read_description(name: str) -> dict[str, Any]:

@@ -56,6 +56,22 @@ def nothing(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def a_picture(path: Path) -> None:
+    path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(500))
+
+
+def a_script(path: Path) -> None:
+    torch.jit.script(torch.nn.Linear(2, 2)).save(path)
+
+
+def a_list(path: Path) -> None:
+    torch.save([1, 2], path)
+
+
+def another_class(path: Path) -> None:
+    torch.save({"model": torch.nn.Identity(), "extra": run_code}, path)
+
+
 def a_changed_file(path: Path) -> None:
     torch.save({"model": {"a": torch.zeros(2000)}}, path)
     content = bytearray(path.read_bytes())
@@ -64,7 +80,11 @@ def a_changed_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "write", [plain_pickle, a_state_dict, another_network, a_network_alone, a_text, nothing, a_changed_file]
+    "write",
+    [
+        *(plain_pickle, a_state_dict, another_network, a_network_alone, a_text, nothing, a_changed_file, a_picture),
+        *(a_script, a_list, another_class),
+    ],
 )
 @pytest.mark.parametrize("trust", [False, True])
 def test_what_is_no_checkpoint_is_one_message(write: Callable[[Path], None], trust: bool, tmp_path: Path) -> None:
@@ -73,7 +93,7 @@ def test_what_is_no_checkpoint_is_one_message(write: Callable[[Path], None], tru
         fetch_weights(str(tmp_path / "x.pt"), tmp_path, trust=trust)
     message = str(error.value)
     assert "\n" not in message and "❌" not in message and len(message) < 400
-    assert ("trust_weights" in message) <= (not trust)
+    assert ("trust_weights" in message) == (write is another_class and not trust), message
 
 
 def test_code_in_a_file_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
