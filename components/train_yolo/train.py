@@ -22,7 +22,7 @@ from components.train_yolo.checkpoint import (
 from components.train_yolo.config import YoloConfig
 from components.train_yolo.data import Data, read_data, unpack
 from components.train_yolo.export import ExportResult, Provenance, export
-from components.train_yolo.library import threads_joined, torch_utils
+from components.train_yolo.library import torch_utils, trainer_running
 from components.train_yolo.record import (
     BEST,
     EPOCH_FILES,
@@ -176,7 +176,7 @@ def _run_trainer(config: YoloConfig, start: Start, recorder: Recorder, device: s
         device = device.split(",", 1)[0]
     torch_utils.NUM_THREADS = min(torch.get_num_threads(), usable_cpus())  # ultralytics counts those of the machine
     try:
-        with threads_joined():
+        with trainer_running():
             trainer = new_trainer(
                 config, start.description, recorder.address, path / OWN, device=device, resume=continued is not None
             )

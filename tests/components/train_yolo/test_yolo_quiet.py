@@ -1,7 +1,7 @@
 """ultralytics reports nothing, fetches nothing and leaves nothing behind; its processes get all that they need."""
 
+import fcntl
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -49,15 +49,43 @@ def test_a_training_is_quiet_and_leaves_nothing_at_home(tmp_path: Path) -> None:
     assert (tmp_path / "out/detect/ultralytics/results.png").exists()
 
 
-def test_the_import_leaves_torch_and_the_logs_as_they_were() -> None:
-    code = (
-        "import logging, torch; before = torch.save, torch.get_num_threads(), logging.getLogger().level;"
-        "from components.train_yolo import library;"
-        "assert before == (torch.save, torch.get_num_threads(), logging.getLogger().level)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    logger = logging.getLogger("ultralytics")
-    assert logger.propagate and not logger.handlers and logger.level == logging.WARNING
+IMPORT = """
+import logging, os, warnings
+import cv2, numpy, torch
+from PIL import Image
+
+
+def state():
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("YOLO_", "ULTRALYTICS_"))}
+    variables.pop("MPLCONFIGDIR", None)
+    lists = [*warnings.filters], torch.tensor([1 / 3, 1e9]).__repr__(), numpy.array([1 / 3, 1e9]).__repr__(), variables
+    return torch.save, Image.open, torch.get_num_threads(), cv2.getNumThreads(), logging.getLogger().level, *lists
+
+
+import matplotlib.pyplot, torchvision  # they change the filters of warnings too
+cv2.setNumThreads(3)
+before = state()
+from components.train_yolo import library
+for was, now in zip(before, state(), strict=True):
+    assert was == now, (was, now)
+logger = logging.getLogger("ultralytics")
+assert logger.propagate and not logger.handlers and logger.level == logging.WARNING
+"""
+
+
+def test_the_import_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    """And removes the folder of a process that was killed."""
+    left, used, new = (tmp_path / f"facet-yolo-{name}" for name in ("left", "used", "new"))
+    for folder in (left, used, new):
+        (folder / "Ultralytics").mkdir(parents=True)
+    for folder in (left, used):
+        os.utime(folder, (0, 0))
+    descriptor = os.open(used, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", IMPORT], check=True, env=environment | {"TMPDIR": str(tmp_path)})
+    os.close(descriptor)
+    assert sorted(path for path in tmp_path.glob("facet-yolo-*")) == [new, used]
 
 
 def test_a_download_is_an_error() -> None:
