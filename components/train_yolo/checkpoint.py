@@ -15,10 +15,13 @@ from serving.runtime.output import whole_file
 Row = dict[str, float]
 Checkpoint = dict[str, Any]
 
+CONTINUATION = "continuation"
+"""The entry of a checkpoint that is added to those of ultralytics, see `continuation`."""
+
 _OF_A_MACHINE = ("data", "save_dir", "project", "name", "device", "workers")
 _OF_A_MOMENT = ("date", "git")
 _SECONDS = "time"
-_OF_TRAINING = ("optimizer", "scaler", "updates", "best_fitness", "stopper")
+_OF_TRAINING = ("optimizer", "scaler", "updates", "best_fitness", "stopper", CONTINUATION)
 
 
 def read_checkpoint(path: Path, source: str = "") -> Checkpoint:
@@ -46,7 +49,10 @@ def reason_of(error: Exception, path: Path) -> str:
 
 def check_continues(checkpoint: Checkpoint, source: str) -> None:
     """Raise InputError when there is nothing in a checkpoint that a training continues from."""
-    if not checkpoint.get("optimizer") or not checkpoint.get("stopper") or checkpoint.get("ema") is None:
+    if (
+        any(not checkpoint.get(name) for name in ("optimizer", "stopper", CONTINUATION))
+        or checkpoint.get("ema") is None
+    ):
         raise InputError(f"{source}: has no training state; name the last.pt of a folder that train_yolo wrote")
 
 

@@ -18,12 +18,13 @@ from components.shared.dataset.info import DatasetInfo
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run, resume_run
 from components.shared.training.processes import environment, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, link
-from components.train_yolo.checkpoint import Row, portable, read_checkpoint, rows_of, tidy
+from components.train_yolo.checkpoint import Row, portable, read_checkpoint, rows_of, save_checkpoint, tidy
 from components.train_yolo.config import YoloConfig
+from components.train_yolo.continuation import with_continuation
 from components.train_yolo.data import Data, Unpacked, check_loaded
 from components.train_yolo.library import VERSION
 from serving.runtime.errors import InputError
-from serving.runtime.output import whole_file, write_text
+from serving.runtime.output import write_text
 
 BEST, CONFIG, HISTORY = "best.pt", "config.json", "history.json"
 EPOCH_FILES = (BEST, CONFIG)
@@ -188,7 +189,7 @@ class Recorder:
                 check_loaded(self.address, split, [sample[0] for sample in dataset.samples])
 
     def saved(self, trainer: Any) -> None:
-        """Write an epoch. LAST completes it; ultralytics writes its own last.pt in place, so that is copied."""
+        """Write an epoch. LAST completes it: ultralytics' own last.pt, and what that lacks."""
         numbers = scalars_of({**trainer.label_loss_items(trainer.tloss), **trainer.metrics, **trainer.lr})
         epoch, path = trainer.epoch + 1, self.folder.path
         if infinite := [name for name, value in numbers.items() if not math.isfinite(value)]:
@@ -199,8 +200,7 @@ class Recorder:
             board.add_scalar(name, value, epoch)
         self._tracked().metrics(numbers, epoch)
         write_json(path / CONFIG, {**self.metadata, "run_id": self.run_id})
-        with whole_file(path / LAST) as partial:
-            shutil.copyfile(trainer.last, partial)
+        save_checkpoint(with_continuation(read_checkpoint(trainer.last), trainer), path / LAST)
         better = trainer.best_fitness == trainer.fitness
         if better:
             link(path / LAST, path / BEST)

@@ -63,7 +63,9 @@ def find_start(folder: ResumableFolder, config: YoloConfig, dataset_digest: str,
     path = folder.path
     if folder.started:
         earlier = _read_config(path, str(path))
-        checkpoint = _repaired(path, read_checkpoint(path / LAST), str(path))
+        checkpoint = read_checkpoint(path / LAST)
+        check_continues(checkpoint, str(path))
+        checkpoint = _repaired(path, checkpoint, str(path))
     elif config.resume:
         folder.fetch(config.resume)
         source = f"resume: {config.resume}"

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Any
 
 import torch
 
@@ -85,9 +84,9 @@ def train(
     (its plots, results.csv and args.yaml), and the folder `exported` with model.onnx. Faces of the `test` split are
     never read. Equal seed, data and number of threads give equal weights on a CPU.
 
-    A training that was killed continues after its last complete epoch: weights, their moving average, optimizer,
-    schedule and epoch do. ultralytics keeps the moving average of the weights alone, in float16, and continues from
-    it with new random draws, so the result is another one than without the interruption.
+    A training that was killed continues after its last complete epoch, with all of the training state, see
+    `continuation`. On a CPU the weights are those of a training that ran through. On a GPU pictures are loaded by
+    processes of their own, whose random draws start anew, and with several GPUs all random draws do.
 
     Nothing is downloaded unless the configuration says so, nothing is reported, and nothing is written elsewhere but
     to a temporary folder. .pt files are pickles, see `weights`.

@@ -6,7 +6,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from components.train_yolo.checkpoint import CONTINUATION
 from components.train_yolo.config import YoloConfig
+from components.train_yolo.continuation import restore
 from components.train_yolo.data import labels_of
 from components.train_yolo.library import (
     DEFAULT_CFG_DICT,
@@ -44,13 +46,54 @@ class Trainer(Protocol):
 
 
 class _Continuing:
-    """Continues from the checkpoint that `model` names, with the configuration of now."""
+    """Continues from the checkpoint that `model` names, with the configuration of now.
+
+    Attributes:
+        batches_since_step: the batches whose gradients no step of the optimizer has been made with.
+    """
 
     args: Any
     epoch: int
     epochs: int
     start_epoch: int
     resume: bool
+    train_loader: Any
+    test_loader: Any
+    batches_since_step: int = 0
+    _batches_in_step: int = 1
+    _batches_before: int = 0
+    _continuation: dict[str, Any] | None = None
+
+    @property
+    def accumulate(self) -> int:
+        """The batches of a step. ultralytics counts them up to the first one from the start of the whole training."""
+        return self._batches_in_step + self._batches_before
+
+    @accumulate.setter
+    def accumulate(self, batches: int) -> None:
+        self._batches_in_step = batches
+
+    def optimizer_step(self) -> None:
+        """Make a step."""
+        super().optimizer_step()  # type: ignore[misc]
+        self.batches_since_step = self._batches_before = 0
+
+    def continue_step(self, batches: int) -> None:
+        """Make the next step with the gradients of so many earlier batches."""
+        self.batches_since_step = batches
+        self._batches_before = len(self.train_loader) * self.start_epoch - batches
+
+    def begin_epoch(self) -> None:
+        """Draw the order of pictures from the state of the loaders alone, and continue from a checkpoint.
+
+        Processes that load pictures are kept: they draw at random on their own.
+        """
+        for loader in (self.train_loader, self.test_loader):
+            if loader.num_workers == 0:
+                loader.reset()
+        if self._continuation is not None:
+            restore(self, self._continuation)
+            self._continuation = None
 
     def check_resume(self, overrides: object) -> None:
         """Read from the options whether a training is continued; ultralytics reads the options themselves from it."""
@@ -62,6 +105,8 @@ class _Continuing:
             self.start_epoch = ckpt["epoch"] + 1
         else:
             super().resume_training(ckpt)  # type: ignore[misc]
+            if self.resume:
+                self._continuation = ckpt[CONTINUATION]
 
     def finish(self) -> None:
         """Validate the best epoch and draw the curves, as after the last epoch of a training."""
@@ -131,7 +176,17 @@ def new_trainer(
         **config.settings,
     }
     trainer: Trainer = trainer_class(config, description)(cfg={**DEFAULT_CFG_DICT, "save_dir": ""}, overrides=options)
+    trainer.add_callback("on_train_epoch_start", _begin_epoch)
+    trainer.add_callback("on_train_batch_start", _count_batch)
     return trainer
+
+
+def _begin_epoch(trainer: Any) -> None:
+    trainer.begin_epoch()
+
+
+def _count_batch(trainer: Any) -> None:
+    trainer.batches_since_step += 1
 
 
 def find_device(name: str) -> str:

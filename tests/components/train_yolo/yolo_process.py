@@ -7,7 +7,6 @@ PLACE is one of PLACES, or "" for no kill; EPOCH counts from 1.
 
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -52,17 +51,16 @@ def while_ultralytics_writes(epoch: int) -> None:
 
 
 def while_copying(epoch: int) -> None:
-    """Half of our copy is there."""
-    copy = shutil.copyfile
+    """Half of our checkpoint is there."""
+    write = Path.write_bytes
 
-    def half(source: Path, target: Path) -> Any:
-        content = Path(source).read_bytes()
-        if ".last.pt" in str(target) and json_epochs(Path(target).parent) >= epoch - 1:
-            Path(target).write_bytes(content[: len(content) // 2])
+    def half(self: Path, content: bytes) -> int:
+        if ".last.pt" in self.name and json_epochs(self.parent) >= epoch - 1:
+            write(self, content[: len(content) // 2])
             die()
-        return copy(source, target)
+        return write(self, content)
 
-    record.shutil.copyfile = half  # type: ignore[assignment]
+    Path.write_bytes = half  # type: ignore[method-assign]
 
 
 def json_epochs(folder: Path) -> int:
