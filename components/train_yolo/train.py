@@ -12,7 +12,13 @@ from typing import Any
 import torch
 
 from components.shared.tracking.runs import check_tracking
-from components.shared.training.resumable_folder import LAST, ResumableFolder, resumable_folder
+from components.shared.training.resumable_folder import (
+    LAST,
+    SCRATCH,
+    ResumableFolder,
+    resumable_folder,
+    tidy_abandoned,
+)
 from components.train_yolo.checkpoint import (
     has_stopped,
     read_checkpoint,
@@ -43,7 +49,6 @@ from serving.runtime.session import Session
 
 log = logging.getLogger(__name__)
 
-_SCRATCH = ".scratch"
 _NO_MEMORY = ("out of memory", "can't allocate memory")
 
 
@@ -118,6 +123,7 @@ def train(
         digest = config.digest(data.digest)
         folder = stack.enter_context(resumable_folder(checkpoints, digest, config.state, EPOCH_FILES))
         _make_room(exported, folder, digest)
+        tidy_abandoned(folder.path)
         scratch = stack.enter_context(_scratch(folder.path))
         start = find_start(folder, config, data.digest, scratch)
         check_tracking(experiment or experiment_of(config))
@@ -161,7 +167,7 @@ def _make_room(exported: Path, folder: ResumableFolder, digest: str) -> None:
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
     """Give a hidden folder below `path` that is removed at the end; one that a killed process left is, too."""
-    folder = path / _SCRATCH
+    folder = path / SCRATCH
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
