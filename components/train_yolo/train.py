@@ -43,7 +43,7 @@ from components.train_yolo.start import Start, find_start
 from components.train_yolo.trainers import find_device, new_trainer
 from serving.runtime.errors import InputError
 from serving.runtime.machine import usable_cpus
-from serving.runtime.output import check_outputs
+from serving.runtime.output import check_outputs, full_disk_named
 from serving.runtime.registry import MODEL_FILE
 from serving.runtime.session import Session
 
@@ -114,7 +114,7 @@ def train(
     Raises:
         InputError: there is too little to train on, an output is not empty, a picture or the weights cannot be used,
             ultralytics drops pictures, there is not enough memory, or the loss is no longer finite.
-        StorageError: weights, or the address of the MLflow server, cannot be reached.
+        StorageError: weights, or the address of the MLflow server, cannot be reached, or the disk is full.
     """
     check_outputs([checkpoints, exported], images, annotations, *([crops] if crops is not None else []))
     device = find_device(config.device)
@@ -171,7 +171,8 @@ def _scratch(path: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        yield folder
+        with full_disk_named(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

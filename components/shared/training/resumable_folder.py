@@ -18,7 +18,7 @@ from typing import TextIO
 
 from components.shared.dataset.text import some
 from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.output import whole_file
+from serving.runtime.output import full_disk_named, whole_file
 from serving.runtime.storage import Location, download, upload
 
 log = logging.getLogger(__name__)
@@ -103,19 +103,21 @@ def resumable_folder(output: Path, digest: str, state: str, files: Sequence[str]
 
     Raises:
         InputError: `output` exists and is not empty, or another process trains the same there.
-        StorageError: `state` cannot be read or written.
+        StorageError: `state` cannot be read or written, or the disk is full.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: already exists and is not empty; remove it or name another output folder")
     path = output.with_name(f".{output.name}.{digest[:16]}.unfinished")
-    path.mkdir(parents=True, exist_ok=True)
+    with full_disk_named(path.parent):
+        path.mkdir(parents=True, exist_ok=True)
     folder = ResumableFolder(path, f"{state.rstrip('/')}/{digest[:16]}" if state else "", files)
     with (path / _LOCK).open("w") as lock:
         _lock(lock, output)
         try:
-            if not folder.started:
-                folder.fetch_state()
-            yield folder
+            with full_disk_named(path):
+                if not folder.started:
+                    folder.fetch_state()
+                yield folder
             for leftover in path.glob(".*"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             path.replace(output)
