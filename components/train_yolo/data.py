@@ -62,8 +62,8 @@ def read_data(config: YoloConfig, images: Path, annotations: Path, crops: Path |
     """Read the annotations, of the crops where there are any.
 
     Raises:
-        InputError: a split has too few faces, a face lies outside its picture or its attributes cannot be understood,
-            or there are crops and the task is detect.
+        InputError: a split has too few faces, or for a detector too few with a box, a face lies outside its picture or
+            its attributes cannot be understood, or there are crops and the task is detect.
     """
     content = read_annotations(annotations)
     cropped = has_crops(crops)
@@ -72,7 +72,7 @@ def read_data(config: YoloConfig, images: Path, annotations: Path, crops: Path |
             raise InputError(f"{crops}: a detector is trained on whole photos; leave the crops out")
         content, images = on_crops(content, crops), crops
     space = label_space(config.label_space) if config.label_space else None
-    _check(content, space)
+    _check(content, space, needs_boxes=config.task == "detect")
     return Data(content, images, space, digest_with_crops(annotations, crops), cropped)
 
 
@@ -86,6 +86,7 @@ def unpack(config: YoloConfig, data: Data, folder: Path) -> Unpacked:
         InputError: nothing is left of a split, or a picture cannot be used.
         OSError: the disk is full.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     remarks, archive = Remarks(), ImageArchive(data.images)
     chosen = choose(data.annotations, data.space, _ALONE, remarks, SPLITS)
     counts: dict[str, Any]
@@ -117,7 +118,7 @@ def unpack(config: YoloConfig, data: Data, folder: Path) -> Unpacked:
     for split, count in counts["faces"].items():
         if count < _LEAST[split]:
             raise InputError(f"{_too_few(split, count, data.space)}: {remarks.left_out or 'nothing was left out'}")
-    log.info("unpacked: %s", counts)
+    log.info("unpacked: %s", "; ".join(f"{split}, {_amounts(counts, split)}" for split in SPLITS))
     written = json.dumps({"labels": config.labels, "names": names}, ensure_ascii=False)
     (folder / _NAMES).write_text(written, encoding="utf-8")
     return Unpacked(folder / (YAML if config.task == "detect" else "images"), counts)
@@ -160,12 +161,14 @@ def check_loaded(address: Path, split: str, pictures: Sequence[str], faces: int 
         raise InputError(f"ultralytics has loaded {faces} faces of the split {split}, and there are {rows}")
 
 
-def _check(annotations: Annotations, space: LabelSpace | None) -> None:
+def _check(annotations: Annotations, space: LabelSpace | None, *, needs_boxes: bool) -> None:
     class_of = FaceClasses(space) if space is not None else None
-    counts = dict.fromkeys(SPLITS, 0)
+    counts, unboxed = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
     for image in annotations.images:
         if image.split not in counts:
             continue
+        without = sum(face.box is None for face in image.faces) if needs_boxes else 0
+        unboxed[image.split] += without
         for face in image.faces:
             if face.box is not None and _outside(face.box, image.width, image.height):
                 numbers = ", ".join(f"{value:g}" for value in face.box)
@@ -174,15 +177,24 @@ def _check(annotations: Annotations, space: LabelSpace | None) -> None:
                     f"{image.width} x {image.height} pixels; correct the annotations"
                 )
             try:
-                counts[image.split] += class_of is None or class_of(face) is not None
+                counts[image.split] += not without and (class_of is None or class_of(face) is not None)
             except InputError as error:
                 raise InputError(f"{image.file_name}, face {face.id}: {error}") from error
     for split, count in counts.items():
         if count < _LEAST[split]:
+            if unboxed[split]:
+                raise InputError(
+                    f"{unboxed[split]} faces of the split {split} have no box; a detector needs boxes: take "
+                    "annotations that have them, or find them with detect_faces"
+                )
             raise InputError(
                 f"{_too_few(split, count, space)}: check that the annotations went through split"
                 f"{'' if space is None else ', and label_space'}"
             )
+
+
+def _amounts(counts: Mapping[str, Any], split: str) -> str:
+    return " and ".join(f"{counts[kind][split]} {kind}" for kind in ("images", "faces") if kind in counts)
 
 
 def _outside(box: Box, width: int, height: int) -> bool:

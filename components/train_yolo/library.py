@@ -136,6 +136,7 @@ def _set_up() -> None:
     callbacks.add_integration_callbacks = _no_reports
     downloads.safe_download = _refuse_download
     base.TQDM = dataset.TQDM = _no_progress
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
     LOGGER.setLevel(logging.WARNING)

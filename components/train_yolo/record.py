@@ -41,6 +41,9 @@ _METRICS = {
     "lr/pg0": "Train/learning_rate",
 }
 _LOSSES = {"train/": "Train/", "val/": "Val/"}
+_SHOWN = ("Train/loss", "Val/loss", "Val/map50", "Val/map50_95", "Val/accuracy")
+"""What of an epoch is logged; all of it is in TensorBoard, MLflow and history.json."""
+
 _NO_MORE_TRIES = 3
 _ADVICE = "lower lr, with an optimizer that is named, or set amp to false"
 
@@ -194,7 +197,8 @@ class Recorder:
         epoch, path = trainer.epoch + 1, self.folder.path
         if infinite := [name for name, value in numbers.items() if not math.isfinite(value)]:
             raise InputError(f"{', '.join(infinite)} is no longer finite in epoch {epoch}: {_ADVICE}")
-        log.info("epoch %d: %s", epoch, " ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+        shown = (f"{name} {numbers[name]:.4g}" for name in _SHOWN if name in numbers)
+        log.info("epoch %d: %s", epoch, " ".join(shown))
         board = self._opened_board()
         for name, value in numbers.items():
             board.add_scalar(name, value, epoch)

@@ -11,7 +11,13 @@ from subprocess import CalledProcessError
 import torch
 
 from components.shared.tracking.runs import check_tracking
-from components.shared.training.resumable_folder import LAST, ResumableFolder, resumable_folder
+from components.shared.training.resumable_folder import (
+    LAST,
+    SCRATCH,
+    ResumableFolder,
+    resumable_folder,
+    tidy_abandoned,
+)
 from components.train_yolo.checkpoint import (
     has_stopped,
     read_checkpoint,
@@ -36,13 +42,12 @@ from components.train_yolo.start import Start, find_start
 from components.train_yolo.trainers import find_device, new_trainer
 from serving.runtime.errors import InputError
 from serving.runtime.machine import usable_cpus
-from serving.runtime.output import check_outputs
+from serving.runtime.output import check_outputs, full_disk_named
 from serving.runtime.registry import MODEL_FILE
 from serving.runtime.session import Session
 
 log = logging.getLogger(__name__)
 
-_SCRATCH = ".scratch"
 _NO_MEMORY = ("out of memory", "can't allocate memory")
 
 
@@ -108,7 +113,7 @@ def train(
     Raises:
         InputError: there is too little to train on, an output is not empty, a picture or the weights cannot be used,
             ultralytics drops pictures, there is not enough memory, or the loss is no longer finite.
-        StorageError: weights, or the address of the MLflow server, cannot be reached.
+        StorageError: weights, or the address of the MLflow server, cannot be reached, or the disk is full.
     """
     check_outputs([checkpoints, exported], images, annotations, *([crops] if crops is not None else []))
     device = find_device(config.device)
@@ -117,6 +122,7 @@ def train(
         digest = config.digest(data.digest)
         folder = stack.enter_context(resumable_folder(checkpoints, digest, config.state, EPOCH_FILES))
         _make_room(exported, folder, digest)
+        tidy_abandoned(folder.path)
         scratch = stack.enter_context(_scratch(folder.path))
         start = find_start(folder, config, data.digest, scratch)
         check_tracking(experiment or experiment_of(config))
@@ -160,11 +166,12 @@ def _make_room(exported: Path, folder: ResumableFolder, digest: str) -> None:
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
     """Give a hidden folder below `path` that is removed at the end; one that a killed process left is, too."""
-    folder = path / _SCRATCH
+    folder = path / SCRATCH
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        yield folder
+        with full_disk_named(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,13 +1,21 @@
 """Outputs that appear whole or not at all, and never overwrite an input."""
 
+import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import permutations
 from pathlib import Path
 
-from serving.runtime.errors import InputError
+from serving.runtime.errors import InputError, StorageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LITTLE = 1 << 20
+"""Bytes that are left where a library could not write, and says nothing of the disk."""
+
+_MIB = 1 << 20
 
 
 @contextmanager
@@ -23,10 +31,44 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
-        yield partial
-        partial.replace(path)
+        with full_disk_named(path.parent):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Say which disk is full, and how full, where the block cannot write; what is below `folder` is still there.
+
+    The system names no file where a write fails, and torch and others raise errors of their own. It is the disk of the
+    file that is named, else the one of `folder` or of temporary files with less space.
+
+    Raises StorageError.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except (OSError, RuntimeError) as error:
+        named = getattr(error, "filename", None)
+        places = [Path(named).absolute().parent] if isinstance(named, str) else [folder, Path(tempfile.gettempdir())]
+        spaces = {place: shutil.disk_usage(place) for place in map(_existing, places)}
+        place = min(spaces, key=lambda one: spaces[one].free)
+        space = spaces[place]
+        code = getattr(error, "errno", None)
+        if code not in _FULL and (code is not None or space.free > _LITTLE):
+            raise
+        raise StorageError(
+            f"{place}: the disk is full: {space.free / _MIB:.1f} of {space.total / _MIB:.1f} MiB are free now; free some "
+            "space there, or name a place on another disk"
+        ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """Return the nearest folder at or above a path that is there."""
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
@@ -47,10 +89,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: already exists and is not empty; remove it or name another output folder")
     partial = _partial(path)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        yield partial
-        partial.replace(path)
+        with full_disk_named(path.parent):
+            partial.mkdir(parents=True)
+            yield partial
+            partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -8,15 +8,17 @@ copy of the checkpoints elsewhere, `state`, lets the training continue on anothe
 import fcntl
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
+from components.shared.dataset.text import some
 from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.output import whole_file
+from serving.runtime.output import full_disk_named, whole_file
 from serving.runtime.storage import Location, download, upload
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,11 @@ log = logging.getLogger(__name__)
 LAST = "last.pt"
 """The checkpoint from which a training continues."""
 
+SCRATCH = ".scratch"
+"""The folder in it of what is only needed while the training runs, such as unpacked photos."""
+
 _LOCK = ".lock"
+_NAME = re.compile(r"\..+\.[0-9a-f]{16}\.unfinished")
 
 
 def last_checkpoint(address: str) -> Location:
@@ -97,19 +103,21 @@ def resumable_folder(output: Path, digest: str, state: str, files: Sequence[str]
 
     Raises:
         InputError: `output` exists and is not empty, or another process trains the same there.
-        StorageError: `state` cannot be read or written.
+        StorageError: `state` cannot be read or written, or the disk is full.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: already exists and is not empty; remove it or name another output folder")
     path = output.with_name(f".{output.name}.{digest[:16]}.unfinished")
-    path.mkdir(parents=True, exist_ok=True)
+    with full_disk_named(path.parent):
+        path.mkdir(parents=True, exist_ok=True)
     folder = ResumableFolder(path, f"{state.rstrip('/')}/{digest[:16]}" if state else "", files)
     with (path / _LOCK).open("w") as lock:
         _lock(lock, output)
         try:
-            if not folder.started:
-                folder.fetch_state()
-            yield folder
+            with full_disk_named(path):
+                if not folder.started:
+                    folder.fetch_state()
+                yield folder
             for leftover in path.glob(".*"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             path.replace(output)
@@ -120,6 +128,28 @@ def resumable_folder(output: Path, digest: str, state: str, files: Sequence[str]
                 shutil.rmtree(path, ignore_errors=True)
             raise
         folder.forget()
+
+
+def tidy_abandoned(folder: Path) -> None:
+    """Rid the unfinished trainings beside `folder`, one itself, of what those that were killed do not need.
+
+    Where an epoch is complete, SCRATCH is removed, and one line is logged; everything is otherwise. A training that
+    is running has its lock, and is left alone.
+    """
+    kept = []
+    for path in sorted(folder.parent.iterdir()):
+        if path == folder or not _NAME.fullmatch(path.name) or not (path / _LOCK).is_file():
+            continue
+        with (path / _LOCK).open() as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            started = (path / LAST).is_file()
+            shutil.rmtree(path / SCRATCH if started else path, ignore_errors=True)
+            kept += [path.name] if started else []
+    if kept:
+        log.info(
+            "other unfinished trainings stay in %s: %s; the same options and output continue one, remove what is not "
+            "needed", folder.parent, some(kept),
+        )  # fmt: skip
 
 
 def _lock(lock: TextIO, output: Path) -> None:

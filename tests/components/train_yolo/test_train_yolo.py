@@ -187,7 +187,11 @@ def test_a_training_that_fails_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"models"}
 
 
-def test_ctrl_c_keeps_the_complete_epochs(go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_the_complete_epochs(
+    go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is logged until then is short."""
+    caplog.set_level("INFO")
     saved = record.Recorder.saved
 
     def interrupted(self: record.Recorder, trainer: Any) -> None:
@@ -197,6 +201,11 @@ def test_ctrl_c_keeps_the_complete_epochs(go: Go, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(record.Recorder, "saved", interrupted)
     with pytest.raises(KeyboardInterrupt):
         go()
+    lines = [line.getMessage() for line in caplog.records if line.levelname == "INFO"]
+    assert "unpacked: train, 16 images and 21 faces; val, 8 images and 11 faces" in lines
+    (epoch,) = [line for line in lines if line.startswith("epoch 1: ")]
+    assert epoch.split()[2::2] == ["Train/loss", "Val/loss", "Val/map50", "Val/map50_95"]
+    assert "fontManager" not in caplog.text
     (unfinished,) = tmp_path.glob(".out.*.unfinished")
     assert (unfinished / "last.pt").exists() and not (unfinished / ".scratch").exists()
     assert not torch.are_deterministic_algorithms_enabled()

@@ -43,6 +43,20 @@ def unlabeled(image: Image) -> Image:
     return replace(image, faces=tuple(replace(face, attributes={}) for face in image.faces))
 
 
+def unboxed(image: Image) -> Image:
+    return replace(image, faces=tuple(replace(face, box=None) for face in image.faces))
+
+
+def unboxed_train(image: Image) -> Image:
+    return unboxed(image) if image.split == "train" else image
+
+
+def half_labeled(image: Image) -> Image:
+    """Every picture has a face without a label, which leaves it out."""
+    first = image.faces[0] if image.faces else None
+    return replace(image, faces=(first, replace(first, id=first.id + 1000, attributes={})) if first else ())
+
+
 def strange(image: Image) -> Image:
     return replace(image, faces=tuple(replace(face, attributes={"emotion": "hungry"}) for face in image.faces))
 
@@ -57,6 +71,9 @@ def strange(image: Image) -> Image:
         (outside, {}, r"val/17.jpg, face \d+: its box \(200, 10, 20, 20\) lies outside the picture, which is 96 x 80"),
         (unlabeled, {"label_space": SPACE}, "has 0 faces with a label of 'emotion:.*and label_space"),
         (unlabeled, {"task": "classify"}, "has 0 faces with a label of"),
+        (unboxed, {}, "21 faces of the split train have no box; a detector needs boxes"),
+        (unboxed, {"label_space": SPACE}, "21 faces of the split train have no box; a detector needs boxes"),
+        (unboxed_train, {}, "21 faces of the split train have no box; a detector needs boxes"),
         (strange, {"task": "classify"}, "train/1.jpg, face 1: .*hungry"),
     ],
 )
@@ -69,12 +86,9 @@ def test_unusable_data_is_one_message(
 
 
 def test_a_split_without_usable_pictures_is_one_message(dataset: Path, tmp_path: Path) -> None:
-    def unboxed(image: Image) -> Image:
-        return replace(image, faces=tuple(replace(face, box=None) for face in image.faces))
-
-    annotations = changed(dataset, tmp_path / "a.json", unboxed)
-    options = config(tmp_path)
-    with pytest.raises(InputError, match="has 0 faces, and a training needs 2 or more: 23 no_box"):
+    annotations = changed(dataset, tmp_path / "a.json", lambda image: half_labeled(image) if image.faces else None)
+    options = config(tmp_path, label_space=SPACE)
+    with pytest.raises(InputError, match="has 0 faces .*, and a training needs 2 or more: 23 unlabeled_face"):
         unpack(options, read_data(options, dataset / "images", annotations), tmp_path / "data")
 
 
