@@ -59,10 +59,11 @@ def test_an_interrupted_training_gives_the_same(
 
     def interrupted(self: Recorder, trainer: Any) -> None:
         saved(self, trainer)
-        interrupt()
+        if trainer.epoch in (0, 2):
+            interrupt()
 
     monkeypatch.setattr(Recorder, "saved", interrupted)
-    for _ in range(3):
+    for _ in range(2):
         parts = go(dataset, tmp_path / "parts", **entries)
     monkeypatch.setattr(Recorder, "saved", saved)
     assert go(dataset, tmp_path / "parts", **entries) == parts
