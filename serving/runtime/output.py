@@ -61,8 +61,8 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         if code not in _FULL and (code is not None or space.free > _LITTLE):
             raise
         raise StorageError(
-            f"{place}: the disk is full: {space.free / _MIB:.1f} of {space.total / _MIB:.1f} MiB are free now; free some "
-            "space there, or name a place on another disk"
+            f"{place}: the disk is full: {space.free / _MIB:.1f} of {space.total / _MIB:.1f} MiB are free now; free "
+            "some space there, or name a place on another disk"
         ) from error
 
 
