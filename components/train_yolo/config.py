@@ -13,7 +13,7 @@ from components.shared.options import override, parse_options, whole_numbers
 from components.train_yolo.settings import problem_with
 from serving.runtime.card import CropRule, CropShape, InputSize
 from serving.runtime.storage import is_s3
-from serving.runtime.validation import UNSET, Frozen, known
+from serving.runtime.validation import MISSING, UNSET, Frozen, Problem, UnfitError, known
 
 Task = Literal["detect", "classify"]
 
@@ -31,6 +31,9 @@ _OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAda
 _STRIDE = 32
 _OF_CLASSIFIERS = ("crop_scale", "min_decode", "crop_rule", "dropout")
 _FIXED_BY_AUTO = ("lr", "momentum")
+
+NOT_DOWNLOADED = "there is no such file; download_weights lets ultralytics download one that it publishes"
+"""What is said of the plain name of a .pt that is not here."""
 
 OF_NO_EFFECT = ("device", "conf", "plots", "state", "resume", "user", "trust_weights", "download_weights")
 """Entries without an effect on the weights."""
@@ -136,32 +139,37 @@ class YoloConfig(Frozen):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        problems = []
+        problems: list[tuple[str, str]] = []
         if self.label_space and len(label_space(self.label_space).heads) > 1:
-            problems.append(f"label_space = {self.label_space}: has several heads; ultralytics trains one")
+            problems.append(("label_space", "has several heads; ultralytics trains one"))
         if self.task == "classify" and not self.label_space:
-            problems.append("label_space: is missing; a classifier needs one, such as emotion")
+            problems.append(("label_space", "is missing; a classifier needs one, such as emotion"))
         if self.task == "detect":
             alien = [name for name in _OF_CLASSIFIERS if name in self.model_fields_set and getattr(self, name)]
-            problems += [f"{name}: belongs to the task classify" for name in alien]
+            problems += [(name, "belongs to the task classify") for name in alien]
         if self.optimizer == "auto":
             named = [name for name in _FIXED_BY_AUTO if name in self.model_fields_set | self.settings.keys()]
             named = [name for name in named if getattr(self, name) is not None]
-            problems += [
-                f"{name}: the optimizer auto chooses its own; name an optimizer, such as SGD" for name in named
-            ]
+            problems += [(name, "the optimizer auto chooses its own; name an optimizer, such as SGD") for name in named]
         if is_s3(self.resume) and not self.trust_weights:
-            problems.append(
-                f"resume = {self.resume}: holds pickles, which can run code when they are read; set trust_weights "
-                "where you trust everybody who can write there, or name a local folder"
+            message = (
+                "holds pickles, which can run code when they are read; set trust_weights where you trust everybody who "
+                "can write there, or name a local folder"
             )
+            problems.append(("resume", message))
         if self.task == "classify" and isinstance(self.settings.get("scale"), list):
-            problems.append(f"scale = {self.settings['scale']}: expected a number for the task classify")
+            problems.append(("scale", "expected a number for the task classify"))
         for name, value in self.settings.items():
             if problem := problem_with(name, value, type(self).model_fields):
-                problems.append(f"{name} = {value!r}: {problem}")
+                problems.append((name, problem))
         if problems:
-            raise ValueError("; ".join(problems))
+            written = {**self.model_dump(), **self.settings}
+            raise UnfitError(
+                [
+                    Problem((name,), MISSING if written[name] == "" else written[name], message)
+                    for name, message in problems
+                ]
+            )
         return self
 
     @property

@@ -15,7 +15,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from components.shared.models.weights_file import check_archive
 from components.train_yolo.checkpoint import reason_of
-from components.train_yolo.config import HEADS, STARTS, Task
+from components.train_yolo.config import HEADS, NOT_DOWNLOADED, STARTS, Task
 from components.train_yolo.library import downloads, downloads_allowed, pickles_trusted, tasks
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.storage import download as download_s3
@@ -153,7 +153,7 @@ def _local_file(address: str, folder: Path, *, trust: bool, download: bool) -> P
     if address not in downloads.GITHUB_ASSETS_NAMES:
         raise NotFoundError(f"{address}: there is no such file, and ultralytics publishes none of this name")
     if not download:
-        raise NotFoundError(f"{address}: there is no such file; download_weights lets ultralytics download it")
+        raise NotFoundError(f"{address}: {NOT_DOWNLOADED}")
     try:
         with downloads_allowed():
             target = Path(downloads.attempt_download_asset(folder / address))

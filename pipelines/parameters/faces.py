@@ -1,6 +1,7 @@
 """The parameters of pipelines that find the faces in raw photos first, and serve detector and classifier as one."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
+from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -18,10 +19,11 @@ from components.detect_faces.config import (
 )
 from components.train_classifier.config.training import TrainConfig
 from components.train_yolo.config import YoloConfig
-from pipelines.parameters.addresses import Address
+from pipelines.parameters.addresses import Address, require
 from pipelines.parameters.model import ClassifierParameters, PublishParameters
 from pipelines.parameters.pipeline import matching
 from serving.runtime.errors import InputError
+from serving.runtime.storage import is_s3
 from serving.runtime.validation import Problem, known, problems_of
 
 CompositeName = matching(r"([A-Za-z0-9][A-Za-z0-9._-]*)?", "use letters, digits, '.', '_' and '-', or nothing")
@@ -190,7 +192,8 @@ class FaceParameters(ClassifierParameters):
         for number, (kind, member) in enumerate(self.chain):
             address = getattr(member, member.address) if member.address else ""
             if address and not address.startswith("models:"):  # which the registry knows, and only while it is up
-                yield Address(("faces", "detectors", str(number), kind, member.address), address)
+                path = ("faces", "detectors", str(number), kind, member.address)
+                yield Address(path, address, _require_detector if isinstance(member, Onnx) else require)
 
 
 class CompositeParameters(FaceParameters, PublishParameters):
@@ -213,6 +216,19 @@ class CompositeParameters(FaceParameters, PublishParameters):
             yield Problem(("composite",), self.composite, message)
         if self.composite == self.model_name:
             yield Problem(("composite",), self.composite, "is the name of the classifier, see model_name: take another")
+
+
+def _require_detector(address: str) -> None:
+    """Raise InputError when there is nothing at an address, or no detector on this machine, as adopt_detectors does."""
+    require(address)
+    if is_s3(address) or find_spec("onnx") is None:
+        return
+    from components.shared.models.adopt import check_detector, fetch_weights  # seconds, for the few that name a file
+
+    try:
+        check_detector(fetch_weights(address), address)
+    except InputError as error:
+        raise InputError(str(error).removeprefix(f"{address}: ")) from error
 
 
 def crop_shape(training: TrainConfig | YoloConfig) -> dict[str, Any]:

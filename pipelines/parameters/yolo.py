@@ -9,10 +9,11 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import yaml
 
-from components.train_yolo.config import HEADS, STARTS, Task, YoloConfig
+from components.train_yolo.config import HEADS, NOT_DOWNLOADED, STARTS, Task, YoloConfig
 from pipelines.parameters.addresses import Address, require
 from pipelines.parameters.model import ClassifierParameters, require_checkpoint
 from serving.runtime.errors import InputError
@@ -67,9 +68,31 @@ def yolo_addresses(config: YoloConfig, model: tuple[str, ...], resume: tuple[str
     if not config.model.lower().endswith(_WEIGHTS):
         yield Address(model, config.model, partial(_require_architecture, config.task))
     elif not (config.download_weights and Path(config.model).name == config.model):
-        yield Address(model, config.model, require)
+        yield Address(model, config.model, _require_weights)
     if config.resume:
         yield Address(resume, config.resume, require_checkpoint)
+
+
+def _require_weights(address: str) -> None:
+    """Raise InputError when there is nothing at an address, or no file of torch on this machine.
+
+    A file is not loaded: it is a ZIP archive with a pickle in it.
+    """
+    path = Path(address)
+    if not is_s3(address) and not path.exists() and path.name == address:
+        raise InputError(NOT_DOWNLOADED)
+    require(address)
+    if is_s3(address):
+        return
+    if not path.is_file():
+        raise InputError("is a folder, expected a .pt: name the file in it, such as best.pt")
+    try:
+        with ZipFile(path) as archive:
+            holds_pickle = any(name.endswith("data.pkl") for name in archive.namelist())
+    except (BadZipFile, OSError):
+        holds_pickle = False
+    if not holds_pickle:
+        raise InputError("is no checkpoint of torch: expected a .pt, a ZIP archive with a pickle, as torch.save writes")
 
 
 def _require_architecture(task: Task, name: str) -> None:

@@ -35,6 +35,7 @@ _OPTIONS: dict[Provider, dict[str, str]] = {
 }
 
 _EXTERNAL_DATA = "External data path"
+_ZIP = b"PK\x03\x04"
 
 # The smallest ONNX file: y = Identity(x), float32 of shape (1).
 _IDENTITY = (
@@ -132,7 +133,7 @@ def open_graph(
                 reason = "its libraries cannot be loaded"
             except Exception as error:  # onnxruntime has a dozen unrelated types, all of them about this file
                 if one == "cpu" or _EXTERNAL_DATA in str(error):
-                    raise _unusable(error, source) from error
+                    raise _unusable(error, content, source) from error
                 reason = error
         _log.warning("%s: the execution provider %s cannot be used: %s", source, one, reason)
     raise InputError(f"{source}: this onnxruntime has no execution provider for it: {reason}")
@@ -158,7 +159,13 @@ def _open(content: bytes, provider: Provider, threads: int) -> onnxruntime.Infer
     return session
 
 
-def _unusable(error: Exception, source: str) -> InputError:
+def _unusable(error: Exception, content: bytes, source: str) -> InputError:
     if _EXTERNAL_DATA in str(error):
         return InputError(f"{source}: its weights are in another file; export it with all weights inside the model")
+    if content.startswith(_ZIP):
+        return InputError(
+            f"{source}: a checkpoint of torch (.pt), or another ZIP archive, and what is served is a model.onnx: name "
+            "the one that the training exported, or export it with the step export-onnx, for one of ultralytics "
+            "export-yolo"
+        )
     return InputError(f"{source}: not an ONNX model that onnxruntime can load: {error}")

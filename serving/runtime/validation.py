@@ -2,8 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -40,6 +40,17 @@ class Problem:
         return f"{'.'.join(self.path)}{shown}: {self.message}"
 
 
+class UnfitError(ValueError):
+    """Entries that are wrong, or do not fit each other; `problems_of` yields each at its own path.
+
+    A validator of a whole model raises it.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
 def shortened(text: str, longest: int = 300) -> str:
     """Return the text, or its start and three dots where it is long."""
     return text if len(text) <= longest else f"{text[:longest]}..."
@@ -57,6 +68,9 @@ def problems_of(
     except ValidationError as error:
         for item in error.errors():
             inner = tuple(str(part) for part in item["loc"])
+            if isinstance(cause := item.get("ctx", {}).get("error"), UnfitError):
+                yield from (replace(one, path=(*path, *inner, *one.path)) for one in cause.problems)
+                continue
             value = MISSING if item["type"] == "missing" else item["input"]
             yield Problem(path + inner, value, _message(dict(item), inner, model, hidden))
 

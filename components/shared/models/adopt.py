@@ -90,6 +90,18 @@ def adopt(content: bytes, source: str, *, name: str, options: Mapping[str, Any] 
     return AdoptedDetector(adopted, kind, difference)
 
 
+def check_detector(content: bytes, source: str) -> None:
+    """Raise InputError, as `adopt` does, unless a file is a detector of this project or a graph of a known kind.
+
+    A foreign graph is not adopted, which may fail still.
+    """
+    model = _parsed(content, source)
+    if any(entry.key == METADATA_KEY for entry in model.metadata_props):
+        _check_detector(content, source, AdoptOptions())
+    else:
+        _kind(model, source)
+
+
 def max_difference(original: bytes, adopted: bytes, adapter: Adapter, card: DetectionCard) -> float:
     """Return the largest absolute difference of outputs between an adopted graph and the original, decoded in numpy.
 

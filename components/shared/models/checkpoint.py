@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from pydantic import BaseModel, ValidationError
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from components.shared.dataset.text import some
 from components.shared.models import format_2
 from components.shared.models.network import Network, build_network
 from components.shared.models.spec import ModelSpec
@@ -14,6 +17,7 @@ from components.shared.models.weights_file import check_archive
 from serving.runtime.card import CropRule, Head, InputSize, Normalization
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.output import whole_file
+from serving.runtime.validation import shortened
 
 FORMAT_VERSION = 3
 
@@ -85,7 +89,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no common error type for foreign, cut or unsafe files
-        raise InputError(f"{path} is not a checkpoint that train_classifier wrote: {error}") from error
+        raise InputError(f"{path} is not a checkpoint that train_classifier wrote: {_reason(error, path)}") from error
     version = values.pop("format_version", None) if isinstance(values, dict) else None
     if version == 2:
         values = format_2.upgraded(values)
@@ -102,6 +106,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(**values)
     except (KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{path} is not a complete checkpoint: {error}") from error
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Say in one line why a file cannot be loaded."""
+    try:
+        names = get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # it is not what torch.save writes
+        names = []
+    if any(name.startswith("ultralytics.") for name in names):
+        return (
+            "it was written by train_yolo, or by ultralytics itself. The model.onnx of a training with train_yolo is "
+            "in its folder exported; export-yolo makes another"
+        )
+    if names:
+        return f"there are other things than tensors in it: {some(names)}"
+    if not is_zipfile(path):
+        return "it is no ZIP archive, as torch.save writes one"
+    return shortened(str(error).split("\n", 1)[0])
 
 
 def find_checkpoint(folder: Path, name: str) -> Path:

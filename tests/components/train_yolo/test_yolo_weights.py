@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from components.train_yolo.config import NOT_DOWNLOADED
 from components.train_yolo.library import tasks
 from components.train_yolo.weights import fetch_weights, load_weights, read_description, start_description
 from serving.runtime.errors import InputError, NotFoundError
@@ -111,7 +112,7 @@ def test_code_in_a_file_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "error", "message"),
     [
-        ("yolo11n.pt", NotFoundError, "download_weights lets ultralytics download it"),
+        ("yolo11n.pt", NotFoundError, NOT_DOWNLOADED),
         ("yolo11n-face.pt", NotFoundError, "ultralytics publishes none of this name"),
         ("some/folder/yolo11n.pt", NotFoundError, "there is no such file"),
         ("s3://models/yolo11n.pt", InputError, "set trust_weights"),

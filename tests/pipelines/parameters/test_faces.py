@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Picture
+from tiny_detector import build_detector
+from tiny_model import build_model
 
 from components.crop_faces.crop_faces import crop_faces
 from components.shared.dataset.annotations import Annotations, Face, Image, read_annotations, write_annotations
@@ -22,6 +24,7 @@ from pipelines.command.config import resolve
 from pipelines.environment.settings import Settings
 from pipelines.local.leak import leak_experiment
 from pipelines.local.run import run
+from pipelines.parameters.addresses import check_addresses
 from serving.runtime.errors import InputError
 
 
@@ -251,3 +254,25 @@ def test_models_weights_and_tables_are_looked_for(tmp_path: Path) -> None:
         "faces.detectors.3.dlib_cnn.weights": "s3://weights/mmod.dat",
         "faces.detectors.4.table.path": f"{tmp_path}/boxes.csv",
     }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (build_detector(), ""),
+        (build_model(), "a model of task 'classification', not a detector; expected one of: "),
+        (b"text", "not an ONNX model, or cut short: "),
+        (b"", "not an ONNX model, or cut short: "),
+    ],
+)
+def test_a_model_that_is_no_detector_is_refused_before_a_run(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    for address in (str(tmp_path), str(tmp_path / "model.onnx")):
+        config = ClassificationFacesConfig(faces={"detectors": [{"onnx": address}]})
+        lines: list[str] = []
+        try:
+            check_addresses(config.addresses(), on_cluster=False, echo=print)
+        except InputError as error:
+            lines = str(error).splitlines()
+        assert len(lines) == bool(message)
+        assert not lines or lines[0].startswith(f"faces.detectors.0.onnx.model = '{address}': {message}")

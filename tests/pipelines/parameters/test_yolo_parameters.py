@@ -4,10 +4,11 @@ import importlib.util
 import re
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
-from components.train_yolo.config import YoloConfig
+from components.train_yolo.config import NOT_DOWNLOADED, YoloConfig
 from pipelines.command.config import resolve
 from pipelines.emotion import EmotionConfig, EmotionYoloConfig
 from pipelines.environment.settings import Settings
@@ -48,18 +49,20 @@ def test_the_model_says_what_trains_the_classifier(model: str, expected: type, t
     ("text", "expected"),
     [
         # the detector, in all pipelines that train one
-        (DETECTION + "detector: {epoch: 3}", "detector = {'epoch': 3}: epoch = 3: "),
+        (DETECTION + "detector: {epoch: 3}", "detector.epoch = 3: "),
         (DETECTION + "detector: {epochs: 0}", "detector.epochs = 0: Input should be greater than or equal to 1"),
         (DETECTION + "detector: {imgsz: 100}", "detector.imgsz = 100: Input should be a multiple of 32"),
         (DETECTION + "detector: {task: classify}", "detector.task = 'classify': follows from the pipeline"),
         (DETECTION + "detector: {seed: 1}", "detector.seed = 1: is a parameter of its own: write it as seed"),
         (DETECTION + "detector: {model: yolo11n}", "detector.model = 'yolo11n': expected a .yaml"),
-        (DETECTION + "detector: {data: a}", "detector = {'data': 'a'}: data = 'a': "),
+        (DETECTION + "detector: {data: a}", "detector.data = 'a': "),
         (DETECTION + "detector: {label_space: moods}", "detector.label_space = 'moods': "),
         (
             DETECTION + "detector: {label_space: all}",
-            "detector = {'label_space': 'all'}: label_space = all: has several",
+            "detector.label_space = 'all': has several",
         ),
+        (DETECTION + "detector: {hsv_hh: 1}", "detector.hsv_hh = 1: "),
+        (DETECTION + "detector: {pretrained: false}", "detector.pretrained = False: is called model here"),
         (DETECTION + "detector: 3", "detector = 3: Input should be a valid dictionary"),
         (
             DETECTION + "detector: {model: s3://raw/best.pt}",
@@ -77,14 +80,14 @@ def test_the_model_says_what_trains_the_classifier(model: str, expected: type, t
         (YOLO + "training: {batch: 3}", "training.batch = 3: is a parameter of its own: write it as batch_size"),
         (YOLO + "training: {imgsz: 64}", "training.imgsz = 64: is a parameter of its own: write it as image_height"),
         (YOLO + "training: {lr: 0.1}", "training.lr = 0.1: is a parameter of its own: write it as learning_rate"),
-        (YOLO + "training: {ema_decay: 0.1}", "training = {'ema_decay': 0.1}: ema_decay = 0.1: "),
+        (YOLO + "training: {ema_decay: 0.1}", "training.ema_decay = 0.1: "),
         (YOLO + "training: {optimizer: adamm}", "training.optimizer = 'adamm': unknown optimizer, did you mean 'Adam"),
         (YOLO + "batch_size: 0", "batch_size = 0: Input should be greater than or equal to 1"),
         (YOLO + "image_width: 96", "image_width = 96: the input of a YOLO classifier is square: write 224"),
         (YOLO + "image_height: 50\nimage_width: 50", "image_height = 50: Input should be a multiple of 32"),
         (YOLO + "learning_rate: 0.1", "learning_rate = 0.1: the optimizer auto chooses its own: name another by"),
         (YOLO + "learning_rate: 7\ntraining: {optimizer: SGD}", "learning_rate = 7.0: Input should be less than or"),
-        (YOLO + "label_space: all", "training = {}: label_space = all: has several heads"),
+        (YOLO + "label_space: all", "label_space = 'all': has several heads"),
         (YOLO + "label_space: moods", "label_space = 'moods': "),
         (YOLO + "precision: int8", "precision = 'int8': unknown key"),
         (EMOTION + "model: s3://raw/best.pt", "model = 's3://raw/best.pt': is a pickle, which can run anything"),
@@ -159,6 +162,18 @@ def test_a_run_without_ultralytics_says_so_before_it_starts(tmp_path: Path, monk
         ({"model": "yolo99n.yaml"}, "yolo11n-cls.yaml", ["detector.model = 'yolo99n.yaml': does not exist, and ultra"]),
         ({"model": "FOLDER/none.pt"}, "FOLDER/none.pt", ["model = .*does not exist", "detector.model = .*does not"]),
         ({"model": "FOLDER/text.yaml"}, "yolo11n-cls.yaml", ["detector.model = .*is no network of ultralytics"]),
+        ({"model": "yolo11n.pt"}, "yolo11n-cls.yaml", [f"detector.model = 'yolo11n.pt': {NOT_DOWNLOADED}"]),
+        (
+            {"model": "FOLDER/text.pt"},
+            "FOLDER/empty.pt",
+            ["model = .*is no checkpoint of torch", "detector.model"],
+        ),
+        (
+            {"model": "FOLDER/zip.pt"},
+            "FOLDER/folder.pt",
+            ["model = .*is a folder", "detector.model = .*is no ch"],
+        ),
+        ({"model": "FOLDER/good.pt"}, "FOLDER/good.pt", []),
         ({"model": "yolo11n.pt", "download_weights": True}, "yolo11n-cls.yaml", []),
         ({"resume": "FOLDER"}, "yolo11n-cls.yaml", ["detector.resume = .*there is no last.pt of a training"]),
     ],
@@ -167,6 +182,12 @@ def test_networks_and_weights_are_looked_for(
     detector: dict[str, Any], model: str, expected: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "text.yaml").write_text("nothing")
+    (tmp_path / "text.pt").write_text("nothing")
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "folder.pt").mkdir()
+    for name in ("good", "zip"):
+        with ZipFile(tmp_path / f"{name}.pt", "w") as archive:
+            archive.writestr("x/data.pkl" if name == "good" else "x.txt", "x")
     located = {key: str(value).replace("FOLDER", str(tmp_path)) if key != "download_weights" else value
                for key, value in detector.items()}  # fmt: skip
     config = EmotionYoloConfig(detector=located, model=model.replace("FOLDER", str(tmp_path)))

@@ -1,6 +1,7 @@
 """Sessions check every kind of graph against its card; only the tasks with a predictor are served."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def test_a_detector_is_checked_and_run_by_its_card() -> None:
 def test_a_detector_that_differs_from_its_card_is_refused(model: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Session(model).check_graph()
+
+
+def test_a_checkpoint_is_no_model(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "best.pt", "w") as archive:
+        archive.writestr("best/data.pkl", b"x")
+    message = r"best.pt: a checkpoint of torch \(.pt\), or another ZIP archive, and what is served is a model.onnx"
+    with pytest.raises(InputError, match=message):
+        Session((tmp_path / "best.pt").read_bytes(), source="best.pt")
 
 
 def test_a_task_without_a_predictor_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

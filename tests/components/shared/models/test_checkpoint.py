@@ -1,6 +1,9 @@
 import pickle
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import pytest
 import torch
@@ -74,9 +77,22 @@ def test_foreign_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytes
     torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
     torch.save({"format_version": 2, "model": {"backbone": "base"}}, tmp_path / "part.pt")
     for name in ("text", "pickle", "boom", "other", "part"):
-        with pytest.raises(InputError, match=f"{name}.pt is not a"):
+        with pytest.raises(InputError, match=f"{name}.pt is not a") as refused:
             load_checkpoint(tmp_path / f"{name}.pt")
+        assert len(str(refused.value).removeprefix(str(tmp_path))) < 250 and "\n" not in str(refused.value)
     assert "code from" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_ultralytics_is_named(tmp_path: Path) -> None:
+    module = ModuleType("ultralytics.nn.tasks")
+    kind = type("DetectionModel", (), {"__module__": module.__name__})
+    module.DetectionModel = kind  # type: ignore[attr-defined]
+    with mock.patch.dict(sys.modules, {"ultralytics": module, "ultralytics.nn": module, module.__name__: module}):
+        torch.save({"ema": kind()}, tmp_path / "best.pt")
+    with pytest.raises(InputError) as refused:
+        load_checkpoint(tmp_path / "best.pt")
+    assert "it was written by train_yolo" in str(refused.value) and "export-yolo makes another" in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_error_for_format_1_says_what_to_do(tmp_path: Path) -> None:
