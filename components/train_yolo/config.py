@@ -32,6 +32,12 @@ _STRIDE = 32
 _OF_CLASSIFIERS = ("crop_scale", "min_decode", "crop_rule", "dropout")
 _FIXED_BY_AUTO = ("lr", "momentum")
 
+NMS_IOU = 0.45
+"""Overlap of two boxes above which the lower scored one is dropped, by default.
+
+ultralytics has 0.7, made for things that hide each other; faces seldom overlap. docs/yolo.md has what was measured.
+"""
+
 OF_NO_EFFECT = ("device", "conf", "plots", "state", "resume", "user", "trust_weights", "download_weights")
 """Entries without an effect on the weights."""
 
@@ -122,7 +128,7 @@ class YoloConfig(Frozen):
     cosine: bool = False
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     conf: float = Field(default=0.25, ge=0.0, le=1.0)
-    iou: float = Field(default=0.7, gt=0.0, le=1.0)
+    iou: float = Field(default=NMS_IOU, gt=0.0, le=1.0)
     max_det: int = Field(default=300, ge=1, le=10_000)
     patience: int = Field(default=100, ge=0)
     crop_scale: float = Field(default=1.3, ge=0.5, le=4.0)
