@@ -38,6 +38,7 @@ class Pipeline:
             pipeline's description.
         mlflow_task: the task whose output `run_id` is the MLflow run of the whole pipeline; empty for none.
         first: what it does before the graph's own docstring; empty for nothing.
+        detector_task: as `mlflow_task`, of the detector that is trained before the classifier; empty for none.
         models: the parameters with the names of the models that it evaluates and registers, in the order of the tasks.
         pages: file names of the reports of tasks that are not the only one of their step.
     """
@@ -46,6 +47,7 @@ class Pipeline:
     graph: Callable[[Any, Any], None]
     mlflow_task: str = ""
     first: str = ""
+    detector_task: str = ""
     models: tuple[str, ...] = ("model_name",)
     pages: Mapping[str, str] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ class Step:
 DEFAULT = "classification"
 _FACES = "Find the faces in raw photos. "
 _TWO_MODELS: dict[str, Any] = {
+    "detector_task": "train-yolo",
     "models": ("detector_name", "model_name"),
     "pages": {"evaluate": DETECTOR_REPORT, "evaluate-2": REPORT},
 }

@@ -150,7 +150,7 @@ class Evaluated:
 def train_detector(p: DetectorParameters, configure: Configure, data: Data, run_name: str = "") -> Evaluated:
     """Trains a detector, exports it, and evaluates it on the test split.
 
-    `run_name` is the name of its MLflow run in a pipeline that trains a classifier too.
+    `run_name` begins the name of its MLflow run in a pipeline that trains a classifier too.
     """
     task = train_yolo(
         images=data.images,

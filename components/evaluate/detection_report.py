@@ -11,19 +11,26 @@ from components.evaluate.scored import Truth
 from components.evaluate.true_boxes import TrueBoxes
 from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.detections import Detections
-from components.shared.dataset.label_spaces import AGE_BAND, label_space
+from components.shared.dataset.label_spaces import ATTRIBUTES, label_space
 from components.shared.dataset.pictures import Pictures
 from components.shared.metrics.detection import SIZES, DetectionScores
-from components.shared.metrics.matching import Counts, Matches
+from components.shared.metrics.matching import IOU, Counts, Matches
 from components.shared.report.plots import Plot, precision_recall
 from components.shared.report.rendering import printable, render
 from components.shared.report.thumbnails import FRAME, Thumbnail, Thumbnails
 from serving.runtime.detection import corners, pairwise_iou
 from serving.runtime.errors import InputError
 
-TRUE, FOUND, IGNORED = "#3f8cff", FRAME, "#d0d0d0"
-LEGEND = ((TRUE, "annotated"), (FOUND, "found, at the threshold of the model"), (IGNORED, "does not count"))
-"""Colors of boxes and what they mean."""
+TRUE, FOUND, IGNORED, SUBJECT = "#3f8cff", FRAME, "#d0d0d0", "#ff3b30"
+_OTHERS = (TRUE, "annotated"), (FOUND, "found, at the threshold of the model"), (IGNORED, "does not count")
+LEGENDS = {
+    "misses": ((SUBJECT, "the face that is missed"), *_OTHERS),
+    "false_alarms": ((SUBJECT, "the false alarm"), *_OTHERS),
+}
+"""Colors of boxes and what they mean, by section."""
+
+SECOND = "second box on a found face"
+"""What is said of a false alarm that overlaps a face enough to be it."""
 
 SHOWN = 24
 """As many misses, and as many false alarms, are shown."""
@@ -37,7 +44,7 @@ _NAMES = {
 _TILES = ("map50", "map50_95", "map50_from_24", "precision", "recall", "false_positives")
 _SIZES = {"under_24": "under 24 px", "24_to_48": "24 to 48 px", "48_to_96": "48 to 96 px", "from_96": "96 px and more"}
 _THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-_MOST_VALUES = 12
+_MOST_VALUES = 10
 _BYTES, _SIDE = 800_000, 200
 _AROUND, _LEAST_AROUND = 3.0, 96.0
 _NEAR = 0.1
@@ -87,7 +94,7 @@ def render_detection_report(
         labels=_labels(scores, boxes.labels),
         slices=_slices(boxes, scores),
         thresholds=_thresholds(scores),
-        legend=LEGEND,
+        legends=LEGENDS,
         shown=SHOWN,
         pictures=pictures is not None,
         misses=page.misses(),
@@ -163,7 +170,10 @@ class Slice:
 
 
 def _slices(boxes: TrueBoxes, scores: DetectionScores) -> list[Slice]:
-    """Return recall by value of each attribute that is known for some face and has few values."""
+    """Return recall by value of each attribute of the label spaces that some face has, where these are few values.
+
+    What else is known of a face, such as the place of a photo, may be any text.
+    """
     matches = scores.any_label
     found = matches.found_with >= scores.threshold
     values: dict[str, dict[str, list[bool]]] = {}
@@ -180,9 +190,9 @@ def _slices(boxes: TrueBoxes, scores: DetectionScores) -> list[Slice]:
 
 def _attributes(face: Face) -> list[tuple[str, str]]:
     """Return the attributes of a face and their values, an age as its class."""
-    known = {name: str(value) for name, value in face.attributes.items() if value is not None and name != AGE_BAND}
+    values = {name: face.attributes.get(name) for name in ATTRIBUTES if name != "age"}
+    known = {name: str(value) for name, value in values.items() if value is not None}
     space = label_space("age")
-    known.pop("age", None)
     try:
         age = space.class_of(face.attributes)
     except InputError:
@@ -221,7 +231,7 @@ class _Pictures:
             state = f"found with {score:.2f}" if score >= 0 else f"not found{self._near(photo, index)}"
             lines = [self._labeled(label, box), state]
             entries.append((-min(box[2:]), photo, box, lines))
-        return self._shown(entries, TRUE)
+        return self._shown(entries)
 
     def false_alarms(self) -> Shown:
         """The boxes of the threshold and more that are no face, the surest first."""
@@ -236,8 +246,11 @@ class _Pictures:
             overlaps = pairwise_iou(corners(boxes.found[index : index + 1]), corners(boxes.truths))
             overlap = float(overlaps.max(initial=0))
             near = f", overlaps a face by {_share(overlap)}" if overlap >= _NEAR else ""
-            entries.append((-score, photo, box, [self._labeled(label, box), f"score {score:.2f}{near}"]))
-        return self._shown(entries, FOUND)
+            lines = [self._labeled(label, box), f"score {score:.2f}{near}"]
+            if overlap >= IOU:  # it would be right, had no surer box taken the face
+                lines.append(SECOND)
+            entries.append((-score, photo, box, lines))
+        return self._shown(entries)
 
     def _near(self, photo: int, index: int) -> str:
         """Say how much of a missed face a box of the threshold and more overlaps."""
@@ -250,14 +263,14 @@ class _Pictures:
         size = f"{box[2]:.0f}×{box[3]:.0f} px"
         return f"{printable(self._boxes.labels[label], 24)}, {size}" if len(self._boxes.labels) > 1 else size
 
-    def _shown(self, entries: Sequence[tuple[float, int, list[float], list[str]]], color: str) -> Shown:
+    def _shown(self, entries: Sequence[tuple[float, int, list[float], list[str]]]) -> Shown:
         photos: list[Thumbnail] = []
         if self._pictures is not None:
             thumbnails = Thumbnails(self._pictures, _BYTES, _SIDE)
             for _, photo, box, lines in sorted(entries, key=lambda entry: entry[:3])[:SHOWN]:
                 image, whole = self._boxes.images[photo], _box(box)
-                marks = [one for one in self._marks(photo) if one != (whole, color)]
-                uri = thumbnails.part(image, _around(whole), [*marks, (whole, color)])
+                marks = [one for one in self._marks(photo) if one[0] != whole]
+                uri = thumbnails.part(image, _around(whole), [*marks, (whole, SUBJECT)])
                 name = printable(image.file_name, 120)
                 photos.append(Thumbnail(uri, name, [*lines, printable(image.file_name, 40)]))
             self.failed += thumbnails.failed

@@ -47,7 +47,7 @@ def train_yolo(
         training: Further options of the training, such as optimizer, lr or a key of ultralytics; the parameters above
             win.
         experiment: MLflow experiment of the training's run; by default facet- and the label space.
-        run_name: Name of the MLflow run of a training that is one of several.
+        run_name: What the training is where it is one of several: it begins the name of the MLflow run.
         crops: For a classifier: the faces, cut out before, as an image archive with annotations.json. Without it, or
             when it is empty, faces are cut from the images.
 

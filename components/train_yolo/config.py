@@ -35,6 +35,12 @@ _FIXED_BY_AUTO = ("lr", "momentum")
 NOT_DOWNLOADED = "there is no such file; download_weights lets ultralytics download one that it publishes"
 """What is said of the plain name of a .pt that is not here."""
 
+NMS_IOU = 0.45
+"""Overlap of two boxes above which the lower scored one is dropped, by default.
+
+ultralytics has 0.7, made for things that hide each other; faces seldom overlap. docs/yolo.md has what was measured.
+"""
+
 OF_NO_EFFECT = ("device", "conf", "plots", "state", "resume", "user", "trust_weights", "download_weights")
 """Entries without an effect on the weights."""
 
@@ -125,7 +131,7 @@ class YoloConfig(Frozen):
     cosine: bool = False
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     conf: float = Field(default=0.25, ge=0.0, le=1.0)
-    iou: float = Field(default=0.7, gt=0.0, le=1.0)
+    iou: float = Field(default=NMS_IOU, gt=0.0, le=1.0)
     max_det: int = Field(default=300, ge=1, le=10_000)
     patience: int = Field(default=100, ge=0)
     crop_scale: float = Field(default=1.3, ge=0.5, le=4.0)

@@ -14,6 +14,7 @@ from components.shared.dataset.annotations import digest
 from components.shared.models.graph_file import graph_file
 from components.shared.options import parse_options
 from components.train_yolo.card import card_labels, classifier_card, detector_card
+from components.train_yolo.config import NMS_IOU
 from components.train_yolo.graphs import ClassifierGraph, DetectorGraph, differences, to_onnx
 from components.train_yolo.library import VERSION
 from components.train_yolo.network import Network, read_network
@@ -35,7 +36,7 @@ SCORE_TOLERANCE = 1e-4
 PIXEL_TOLERANCE = 0.05
 """The most that a side of a box or a point may differ from torch's, in pixels of the input."""
 
-_SCORE, _NMS_IOU, _MAX_DETECTIONS = 0.25, 0.7, 300
+_SCORE, _MAX_DETECTIONS = 0.25, 300
 _LIBRARIES = ("onnx", "onnxscript", "torch", "torchvision")
 
 
@@ -153,7 +154,7 @@ def export(
             one class is `face`, or whose classes are no label space.
         imgsz: height and width of the input in pixels, the largest of a detector; by default those of the training.
         conf: of a detector: the lowest score of a face, by default 0.25.
-        iou: of a detector: the largest overlap of two boxes of one label, by default 0.7; that of RT-DETR allows any.
+        iou: of a detector: the largest overlap of two boxes of one label, by default 0.45; that of RT-DETR allows any.
         max_detections: of a detector: the most faces of one photo, by default 300.
         crop: of a classifier: what it sees of a photo, by default `CropRule()`.
         provenance: what the card says of the training.
@@ -190,7 +191,7 @@ def export(
         else:
             thresholds = DetectionThresholds(
                 score=_SCORE if conf is None else conf,
-                nms_iou=_NMS_IOU if iou is None else iou,
+                nms_iou=NMS_IOU if iou is None else iou,
                 max_detections=_MAX_DETECTIONS if max_detections is None else max_detections,
             )
             card = detector_card(network, facts, labels, label_space, thresholds)

@@ -113,7 +113,7 @@ def open_recorder(
     }
     with open_run(
         experiment or experiment_of(config),
-        run_name=run_name or f"{Path(config.model).stem} {config.label_space or 'face'}",
+        run_name=f"{run_name} {Path(config.model).stem} {config.label_space or 'face'}".strip(),
         params={**metadata, "source": data_parameters(info)},
         tags={name: value for name, value in tags.items() if value},
         run_id=run_id,

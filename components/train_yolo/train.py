@@ -108,8 +108,8 @@ def train(
         crops: for a classifier: the faces, cut out and with annotations of their own, see
             `components.shared.dataset.crops`; an empty folder counts as None, and then they are cut from `images`.
         experiment: MLflow experiment of the run, by default one for each label space.
-        run_name: name of the run where it is one of several; by default the run is independent, and is named after the
-            model and the label space.
+        run_name: what the run is where it is one of several, before the model and the label space in its name; by
+            default the run is independent.
 
     Raises:
         InputError: there is too little to train on, an output is not empty, a picture or the weights cannot be used,

@@ -6,6 +6,7 @@ Values come, first to last, from: a parameter (`--set key=value`), the environme
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
         return
     model = PIPELINES[name].config
     problems = list(problems_of(model, values))
-    yield from problems
+    for problem in problems:
+        reason = model.without.get(problem.path[0]) if len(problem.path) == 1 else None
+        yield problem if reason is None else replace(problem, message=reason)
     wrong = {problem.path[0] for problem in problems}
     good = {name: value for name, value in values.items() if name not in wrong}
     yield from model.model_validate(good).problems(wrong)

@@ -60,7 +60,8 @@ RUNNERS = ("subprocess", "docker")
 class Run:
     """The result of a local run: `failed` is the failed step and `error` its exception, both empty on success.
 
-    `address` is the S3 prefix of its artifacts, `mlflow_run` the page of its MLflow run; both may be empty.
+    `address` is the S3 prefix of its artifacts, `mlflow_run` the page of its MLflow run, `detector_run` that of the
+    detector that was trained before a classifier; each may be empty.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class Run:
     failed: str
     error: str
     seconds: dict[str, float]
+    detector_run: str = ""
 
 
 def run(
@@ -133,13 +135,16 @@ def _run(
         raise
     flatten(folder, pages)
     address = _upload(folder, echo) if upload_after else ""
-    outcome = outputs(folder, PIPELINES[config.pipeline].mlflow_task)
-    page = describe_run(str(outcome.get("run_id", "")), folder, address)
+    pipeline = PIPELINES[config.pipeline]
+    page, detector_page = (
+        describe_run(str(outputs(folder, task).get("run_id", "")) if task else "", folder, address)
+        for task in (pipeline.mlflow_task, pipeline.detector_task)
+    )
     if stack.s3:  # rclone replaces a file that is written anew, so it may be one of ours
         s3 = settings.home / "s3"
         link_equal([folder, s3 / BUCKET / folder.name, s3 / "mlflow"], since=started)
     end(folder, succeeded=not log.failed)
-    return Run(folder, address, page, log.failed, log.error, log.done)
+    return Run(folder, address, page, log.failed, log.error, log.done, detector_page)
 
 
 def check(config: PipelineConfig, settings: Settings, *, echo: Callable[[str], None] = print) -> None:

@@ -19,6 +19,9 @@ from pipelines.parameters.pipeline import PipelineConfig
 _FLOORS = {"model_name": "floors", "detector_name": "detector_floors"}
 """By the parameter with the name of a model: the one with its floors."""
 
+_UNITS = {"false_positives": " per photo"}
+"""By metric: what follows its value."""
+
 
 def success(run: Run, config: PipelineConfig) -> Iterator[str]:
     """The lines after a run that succeeded: the best trial of a search, the metrics, the files, the models."""
@@ -37,6 +40,8 @@ def success(run: Run, config: PipelineConfig) -> Iterator[str]:
     yield from files(run)
     if run.mlflow_run:
         yield f"MLflow run     {run.mlflow_run}"
+    if run.detector_run:
+        yield f"  of detector  {run.detector_run}"
     for fold in sorted(run.folder.glob("fold=*")):
         yield f"{fold.name:<15}{fold / 'export-onnx' / 'model'}"
     if models and models[-1].registered:
@@ -125,11 +130,14 @@ def failure(run: Run) -> Iterator[str]:
 
 
 def metrics_table(metrics: dict[str, float], floors: dict[str, float]) -> Iterator[str]:
-    """One line per metric, those with a floor first, also where one of these has no value."""
+    """One line per metric, those with a floor first, also where one of these has no value.
+
+    What is no share of something has its unit.
+    """
     names = {*metrics, *floors}
     width = max(len(name) for name in names)
     for name in sorted(names, key=lambda name: (name not in floors, name)):
-        value = f"{metrics[name]:.4f}" if name in metrics else "no value"
+        value = f"{metrics[name]:.4f}{_UNITS.get(name, '')}" if name in metrics else "no value"
         floor = f"   floor {floors[name]:.3f}" if name in floors else ""
         yield f"  {name:<{width}}  {value}{floor}"
 

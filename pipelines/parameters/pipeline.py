@@ -8,7 +8,7 @@ the fields.
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -47,6 +47,8 @@ class PipelineConfig(BaseModel):
     """The parameters of every pipeline. A pipeline adds the groups of parameters that its steps need."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    without: ClassVar[Mapping[str, str]] = {}
+    """Keys of other pipelines that are looked for here, and why there is no such key."""
 
     pipeline: str
     source: str = Field(

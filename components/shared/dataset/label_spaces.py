@@ -32,6 +32,8 @@ _LABELS = {
     "age": ("<30", "30-59", ">=60"),
     "emotion": ("anger", "anxiety", "embarrass", "happy", "normal", "pain", "sad"),
 }
+ATTRIBUTES = tuple(_LABELS)
+"""The attributes whose classes are known."""
 
 
 @dataclass(frozen=True, slots=True)

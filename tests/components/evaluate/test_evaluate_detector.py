@@ -1,5 +1,7 @@
 """Evaluation of a detector, from the predictions of drawn photos to the report."""
 
+import base64
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,8 +14,12 @@ import pytest
 from green_faces import SIZE, green_photo, write_detector, write_photos
 from html_page import Page
 from kfp import dsl
+from PIL import Image as Picture
+from PIL import ImageColor
 
 from components.evaluate.component import evaluate as door
+from components.evaluate.detection_report import FOUND as YELLOW
+from components.evaluate.detection_report import SECOND, SUBJECT, TRUE
 from components.evaluate.evaluate import Evaluation, evaluate
 from components.evaluate.true_boxes import annotated_box
 from components.predict.predict import predict
@@ -251,6 +257,34 @@ def test_the_report_shows_the_surest_false_alarms_and_the_largest_misses(tmp_pat
         (tmp_path / "few").mkdir()
         write_photos(tmp_path / "few", {n: d for n, d in case.photos.items() if n != "p3.png"}, {})
         case.run(images=tmp_path / "few" / "images")
+
+
+def test_a_second_box_on_a_found_face_is_named_and_the_boxes_in_question_stand_out(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    truth, second, elsewhere = (40, 40, 60, 60), (48, 44, 60, 60), (180, 100, 40, 40)
+    case.add([truth, (190, 10, 24, 24)], [(43, 41, 60, 60, 0.9), (*second, 0.8), (*elsewhere, 0.7)], name="a.png")
+    case.photos["a.png"] = green_photo([truth])
+    write_photos(tmp_path, case.photos, {})
+    case.images = [replace(case.images[0], sha256=read_annotations(tmp_path / "a.json").images[0].sha256)]
+    case.run(images=tmp_path / "images")
+    misses, false = case.page.split("Largest misses")[1].split("Surest false alarms")
+    assert false.count(SECOND) == 1 and false.index(SECOND) < false.index("score 0.70") and SECOND not in misses
+    for part, seen in ((misses, [SUBJECT]), (false, [SUBJECT, YELLOW, TRUE])):
+        uri = re.search(r"data:image/jpeg;base64,([^\"]+)", part)
+        assert uri
+        pixels = np.asarray(Picture.open(io.BytesIO(base64.b64decode(uri[1]))).convert("RGB"), int)
+        for color in seen:
+            apart = np.abs(pixels - ImageColor.getrgb(color)).max(axis=2)
+            assert (apart < 40).sum() > 50, color
+
+
+@pytest.mark.parametrize(("attributes", "shown"), [({"mask": "worn"}, True), ({"bg_uploader": "street"}, False)])
+def test_attributes_of_label_spaces_have_a_row(attributes: dict[str, Any], shown: bool, tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.add([Face(1, (10, 10, 40, 50), attributes)], [(10, 10, 40, 50, 0.9)])
+    case.run()
+    assert ("Attributes of the faces" in case.page) is shown
+    assert all((f'<td class="text">{name}</td>' in case.page) is shown for name in attributes)
 
 
 def test_hostile_names_are_text_on_the_page(tmp_path: Path) -> None:

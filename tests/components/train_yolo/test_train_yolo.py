@@ -15,6 +15,7 @@ from yolo_samples import EMOTIONS, SPACE, config
 
 from components.train_yolo import record
 from components.train_yolo.checkpoint import read_checkpoint
+from components.train_yolo.config import NMS_IOU
 from components.train_yolo.train import YoloResult, train
 from components.train_yolo.weights import read_model
 from serving.runtime.card import METADATA_KEY, read_card
@@ -68,7 +69,7 @@ def test_a_detector_is_complete(detector: tuple[Path, YoloResult], dataset: Path
     )
     assert card.task == "detection" and card.labels == ("face",) and card.name == "faces"
     assert (card.dataset_digest, card.training_digest) == (facts["dataset_digest"], facts["training_digest"])
-    assert (card.thresholds.score, card.thresholds.nms_iou, card.thresholds.max_detections) == (0.25, 0.7, 300)
+    assert (card.thresholds.score, card.thresholds.nms_iou, card.thresholds.max_detections) == (0.25, NMS_IOU, 300)
     assert card.versions["ultralytics"] == facts["versions"]["ultralytics"]
 
 
@@ -187,6 +188,7 @@ def test_a_training_that_fails_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"models"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_complete_epochs(
     go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -89,7 +89,14 @@ def drawn_photos(count: int) -> list[Photo]:
     return photos
 
 
-@pytest.mark.parametrize("description", [DETECT, TWO_BRANCHES, POSE], ids=["detect", "two branches", "pose"])
+@pytest.mark.parametrize(
+    "description",
+    [
+        pytest.param(DETECT, id="detect"),
+        pytest.param(TWO_BRANCHES, id="two branches", marks=pytest.mark.slow),
+        pytest.param(POSE, id="pose", marks=pytest.mark.slow),
+    ],
+)
 def test_the_served_detector_finds_what_ultralytics_finds(tmp_path: Path, description: str) -> None:
     names = ("face",) if description == POSE else MASKS
     kind = "pose" if description == POSE else "detect"

@@ -1,6 +1,7 @@
 """The whole chain of the emotion pipeline with ultralytics: drawn AI Hub data to a model that answers a raw photo."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from small_sample import put_small_sample
 from components.shared.chain_file import read_chain
 from components.shared.dataset.annotations import digest, read_annotations
 from components.shared.dataset.archive import ImageArchive
+from components.shared.tracking.server import mlflow_client
 from pipelines.catalog import DATA_REPORT, DETECTOR_REPORT, FACES_REPORT, REPORT
 from pipelines.command.config import resolve
 from pipelines.emotion import EmotionYoloConfig
@@ -89,9 +91,24 @@ def test_the_composite_names_the_registered_versions_and_answers_a_photo(home: P
         assert answer and all(face.box and set(face.heads) == {"emotion"} for face in answer)
 
 
+def test_both_trainings_are_told_apart_in_mlflow(home: Path, result: Run) -> None:
+    pages = result.mlflow_run, result.detector_run
+    assert all(any(page in line for line in summary.success(result, CONFIG)) for page in pages)
+    with local_stack(home) as stack, pytest.MonkeyPatch.context() as patch:
+        for name, value in stack.environment.items():
+            patch.setenv(name, value)
+        mlflow_address(home, stack)  # waits until it is up
+        client = mlflow_client()
+        tracked = [client.get_run(page.rpartition("/")[2]) for page in pages]
+    assert [one.info.run_name for one in tracked] == ["yolo11n-cls emotion", "detector yolo11n face"]
+    for one in tracked:
+        assert {"facet.run": "moods", "facet.artifacts": "s3://pipelines/moods"}.items() <= one.data.tags.items()
+
+
 def test_the_summary_shows_both_models(result: Run) -> None:
     lines = list(summary.success(result, CONFIG))
     assert lines[0] == "finder" and "moods" in lines
+    assert any(re.fullmatch(r"  false_positives +\d+\.\d{4} per photo", line) for line in lines)
     assert any(line.split()[0] == "map50" and line.endswith("floor 0.100") for line in lines if line.split())
     for line in (
         "detector       finder, version 1 (candidate and champion)",

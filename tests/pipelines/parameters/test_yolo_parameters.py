@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -9,7 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 from components.train_yolo.config import NOT_DOWNLOADED, YoloConfig
-from pipelines.command.config import resolve
+from pipelines.command.config import find_config, resolve
 from pipelines.emotion import EmotionConfig, EmotionYoloConfig
 from pipelines.environment.settings import Settings
 from pipelines.face_detection import FaceDetectionConfig
@@ -80,6 +81,8 @@ def test_the_model_says_what_trains_the_classifier(model: str, expected: type, t
         (YOLO + "training: {batch: 3}", "training.batch = 3: is a parameter of its own: write it as batch_size"),
         (YOLO + "training: {imgsz: 64}", "training.imgsz = 64: is a parameter of its own: write it as image_height"),
         (YOLO + "training: {lr: 0.1}", "training.lr = 0.1: is a parameter of its own: write it as learning_rate"),
+        (YOLO + "precision: int8", "precision = 'int8': a classifier of ultralytics is exported in fp32 only: leave"),
+        (YOLO + "calibration_faces: 3", "calibration_faces = 3: is for int8, and a classifier of ultralytics is ex"),
         (YOLO + "training: {ema_decay: 0.1}", "training.ema_decay = 0.1: "),
         (YOLO + "training: {optimizer: adamm}", "training.optimizer = 'adamm': unknown optimizer, did you mean 'Adam"),
         (YOLO + "batch_size: 0", "batch_size = 0: Input should be greater than or equal to 1"),
@@ -89,7 +92,6 @@ def test_the_model_says_what_trains_the_classifier(model: str, expected: type, t
         (YOLO + "learning_rate: 7\ntraining: {optimizer: SGD}", "learning_rate = 7.0: Input should be less than or"),
         (YOLO + "label_space: all", "label_space = 'all': has several heads"),
         (YOLO + "label_space: moods", "label_space = 'moods': "),
-        (YOLO + "precision: int8", "precision = 'int8': unknown key"),
         (EMOTION + "model: s3://raw/best.pt", "model = 's3://raw/best.pt': is a pickle, which can run anything"),
         (EMOTION + "training: {dropout: 2, ema_deca: 1}", "training.dropout = 2: "),
         (YOLO + "floors: {map50: 0.5}", "floors.map50 = 0.5: no metric of that name can have a floor"),
@@ -125,6 +127,18 @@ def test_a_problem_is_said_before_anything_starts(text: str, expected: str, tmp_
         resolved(tmp_path, text)
     lines = [line.partition(": ")[2] for line in str(refused.value).splitlines()]
     assert any(line.startswith(expected) for line in lines), lines
+
+
+def test_the_config_names_commands_that_take_another_classifier() -> None:
+    text = re.sub(r"\n# ", " ", find_config("emotion_yolo").read_text(encoding="utf-8"))
+    commands = [shlex.split(command) for command in re.findall(r"`(--set [^`]+)`", text)]
+    models = []
+    for command in commands:
+        assert set(command[::2]) == {"--set"}
+        config = resolve("emotion_yolo", command[1::2], {})
+        assert isinstance(config, EmotionConfig) and config.train_config
+        models.append(config.model)
+    assert models == ["resnet18", "poster_v2"]
 
 
 def test_the_options_are_checked_without_ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
