@@ -15,7 +15,7 @@ from components.shared.dataset.annotations import Face, read_annotations, write_
 from components.shared.dataset.archive import ArchiveWriter, ImageArchive
 from components.train_yolo.config import YoloConfig, resolve_config
 from components.train_yolo.data import read_data, unpack
-from components.train_yolo.library import threads_joined, ultralytics
+from components.train_yolo.library import trainer_running, ultralytics
 from components.train_yolo.train import train
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ def ours(model: Path, data: Path, scratch: Path) -> Scores:
 def theirs(config: YoloConfig, model: Path, data: Path, scratch: Path) -> Scores:
     """mAP50 and mAP50-95 of best.pt by the validation of ultralytics."""
     unpacked = unpack(config, read_data(config, data / "images", data / "annotations.json"), scratch / "data")
-    with threads_joined():
+    with trainer_running():
         result = ultralytics.YOLO(str(model / "checkpoints/best.pt")).val(
             data=str(unpacked.address),
             split="val",

@@ -20,6 +20,10 @@ from serving.runtime.output import whole_file
 from serving.runtime.validation import shortened
 
 FORMAT_VERSION = 3
+_OF_ULTRALYTICS = (
+    "it was written by train_yolo, or by ultralytics itself. The model.onnx of a training with train_yolo is in its "
+    "folder exported; export-yolo makes another"
+)
 
 State = dict[str, Any]
 
@@ -94,6 +98,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if version == 2:
         values = format_2.upgraded(values)
     elif version != FORMAT_VERSION:
+        if isinstance(values, dict) and any(type(one).__module__.startswith("ultralytics.") for one in values.values()):
+            raise InputError(f"{path} is not a checkpoint that train_classifier wrote: {_OF_ULTRALYTICS}")
         actual = f"it has format {version}" if version else "it is another file of torch"
         raise InputError(
             f"{path} is not a checkpoint of format {FORMAT_VERSION}: {actual}. Train again with this version, or name "
@@ -115,10 +121,7 @@ def _reason(error: Exception, path: Path) -> str:
     except Exception:  # it is not what torch.save writes
         names = []
     if any(name.startswith("ultralytics.") for name in names):
-        return (
-            "it was written by train_yolo, or by ultralytics itself. The model.onnx of a training with train_yolo is "
-            "in its folder exported; export-yolo makes another"
-        )
+        return _OF_ULTRALYTICS
     if names:
         return f"there are other things than tensors in it: {some(names)}"
     if not is_zipfile(path):

@@ -42,7 +42,7 @@ def test_the_memory_of_a_picture_is_used_for_the_next_one() -> None:
 
 
 def test_the_image_that_trains_has_the_same_variables() -> None:
-    (line,) = re.findall(r"^FROM runtime AS train\n#.*\nENV (.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    (line,) = re.findall(r"^FROM runtime AS torch\n#.*\nENV (.*)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert dict(entry.split("=") for entry in line.split()) == VARIABLES
 
 

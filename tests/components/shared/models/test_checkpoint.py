@@ -83,13 +83,14 @@ def test_foreign_files_are_refused_and_run_no_code(tmp_path: Path, capsys: pytes
     assert "code from" not in capsys.readouterr().out
 
 
-def test_a_checkpoint_of_ultralytics_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("allowed", [False, True], ids=["unknown to torch", "on torch's list"])
+def test_a_checkpoint_of_ultralytics_is_named(tmp_path: Path, allowed: bool) -> None:
     module = ModuleType("ultralytics.nn.tasks")
     kind = type("DetectionModel", (), {"__module__": module.__name__})
     module.DetectionModel = kind  # type: ignore[attr-defined]
     with mock.patch.dict(sys.modules, {"ultralytics": module, "ultralytics.nn": module, module.__name__: module}):
         torch.save({"ema": kind()}, tmp_path / "best.pt")
-    with pytest.raises(InputError) as refused:
+    with torch.serialization.safe_globals([kind] if allowed else []), pytest.raises(InputError) as refused:
         load_checkpoint(tmp_path / "best.pt")
     assert "it was written by train_yolo" in str(refused.value) and "export-yolo makes another" in str(refused.value)
     assert "\n" not in str(refused.value)
