@@ -132,7 +132,7 @@ def test_photos_that_are_resized(
     config, folder = trained
     large, small = tmp_path / "large", tmp_path / "small"
     large.mkdir()
-    write_door_photos(large, {"train": 3, "val": 60}, (400, 500), seed=5)
+    write_door_photos(large, {"train": 3, "val": 150}, (400, 500), seed=5)
     shrunken(large, small)
     own = [ours(folder, data, tmp_path / f"ours_{data.name}") for data in (large, small)]
     expected = [theirs(config, folder, data, tmp_path / f"theirs_{data.name}") for data in (large, small)]
@@ -140,4 +140,4 @@ def test_photos_that_are_resized(
         print(f"\n{config.labels}: large {own[0]}, by ultralytics {expected[0]}; small {own[1]}, {expected[1]}")
     assert own[0] == pytest.approx(own[1], abs=0.002), "serving sees the same pixels"
     assert own[1] == pytest.approx(expected[1], abs=0.01)
-    assert own[0][0] == pytest.approx(expected[0][0], abs=0.01)
+    assert own[0][0] == pytest.approx(expected[0][0], abs=0.02), "resizing moves even mAP50 a little"
