@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch.utils.tensorboard import SummaryWriter
 
-from components.shared.dataset.info import DatasetInfo
 from components.shared.metrics.classification import ClassScore
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run
@@ -115,7 +114,7 @@ def open_recorder(
         open_run(
             experiment or experiment_of(data),
             run_name=run_name or f"{config.model} {data.space.name}",
-            params={**metadata, "data": data_parameters(data.annotations.info)},
+            params={**metadata, "data": data.annotations.info.parameters()},
             tags={name: value for name, value in tags.items() if value},
             run_id=start.run_id if start is not None and same_training else "",
             part=bool(run_name),
@@ -131,14 +130,6 @@ def open_recorder(
             {**data.counts(), **info.counts.record()},
         )
         yield Recorder(training, folder, run, scalars, provenance, metadata)
-
-
-def data_parameters(info: DatasetInfo) -> dict[str, Any]:
-    """Return where the data come from and what was done to them, for the parameters of a run."""
-    split = info.split.model_dump(include={"mode", "seed", "ratios", "images"}) if info.split is not None else {}
-    known = {"source": info.source, "source_digest": info.source_digest, "format": info.format}
-    curation = [{step.operation: step.options} for step in info.curation]
-    return {name: value for name, value in {**known, "curation": curation, "split": split}.items() if value}
 
 
 def description(config: TrainConfig, data: Data) -> str:

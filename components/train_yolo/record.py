@@ -14,7 +14,6 @@ import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from components.shared.dataset.info import DatasetInfo
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run, resume_run
 from components.shared.training.processes import environment, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, link
@@ -114,7 +113,7 @@ def open_recorder(
     with open_run(
         experiment or experiment_of(config),
         run_name=f"{run_name} {Path(config.model).stem} {config.label_space or 'face'}".strip(),
-        params={**metadata, "source": data_parameters(info)},
+        params={**metadata, "source": info.parameters()},
         tags={name: value for name, value in tags.items() if value},
         run_id=run_id,
         part=bool(run_name),
@@ -131,14 +130,6 @@ def open_recorder(
             yield recorder
         finally:
             recorder.close()
-
-
-def data_parameters(info: DatasetInfo) -> dict[str, Any]:
-    """Return where the data come from and what was done to them, for the parameters of a run."""
-    split = info.split.model_dump(include={"mode", "seed", "ratios", "images"}) if info.split is not None else {}
-    known = {"address": info.source, "source_digest": info.source_digest, "format": info.format}
-    curation = [{step.operation: step.options} for step in info.curation]
-    return {name: value for name, value in {**known, "curation": curation, "split": split}.items() if value}
 
 
 def description(config: YoloConfig, data: Data, unpacked: Unpacked) -> str:

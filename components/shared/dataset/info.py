@@ -146,6 +146,13 @@ class DatasetInfo(_Part):
     crops: CropInfo | None = None
     detection: DetectionInfo | None = None
 
+    def parameters(self) -> dict[str, Any]:
+        """Return where the data come from and what was done to them, for the parameters of a run."""
+        split = self.split.model_dump(include={"mode", "seed", "ratios", "images"}) if self.split is not None else {}
+        known = {"source": self.source, "source_digest": self.source_digest, "format": self.format}
+        curation = [{step.operation: step.options} for step in self.curation]
+        return {name: value for name, value in {**known, "curation": curation, "split": split}.items() if value}
+
     def changed(self, **parts: Any) -> "DatasetInfo":
         """Return a copy with other parts. Raises ValidationError when one has another type."""
         return DatasetInfo.model_validate({**self.record(), **parts})

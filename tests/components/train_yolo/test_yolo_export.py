@@ -12,6 +12,7 @@ from detector_photos import labeled_photos
 from tiny_detector import draw_faces
 from tiny_model import build_model, card_facts
 from ultralytics_models import TorchDetector, differences, save_random
+from yolo_samples import TINY_DETECTOR
 
 from components.detect_faces.adopt import adopt_detectors
 from components.shared.chain_file import read_chain
@@ -24,16 +25,7 @@ from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model, open_model
 from serving.runtime.predictor import Classifier
 
-BACKBONE = """
-nc: 1
-backbone:
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-head:
-"""
+BACKBONE = TINY_DETECTOR[: TINY_DETECTOR.index("head:\n") + len("head:\n")]
 DETECT = f"{BACKBONE}  - [[2, 3, 4], 1, Detect, [nc]]"
 TWO_BRANCHES = f"{BACKBONE}  - [[2, 3, 4], 1, v10Detect, [nc]]"
 POSE = f"kpt_shape: [5, 3]\n{BACKBONE}  - [[2, 3, 4], 1, Pose, [nc, kpt_shape]]"
