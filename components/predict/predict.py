@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.predict.classify import classify
-from components.predict.detect import detect
 from components.shared.dataset.detections import write_detections
 from components.shared.dataset.predictions import write_predictions
+from components.shared.prediction.classify import classify
+from components.shared.prediction.detect import detect
 from serving.runtime.detector import Detector
 from serving.runtime.errors import InputError
 from serving.runtime.load import load_model

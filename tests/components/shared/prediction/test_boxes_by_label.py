@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.predict.detect import boxes_by_label
+from components.shared.prediction.detect import boxes_by_label
 from serving.runtime.card import DetectionThresholds
 from serving.runtime.detection import Candidates
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.predict.inputs import check_failures, images_of_split
 from components.shared.dataset.annotations import Image, read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.detections import Detections, FoundBoxes, SearchedImage
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
+from components.shared.prediction.inputs import check_failures, images_of_split
 from components.shared.progress import progress
 from serving.runtime.card import DetectionThresholds
 from serving.runtime.detection import Candidates, Floats, choose, clip, suppress

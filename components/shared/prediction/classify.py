@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.predict.inputs import check_failures, images_of_split, present
 from components.shared.dataset.annotations import Annotations, named_points, read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
 from components.shared.dataset.predictions import PredictedFace, Predictions
+from components.shared.prediction.inputs import check_failures, images_of_split, present
 from components.shared.progress import progress
 from serving.runtime.card import ClassificationCard
 from serving.runtime.errors import ImageError, InputError
