@@ -141,7 +141,9 @@ class Classifier:
             faces = list(zip_longest(boxes or (None,), of_photo))
             placed = [self._place(photo, box, points) for box, points in faces]
             parts += [(photo, placement) for placement in placed]
-            seen.append([(box, self._kind(box, placement)) for (box, _), placement in zip(faces, placed, strict=True)])
+            seen.append(
+                [(box, self.crop_kind(box, placement)) for (box, _), placement in zip(faces, placed, strict=True)]
+            )
         levels: list[float] = []
 
         def crops() -> Iterator[Pixels]:
@@ -178,7 +180,7 @@ class Classifier:
 
         outputs = self._classify(crops(), work)
         faces = [
-            self._result(row, level, None, self._kind(None, placement), outputs)
+            self._result(row, level, None, self.crop_kind(None, placement), outputs)
             for row, level, placement in zip(count(), levels, placements)
         ]
         return outputs, faces
@@ -197,7 +199,8 @@ class Classifier:
     def _crop(self, photo: Photo, placement: Placement) -> Pixels:
         return cut_placed(photo, placement, self.card.input, self.card.crop.min_decode)
 
-    def _kind(self, box: Box | None, placement: Placement) -> Crop:
+    def crop_kind(self, box: Box | None, placement: Placement) -> Crop:
+        """Return what a placement of a face shows."""
         frame = self.card.crop.frame
         if placement.aligned:
             return "eyes"

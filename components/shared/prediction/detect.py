@@ -9,7 +9,7 @@ from components.shared.dataset.annotations import Image, read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.detections import Detections, FoundBoxes, SearchedImage
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
-from components.shared.prediction.inputs import check_failures, images_of_split
+from components.shared.prediction.inputs import Failure, check_failures, images_of_split
 from components.shared.progress import progress
 from serving.runtime.card import DetectionThresholds
 from serving.runtime.detection import Candidates, Floats, choose, clip, suppress
@@ -25,7 +25,14 @@ _AHEAD = 4
 
 
 def detect(
-    detector: Detector, images: Path, annotations: Path | None, *, split: str, workers: int, max_failed: int
+    detector: Detector,
+    images: Path,
+    annotations: Path | None,
+    *,
+    split: str,
+    workers: int,
+    max_failed: int,
+    may_be_empty: bool = False,
 ) -> tuple[Detections, dict[str, int]]:
     """Return the boxes of every image of a split, and how many images could not be decoded, by reason.
 
@@ -41,23 +48,20 @@ def detect(
         split: test, val, train, or all.
         workers: threads that decode and search.
         max_failed: how many images may fail to decode.
+        may_be_empty: accept a split without an image.
 
     Raises:
         InputError: the split is unknown or empty, images are missing from the archive or are others there than the
             annotations describe, the graph gives numbers that are none, or too many images failed.
     """
-    pictures, chosen, digest = _inputs(images, annotations, split)
+    pictures, chosen, digest = _inputs(images, annotations, split, may_be_empty)
     card = detector.card
-    thresholds = card.thresholds.changed({"score": min(LOWEST_SCORE, card.thresholds.score)})
 
     def search(image: Image) -> SearchedImage | ImageError:
         try:
-            photo = Photo(pictures.read(image.file_name, image.sha256))
-            (found,) = detector.candidates([photo], score=thresholds.score)
+            served, by_label = search_photo(detector, Photo(pictures.read(image.file_name, image.sha256)))
         except ImageError as error:
             return error
-        served = _served(found, thresholds, photo.upright)
-        by_label = served if len(card.labels) == 1 else boxes_by_label(found, thresholds, photo.upright)
         return SearchedImage(image.id, image.file_name, served, by_label, image.sha256)
 
     searched: list[SearchedImage] = []
@@ -65,7 +69,7 @@ def detect(
     found = ordered_map(search, chosen, workers=workers, ahead=_AHEAD * workers)
     for image, result in progress(found, "predict", len(chosen)):
         if isinstance(result, ImageError):
-            failed.append((image.file_name, result))
+            failed.append((image.file_name, Failure.of(result)))
         else:
             searched.append(result)
     reasons = check_failures(failed, max_failed, len(chosen), "images")
@@ -74,13 +78,29 @@ def detect(
     return table, reasons
 
 
-def _inputs(images: Path, annotations: Path | None, split: str) -> tuple[Pictures, list[Image], str]:
+def search_photo(detector: Detector, photo: Photo) -> tuple[FoundBoxes, FoundBoxes]:
+    """Return the boxes that a photo has from LOWEST_SCORE on, under their best label and under every label.
+
+    Raises:
+        ImageError: the photo cannot be used.
+        InputError: the graph gives numbers that are none.
+    """
+    card = detector.card
+    thresholds = card.thresholds.changed({"score": min(LOWEST_SCORE, card.thresholds.score)})
+    (found,) = detector.candidates([photo], score=thresholds.score)
+    served = _served(found, thresholds, photo.upright)
+    return served, served if len(card.labels) == 1 else boxes_by_label(found, thresholds, photo.upright)
+
+
+def _inputs(
+    images: Path, annotations: Path | None, split: str, may_be_empty: bool
+) -> tuple[Pictures, list[Image], str]:
     """Return the pictures, the images to search, and the digest of the images."""
     if annotations is None:
         bare, names = find_pictures(images)
         return bare, [Image(number, name, 1, 1) for number, name in enumerate(names, 1)], ""
     data = read_annotations(annotations)
-    archive, chosen = ImageArchive(images), images_of_split(data, split)
+    archive, chosen = ImageArchive(images), images_of_split(data, split, may_be_empty=may_be_empty)
     check_present(archive, (image.file_name for image in chosen))
     return archive, chosen, data.info.images_digest or ""
 

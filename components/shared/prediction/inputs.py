@@ -3,6 +3,8 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from components.shared.dataset.annotations import Annotations, Image
 from serving.runtime.errors import ImageError, InputError
@@ -12,15 +14,15 @@ _EXAMPLES = 5
 _log = logging.getLogger(__name__)
 
 
-def images_of_split(annotations: Annotations, split: str) -> list[Image]:
+def images_of_split(annotations: Annotations, split: str, *, may_be_empty: bool = False) -> list[Image]:
     """Return the images of a split by their ids; of `all` those without a split too.
 
-    Raises InputError for an unknown split and for one without an image.
+    Raises InputError for an unknown split and, unless it `may_be_empty`, for one without an image.
     """
     if split not in SPLITS:
         raise InputError(f"unknown split '{split}'; known: {', '.join(SPLITS)}; present: {present(annotations)}")
     images = [image for image in annotations.images if split in ("all", image.split)]
-    if not images:
+    if not images and not may_be_empty:
         raise InputError(f"no image is in split '{split}'; present: {present(annotations)}")
     return sorted(images, key=lambda image: image.id)
 
@@ -33,19 +35,31 @@ def present(annotations: Annotations) -> str:
     return ", ".join(f"{name} {count} faces" for name, count in sorted(counts.items())) or "no images"
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a photo or a face could not be predicted; `reason` is that of `ImageError`, or `box`."""
+
+    reason: str
+    message: str
+
+    @classmethod
+    def of(cls, error: InputError) -> Self:
+        """Return what an error says."""
+        return cls(error.reason if isinstance(error, ImageError) else "box", str(error))
+
+
 def check_failures(
-    failed: Sequence[tuple[str, InputError]], max_failed: int, total: int, noun: str = "faces"
+    failed: Sequence[tuple[str, Failure]], max_failed: int, total: int, noun: str = "faces"
 ) -> dict[str, int]:
     """Raise InputError above the threshold, otherwise log what is left out and count it by reason.
 
-    `failed` are the paths of the images with their errors, of `total` faces, or of what `noun` says.
+    `failed` are the paths of the images with what went wrong, of `total` faces, or of what `noun` says.
     """
     if not failed:
         return {}
-    errors = [error.reason if isinstance(error, ImageError) else "box" for _, error in failed]
-    reasons = dict(sorted(Counter(errors).items()))
+    reasons = dict(sorted(Counter(failure.reason for _, failure in failed).items()))
     counts = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
-    examples = "; ".join(f"{path}: {error}" for path, error in failed[:_EXAMPLES])
+    examples = "; ".join(f"{path}: {failure.message}" for path, failure in failed[:_EXAMPLES])
     message = f"{len(failed)} of {total} {noun} could not be predicted ({counts}), such as {examples}"
     if len(failed) > max_failed or len(failed) == total:
         raise InputError(f"{message}; repair or remove these images, or allow so many with max_failed={len(failed)}")
