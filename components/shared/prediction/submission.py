@@ -97,7 +97,7 @@ def write_submission(form: SubmissionForm, answers: Mapping[str, int], output: P
 
 
 def write_answers(answers: Iterable[tuple[str, int, int]], output: Path) -> None:
-    """Write `ImageID` and `ans` for each face, as a `whole_file`; the column `face_id` only where a picture has several.
+    """Write `ImageID` and `ans` for each face, as a `whole_file`; with `face_id` where a picture has several faces.
 
     Args:
         answers: id of the picture, of the face, and the class number.
