@@ -162,6 +162,7 @@ STEPS: Mapping[str, Step] = {
             "report": ("SM_OUTPUT_DATA_DIR", REPORT),
         },
     ),
+    "vote": Step("components.vote.component:vote", "evaluate"),
     "evaluate_folds": Step("components.evaluate.component:evaluate_folds", "evaluate", REPORT),
     "annotate_video": Step("components.video.component:annotate_video", "ingest", output="every frame could be read"),
     "register": Step("components.register.component:register", "register"),

@@ -96,25 +96,30 @@ class Detections:
 
 
 def write_detections(detections: Detections, path: Path) -> None:
-    """Write the CSV as a `whole_file`: a row for each box, and one without a box for an image where nothing was found.
+    """Write the CSV as a `whole_file`, see `detection_rows`. Equal detections give equal bytes."""
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(detection_columns(detections.labels))
+        writer.writerows(detection_rows(detections))
+
+
+def detection_columns(labels: tuple[str, ...]) -> list[str]:
+    """Return the columns of the table: every score is called `label/<label>`."""
+    lists = [_LIST] if len(labels) > 1 else []
+    return [*_BOX, *lists, *(_SCORE + label for label in labels), *_MODEL]
+
+
+def detection_rows(detections: Detections) -> Iterator[list[str]]:
+    """Yield a row for each box, and one without a box for an image where nothing was found.
 
     `label` is the label that the box is found under and `score` its score. With several labels the column `list` says
     of which list a row is, `served` or `by_label`. Scores have the shortest text that reads back as the same float32.
-    Equal detections give equal bytes.
     """
     facts = [repr(float(detections.threshold)), detections.model, detections.version, detections.label_space]
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_columns(detections.labels))
-        for image in detections.images:
-            ending = [*facts, detections.task, image.sha256 or "", detections.images_digest]
-            for row in _rows(image, detections.labels):
-                writer.writerow([image.image_id, image.path, *row, *ending])
-
-
-def _columns(labels: tuple[str, ...]) -> list[str]:
-    lists = [_LIST] if len(labels) > 1 else []
-    return [*_BOX, *lists, *(_SCORE + label for label in labels), *_MODEL]
+    for image in detections.images:
+        ending = [*facts, detections.task, image.sha256 or "", detections.images_digest]
+        for row in _rows(image, detections.labels):
+            yield [str(image.image_id), image.path, *row, *ending]
 
 
 def _rows(image: SearchedImage, labels: tuple[str, ...]) -> Iterator[list[str]]:
@@ -135,7 +140,7 @@ def parse_detections(table: PredictionRows) -> Detections:
     together, or rows differ in model, version, threshold, label space or data set.
     """
     labels = tuple(name.removeprefix(_SCORE) for name in table.header if name.startswith(_SCORE))
-    columns = _columns(labels)
+    columns = detection_columns(labels)
     missing = [name for name in columns if name not in table.header]
     if missing or not labels or table.header != columns:
         wrong = f"no column {', '.join(missing)}" if missing else "its columns are others"
@@ -152,7 +157,7 @@ def parse_detections(table: PredictionRows) -> Detections:
 
 
 def _image(rows: list[list[str]], labels: tuple[str, ...]) -> SearchedImage:
-    columns = _columns(labels)
+    columns = detection_columns(labels)
     first = rows[0]
     sha256 = first[columns.index("sha256")] or None
     found = rows if first[2] else []

@@ -1,7 +1,7 @@
 """The predictions table: one CSV row per face; which columns it has depends on the task of the model."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -62,33 +62,38 @@ class Predictions:
         return self.space.class_probabilities(self.heads)
 
 
-def _columns(space: LabelSpace) -> list[str]:
+def prediction_columns(space: LabelSpace) -> list[str]:
+    """Return the columns of the table: every probability is called `<head>/<label>`."""
     return [*_FACE, *(f"{head.name}/{label}" for head in space.heads for label in head.labels), *_MODEL, *_ADDED]
 
 
-def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write the CSV as a `whole_file`.
+def prediction_rows(predictions: Predictions) -> Iterator[list[str]]:
+    """Yield the row of each face, "" for what is not known.
 
     `label`, `class_id` and `score` are the most probable class, its index and its probability. Probabilities have the
-    shortest text that reads back as the same float32. Equal predictions give equal bytes.
+    shortest text that reads back as the same float32.
     """
     space = predictions.space
     joint = predictions.class_probabilities()
     best = joint.argmax(axis=1)
     table = np.concatenate([predictions.heads[head.name] for head in space.heads], axis=1, dtype=np.float32)
     ending = [predictions.model, predictions.version, space.name, predictions.task]
+    for row, face in enumerate(predictions.faces):
+        box = [repr(float(value)) for value in face.box] if face.box else [""] * 4
+        score = "" if face.score is None else repr(float(face.score))
+        label = [space.class_labels[best[row]], str(np.float32(joint[row, best[row]]))]
+        brightness = "" if face.brightness is None else f"{face.brightness:.2f}"
+        added = [str(best[row]), face.sha256 or "", predictions.images_digest, brightness]
+        ids = [str(face.image_id), str(face.face_id), face.path]
+        yield [*ids, *box, score, *label, *map(str, table[row]), *ending, *added]
+
+
+def write_predictions(predictions: Predictions, path: Path) -> None:
+    """Write the CSV as a `whole_file`, see `prediction_rows`. Equal predictions give equal bytes."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_columns(space))
-        for row, face in enumerate(predictions.faces):
-            box = [repr(float(value)) for value in face.box] if face.box else [""] * 4
-            score = "" if face.score is None else repr(float(face.score))
-            label = [space.class_labels[best[row]], str(np.float32(joint[row, best[row]]))]
-            brightness = "" if face.brightness is None else f"{face.brightness:.2f}"
-            added = [best[row], face.sha256 or "", predictions.images_digest, brightness]
-            writer.writerow(
-                [face.image_id, face.face_id, face.path, *box, score, *label, *map(str, table[row]), *ending, *added]
-            )
+        writer.writerow(prediction_columns(predictions.space))
+        writer.writerows(prediction_rows(predictions))
 
 
 def read_predictions(path: Path) -> Predictions | Detections:
@@ -111,7 +116,7 @@ def _parse_classification(table: PredictionRows) -> Predictions:
         raise InputError(f"{path}: no column {', '.join(missing)}; the predict step writes {', '.join(_FACE + _MODEL)}")
     model, version, space_name = map(table.one_value, _MODEL)
     space = label_space(space_name)
-    columns = _columns(space)
+    columns = prediction_columns(space)
     if header != [name for name in columns if name in header or name not in _ADDED]:
         raise InputError(f"{path}: its columns are not those of label space '{space.name}': {', '.join(columns)}")
     start, end = len(_FACE), columns.index(_MODEL[0])

@@ -140,6 +140,7 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "export_onnx": {"checkpoints": work / "model", "model": out / "m", "name": "x"},
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
         "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report,
+        "vote": {"tables": work / "predictions", "table": out / "t"},
         "evaluate_folds": {"predictions": work / "predictions", "annotations": work / "folds"} | report,
         "register": {"model": work / "model", "name": "faces", "metrics_json": "{}"},
         "promote": {"name": "faces", "version": "1"},
