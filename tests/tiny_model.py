@@ -83,3 +83,42 @@ def build_model(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     helper.set_model_props(model, {METADATA_KEY: json.dumps(card)} if metadata is None else metadata)
     return model.SerializeToString()
+
+
+def build_looking_model(region: tuple[slice, slice], *, features: bool = False, **facts: Any) -> bytes:
+    """Build a graph that sees only one part of its input: `mask` is the more surely `worn`, the brighter that is.
+
+    Args:
+        region: the rows and columns that count.
+        features: whether `features`, float32 (N, 3, 10, 8), the means of 4 by 4 pixels of what is seen, is an output.
+        facts: changes of the card.
+    """
+    heads = [{"name": "mask", "labels": HEADS["mask"]}]
+    card = card_facts(heads=heads, label_space="mask", **({"features": "features"} if features else {}), **facts)
+    seen = np.zeros((40, 32, 1), np.float32)
+    seen[region] = 1 / 255
+    weights = {"seen": seen, "weight": np.zeros((3, 3), np.float32), "bias": np.array([-3, 1, 0], np.float32)}
+    weights["weight"][:, 0] = 2 * seen.size / np.count_nonzero(seen)
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "seen"], ["visible"]),
+        helper.make_node("Transpose", ["visible"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("AveragePool", ["planes"], ["features"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["mask"]),
+    ]
+    outputs = [helper.make_tensor_value_info("mask", TensorProto.FLOAT, ("N", 3))]
+    if features:
+        outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ("N", 3, 10, 8)))
+    graph = helper.make_graph(
+        nodes,
+        "looking",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ("N", 40, 32, 3))],
+        outputs,
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(card)})
+    return model.SerializeToString()

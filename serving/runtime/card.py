@@ -227,13 +227,23 @@ class _GraphCard(Frozen):
         """What height and width of the graph's input are multiples of, up to `input`; None where they are `input`."""
         return None
 
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """Outputs of the graph beside `outputs`, which nothing that serves asks for or describes."""
+        return ()
+
     def to_metadata(self) -> dict[str, str]:
         """Return the card as ONNX metadata; `read_card` reads the value."""
         return {METADATA_KEY: self.model_dump_json(exclude_none=True)}
 
 
 class ClassificationCard(_GraphCard):
-    """A classifier of face crops: one output per head, its probabilities."""
+    """A classifier of face crops: one output per head, its probabilities.
+
+    `features` is the name of one output more, float32 (N, C, h, w): the last feature map of the network, which nothing
+    that serves asks for. `temperature` says by head what the graph divides the logarithms of its probabilities by, so
+    that they say how often it is right.
+    """
 
     task: Literal["classification"] = "classification"
     label_space: str
@@ -242,10 +252,17 @@ class ClassificationCard(_GraphCard):
     normalization: Normalization
     pseudo_labels: PseudoLabels | None = None
     notify: Notify | None = UNSET
+    features: Annotated[str, Field(min_length=1)] | None = UNSET
+    temperature: dict[str, Annotated[float, Field(gt=0.0)]] | None = UNSET
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        _check_distinct("head names", [head.name for head in self.heads])
+        names = [head.name for head in self.heads]
+        _check_distinct("head names", names)
+        if self.features in names:
+            raise ValueError(f"features: '{self.features}' is the name of a head")
+        if unknown := [name for name in self.temperature or () if name not in names]:
+            raise ValueError(f"temperature: {unknown} are none of the heads {names}")
         return self
 
     @model_validator(mode="after")
@@ -266,6 +283,11 @@ class ClassificationCard(_GraphCard):
     def outputs(self) -> dict[str, Shape]:
         """Shapes of the graph's outputs, all float32, without the batch axis."""
         return {head.name: (len(head.labels),) for head in self.heads}
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """The feature map, where the graph gives it."""
+        return () if self.features is None else (self.features,)
 
 
 class DetectionCard(_GraphCard):

@@ -162,6 +162,18 @@ class Classifier:
             return self._session.run(images, work)
         return self.infer_files(images, work=work)[0]
 
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the network's last feature map for one or more prepared pixels, float32 (N, C, h, w).
+
+        Raises InputError where the graph does not give it, or the array has another type or shape.
+        """
+        if self.card.features is None:
+            raise InputError(
+                f"model {self.card.name} does not give the feature map of its network; "
+                "export it with the option `features` of export_onnx"
+            )
+        return self._session.unserved(self.card.features, images)
+
     def infer_files(self, images: Sequence[bytes], *, work: Work | None = None) -> tuple[Outputs, list[FaceResult]]:
         """Return what `infer` returns for whole image files, and what `predict` says of each; errors as of `infer`.
 

@@ -73,13 +73,7 @@ class Session:
             AbandonedError: nobody waits for the result any longer.
         """
         shapes = self.card.outputs
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or not self._takes(pixels.shape[1:]):
-            size, stride = self.card.input, self.card.stride
-            which = f", or smaller ones of multiples of {stride}" if stride else ""
-            raise InputError(
-                f"model {self.card.name} takes uint8 images of shape (n, {size.height}, {size.width}, 3){which}, "
-                f"got {pixels.dtype} {pixels.shape}"
-            )
+        self._check_pixels(pixels)
         if len(pixels) == 0:
             return {name: np.zeros((0, *(axis or 0 for axis in shape)), np.float32) for name, shape in shapes.items()}
         batches, rows = [], self._graph.max_rows
@@ -96,6 +90,19 @@ class Session:
         if len(batches) == 1:
             return dict(zip(shapes, batches[0], strict=True))
         return {name: np.concatenate(parts) for name, parts in zip(shapes, zip(*batches, strict=True), strict=True)}
+
+    def unserved(self, name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return one of the card's `unserved` outputs for one or more prepared images, as `run` does for the others.
+
+        Raises InputError as `run`.
+        """
+        self._check_pixels(pixels)
+        rows = self._graph.max_rows
+        parts: list[NDArray[np.float32]] = [
+            self._graph.session.run([name], {INPUT_NAME: np.ascontiguousarray(pixels[start : start + rows])})[0]
+            for start in range(0, len(pixels), rows)
+        ]
+        return np.concatenate(parts)
 
     def check_graph(self) -> Outputs:
         """Check the graph's input and outputs against the card, run it on two black images and return the outputs.
@@ -114,10 +121,9 @@ class Session:
                 + (", height and width" if stride else "")
             )
         names = sorted(node.name for node in self._graph.session.get_outputs())
-        if names != sorted(self.card.outputs):
-            raise InputError(
-                f"{self.source}: the graph gives {names}, but the card names the outputs {sorted(self.card.outputs)}"
-            )
+        named = sorted([*self.card.outputs, *self.card.unserved])
+        if names != named:
+            raise InputError(f"{self.source}: the graph gives {names}, but the card names the outputs {named}")
         if stride is None:
             outputs = self._check_run(size.height, size.width)
         else:
@@ -153,6 +159,15 @@ class Session:
                     f"but the card requires float32 ({expected})"
                 )
         return outputs
+
+    def _check_pixels(self, pixels: NDArray[np.uint8]) -> None:
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or not self._takes(pixels.shape[1:]):
+            size, stride = self.card.input, self.card.stride
+            which = f", or smaller ones of multiples of {stride}" if stride else ""
+            raise InputError(
+                f"model {self.card.name} takes uint8 images of shape (n, {size.height}, {size.width}, 3){which}, "
+                f"got {pixels.dtype} {pixels.shape}"
+            )
 
     def _takes(self, shape: tuple[int, ...]) -> bool:
         """Tell whether the card takes images of a shape (height, width, channels)."""
