@@ -26,6 +26,7 @@ DATA_REPORT = "data.html"
 LEADERBOARD = "leaderboard.html"
 FACES_REPORT = "faces.html"
 DETECTOR_REPORT = "detector.html"
+PROMOTION_REPORT = "promotion.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ STEPS: Mapping[str, Step] = {
     "evaluate_folds": Step("components.evaluate.component:evaluate_folds", "evaluate", REPORT),
     "annotate_video": Step("components.video.component:annotate_video", "ingest", output="every frame could be read"),
     "register": Step("components.register.component:register", "register"),
-    "promote": Step("components.register.component:promote", "promote"),
+    "promote": Step("components.promote.component:promote", "promote", PROMOTION_REPORT),
 }
 
 

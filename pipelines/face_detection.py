@@ -26,4 +26,4 @@ def face_detection(p: FaceDetectionConfig, configure: "Configure") -> None:
     data = prepare(p, configure, p.detector["detector_label_space"])
     detector = train_detector(p, configure, data)
     version = register_detector(p, configure, detector)
-    promote_models(configure, detector, name=p.detector_name, version=version)
+    promote_models(configure, detector, data, name=p.detector_name, version=version)

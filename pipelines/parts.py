@@ -17,7 +17,8 @@ from components.evaluate.component import evaluate
 from components.export_onnx.component import export_onnx
 from components.ingest.component import ingest
 from components.predict.component import predict
-from components.register.component import promote, register
+from components.promote.component import promote
+from components.register.component import register
 from components.split.component import split
 from components.train_yolo.component import train_yolo
 from pipelines.parameters.detector import DetectorParameters
@@ -230,7 +231,7 @@ def publish(
     registered = configure(task, "Register as candidate").set_caching_options(False).outputs
     if composite:
         composite["composite_version"] = registered["composite_version"]
-    promote_models(configure, evaluated, name=p.model_name, version=registered["version"], **composite, **trained)
+    promote_models(configure, evaluated, data, name=p.model_name, version=registered["version"], **composite, **trained)
 
 
 def register_detector(p: DetectorParameters, configure: Configure, detector: Evaluated) -> Any:
@@ -239,9 +240,19 @@ def register_detector(p: DetectorParameters, configure: Configure, detector: Eva
     return configure(task, "Register the detector as candidate").set_caching_options(False).outputs["version"]
 
 
-def promote_models(configure: Configure, evaluated: Evaluated, **models: Any) -> None:
-    """Makes registered versions the champions, where all floors hold. `models` are arguments of the step promote."""
+def promote_models(configure: Configure, evaluated: Evaluated, data: Data, **models: Any) -> None:
+    """Makes registered versions the champions, where all floors hold and they are better than the present ones.
+
+    `models` are arguments of the step promote.
+    """
     # Whether all floors hold: KFP's local runner finds only an output of this name in a condition.
     with dsl.If(evaluated.outputs["Output"] == True, name="floors-hold"):  # noqa: E712
-        task = promote(**models)
+        task = promote(
+            model=evaluated.model,
+            predictions=evaluated.predictions,
+            images=data.images,
+            annotations=data.annotations,
+            run_id=evaluated.run_id,
+            **models,
+        )
         configure(task, "Promote to champion").set_caching_options(False)

@@ -93,7 +93,7 @@ TASKS = {
     "predict": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), timeout=48 * HOUR),
     "evaluate": Resources(cpu=("500m", "1"), memory=("1Gi", "4Gi"), storage=True),
     "register": Resources(cpu=("500m", "1"), memory=("1Gi", "4Gi"), storage=True, timeout=HOUR),
-    "promote": Resources(cpu=("250m", "1"), memory=("512Mi", "2Gi"), storage=True, timeout=HOUR),
+    "promote": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), storage=True, timeout=48 * HOUR),
 }
 
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from components.evaluate.report import metric_name
 from components.evaluate.scored import Truth
-from components.evaluate.true_boxes import TrueBoxes
 from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.label_spaces import ATTRIBUTES, label_space
 from components.shared.dataset.pictures import Pictures
 from components.shared.metrics.detection import SIZES, DetectionScores
 from components.shared.metrics.matching import IOU, Counts, Matches
+from components.shared.metrics.true_boxes import TrueBoxes
 from components.shared.report.plots import Plot, precision_recall
 from components.shared.report.rendering import printable, render
 from components.shared.report.thumbnails import FRAME, Thumbnail, Thumbnails

@@ -6,10 +6,10 @@ from functools import partial
 
 from components.evaluate.detection_report import DetectionEvaluation, render_detection_report
 from components.evaluate.scored import Scored, Truth
-from components.evaluate.true_boxes import true_boxes
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
 from components.shared.metrics.detection import FLOORS, detection_scores
+from components.shared.metrics.true_boxes import true_boxes
 
 NO_FACE = "no face"
 _log = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ from typing import Any
 
 from components.evaluate.detectors import score_detections
 from components.evaluate.join import join
-from components.evaluate.marginal import marginal
 from components.evaluate.report import Evaluated, render_report
 from components.evaluate.same_pictures import check_pictures
 from components.evaluate.scored import Scored, Truth
 from components.evaluate.scores import score_predictions
 from components.evaluate.truth_table import is_truth_table, read_truth_table
 from components.shared.dataset.annotations import digest, read_annotations
+from components.shared.dataset.marginal import marginal
 from components.shared.dataset.predictions import Predictions, read_predictions
 from components.shared.metrics.classification import metric_names
 from components.shared.tracking.runs import resume_run

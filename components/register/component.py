@@ -1,4 +1,4 @@
-"""The KFP components of the registry: register a version, promote a version."""
+"""The KFP component of the register step."""
 
 from typing import Any, NamedTuple, Optional
 
@@ -57,37 +57,3 @@ def register(
         address=model.uri,
     )
     return (done.version, done.composite_version)
-
-
-@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def promote(
-    name: str,
-    version: str,
-    alias: str = "champion",
-    composite: str = "",
-    composite_version: str = "",
-    detector: str = "",
-    detector_version: str = "",
-) -> None:
-    """Move an alias to a registered version, and to those of its detector and of the composite that they are part of.
-
-    Args:
-        name: Name of the model in the registry.
-        version: Version that gets the alias.
-        alias: The alias, champion by default.
-        composite: Name of the composite in the registry; empty for none.
-        composite_version: Its version; empty for none.
-        detector: Name of the detector in the registry that was trained with it; empty for none.
-        detector_version: Its version; empty for none.
-    """
-    from components.register.register import promote
-
-    promote(
-        name,
-        version,
-        alias,
-        composite=composite,
-        composite_version=composite_version,
-        detector=detector,
-        detector_version=detector_version,
-    )

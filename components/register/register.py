@@ -1,7 +1,6 @@
-"""Registration of exported models in MLflow's registry, and promotion of a version to an alias."""
+"""Registration of exported models in MLflow's registry."""
 
 import json
-import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +11,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from components.register.composite import FoundDetector, box_limits, find_detectors, register_composite
 from components.register.package import open_candidate
 from components.register.versions import Registration, register_version
-from components.shared.tracking.server import mlflow_client, tracking_is_on
-from serving.runtime.errors import InputError, NotFoundError, StorageError
+from components.shared.tracking.registry import check_name, find_version, step_command
+from serving.runtime.errors import InputError, StorageError
 from serving.runtime.validation import explain
 
-CHAMPION = "champion"
 _METRICS = TypeAdapter(dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False)]])
 
 
@@ -66,7 +64,7 @@ def register(
         StorageError: there is no model, or a registered file differs from the exported one; then the version is
             removed. Or MLflow or its store cannot be used; then the message has the command that registers it later.
     """
-    _check_registry(name)
+    check_name(name)
     candidate = open_candidate(model, metrics or {}, predictions)
     found = find_detectors(detectors) if composite and detectors else []
     limits = box_limits(detect_options or {})
@@ -80,66 +78,19 @@ def register(
         whole = register_composite(composite, registered, candidate, found, limits, run_id)
         return replace(registered, composite_version=whole.version)
     except StorageError as error:
-        options: dict[str, str | Path | None]
-        options = {"model": model, "name": name, "metrics-json": _json(metrics), "run-id": run_id}
+        options: dict[str, str | Path] = {
+            "model": model,
+            "name": name,
+            "metrics-json": _json(metrics),
+            "run-id": run_id,
+        }
         if predictions:
             options["predictions"] = predictions
-        if found:
+        if found and detectors:
             options |= {"detectors": detectors, "detect-options": _json(detect_options), "composite": composite}
         if detector:
             options |= {"detector": detector, "detector-version": detector_version}
         raise type(error)(f"{error}\n{_how_later(options, address)}") from error
-
-
-def promote(
-    name: str,
-    version: str,
-    alias: str = CHAMPION,
-    *,
-    composite: str = "",
-    composite_version: str = "",
-    detector: str = "",
-    detector_version: str = "",
-) -> str:
-    """Move an alias to a version and return the version that had it, "" for none.
-
-    The aliases of the detector and of the composite move after that of the model. All versions are looked for before
-    one moves; where one cannot be moved, the same call once more moves the rest.
-
-    Args:
-        name: of the model.
-        version: of the model.
-        alias: what moves.
-        composite: name of the composite that has this version as a member.
-        composite_version: its version; "" for none.
-        detector: name of the detector that was trained with the model.
-        detector_version: its version; "" for none.
-
-    Raises:
-        InputError: no tracking server is configured.
-        NotFoundError: there is no such version; then nothing has moved.
-        StorageError: MLflow cannot be used.
-    """
-    others = [(detector, detector_version), (composite, composite_version)]
-    pairs = [(name, version), *((other, number) for other, number in others if other and number)]
-    for pair in pairs:
-        _check_version(*pair)
-    client = mlflow_client()
-    previous = str(client.get_registered_model(name).aliases.get(alias, ""))
-    for number, (model, new) in enumerate(pairs):
-        try:
-            if str(client.get_registered_model(model).aliases.get(alias, "")) != new:
-                client.set_registered_model_alias(model, alias, new)
-        except StorageError as error:
-            if number == 0:
-                raise
-            moved, left = (
-                " and ".join(f"{one} version {its}" for one, its in part) for part in (pairs[:number], pairs[number:])
-            )
-            raise type(error)(
-                f"{error}\n{moved} has the alias '{alias}', {left} has not; promote all of them again"
-            ) from error
-    return previous
 
 
 def read_metrics(text: str) -> dict[str, float]:
@@ -156,16 +107,9 @@ def _json(values: Mapping[str, Any] | None) -> str:
     return json.dumps(dict(values or {}), sort_keys=True)
 
 
-def _check_registry(name: str) -> None:
-    if not tracking_is_on():
-        raise InputError("there is no model registry: set MLFLOW_TRACKING_URI to the address of an MLflow server")
-    if not name or any(character in name for character in "/:@"):
-        raise InputError(f"'{name}' cannot name a model: expected text without / : and @")
-
-
 def _check_names(name: str, composite: str, detectors: Collection[str]) -> None:
     """Raise InputError where the composite or a detector cannot have its name."""
-    _check_registry(composite)
+    check_name(composite)
     if len({name, composite, *detectors}) < 2 + len(detectors):
         others = ", ".join(f"'{one}'" for one in sorted(detectors))
         raise InputError(f"model '{name}', composite '{composite}' and detectors {others} need different names")
@@ -173,8 +117,7 @@ def _check_names(name: str, composite: str, detectors: Collection[str]) -> None:
 
 def _at_version(found: FoundDetector, version: str) -> FoundDetector:
     """Return a detector of the chain as a version that is registered. Raises InputError when that is another file."""
-    _check_version(found.name, version)
-    registered = mlflow_client().get_model_version(found.name, version).tags.get("sha256")
+    registered = find_version(found.name, version).tags.get("sha256")
     if registered != found.model.sha256:
         raise InputError(
             f"'{found.name}' version {version} has sha256 {registered}, the detector of the chain has "
@@ -183,31 +126,12 @@ def _at_version(found: FoundDetector, version: str) -> FoundDetector:
     return replace(found, version=version)
 
 
-def _check_version(name: str, version: str) -> None:
-    _check_registry(name)
-    from mlflow.exceptions import MlflowException
-
-    try:
-        mlflow_client().get_model_version(name, version)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise NotFoundError(f"MLflow's registry has no version '{version}' of model '{name}'") from error
-
-
-def _how_later(options: Mapping[str, str | Path | None], address: str) -> str:
+def _how_later(options: Mapping[str, str | Path], address: str) -> str:
     """Return where the model is kept and the command that does what `register` does.
 
     A path among the options is that of a folder or of a file on this machine.
     """
     remote = "://" in address
-    folder = Path(str(options["model"])).absolute()
-    written = {
-        key: (("FILE" if key == "predictions" else "FOLDER") if remote else str(value.absolute()))
-        if isinstance(value, Path)
-        else str(value)
-        for key, value in options.items()
-    }
-    command = " ".join(["facet step register", *(f"--{key} {shlex.quote(text)}" for key, text in written.items())])
-    kept = f"The model is kept in {address if remote else folder}."
+    command = step_command("register", options, {"predictions": "FILE"}, remote=remote)
+    kept = f"The model is kept in {address if remote else Path(options['model']).absolute()}."
     return f"{kept} Register it later with{', from a copy of it in a FOLDER of yours' if remote else ''}:\n{command}"

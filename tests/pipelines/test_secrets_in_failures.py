@@ -107,15 +107,22 @@ def _shows_nothing(said: str) -> None:
 @pytest.mark.parametrize("token", [True, False])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_failing_mlflow(
-    planted: pytest.MonkeyPatch, fault: str, token: bool, model_file: Path, caplog: pytest.LogCaptureFixture
+    planted: pytest.MonkeyPatch,
+    fault: str,
+    token: bool,
+    model_file: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    kept = ("--model", model_file, "--predictions", model_file, "--images", model_file, "--annotations", model_file,
+            "--report", tmp_path / "page.html")  # fmt: skip
     scheme = "https" if fault == "no TLS" else "http"
     if not token:
         planted.delenv("MLFLOW_TRACKING_TOKEN")
         planted.delenv("MLFLOW_TRACKING_PASSWORD")
     with _server(fault) as server:
         for command in (
-            ("promote", "--name", "faces", "--version", "1"),
+            ("promote", *kept, "--name", "faces", "--version", "1"),
             ("register", "--model", model_file, "--name", "faces", "--metrics-json", "{}"),
         ):
             failed = facet("step", *command, tracking_uri=f"{scheme}://{USER}{server}")

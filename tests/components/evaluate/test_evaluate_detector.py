@@ -21,7 +21,6 @@ from components.evaluate.component import evaluate as door
 from components.evaluate.detection_report import FOUND as YELLOW
 from components.evaluate.detection_report import SECOND, SUBJECT, TRUE
 from components.evaluate.evaluate import Evaluation, evaluate
-from components.evaluate.true_boxes import annotated_box
 from components.predict.predict import predict
 from components.shared.dataset.annotations import (
     Annotations,
@@ -33,6 +32,7 @@ from components.shared.dataset.annotations import (
 )
 from components.shared.dataset.detections import Detections, FoundBoxes, SearchedImage, write_detections
 from components.shared.dataset.info import DatasetInfo
+from components.shared.metrics.true_boxes import annotated_box
 from serving.runtime.errors import InputError
 
 SIZES = {"under_24", "24_to_48", "48_to_96", "from_96"}

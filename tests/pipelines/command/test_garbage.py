@@ -143,7 +143,8 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "vote": {"tables": work / "predictions", "table": out / "t"},
         "evaluate_folds": {"predictions": work / "predictions", "annotations": work / "folds"} | report,
         "register": {"model": work / "model", "name": "faces", "metrics_json": "{}"},
-        "promote": {"name": "faces", "version": "1"},
+        "promote": {"model": work / "model", "predictions": work / "predictions", "images": work / "images",
+                    "annotations": work / "truth", "name": "faces", "version": "1"} | report,
     }  # fmt: skip
     return arguments[step]
 

@@ -1,0 +1,66 @@
+"""MLflow's registry of models: whether there is one, names that it takes, and versions that it has."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.shared.tracking.server import mlflow_client, tracking_is_on
+from serving.runtime.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+CHAMPION = "champion"
+"""The alias of the version that the endpoint serves."""
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def check_name(name: str) -> None:
+    """Raise InputError where there is no registry, or it cannot have a model of this name."""
+    if not tracking_is_on():
+        raise InputError("there is no model registry: set MLFLOW_TRACKING_URI to the address of an MLflow server")
+    if not name or any(character in name for character in "/:@"):
+        raise InputError(f"'{name}' cannot name a model: expected text without / : and @")
+
+
+def find_version(name: str, version: str) -> "ModelVersion":
+    """Return a version of a model. Raises InputError as `check_name`, NotFoundError when there is none."""
+    check_name(name)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return mlflow_client().get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        raise NotFoundError(f"MLflow's registry has no version '{version}' of model '{name}'") from error
+
+
+def find_model(name: str) -> "RegisteredModel":
+    """Return a registered model with its aliases and tags. Raises as `find_version`."""
+    check_name(name)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return mlflow_client().get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        raise NotFoundError(f"MLflow's registry has no model '{name}'") from error
+
+
+def step_command(step: str, options: Mapping[str, str | Path], files: Mapping[str, str], *, remote: bool) -> str:
+    """Return the command that runs a step of these options later.
+
+    Args:
+        step: its name.
+        options: by name; a path is that of a file or folder on this machine.
+        files: what to write for the paths of a machine that goes away, by option; FOLDER where there is nothing.
+        remote: whether this machine goes away.
+    """
+    written = {
+        key: (files.get(key, "FOLDER") if remote else str(value.absolute())) if isinstance(value, Path) else str(value)
+        for key, value in options.items()
+    }
+    return " ".join([f"facet step {step}", *(f"--{key} {shlex.quote(text)}" for key, text in written.items())])
