@@ -27,6 +27,7 @@ LEADERBOARD = "leaderboard.html"
 FACES_REPORT = "faces.html"
 DETECTOR_REPORT = "detector.html"
 PROMOTION_REPORT = "promotion.html"
+QUANTIZE_REPORT = "quantize.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,8 @@ STEPS: Mapping[str, Step] = {
     "leaderboard": Step("components.search.component:leaderboard", "evaluate", LEADERBOARD),
     "export_yolo": Step("components.train_yolo.component:export_yolo", "export"),
     "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
+    "combine_models": Step("components.combine_models.component:combine_models", "register"),
+    "quantize": Step("components.quantize.component:quantize", "predict", QUANTIZE_REPORT, output="macro F1 is kept"),
     "adopt_detector": Step("components.export_onnx.component:adopt_detector", "register"),
     "predict": Step(
         "components.predict.component:predict",

@@ -205,6 +205,24 @@ Precision = Literal["fp32", "fp16", "int8"]
 """The numbers that a graph computes in; its input is uint8 and its outputs are float32 in all of them."""
 
 
+CombineRule = Literal["mean", "log_mean"]
+"""How probabilities of several models become one: the mean of them, or of their logarithms, divided by its sum."""
+
+
+class Member(Frozen):
+    """A model that is a part of a graph: its card's name, and the sha256 of its file."""
+
+    name: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Combined(Frozen):
+    """The models that a graph computes together, and the rule for those with the same heads."""
+
+    rule: CombineRule
+    members: tuple[Member, ...] = Field(min_length=2)
+
+
 class _GraphCard(Frozen):
     """What every card of an ONNX graph holds.
 
@@ -243,17 +261,19 @@ class ClassificationCard(_GraphCard):
     `features` is the name of one output more, float32 (N, C, h, w): the last feature map of the network, which nothing
     that serves asks for. `temperature` says by head what the graph divides the logarithms of its probabilities by, so
     that they say how often it is right.
+    `normalization` is None where `combined` models normalize differently.
     """
 
     task: Literal["classification"] = "classification"
     label_space: str
     heads: tuple[Head, ...] = Field(min_length=1)
     crop: CropRule = CropRule()
-    normalization: Normalization
+    normalization: Normalization | None = UNSET
     pseudo_labels: PseudoLabels | None = None
     notify: Notify | None = UNSET
     features: Annotated[str, Field(min_length=1)] | None = UNSET
     temperature: dict[str, Annotated[float, Field(gt=0.0)]] | None = UNSET
+    combined: Combined | None = UNSET
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

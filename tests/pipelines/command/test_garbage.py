@@ -138,6 +138,8 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "train_yolo": annotated | {"checkpoints": out / "c", "exported": out / "e", "name": "x", "model": "x"},
         "leaderboard": space | report | {"label_space": "gender", "past": "[]", "outcomes": json.dumps(outcomes)},
         "export_onnx": {"checkpoints": work / "model", "model": out / "m", "name": "x"},
+        "combine_models": {"model": out / "m", "name": "x", "weights": json.dumps([str(work / "model")] * 2)},
+        "quantize": annotated | report | {"model": work / "model", "quantized": out / "q"},
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
         "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report,
         "vote": {"tables": work / "predictions", "table": out / "t"},

@@ -1,0 +1,58 @@
+"""How fast graphs are in ONNX Runtime on this machine's CPUs."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serving.runtime.card import INPUT_NAME, InputSize
+from serving.runtime.machine import usable_cpus
+
+_RUNS = 15
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a graph is on this machine, medians.
+
+    Attributes:
+        cpu_ms: milliseconds of CPU time for one face, in one thread.
+        images_per_second: in batches of 8, with as many threads as this process has CPUs.
+    """
+
+    cpu_ms: float
+    images_per_second: float
+
+
+def speeds(graphs: Sequence[bytes], size: InputSize) -> list[Speed]:
+    """Measure how fast graphs are on noise, in turns: all see the same load of the machine."""
+    images = np.random.default_rng(0).integers(0, 256, (_BATCH, size.height, size.width, 3), dtype=np.uint8)
+    cpu = _in_turns([open_session(graph, 1) for graph in graphs], images[:1], time.thread_time)
+    wall = _in_turns([open_session(graph, usable_cpus()) for graph in graphs], images, time.perf_counter)
+    return [Speed(1000 * one, _BATCH / batch) for one, batch in zip(cpu, wall, strict=True)]
+
+
+def open_session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Open a graph on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _in_turns(
+    sessions: Sequence[onnxruntime.InferenceSession],
+    images: NDArray[np.uint8],
+    clock: Callable[[], float],
+) -> list[float]:
+    """Return the median seconds of a run of each session; the first round does not count."""
+    taken: list[list[float]] = [[] for _ in sessions]
+    for _ in range(_RUNS + 1):
+        for session, times in zip(sessions, taken, strict=True):
+            start = clock()
+            session.run(None, {INPUT_NAME: images})
+            times.append(clock() - start)
+    return [float(np.median(times[1:])) for times in taken]
