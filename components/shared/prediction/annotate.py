@@ -6,7 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageDraw, ImageFont
 
+from components.shared.prediction.results import ModelFacts, PredictedPhoto
 from components.shared.report.thumbnails import FRAME, draw_box
+from serving.runtime.detector import LABEL_HEAD
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import Pixels
 from serving.runtime.output import whole_file
@@ -52,6 +54,25 @@ def copy_names(paths: Iterable[str]) -> dict[str, PurePosixPath]:
             raise InputError(f"'{other}' and '{path}' would both be copied to '{copy}'; rename one of them")
         copies[path] = copy
     return copies
+
+
+def faces_of(photo: PredictedPhoto, facts: ModelFacts) -> list[FaceResult]:
+    """Return the faces of a photo as the endpoint answers them; of a detector those of the score that it serves."""
+    if photo.served is None:
+        return [row.face for row in photo.rows]
+    ((_, labels),) = facts.heads
+    found = photo.served.found(len(labels))
+    several = len(labels) > 1
+    return [
+        FaceResult(
+            (x, y, width, height),
+            float(score),
+            "detector",
+            {LABEL_HEAD: dict(zip(labels, scores.tolist(), strict=True))} if several else {},
+        )
+        for (x, y, width, height), score, scores in zip(found.boxes.tolist(), found.score, found.scores, strict=True)
+        if score >= facts.threshold
+    ]
 
 
 def write_copy(pixels: Pixels, faces: Sequence[FaceResult], file: Path, top_k: int = 0) -> None:
