@@ -6,18 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-import msgspec
-
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.predictions import Predictions
-from components.shared.prediction.annotate import copy_names, faces_of, write_copy
+from components.shared.prediction.annotate import PhotoFaces, copy_names, faces_by_photo, write_copy
 from components.shared.prediction.ensemble import Ensemble, Model, open_models
 from components.shared.prediction.photo_set import PhotoSet
-from components.shared.prediction.results import ModelFacts, Part, PredictedPhoto, table_of
 from components.shared.prediction.stream import finished_parts, predict_stream
 from components.shared.prediction.submission import SubmissionForm, class_numbers, write_answers, write_submission
-from components.shared.prediction.tables import write_table
-from serving.runtime.errors import ImageError, InputError
+from components.shared.prediction.tables import Part, write_table
+from serving.runtime.errors import InputError
 from serving.runtime.image.decode import decode
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
@@ -66,7 +63,9 @@ class Report:
     Attributes:
         model: name and version.
         outputs: what was written.
-        photos: how many; likewise `faces` (of a detector those of the score that it serves) and `failed`.
+        photos: how many, with those that failed; likewise `faces`, of a detector those of the score that it serves.
+        found: faces that a classifier has seen, of models that find faces the photos.
+        failed: the others.
         answers: path of the photo, id of the face and class number of every face, where a file needs them.
     """
 
@@ -74,8 +73,23 @@ class Report:
     outputs: Outputs
     photos: int = 0
     faces: int = 0
+    found: int = 0
     failed: int = 0
     answers: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def count(self, part: Part) -> None:
+        """Count the rows of a part."""
+        if isinstance(part, Predictions):
+            self.faces += len(part.faces)
+            self.found += len(part.faces)
+            if self.outputs.answers or self.outputs.submission:
+                self.answers += class_numbers(part)
+        elif isinstance(part, Detections):
+            self.faces += sum(int((image.served.score >= part.threshold).sum()) for image in part.images)
+            self.found += len(part.images)
+        else:
+            self.faces += sum(len(photo.faces) for photo in part.photos)
+            self.found += len(part.photos)
 
     def lines(self) -> Iterator[str]:
         """Say it for people."""
@@ -129,33 +143,32 @@ def predict(
         outputs = replace(outputs, table=table, answers=None)
     elif not any(job.photos.faces() for job in jobs):
         raise InputError("there is no face to classify in the source; name a composite, which finds the faces itself")
-    facts = ModelFacts.of(models[0], jobs[0].photos.digest)
-    if len(jobs) > 1:
-        facts = msgspec.structs.replace(facts, version=_version(models))
-    report = Report(f"{facts.name} {facts.version}", outputs)
+    version = models[0].version if len(models) == 1 else _version(models)
+    report = Report(f"{models[0].name} {version}", outputs)
     threads = workers or usable_cpus()
     with finished_parts(outputs.table) as parts, contextlib.ExitStack() as stack:
         copies = None
         if outputs.copies:
             names = copy_names(photo.path for job in jobs for photo in job.photos.photos)
-            copies = _Copies(stack.enter_context(whole_folder(outputs.copies)), names, facts, outputs.top_k, threads)
+            copies = _Copies(stack.enter_context(whole_folder(outputs.copies)), names, outputs.top_k, threads)
 
         def rows() -> Iterator[Part]:
             for number, (model, job) in enumerate(zip(models, jobs, strict=True)):
                 own = parts / str(number)
                 own.mkdir(exist_ok=True)
+                left = max(0, max_failed - report.failed)
+                before = report.found
                 stream = predict_stream(
-                    model,
-                    job.photos,
-                    batch_size=batch_size,
-                    workers=threads,
-                    max_failed=max(0, max_failed - report.failed),
-                    parts=own,
+                    model, job.photos, batch_size=batch_size, workers=threads, max_failed=left, parts=own
                 )
                 for part in stream:
                     if copies is not None:
                         copies.draw(job.photos, part)
-                    yield _counted(table_of(facts, part), part, report)
+                    report.count(part)
+                    yield replace(part, version=version)
+                expected = job.photos.faces() if classifies else len(job.photos.photos)
+                report.failed += expected - (report.found - before)
+                report.photos += len(job.photos.photos)
 
         write_table(rows(), outputs.table, outputs.format)
         _write_answers(report, form)
@@ -164,20 +177,6 @@ def predict(
 
 def _version(models: Sequence[Model]) -> str:
     return hashlib.sha256("".join(model.sha256 for model in models).encode()).hexdigest()[:12]
-
-
-def _counted(rows: Part, photos: Sequence[PredictedPhoto], report: Report) -> Part:
-    report.photos += len(photos)
-    report.failed += sum(len(photo.failures) for photo in photos)
-    if isinstance(rows, Predictions):
-        report.faces += len(rows.faces)
-        if report.outputs.answers or report.outputs.submission:
-            report.answers += class_numbers(rows)
-    elif isinstance(rows, Detections):
-        report.faces += sum(int((image.served.score >= rows.threshold).sum()) for image in rows.images)
-    else:
-        report.faces += sum(len(photo.faces) for photo in rows.photos)
-    return rows
 
 
 def _write_answers(report: Report, form: SubmissionForm | None) -> None:
@@ -197,17 +196,15 @@ class _Copies:
 
     folder: Path
     names: Mapping[str, PurePosixPath]
-    facts: ModelFacts
     top_k: int
     workers: int
 
-    def draw(self, photos: PhotoSet, part: Sequence[PredictedPhoto]) -> None:
-        """Draw the photos of a part, several at once; those that cannot be read are counted as failed elsewhere."""
+    def draw(self, photos: PhotoSet, part: Part) -> None:
+        """Draw the photos of a part, several at once."""
 
-        def one(photo: PredictedPhoto) -> None:
-            with contextlib.suppress(ImageError):
-                pixels = decode(photos.pictures.read(photo.path, photo.sha256))
-                write_copy(pixels, faces_of(photo, self.facts), self.folder / self.names[photo.path], self.top_k)
+        def one(photo: PhotoFaces) -> None:
+            pixels = decode(photos.pictures.read(photo.path, photo.sha256))
+            write_copy(pixels, photo.faces, self.folder / self.names[photo.path], self.top_k)
 
-        for _ in ordered_map(one, part, workers=self.workers, ahead=2 * self.workers):
+        for _ in ordered_map(one, faces_by_photo(part), workers=self.workers, ahead=2 * self.workers):
             pass

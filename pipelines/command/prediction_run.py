@@ -1,7 +1,7 @@
 """The models of a run folder, and the photos that it held out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def models_of_run(folder: Path, state: str = "") -> list[str]:
     return [str(_model(fold, folder)) for fold in folds]
 
 
-def held_out(folder: Path, models: list[str]) -> list[HeldOut]:
+def held_out(folder: Path, models: Sequence[str]) -> list[HeldOut]:
     """Return the test split of a run for its model; of a cross-validation for each model the fold that was held out.
 
     Raises InputError when the run has no data or no test split.
