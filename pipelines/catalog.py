@@ -28,6 +28,7 @@ FACES_REPORT = "faces.html"
 DETECTOR_REPORT = "detector.html"
 PROMOTION_REPORT = "promotion.html"
 QUANTIZE_REPORT = "quantize.html"
+CALIBRATION = "calibration.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ STEPS: Mapping[str, Step] = {
             "predictions": ("SM_OUTPUT_DATA_DIR", "predictions.csv"),
         },
     ),
+    "calibrate": Step("components.calibrate.component:calibrate", "evaluate", CALIBRATION),
     "evaluate": Step(
         "components.evaluate.component:evaluate",
         "evaluate",

@@ -141,6 +141,8 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "combine_models": {"model": out / "m", "name": "x", "weights": json.dumps([str(work / "model")] * 2)},
         "quantize": annotated | report | {"model": work / "model", "quantized": out / "q"},
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
+        "calibrate": {"model": work / "model", "predictions": work / "predictions", "annotations": work / "truth",
+                      "calibrated": out / "c"} | report,
         "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report,
         "vote": {"tables": work / "predictions", "table": out / "t"},
         "evaluate_folds": {"predictions": work / "predictions", "annotations": work / "folds"} | report,
