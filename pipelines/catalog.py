@@ -28,6 +28,7 @@ FACES_REPORT = "faces.html"
 DETECTOR_REPORT = "detector.html"
 PROMOTION_REPORT = "promotion.html"
 QUANTIZE_REPORT = "quantize.html"
+CALIBRATION = "calibration.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ STEPS: Mapping[str, Step] = {
     ),
     "predict_shard": Step("components.predict.component:predict_shard", "predict"),
     "gather_predictions": Step("components.predict.component:gather_predictions", "data_report"),
+    "calibrate": Step("components.calibrate.component:calibrate", "evaluate", CALIBRATION),
     "evaluate": Step(
         "components.evaluate.component:evaluate",
         "evaluate",
