@@ -87,7 +87,9 @@ def test_a_detector_is_trained_evaluated_and_registered() -> None:
         assert parameters(tasks[step])["label_space"] == "detector_label_space"
     condition, given = promoted(spec, tasks)
     assert condition == "inputs.parameter_values['pipelinechannel--evaluate-Output'] == true"
-    assert given == {"name": "detector_name", "version": ("register", "version")}
+    assert given == {
+        "name": "detector_name", "version": ("register", "version"), "run_id": ("train-yolo", "run_id"),
+    }  # fmt: skip
 
 
 def test_one_split_serves_detector_and_classifier(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
@@ -126,7 +128,7 @@ def test_what_of_the_trained_classifier_is_evaluated(emotion: tuple[str, dict[st
 
 def test_both_are_registered_and_promoted_together(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
     """Each is a candidate always; the floors of both decide about detector, classifier and composite at once."""
-    _, spec, tasks = emotion
+    training, spec, tasks = emotion
     given = parameters(tasks["register"])
     assert given["name"] == "detector_name" and given["run_id"] == ("train-yolo", "run_id")
     given = parameters(tasks["register-2"])
@@ -141,6 +143,7 @@ def test_both_are_registered_and_promoted_together(emotion: tuple[str, dict[str,
         "name": "model_name", "version": ("register-2", "version"),
         "detector": "detector_name", "detector_version": ("register", "version"),
         "composite": "composite", "composite_version": ("register-2", "composite_version"),
+        "run_id": (training, "run_id"),
     }  # fmt: skip
 
 
