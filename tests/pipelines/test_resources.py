@@ -38,6 +38,7 @@ NAMES = {
     "train": "train-classifier",
     "export": "export-onnx",
     "predict": "predict",
+    "predict_shard": "predict-shard",
     "evaluate": "evaluate",
     "register": "register",
     "promote": "promote",
@@ -50,7 +51,8 @@ class Compiled:
 
     def __init__(self, site: Site) -> None:
         self._documents = [
-            read_documents(compile_pipeline(name, site)) for name in ("classification_faces", "face_landmarks")
+            read_documents(compile_pipeline(name, site))
+            for name in ("classification_faces", "face_landmarks", "batch_prediction")
         ]
         self.spec = self._documents[0][0]
 
@@ -137,7 +139,7 @@ def test_the_name_of_the_secret_is_a_parameter(default: Compiled) -> None:
         if not wanted.storage:
             continue
         (used,) = default.kubernetes(kind)["secretAsEnv"]
-        inner = "pipelinechannel--storage_secret" if kind == "promote" else "storage_secret"
+        inner = "pipelinechannel--storage_secret" if kind in ("promote", "predict_shard") else "storage_secret"
         assert used["secretNameParameter"] == {"componentInputParameter": inner}
         assert used["optional"] is True
         assert "secretName" not in used
