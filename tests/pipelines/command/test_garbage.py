@@ -141,7 +141,8 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "combine_models": {"model": out / "m", "name": "x", "weights": json.dumps([str(work / "model")] * 2)},
         "quantize": annotated | report | {"model": work / "model", "quantized": out / "q"},
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
-        "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report,
+        "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report | {
+            "details": out / "details", "model": work / "model", "images": work / "images"},
         "vote": {"tables": work / "predictions", "table": out / "t"},
         "evaluate_folds": {"predictions": work / "predictions", "annotations": work / "folds"} | report,
         "register": {"model": work / "model", "name": "faces", "metrics_json": "{}"},
