@@ -22,6 +22,7 @@ from components.shared.metrics.classification import (
     AttributeScores,
     Calibration,
     LabelScores,
+    attribute_classes,
     attribute_scores,
     calibration,
     classification_metrics,
@@ -147,22 +148,12 @@ def _intervals(
     confusions = counts.reshape(-1, size, size)
     values = {"accuracy": accuracies(confusions), "macro_f1": macro_f1s(confusions)}
     values |= {"micro_f1": values["accuracy"], "weighted_f1": weighted_f1s(confusions)}
-    if len(space.attributes) > 1:
-        for name, confusion in _by_attribute(space, confusions).items():
-            values[f"{name}_accuracy"], values[f"{name}_macro_f1"] = accuracies(confusion), macro_f1s(confusion)
+    for one in attribute_classes(space.attributes, space.class_labels) if len(space.attributes) > 1 else ():
+        member = np.eye(len(one.labels), dtype=np.int64)[one.of_class]
+        confusion = member.T @ confusions @ member
+        values[f"{one.name}_accuracy"], values[f"{one.name}_macro_f1"] = accuracies(confusion), macro_f1s(confusion)
     found = {name: interval(value) for name, value in values.items()}
     return {name: one for name, one in found.items() if one is not None}
-
-
-def _by_attribute(space: LabelSpace, confusions: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """Return the confusion matrices (R, V, V) of every attribute that makes up the classes."""
-    rows = [label.split("/") for label in space.class_labels]
-    result = {}
-    for part, name in enumerate(space.attributes):
-        values = list(dict.fromkeys(row[part] for row in rows))
-        member = np.array([[row[part] == value for value in values] for row in rows], np.int64)
-        result[name] = member.T @ confusions @ member
-    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,23 +155,43 @@ class AttributeScores:
     scores: LabelScores
 
 
-def attribute_scores(
-    names: Sequence[str], class_labels: Sequence[str], truth: NDArray[np.integer], predicted: NDArray[np.integer]
-) -> list[AttributeScores]:
-    """Score every attribute that a class label is composed of.
+@dataclass(frozen=True)
+class AttributeClasses:
+    """An attribute, its values, and the index of its value in each of the classes that it is part of, int (K,)."""
 
-    `names` are the attributes in the order in which `class_labels` join their values with "/".
-    The value of an attribute is the one in the label of the true or the predicted class.
+    name: str
+    labels: tuple[str, ...]
+    of_class: NDArray[np.int64]
+
+
+def attribute_classes(names: Sequence[str], class_labels: Sequence[str]) -> list[AttributeClasses]:
+    """Return the attributes that a class label is composed of.
+
+    `names` are the attributes in the order in which `class_labels` join their values with "/"; a label of one attribute
+    is its value.
     """
-    rows = [label.split("/") for label in class_labels]
+    rows = [label.split("/") if len(names) > 1 else [label] for label in class_labels]
     assert all(len(row) == len(names) for row in rows), (names, class_labels)
     result = []
     for part, name in enumerate(names):
         labels = tuple(dict.fromkeys(row[part] for row in rows))
-        index_of_class = np.array([labels.index(row[part]) for row in rows])
-        scores = label_scores(index_of_class[truth], index_of_class[predicted], len(labels))
-        result.append(AttributeScores(name, labels, scores))
+        result.append(AttributeClasses(name, labels, np.array([labels.index(row[part]) for row in rows], np.int64)))
     return result
+
+
+def attribute_scores(
+    names: Sequence[str], class_labels: Sequence[str], truth: NDArray[np.integer], predicted: NDArray[np.integer]
+) -> list[AttributeScores]:
+    """Score every attribute that a class label is composed of, see `attribute_classes`.
+
+    The value of an attribute is the one in the label of the true or the predicted class.
+    """
+    return [
+        AttributeScores(
+            one.name, one.labels, label_scores(one.of_class[truth], one.of_class[predicted], len(one.labels))
+        )
+        for one in attribute_classes(names, class_labels)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
