@@ -190,8 +190,9 @@ def mistakes_sheet(mistakes: Sequence[Mistake]) -> Pixels:
     """
     font = ImageFont.load_default(_FONT_SIZE)
     pairs = [_pair(one) if one.crop is not None else None for one in mistakes]
-    width = max([_SIDE * 2, *(pair.shape[1] for pair in pairs if pair is not None)])
     texts = [[f"is {one.truth}", f"got {one.guess}, {one.probability:.2f}"] for one in mistakes]
+    widths = [_SIDE, *(pair.shape[1] for pair in pairs if pair is not None)]
+    width = int(max(*widths, *(font.getlength(text) for lines in texts for text in lines)))
     columns, rows = min(_COLUMNS, len(mistakes)), -(-len(mistakes) // _COLUMNS)
     cell_width, cell_height = width + _GAP, _SIDE + 2 * _LINE + 2 * _GAP
     sheet = Image.new("RGB", (columns * cell_width + _GAP, rows * cell_height + _GAP), "white")

@@ -34,6 +34,11 @@ class Mistakes:
     failed: Sequence[tuple[str, str]] = ()
     without: str = ""
 
+    @property
+    def explained(self) -> bool:
+        """Whether some are shown with where the model looked."""
+        return any(one.looked is not None for one in self.worst)
+
     def thumbnails(self) -> list[Thumbnail]:
         """Return the pictures of the page with their captions."""
         return [
