@@ -10,6 +10,7 @@ from components.register.package import open_candidate
 from components.register.versions import Candidate, Registration, register_version
 from components.shared.chain_file import plain_name, read_chain
 from components.shared.options import parse_options
+from components.shared.tracking.registry import TRAINED
 from serving.runtime.composite import Composite
 from serving.runtime.composite_card import COMPOSITE_FILE, CompositeCard, DetectorMember
 from serving.runtime.errors import InputError
@@ -107,5 +108,6 @@ def register_composite(
         folder.mkdir()
         (folder / COMPOSITE_FILE).write_bytes(content)
 
-    tags = {"detectors": " ".join(uris), "heads": classifier.uri}
+    trained = [uri for detector, uri in zip(detectors, uris, strict=True) if detector.version]
+    tags = {"detectors": " ".join(uris), "heads": classifier.uri} | ({TRAINED: " ".join(trained)} if trained else {})
     return register_version(Candidate(COMPOSITE_FILE, content, "composite", write, tags), name, run_id)
