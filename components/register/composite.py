@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.register.package import open_candidate
+from components.register.page import composite_page
 from components.register.versions import Candidate, Registration, register_version
 from components.shared.chain_file import plain_name, read_chain
 from components.shared.options import parse_options
@@ -110,4 +111,5 @@ def register_composite(
 
     trained = [uri for detector, uri in zip(detectors, uris, strict=True) if detector.version]
     tags = {"detectors": " ".join(uris), "heads": classifier.uri} | ({TRAINED: " ".join(trained)} if trained else {})
-    return register_version(Candidate(COMPOSITE_FILE, content, "composite", write, tags), name, run_id)
+    candidate = Candidate(COMPOSITE_FILE, content, "composite", write, tags, lambda _: composite_page(card))
+    return register_version(candidate, name, run_id)
