@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipelines.catalog import PIPELINES, STEPS
+from pipelines.catalog import STEPS
 from pipelines.local.kfp_loops import task_folders, without_numbers
 from serving.runtime.errors import InputError
 from serving.runtime.storage import make_bucket, upload
@@ -132,12 +132,6 @@ def outputs(folder: Path, task: str) -> dict[str, Any]:
         return _Outputs.model_validate_json(path.read_bytes()).parameterValues
     except ValidationError as error:
         raise InputError(f"{path}: damaged, expected what the step returned; run again, or remove {folder}") from error
-
-
-def outputs_by_model(folder: Path, step: str, pipeline: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """For every model of a pipeline the parameter with its name, and the outputs of its task of the step."""
-    for number, parameter in enumerate(PIPELINES[pipeline].models, start=1):
-        yield parameter, outputs(folder, step if number == 1 else f"{step}-{number}")
 
 
 def artifacts(folder: Path) -> Iterator[Path]:

@@ -20,8 +20,9 @@ from components.detect_faces.config import (
 from components.train_classifier.config.training import TrainConfig
 from components.train_yolo.config import YoloConfig
 from pipelines.parameters.addresses import Address, require
-from pipelines.parameters.model import ClassifierParameters, PublishParameters
+from pipelines.parameters.model import ClassifierParameters
 from pipelines.parameters.pipeline import matching
+from pipelines.parameters.publish import PublishParameters
 from serving.runtime.errors import InputError
 from serving.runtime.storage import is_s3
 from serving.runtime.validation import Problem, known, problems_of

@@ -123,8 +123,7 @@ class YoloParameters(ClassifierParameters):
     """Of pipelines that train a classifier with ultralytics."""
 
     without: ClassVar[Mapping[str, str]] = {
-        "precision": "a classifier of ultralytics is exported in fp32 only: leave it out",
-        "calibration_faces": "is for int8, and a classifier of ultralytics is exported in fp32 only: leave it out",
+        "features": "a classifier of ultralytics is exported without its feature map: leave it out",
     }
 
     learning_rate: float | None = None

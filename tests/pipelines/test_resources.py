@@ -38,6 +38,8 @@ NAMES = {
     "train": "train-classifier",
     "export": "export-onnx",
     "predict": "predict",
+    "calibrate": "calibrate",
+    "quantize": "quantize",
     "evaluate": "evaluate",
     "register": "register",
     "promote": "promote",
@@ -56,16 +58,16 @@ class Compiled:
 
     def _of(self, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The first specification with this task, and its platform's executors."""
-        name = f"exec-{NAMES[kind]}"
+        name = f"exec-{NAMES.get(kind, kind)}"
         spec, platform = next(both for both in self._documents if name in both[0]["deploymentSpec"]["executors"])
         return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
     def container(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._of(kind)[0]["deploymentSpec"]["executors"][f"exec-{NAMES[kind]}"]["container"]
+        found: dict[str, Any] = self._of(kind)[0]["deploymentSpec"]["executors"][f"exec-{NAMES.get(kind, kind)}"]["container"]
         return found
 
     def kubernetes(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._of(kind)[1][f"exec-{NAMES[kind]}"]
+        found: dict[str, Any] = self._of(kind)[1][f"exec-{NAMES.get(kind, kind)}"]
         return found
 
     def task(self, kind: str) -> dict[str, Any]:
@@ -137,8 +139,7 @@ def test_the_name_of_the_secret_is_a_parameter(default: Compiled) -> None:
         if not wanted.storage:
             continue
         (used,) = default.kubernetes(kind)["secretAsEnv"]
-        inner = "pipelinechannel--storage_secret" if kind == "promote" else "storage_secret"
-        assert used["secretNameParameter"] == {"componentInputParameter": inner}
+        assert used["secretNameParameter"] == {"componentInputParameter": "storage_secret"}
         assert used["optional"] is True
         assert "secretName" not in used
         variables = {item["secretKey"]: item["envVar"] for item in used["keyToEnv"]}
@@ -146,6 +147,8 @@ def test_the_name_of_the_secret_is_a_parameter(default: Compiled) -> None:
     (branch,) = [task for name, task in default.spec["root"]["dag"]["tasks"].items() if name.startswith("condition")]
     handed = branch["inputs"]["parameters"]["pipelinechannel--storage_secret"]
     assert handed == {"componentInputParameter": "storage_secret"}
+    (inner,) = default.kubernetes("register-2")["secretAsEnv"]
+    assert inner["secretNameParameter"] == {"componentInputParameter": "pipelinechannel--storage_secret"}
 
 
 def test_every_task_is_retried(default: Compiled) -> None:
