@@ -198,6 +198,8 @@ STEPS: Mapping[str, Step] = {
             "predictions": ("SM_OUTPUT_DATA_DIR", "predictions.csv"),
         },
     ),
+    "predict_shard": Step("components.predict.component:predict_shard", "predict"),
+    "gather_predictions": Step("components.predict.component:gather_predictions", "data_report"),
     "evaluate": Step(
         "components.evaluate.component:evaluate",
         "evaluate",

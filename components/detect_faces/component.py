@@ -45,7 +45,7 @@ def detection_shards(annotations: Input[Dataset], images_per_shard: int = 20000)
     """
     from pathlib import Path
 
-    from components.shared.dataset.shards import detection_shards as run
+    from components.detect_faces.shards import detection_shards as run
 
     return run(Path(annotations.path), images_per_shard)
 

@@ -23,11 +23,12 @@ from components.detect_faces.detections import (
     write_detections,
     write_images,
 )
-from components.shared.dataset.shards import ALL, images_of_shard, read_data_set
+from components.detect_faces.shards import read_data_set
 from components.shared.cache import cached_folder, library_versions
 from components.shared.chain_file import ChainFile, read_chain
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.pictures import Pictures
+from components.shared.dataset.shards import ALL, images_of_shard
 from components.shared.dataset.tally import Tally
 from components.shared.options import parse_options
 from components.shared.progress import progress

@@ -80,7 +80,8 @@ def predict_shard(
 
     Args:
         images: Image archives.
-        annotations: COCO JSON with the photos; classifiers see their faces, a photo without any counts as one face.
+        annotations: COCO JSON with the photos. Classifiers see their faces; where the data have none at all, each photo
+            is one.
         predictions: Written: JSON lines, first what the models are, then a line per photo with its faces.
         metrics: Written: photos, faces, and failures.
         models: Addresses, models:/name@alias, s3://bucket/path or a path: one or several classifiers, or one detector

@@ -74,4 +74,3 @@ def _warn_of_eyes(ensemble: Ensemble, photos: PhotoSet) -> None:
     if missing and any(member.card.crop.eyes is not None for member in ensemble.members):
         _log.warning("the model aligns faces by %s; %d of %d faces have not both and are cut by their boxes",
                      " and ".join(EYES), missing, photos.faces())  # fmt: skip
-

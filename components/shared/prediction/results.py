@@ -17,6 +17,7 @@ from serving.runtime.card import Head
 from serving.runtime.detector import Detector
 from serving.runtime.predictor import FaceResult
 
+
 class ModelFacts(msgspec.Struct, frozen=True):
     """What a table says of its model and its data set.
 

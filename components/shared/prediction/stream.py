@@ -104,7 +104,8 @@ def _predicted(model: Model, photos: PhotoSet, given: GivenPhoto) -> PredictedPh
         (found,) = model.predict([(photo, [])])
         return replace(nothing, rows=tuple(starmap(PredictedRow, enumerate(found, start=1))))
     except ImageError as error:
-        return replace(nothing, failures=(Failure.of(error),) * (len(given.faces) if isinstance(model, Ensemble) else 1))
+        count = len(given.faces) if isinstance(model, Ensemble) else 1
+        return replace(nothing, failures=(Failure.of(error),) * count)
 
 
 def _classified(model: Ensemble, photo: Photo, given: GivenPhoto, nothing: PredictedPhoto) -> PredictedPhoto:

@@ -16,7 +16,7 @@ from PIL import Image as Picture
 from tiny_detector import draw_faces
 
 from components.detect_faces.detect import detect_faces
-from components.shared.dataset.shards import detection_shards
+from components.detect_faces.shards import detection_shards
 from components.shared import cache
 from components.shared.dataset.annotations import read_annotations
 from pipelines.samples.drawing.expression import EXPRESSIONS

@@ -18,6 +18,7 @@ from video_clips import write_clip
 
 from components.detect_faces.adopt import adopt_detectors
 from components.detect_faces.detect import detect_faces
+from components.predict.shard import predict_shard
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
@@ -68,6 +69,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(work / "clip.mp4", frames=3)
     adopt_detectors(work / "detectors", [{"onnx": str(work / "green.onnx")}])
     detect_faces(work / "images", work / "detectors", work / "found", annotations=work / "a")
+    predict_shard(work / "images", work / "a", work / "shard", [str(work / "detector")])
     return work
 
 
@@ -141,6 +143,8 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "combine_models": {"model": out / "m", "name": "x", "weights": json.dumps([str(work / "model")] * 2)},
         "quantize": annotated | report | {"model": work / "model", "quantized": out / "q"},
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
+        "predict_shard": annotated | {"models": json.dumps([str(work / "detector")]), "predictions": out / "p"},
+        "gather_predictions": {"predictions": work / "shard", "annotations": work / "a", "table": out / "t"},
         "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report,
         "vote": {"tables": work / "predictions", "table": out / "t"},
         "evaluate_folds": {"predictions": work / "predictions", "annotations": work / "folds"} | report,
