@@ -209,6 +209,7 @@ STEPS: Mapping[str, Step] = {
             "predictions": ("SM_OUTPUT_DATA_DIR", "predictions.csv"),
             "annotations": ("SM_GROUND_TRUTH_DIR", "gt.csv"),
             "report": ("SM_OUTPUT_DATA_DIR", REPORT),
+            "details": ("SM_OUTPUT_DATA_DIR", "details"),
         },
     ),
     "vote": Step("components.vote.component:vote", "evaluate"),

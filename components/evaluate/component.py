@@ -3,7 +3,7 @@
 from typing import NamedTuple, Optional
 
 from kfp import dsl
-from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Output
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
 from components import container_images
 
@@ -15,25 +15,33 @@ def evaluate(
     metrics: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
+    details: Output[Artifact],
     images: Optional[Input[Dataset]] = None,
+    model: Optional[Input[Model]] = None,
     floors: dict[str, float] = {},  # noqa: B006
     run_id: str = "",
     max_missing: int = 0,
     others_hold: bool = True,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> NamedTuple("Outputs", Output=bool, metrics_json=str):  # type: ignore[valid-type]
     """Score predictions against the labels, write a report and check the floors.
 
     Args:
-        predictions: CSV of the predict step.
+        predictions: CSV of the predict step; for a table of class numbers also one of ImageID and class number (ans).
         annotations: The annotations that were predicted, or a CSV table of ImageID and class number (ans).
         metrics: Scalar metrics.
-        confusion: Confusion matrix, rows truth, columns prediction.
+        confusion: Confusion matrix, rows truth, columns prediction; of a decision between two also its ROC curve.
         report: Self-contained HTML page.
-        images: Image archives: the report of a detector shows its misses and false alarms; without, it does not.
+        details: Folder with metrics, intervals, classes, slices, curves and mistakes as JSON, CSV and PNG.
+        images: Image archives: the report shows the worst mistakes; without, it does not.
+        model: The exported model: its card has the threshold of the mask notice, and where it looked is shown.
         floors: Lowest accepted value by metric name, such as macro_f1, or map50 of a detector; all must hold.
         run_id: MLflow run that gets the metrics and the report; empty for none.
         max_missing: How many faces of the predicted splits may lack a prediction; of a detector how many images.
         others_hold: Whether the floors of the models hold that this one is served with, such as its detector.
+        resamples: How often persons are drawn anew for the confidence intervals; 0 for none.
+        seed: Of these draws.
 
     Returns:
         Output: True when all floors hold, those of the others too. In a condition on one of several outputs, KFP's
@@ -53,11 +61,17 @@ def evaluate(
         floors=floors,
         run_id=run_id,
         max_missing=max_missing,
+        details=Path(details.path),
         images=Path(images.path) if images is not None else None,
+        model=Path(model.path) if model is not None else None,
         others_hold=others_hold,
+        resamples=resamples,
+        seed=seed,
     )
     log_metrics(metrics, result.metrics)
     confusion.log_confusion_matrix(list(result.labels), result.confusion)
+    if result.roc is not None:
+        confusion.log_roc_curve(result.roc.x.tolist(), result.roc.y.tolist(), result.roc.thresholds.tolist())
     return (result.passed, json.dumps(result.metrics, sort_keys=True))
 
 

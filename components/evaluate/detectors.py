@@ -3,7 +3,9 @@
 import logging
 import math
 from functools import partial
+from pathlib import Path
 
+from components.evaluate.details import METRICS, write_confusion, write_json
 from components.evaluate.detection_report import DetectionEvaluation, render_detection_report
 from components.evaluate.scored import Scored, Truth
 from components.shared.dataset.detections import Detections
@@ -37,4 +39,10 @@ def score_detections(table: Detections, truth: Truth) -> Scored:
         _log.warning("no value, for want of such faces or boxes: %s", ", ".join(without))
     evaluation = DetectionEvaluation(table, boxes, scores, metrics, without, truth)
     page = partial(render_detection_report, evaluation, pictures)
-    return Scored(metrics, FLOORS, boxes.splits, (*boxes.labels, NO_FACE), scores.confusion.tolist(), page)
+    labels, confusion = (*boxes.labels, NO_FACE), scores.confusion.tolist()
+
+    def write_details(folder: Path) -> None:
+        write_json(folder / METRICS, {"metrics": metrics, "without_value": list(without)})
+        write_confusion(folder, labels, confusion)
+
+    return Scored(metrics, FLOORS, boxes.splits, labels, confusion, page, write_details)

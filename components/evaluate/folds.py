@@ -85,8 +85,9 @@ def evaluate_folds(
     joined = join(combined, _of_folds(data, list(tables)), max_missing=0)
     scores = score_predictions(combined, joined)
     labels = combined.space.class_labels
+    shared = [name for name in folds[0].metrics if all(name in fold.metrics for fold in folds)]
     result = CrossValidation(
-        spreads={name: spread_of([fold.metrics[name] for fold in folds]) for name in folds[0].metrics},
+        spreads={name: spread_of([fold.metrics[name] for fold in folds]) for name in shared},
         out_of_fold=scores.scalars(),
         class_f1={k: score.f1 for k, score in zip(labels, scores.classes.classes, strict=True) if not score.absent},
         labels=labels,

@@ -49,6 +49,7 @@ def render_report(evaluated: Evaluated, floors: Mapping[str, float], missed: Seq
         floors: the lowest accepted value by metric.
         missed: the metrics below their floor.
     """
+    probabilities = evaluated.scores.probabilities
     return _render(
         "evaluate/report.html.jinja",
         evaluated,
@@ -56,7 +57,7 @@ def render_report(evaluated: Evaluated, floors: Mapping[str, float], missed: Seq
         tiles=[*_MAIN_METRICS, *(name for name in floors if name not in _MAIN_METRICS)],
         floors=floors,
         missed=missed,
-        reliability=reliability_diagram(evaluated.scores.calibration),
+        reliability=probabilities and reliability_diagram(probabilities.calibration),
     )
 
 

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.dataset.annotations import Annotations
+from components.shared.metrics.ranking import Curve
+
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What predictions are scored against.
+    """What predictions are scored against, and how.
 
     Attributes:
         annotations: the annotations.
@@ -17,6 +20,11 @@ class Truth:
         pictures: how their pictures were compared with those of the predictions, for people.
         max_missing: how many faces of the predicted splits may lack a prediction; of a detector how many images.
         images: the image archives; None shows no pictures.
+        model: the folder of the exported model that predicted; None: its card is not known.
+        resamples: how often persons are drawn anew for an interval; 0 for no intervals.
+        seed: of these draws.
+        answers: the predictions are class numbers without probabilities.
+        table_of_numbers: so is the truth: the result of the predecessors is written.
     """
 
     annotations: Annotations
@@ -24,6 +32,11 @@ class Truth:
     pictures: str
     max_missing: int = 0
     images: Path | None = None
+    model: Path | None = None
+    resamples: int = RESAMPLES
+    seed: int = 0
+    answers: bool = False
+    table_of_numbers: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class Scored:
         labels: the classes of the confusion matrix.
         confusion: a row per true and a column per predicted class.
         page: renders the report with the floors and the metrics that miss theirs.
+        write_details: writes the files of the details into a folder.
+        roc: the ROC curve of a decision between two; None where there is none.
     """
 
     metrics: dict[str, float]
@@ -45,3 +60,5 @@ class Scored:
     labels: tuple[str, ...]
     confusion: list[list[int]]
     page: Callable[[Mapping[str, float], Sequence[str]], str]
+    write_details: Callable[[Path], None]
+    roc: Curve | None = None

@@ -1,51 +1,159 @@
-"""All scores of predictions: of classes, of the attributes that make up a class, and of calibration; their spread."""
+"""All scores of predictions: of classes, of the attributes that make up a class, and of the probabilities."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.evaluate.join import Joined
+from components.evaluate.scored import RESAMPLES
+from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.predictions import Predictions
+from components.shared.metrics.bootstrap import (
+    Interval,
+    accuracies,
+    interval,
+    macro_f1s,
+    resampled_counts,
+    weighted_f1s,
+)
 from components.shared.metrics.classification import (
     AttributeScores,
     Calibration,
-    ClassificationScores,
+    LabelScores,
+    attribute_classes,
     attribute_scores,
     calibration,
     classification_metrics,
+    label_words,
     predicted_classes,
 )
+from components.shared.metrics.ranking import Ranking, ranking
+
+
+@dataclass(frozen=True)
+class ProbabilityScores:
+    """Scores that need probabilities."""
+
+    log_loss: float
+    calibration: Calibration
+    ranking: Ranking
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of the classes, of each attribute where several make up a class, and of calibration."""
+    """Scores of the classes, and of each attribute where several make up a class.
 
-    classes: ClassificationScores
+    Attributes:
+        labels: of the classes.
+        classes: the scores of the classes.
+        attributes: those of each attribute.
+        probabilities: those that need probabilities; None of predictions that are class numbers alone.
+        intervals: by name of a scalar metric; of those that have one.
+        persons: as many are drawn for the intervals; an image without a person counts as one.
+    """
+
+    labels: tuple[str, ...]
+    classes: LabelScores
     attributes: list[AttributeScores]
-    calibration: Calibration
+    probabilities: ProbabilityScores | None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    persons: int = 0
 
     def scalars(self) -> dict[str, float]:
-        """Return the scalar metrics by name."""
-        values = {**self.classes.scalars(), "calibration_error": self.calibration.error}
+        """Return the scalar metrics that have a value by name.
+
+        Last is F1 of every class, or of every value of each attribute where several make up a class; what occurs
+        neither in the truth nor among the predictions has none.
+        """
+        return {name: value for name, value in self._values().items() if value is not None}
+
+    def undefined(self) -> tuple[str, ...]:
+        """Return the names of the metrics without a value: nothing in the data defines them."""
+        return tuple(name for name, value in self._values().items() if value is None)
+
+    def _values(self) -> dict[str, float | None]:
+        values: dict[str, float | None] = {**self.classes.scalars()}
+        if self.probabilities is not None:
+            values["log_loss"] = self.probabilities.log_loss
+            values["calibration_error"] = self.probabilities.calibration.error
+            values |= self.probabilities.ranking.scalars()
         for attribute in self.attributes:
             values[f"{attribute.name}_accuracy"] = attribute.scores.accuracy
             values[f"{attribute.name}_macro_f1"] = attribute.scores.macro_f1
+        return values | self._label_f1()
+
+    def _label_f1(self) -> dict[str, float | None]:
+        values: dict[str, float | None] = {}
+        for attribute in self.attributes:
+            names = [f"{attribute.name}_f1_{word}" for word in label_words(attribute.labels)]
+            values |= {
+                name: None if one.absent else one.f1 for name, one in zip(names, attribute.scores.classes, strict=True)
+            }
         return values
 
 
-def score_predictions(table: Predictions, joined: Joined) -> Scores:
-    """Score the rows of `table` that have a label."""
+def score_predictions(
+    table: Predictions,
+    joined: Joined,
+    persons: NDArray[np.integer] | None = None,
+    *,
+    answers: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Scores:
+    """Score the rows of `table` that have a label.
+
+    Args:
+        table: the predictions.
+        joined: its rows that have a label.
+        persons: the number of the person of each of these rows, from 0 on; None for no intervals.
+        answers: the probabilities say nothing beside the class.
+        resamples: how often persons are drawn for the intervals; 0 for none.
+        seed: of the draws.
+    """
     space, probabilities = table.space, table.class_probabilities()[joined.rows]
+    predicted = predicted_classes(probabilities)
     attributes = (
-        attribute_scores(space.attributes, space.class_labels, joined.truth, predicted_classes(probabilities))
+        attribute_scores(space.attributes, space.class_labels, joined.truth, predicted)
         if len(space.attributes) > 1
         else []
     )
-    return Scores(
-        classification_metrics(joined.truth, probabilities), attributes, calibration(joined.truth, probabilities)
+    classes = classification_metrics(joined.truth, probabilities)
+    of_probabilities = (
+        None
+        if answers
+        else ProbabilityScores(
+            classes.log_loss, calibration(joined.truth, probabilities), ranking(joined.truth, probabilities)
+        )
     )
+    count = 0 if persons is None else len(np.unique(persons))
+    intervals = {}
+    if persons is not None and count > 1 and resamples:
+        intervals = _intervals(space, joined.truth, predicted, persons, resamples, seed)
+    return Scores(space.class_labels, classes, attributes, of_probabilities, intervals, count)
+
+
+def _intervals(
+    space: LabelSpace,
+    truth: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    persons: NDArray[np.integer],
+    resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    size = len(space.class_labels)
+    counts = resampled_counts(persons, truth * size + predicted, size * size, resamples=resamples, seed=seed)
+    confusions = counts.reshape(-1, size, size)
+    values = {"accuracy": accuracies(confusions), "macro_f1": macro_f1s(confusions)}
+    values |= {"micro_f1": values["accuracy"], "weighted_f1": weighted_f1s(confusions)}
+    for one in attribute_classes(space.attributes, space.class_labels) if len(space.attributes) > 1 else ():
+        member = np.eye(len(one.labels), dtype=np.int64)[one.of_class]
+        confusion = member.T @ confusions @ member
+        values[f"{one.name}_accuracy"], values[f"{one.name}_macro_f1"] = accuracies(confusion), macro_f1s(confusion)
+    found = {name: interval(value) for name, value in values.items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch.utils.tensorboard import SummaryWriter
 
 from components.shared.metrics.classification import ClassScore
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
+from components.shared.report.confusion import confusion_picture
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, Run, open_run
 from components.shared.training.processes import environment, versions
 from components.shared.training.resumable_folder import LAST, ResumableFolder, link
@@ -39,9 +40,6 @@ EXAMPLES = _GRID * _GRID
 
 _CELL = 112
 _LINE = 14
-
-_SQUARE, _GAP, _FONT_SIZE = 44, 8, 12
-_LIGHT, _DARK = (255, 255, 255), (8, 48, 107)
 
 
 class Scalars:
@@ -266,29 +264,4 @@ def prediction_grid(pictures: Sequence[tuple[NDArray[np.uint8], int, int]], labe
         text = [(f"is {labels[truth]}", "black"), (f"got {labels[guess]}", "green" if guess == truth else "red")]
         for row, (title, color) in enumerate(text):
             pen.multiline_text((left + 4, top + _CELL + row * _LINE * lines), title.replace("/", "\n  "), fill=color)
-    return np.asarray(sheet)
-
-
-def confusion_picture(labels: Sequence[str], matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Draw a confusion matrix (K, K), rows truth, columns prediction; the shade is the share of the row.
-
-    Returns uint8 (H, W, 3) RGB: labels at the left, numbered, the numbers of the columns above, counts in the cells.
-    """
-    font = ImageFont.load_default(_FONT_SIZE)
-    titles = [f"{number} {label}" for number, label in enumerate(labels)]
-    left = int(max(font.getlength(title) for title in titles)) + 2 * _GAP
-    top, side = 3 * _FONT_SIZE + _GAP, _SQUARE * len(labels)
-    sheet = Image.new("RGB", (left + side + _GAP, top + side + _GAP), "white")
-    pen = ImageDraw.Draw(sheet)
-    pen.text((_GAP, _GAP), "rows: truth, columns: prediction", fill="black", font=font)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    for row, title in enumerate(titles):
-        pen.text((left - _GAP, top + _SQUARE * (row + 0.5)), title, fill="black", font=font, anchor="rm")
-        pen.text((left + _SQUARE * (row + 0.5), top - 3), str(row), fill="black", font=font, anchor="mb")
-        for column, share in enumerate(shares[row].tolist()):
-            x, y = left + _SQUARE * column, top + _SQUARE * row
-            shade = tuple(round(light + (dark - light) * share) for light, dark in zip(_LIGHT, _DARK, strict=True))
-            pen.rectangle((x, y, x + _SQUARE, y + _SQUARE), fill=shade, outline="lightgray")
-            ink = "white" if share > 0.5 else "black"
-            pen.text((x + _SQUARE / 2, y + _SQUARE / 2), str(matrix[row, column]), fill=ink, font=font, anchor="mm")
     return np.asarray(sheet)

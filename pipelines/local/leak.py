@@ -49,11 +49,13 @@ class Leak:
     sides: dict[str, Side]
 
     def lines(self) -> Iterator[str]:
-        """Both sides and the gap, metric by metric, for people."""
+        """Both sides and the gap, for people, of each metric that has a value on both."""
         image, person = (self.sides[mode] for mode in MODES)
         width = max(len(name) for name in image.metrics)
         yield f"  {'':<{width}}  {'by image':>10}  {'by person':>10}  {'gap':>8}"
         for name, value in image.metrics.items():
+            if name not in person.metrics:
+                continue
             other = person.metrics[name]
             yield f"  {name:<{width}}  {value:>10.4f}  {other:>10.4f}  {value - other:>+8.4f}"
         yield f"  {'persons seen':<{width}}  {image.shared_persons:>10}  {person.shared_persons:>10}"

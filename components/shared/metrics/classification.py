@@ -4,6 +4,7 @@ They are ratios of the confusion matrix, computed with NumPy: importing scikit-l
 or evaluates several seconds.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from components.shared.dataset.label_spaces import LabelSpace
 from serving.runtime.errors import InputError
 
-SCALARS = ("accuracy", "log_loss", "macro_f1", "micro_f1")
+SCALARS = ("accuracy", "log_loss", "macro_f1", "micro_f1", "weighted_f1")
 LOWER_IS_BETTER = ("log_loss", "calibration_error")
 _SMALLEST = float(np.finfo(np.float32).eps)
 
@@ -52,6 +53,15 @@ class LabelScores:
     def micro_f1(self) -> float:
         """Micro F1: with one label per face it equals accuracy."""
         return self.accuracy
+
+    @property
+    def weighted_f1(self) -> float:
+        """The mean of F1 over the classes, each counted as often as it has faces."""
+        return sum(score.f1 * score.support for score in self.classes) / self.count
+
+    def scalars(self) -> dict[str, float]:
+        """Return the scalar metrics that need no probabilities by name."""
+        return {name: float(getattr(self, name)) for name in SCALARS if name != "log_loss"}
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,16 @@ def metric_names(space: LabelSpace) -> list[str]:
     return names
 
 
+def label_words(labels: Sequence[str]) -> list[str]:
+    """Return labels as parts of metric names, which MLflow takes: under_30 for <30, from_60 for >=60.
+
+    Where two would be equal, labels are counted instead.
+    """
+    spelled = (label.replace("<", "under_").replace(">=", "from_") for label in labels)
+    words = [re.sub(r"[^\w.-]+", "_", label).strip("_") for label in spelled]
+    return words if len({*words, ""}) > len(words) else [str(number) for number in range(len(labels))]
+
+
 @dataclass(frozen=True)
 class AttributeScores:
     """One attribute of a composed label space, such as gender out of `worn/male/<30`."""
@@ -135,23 +155,43 @@ class AttributeScores:
     scores: LabelScores
 
 
-def attribute_scores(
-    names: Sequence[str], class_labels: Sequence[str], truth: NDArray[np.integer], predicted: NDArray[np.integer]
-) -> list[AttributeScores]:
-    """Score every attribute that a class label is composed of.
+@dataclass(frozen=True)
+class AttributeClasses:
+    """An attribute, its values, and the index of its value in each of the classes that it is part of, int (K,)."""
 
-    `names` are the attributes in the order in which `class_labels` join their values with "/".
-    The value of an attribute is the one in the label of the true or the predicted class.
+    name: str
+    labels: tuple[str, ...]
+    of_class: NDArray[np.int64]
+
+
+def attribute_classes(names: Sequence[str], class_labels: Sequence[str]) -> list[AttributeClasses]:
+    """Return the attributes that a class label is composed of.
+
+    `names` are the attributes in the order in which `class_labels` join their values with "/"; a label of one attribute
+    is its value.
     """
-    rows = [label.split("/") for label in class_labels]
+    rows = [label.split("/") if len(names) > 1 else [label] for label in class_labels]
     assert all(len(row) == len(names) for row in rows), (names, class_labels)
     result = []
     for part, name in enumerate(names):
         labels = tuple(dict.fromkeys(row[part] for row in rows))
-        index_of_class = np.array([labels.index(row[part]) for row in rows])
-        scores = label_scores(index_of_class[truth], index_of_class[predicted], len(labels))
-        result.append(AttributeScores(name, labels, scores))
+        result.append(AttributeClasses(name, labels, np.array([labels.index(row[part]) for row in rows], np.int64)))
     return result
+
+
+def attribute_scores(
+    names: Sequence[str], class_labels: Sequence[str], truth: NDArray[np.integer], predicted: NDArray[np.integer]
+) -> list[AttributeScores]:
+    """Score every attribute that a class label is composed of, see `attribute_classes`.
+
+    The value of an attribute is the one in the label of the true or the predicted class.
+    """
+    return [
+        AttributeScores(
+            one.name, one.labels, label_scores(one.of_class[truth], one.of_class[predicted], len(one.labels))
+        )
+        for one in attribute_classes(names, class_labels)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +218,11 @@ def calibration(truth: NDArray[np.integer], probabilities: NDArray[np.floating],
 
     `truth` is int (N,), `probabilities` (N, K). The expected calibration error is the mean over
     faces of |accuracy - confidence| of their bin (Guo et al., "On Calibration of Modern Neural
-    Networks", 2017).
+    Networks", 2017); the bins are those of scikit-learn's `calibration_curve`.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == truth
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    index = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
     counts = np.bincount(index, minlength=bins).tolist()
     confidences, hits = (np.bincount(index, values, bins) for values in (confidence, correct))
     rows = [

@@ -311,6 +311,7 @@ def test_from_drawn_photos_to_metrics_by_the_components(tmp_path: Path) -> None:
         metrics=metrics,
         confusion=confusion,
         report=dsl.HTML(uri=str(tmp_path / "report")),
+        details=dsl.Artifact(uri=str(tmp_path / "details")),
         images=dsl.Dataset(uri=str(tmp_path / "images")),
         floors={"map50": 0.99, "precision": 1},
     )
@@ -322,3 +323,5 @@ def test_from_drawn_photos_to_metrics_by_the_components(tmp_path: Path) -> None:
     assert [row["row"] for row in matrix["rows"]] == [[3, 0], [0, 0]]
     page = (tmp_path / "report").read_text()
     assert "No face is missed." in page and "Nothing is found that is no face." in page
+    files = {path.name for path in (tmp_path / "details").iterdir()}
+    assert files == {"metrics.json", "confusion.png", "confusion_normalized.png"}

@@ -19,7 +19,8 @@ from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
 from serving.runtime.errors import InputError
 
-SCALARS = {"accuracy", "log_loss", "macro_f1", "micro_f1", "calibration_error"}
+SCALARS = {"accuracy", "log_loss", "macro_f1", "micro_f1", "weighted_f1", "calibration_error"}
+SCALARS |= {"macro_roc_auc", "macro_average_precision"}
 
 
 class Case:
@@ -78,6 +79,11 @@ def test_metrics_are_those_of_the_joined_rows(space: str, tmp_path: Path) -> Non
     assert np.sum(result.confusion) == len(truth) and result.labels == case.space.class_labels
     attributes = case.space.attributes if len(case.space.attributes) > 1 else ()
     names = {f"{a}_{figure}" for a in attributes for figure in ("accuracy", "macro_f1")}
+    names |= {f"top_{k}_accuracy" for k in (2, 3, 5) if k < len(case.space.class_labels)}
+    words = {"mask": ("worn", "incorrect", "absent"), "gender": ("male", "female"),
+             "age": ("under_30", "30-59", "from_60")}  # fmt: skip
+    names |= {f"{a}_f1_{word}" for a in attributes for word in words[a]}
+    names |= set() if attributes else {f"f1_{word}" for word in words[space]}
     assert set(result.metrics) == SCALARS | names
     assert all(type(value) is float for value in result.metrics.values())
 
@@ -267,11 +273,14 @@ def test_the_component(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
         confusion=confusion,
         report=dsl.HTML(uri=str(report)),
     )
-    held = [run(floors={"accuracy": 0.0}, others_hold=others)[0] for others in (True, False)]
+    held = [
+        run(details=dsl.Artifact(uri=str(tmp_path / str(others))), floors={"accuracy": 0.0}, others_hold=others)[0]
+        for others in (True, False)
+    ]
     assert held == [True, False]
     assert "the floors of a model that it is served with do not hold" in caplog.records[-1].message
-    passed, metrics_json = run(floors={"accuracy": 2.0})
-    assert passed is False and set(json.loads(metrics_json)) == SCALARS
+    passed, metrics_json = run(details=dsl.Artifact(uri=str(tmp_path / "details")), floors={"accuracy": 2.0})
+    assert passed is False and set(json.loads(metrics_json)) >= SCALARS
     assert metrics.metadata == json.loads(metrics_json)
     matrix = confusion.metadata["confusionMatrix"]
     assert [c["displayName"] for c in matrix["annotationSpecs"]] == ["worn", "incorrect", "absent"]

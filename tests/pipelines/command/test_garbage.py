@@ -145,7 +145,8 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
         "predict_shard": annotated | {"models": json.dumps([str(work / "detector")]), "predictions": out / "p"},
         "gather_predictions": {"predictions": work / "shard", "annotations": work / "a", "table": out / "t"},
-        "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report,
+        "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report | {
+            "details": out / "details", "model": work / "model", "images": work / "images"},
         "vote": {"tables": work / "predictions", "table": out / "t"},
         "evaluate_folds": {"predictions": work / "predictions", "annotations": work / "folds"} | report,
         "register": {"model": work / "model", "name": "faces", "metrics_json": "{}"},

@@ -117,15 +117,24 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     ],
 )
 def test_a_missed_floor_is_an_exit_code_for_scripts(
-    predicted: list[object], floors: list[str], code: int, word: str, caplog: pytest.LogCaptureFixture
+    predicted: list[object],
+    floors: list[str],
+    code: int,
+    word: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Not the 1 of a failure or the 2 of invalid input: the report is there, and what is missed is said in words."""
-    done = facet("step", "evaluate", *predicted, *(part for floor in floors for part in ("--floors", floor)))
+    asked = [part for floor in floors for part in ("--floors", floor)]
+    done = facet("step", "evaluate", *predicted, "--details", tmp_path / "details", *asked)
     assert done.returncode == code, done.stderr
     assert f"all floors hold: {word}\n" in done.stdout and "Output" not in done.stdout
     assert ("floor missed: " in caplog.text) == (code == 3)
     assert Path(str(predicted[-1])).exists()
-    assert facet("step", "evaluate", *predicted, "--floors", "acuracy=1").returncode == 2
+    assert (tmp_path / "details/metrics.json").exists()
+    wrong = facet("step", "evaluate", *predicted, "--details", tmp_path / "more", "--floors", "acuracy=1")
+    assert wrong.returncode == 2 and "no metric 'acuracy' can have a floor" in wrong.stderr
+    assert not (tmp_path / "more").exists()
 
 
 def test_folds_to_evaluate_are_called_so(ingested: Path, tmp_path: Path) -> None:
