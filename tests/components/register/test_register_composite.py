@@ -1,4 +1,4 @@
-"""A detector and a classifier that are registered and promoted as one, against one real MLflow server."""
+"""A detector and a classifier that are registered as one, against one real MLflow server."""
 
 import hashlib
 import json
@@ -12,10 +12,8 @@ from kfp import dsl
 from register_models import Killed, kill_after, write_model
 from tiny_detector import build_detector, draw_faces
 
-from components.register import register as register_module
-from components.register.component import promote as promote_door
 from components.register.component import register as register_door
-from components.register.register import promote, register
+from components.register.register import register
 from components.shared.tracking import server
 from components.shared.tracking.runs import open_run
 from serving.runtime.composite import Composite
@@ -156,42 +154,6 @@ def test_a_registration_that_is_killed_is_completed_by_the_next(
     assert attempts > 3
 
 
-def test_the_alias_of_the_composite_moves_after_that_of_the_model(
-    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chain = write_chain(tmp_path / "chain", "green-p")
-    done = [
-        register(write_model(tmp_path / f"{seed}", seed), name="masks-p", detectors=chain, composite="people-p")
-        for seed in range(2)
-    ]
-    for missing in (("masks-p", "9", "1"), ("masks-p", "1", "9")):
-        with pytest.raises(NotFoundError, match="no version '9'"):
-            promote(missing[0], missing[1], composite="people-p", composite_version=missing[2])
-    assert "champion" not in aliases("masks-p")
-    versions = [{"version": one.version, "composite_version": one.composite_version} for one in done]
-    assert promote("masks-p", composite="people-p", **versions[0]) == ""
-    assert (aliases("masks-p")["champion"], aliases("people-p")["champion"]) == ("1", "1")
-
-    class Failing:
-        """A client whose server is gone when the composite's turn comes."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(server.mlflow_client(), name)
-
-        def set_registered_model_alias(self, name: str, *rest: str) -> None:
-            if name == "people-p":
-                raise StorageError("gone")
-            server.mlflow_client().set_registered_model_alias(name, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(register_module, "mlflow_client", Failing)
-        with pytest.raises(StorageError, match=r"gone\nmasks-p version 2 has the alias 'champion', people-p version 2"):
-            promote("masks-p", composite="people-p", **versions[1])
-    assert (aliases("masks-p")["champion"], aliases("people-p")["champion"]) == ("2", "1")
-    assert promote("masks-p", composite="people-p", **versions[1]) == "2"
-    assert (aliases("masks-p")["champion"], aliases("people-p")["champion"]) == ("2", "2")
-
-
 def test_a_detector_that_is_registered_already_is_the_member(tracking: str, tmp_path: Path) -> None:
     """The version of this run, not an older one of the same bytes; nothing is registered twice."""
     chain, detector = write_chain(tmp_path / "chain", "green-r"), tmp_path / "detector"
@@ -215,20 +177,15 @@ def test_a_detector_that_is_registered_already_is_the_member(tracking: str, tmp_
     with pytest.raises(InputError, match="'green-r' version 3 has sha256 .*, the detector of the chain has"):
         register(tmp_path / "model", name="masks-r", detector_version=other, **options)
 
-    versions = {"detector_version": second, "composite_version": done.composite_version}
-    promote("masks-r", done.version, detector="green-r", composite="people-r", **versions)
-    for name, version in (("masks-r", done.version), ("green-r", "2"), ("people-r", done.composite_version)):
-        assert aliases(name)["champion"] == version
 
-
-def test_the_components_register_and_promote_a_composite(tracking: str, tmp_path: Path) -> None:
+def test_the_component_registers_a_composite(tracking: str, tmp_path: Path) -> None:
     model = dsl.Model(uri=str(write_model(tmp_path / "model")))
     chain = dsl.Model(uri=str(write_chain(tmp_path / "chain", "green-d")))
     version, composite = register_door.python_func(
         model=model, name="masks-d", metrics_json="{}", detectors=chain, composite="people-d"
     )
-    promote_door.python_func(name="masks-d", version=version, composite="people-d", composite_version=composite)
-    served = load_model("models:/people-d@champion")
+    assert (version, composite) == ("1", "1")
+    served = load_model("models:/people-d@candidate")
     assert (served.name, served.version) == ("people-d", "1")
     assert np.size(served.predict([(Photo.of_pixels(draw_faces((90, 90), [(9, 9, 40, 40)])), [])])) == 1
 

@@ -22,10 +22,9 @@ from relay import relay
 from components.evaluate.evaluate import evaluate
 from components.predict.predict import predict
 from components.register import versions as versions_module
-from components.register.component import promote as promote_door
 from components.register.component import register as register_door
 from components.register.package import package
-from components.register.register import promote, read_metrics, register
+from components.register.register import read_metrics, register
 from components.shared.dataset.annotations import Face
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions, write_predictions
@@ -200,12 +199,11 @@ def test_a_detector_goes_from_its_predictions_to_the_champion(tracking: str, tmp
     client = server.mlflow_client()
     assert client.get_run(run.run_id).data.metrics == {f"Test/{k}": v for k, v in result.metrics.items()}
     assert result.metrics["ap50_cap"] == pytest.approx(1) and all(map(math.isfinite, result.metrics.values()))
-    done = register(model, name="finder", metrics=result.metrics, predictions=tmp_path / "p.csv", run_id=run.run_id)
+    register(model, name="finder", metrics=result.metrics, predictions=tmp_path / "p.csv", run_id=run.run_id)
     version = client.get_model_version_by_alias("finder", "candidate")
     facts = {"label_space": "hat:cap,none", "metrics.map50": str(result.metrics["map50"])}
     assert facts.items() <= version.tags.items()
-    assert promote("finder", done.version) == ""
-    served = load_model("models:/finder@champion")
+    served = load_model("models:/finder@candidate")
     assert isinstance(served, Detector) and served.sha256 == sha256(model / "model.onnx")
     (tmp_path / "faces").mkdir()
     other, _ = write_predicted(tmp_path / "faces")
@@ -215,19 +213,12 @@ def test_a_detector_goes_from_its_predictions_to_the_champion(tracking: str, tmp
         register(write_model(tmp_path / "classifier"), name="tiny", predictions=tmp_path / "p.csv")
 
 
-def test_every_model_is_a_version_and_promotion_moves_the_alias(tracking: str, tmp_path: Path) -> None:
+def test_every_model_is_a_version(tracking: str, tmp_path: Path) -> None:
     first, second = (register(write_model(tmp_path / f"{seed}", seed), name="twice").version for seed in range(2))
     assert first != second
     client = server.mlflow_client()
     assert client.get_registered_model("twice").aliases == {"candidate": second}
     assert client.get_run(client.get_model_version("twice", first).run_id).info.status == "FINISHED"
-    assert promote("twice", first) == ""
-    assert [promote("twice", second) for _ in range(2)] == [first, second]
-    assert client.get_registered_model("twice").aliases == {"candidate": second, "champion": second}
-    with pytest.raises(NotFoundError, match="no version '99' of model 'twice'"):
-        promote("twice", "99")
-    with pytest.raises(NotFoundError, match="no version '1' of model 'nobody'"):
-        promote("nobody", "1")
 
 
 @pytest.mark.parametrize("name", ["once", "kim's"])
@@ -323,14 +314,13 @@ def test_a_store_that_changes_the_file_is_detected(
     assert client.get_registered_model("damaged").aliases == {"candidate": good}
 
 
-def test_the_components(tracking: str, tmp_path: Path) -> None:
+def test_the_component(tracking: str, tmp_path: Path) -> None:
     artifact = dsl.Model(uri=str(write_model(tmp_path / "model")))
     (version, composite_version) = register_door.python_func(
         model=artifact, name="door", metrics_json='{"accuracy": 1}', run_id=""
     )
-    promote_door.python_func(name="door", version=version)
     assert composite_version == ""
-    assert server.mlflow_client().get_registered_model("door").aliases == {"candidate": version, "champion": version}
+    assert server.mlflow_client().get_registered_model("door").aliases == {"candidate": version}
 
 
 def test_what_cannot_be_registered(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,9 +336,8 @@ def test_what_cannot_be_registered(tracking: str, tmp_path: Path, monkeypatch: p
     with pytest.raises(InputError, match=r"/model: not an ONNX model"):
         register(model, name="x")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    for call in (lambda: register(model, name="x"), lambda: promote("x", "1")):
-        with pytest.raises(InputError, match="set MLFLOW_TRACKING_URI"):
-            call()
+    with pytest.raises(InputError, match="set MLFLOW_TRACKING_URI"):
+        register(model, name="x")
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"a": "b"}', '{"a": NaN}', '{"a": true}', '{"a": {"b": 1}}'])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from components.shared.dataset.annotations import Annotations, Face, Image, write_annotations
@@ -17,31 +18,33 @@ from serving.runtime.card import METADATA_KEY, ClassificationCard, InputSize, No
 DIGEST = "d" * 64
 
 
-def write_model(folder: Path, seed: int = 0) -> Path:
-    """A model that looks at the mean color: uint8 (N, 16, 12, 3) to three mask states."""
-    space = label_space("mask")
+def write_model(folder: Path, seed: int = 0, weights: NDArray[np.float32] | None = None, **changes: Any) -> Path:
+    """A model that looks at the mean color: uint8 (N, 16, 12, 3) to three classes; `changes` are of its card.
+
+    `weights`, (3, 3), turn red, green and blue into logits; without, they are drawn.
+    """
+    space = label_space(changes.pop("label_space", "mask"))
     card = ClassificationCard(
         name="tiny",
-        label_space="mask",
+        label_space=space.name,
         heads=space.heads,
         input=InputSize(height=16, width=12),
         normalization=Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-        leaks=False,
-        versions={},
-        dataset_digest=DIGEST,
-        training_digest="e" * 64,
+        **({"leaks": False, "versions": {}, "dataset_digest": DIGEST, "training_digest": "e" * 64} | changes),
     )
-    weights = np.random.default_rng(seed).normal(size=(3, 3)).astype(np.float32) / 20
+    (head,) = space.heads
+    if weights is None:
+        weights = np.random.default_rng(seed).normal(size=(3, 3)).astype(np.float32) / 20
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
             helper.make_node("ReduceMean", ["pixels", "axes"], ["color"], keepdims=0),
             helper.make_node("MatMul", ["color", "weights"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["mask"], axis=1),
+            helper.make_node("Softmax", ["logits"], [head.name], axis=1),
         ],
         "tiny",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 16, 12, 3])],
-        [helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info(head.name, TensorProto.FLOAT, ["n", 3])],
         [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]), onnx.numpy_helper.from_array(weights, "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
