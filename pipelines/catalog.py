@@ -136,13 +136,11 @@ DEFAULT = "classification"
 _FACES = "Find the faces in raw photos. "
 _MODEL = Published("model_name", "floors")
 _DETECTOR = Published("detector_name", "detector_floors")
-_CLASSIFIER = {"models": (_MODEL, replace(_MODEL, number=2, promote="promote-2", page=QUANTIZED_REPORT, quantized=True))}
+_QUANTIZED = replace(_MODEL, number=2, promote="promote-2", page=QUANTIZED_REPORT, quantized=True)
+_CLASSIFIER: dict[str, Any] = {"models": (_MODEL, _QUANTIZED)}
 _DETECTOR_TOO: dict[str, Any] = {
     "detector_task": "train-yolo",
-    "models": (
-        replace(_DETECTOR, page=DETECTOR_REPORT),
-        *(replace(model, number=number) for number, model in enumerate(_CLASSIFIER["models"], start=2)),
-    ),
+    "models": (replace(_DETECTOR, page=DETECTOR_REPORT), replace(_MODEL, number=2), replace(_QUANTIZED, number=3)),
 }
 PIPELINES: Mapping[str, Pipeline] = {
     "classification": Pipeline(ClassificationConfig, classification, "train-classifier", **_CLASSIFIER),

@@ -27,4 +27,5 @@ def face_detection(p: FaceDetectionConfig, configure: "Configure") -> None:
     data = prepare(p, configure, p.detector["detector_label_space"])
     detector = train_detector(p, configure, data)
     version = register_detector(p, configure, detector)
-    promote_models(p, configure, detector, data, name=p.detector_name, version=version)
+    candidate = {"name": p.detector_name, "version": version, "run_id": detector.run_id}
+    promote_models(p, configure, detector, data, **candidate)

@@ -71,7 +71,7 @@ def train_detector(p: DetectorParameters, configure: Configure, data: Data, run_
         run_name=run_name,
     )
     trained = configure(task, "Train the detector").outputs
-    judged = {"floors": p.detector_floors, "resamples": p.resamples, "seed": p.seed, "images": data.images}
+    judged: dict[str, Any] = {"floors": p.detector_floors, "resamples": p.resamples, "seed": p.seed}
     return evaluate_model(configure, trained["exported"], trained["run_id"], data, **judged)
 
 
@@ -91,7 +91,6 @@ def export(p: TrainingParameters, configure: Configure, trained: dsl.PipelineTas
         name=p.model_name,
         checkpoint=p.checkpoint,
         notify_threshold=p.notify_threshold,
-        features=p.features,
     )
     return configure(task, "Export to ONNX").outputs["model"]
 
@@ -103,12 +102,9 @@ def evaluate_model(
 
     `tracked` is whether the MLflow run of the training gets the metrics, `options` are those of the step evaluate.
     """
-    predicted = configure(
-        predict(model=model, images=data.images, annotations=data.annotations), "Predict the test faces"
-    )
-    predictions = predicted.outputs["predictions"]
-    to = {"run_id": run_id} if tracked else {}
-    task = evaluate(predictions=predictions, annotations=data.annotations, **to, **options)
+    faces = {"images": data.images, "annotations": data.annotations, "model": model}
+    predictions = configure(predict(**faces), "Predict the test faces").outputs["predictions"]
+    task = evaluate(predictions=predictions, **faces, **({"run_id": run_id} if tracked else {}), **options)
     return Evaluated(model, predictions, configure(task, "Evaluate").outputs, run_id)
 
 
@@ -127,7 +123,8 @@ def publish(
         assert isinstance(p, DetectorParameters)
         trained = {"detector": p.detector_name, "detector_version": register_detector(p, configure, detector)}
         others = {"others_hold": detector.outputs["Output"]}
-    evaluated = evaluate_classifier(p, configure, calibrated, run_id, data, **others)
+    judged: dict[str, Any] = {"floors": p.floors, "resamples": p.resamples, "seed": p.seed}
+    evaluated = evaluate_model(configure, calibrated, run_id, data, **judged, **others)
     composite, chain = {}, {}
     if isinstance(p, CompositeParameters):
         composite = {"composite": p.composite}
@@ -136,7 +133,7 @@ def publish(
     registered = configure(task, "Register as candidate").set_caching_options(False).outputs
     if composite:
         composite["composite_version"] = registered["composite_version"]
-    models = {"name": p.model_name, "version": registered["version"], **composite, **trained}
+    models = {"name": p.model_name, "version": registered["version"], "run_id": run_id, **composite, **trained}
     promote_models(p, configure, evaluated, data, **models)
     with dsl.If(p.precision != FP32, name="other-precision"):
         publish_quantized(p, configure, calibrated, run_id, data)
@@ -158,15 +155,6 @@ def calibrate_model(p: PublishParameters, configure: Configure, model: Any, run_
     return configure(task, "Calibrate").outputs["calibrated"]
 
 
-def evaluate_classifier(
-    p: PublishParameters, configure: Configure, model: Any, run_id: Any, data: Data, **options: Any
-) -> Evaluated:
-    """Evaluates a classifier on the test split, with its floors, intervals and mistakes."""
-    judged = {"floors": p.floors, "resamples": p.resamples, "seed": p.seed}
-    shown = {"images": data.images, "model": model}
-    return evaluate_model(configure, model, run_id, data, **shown, **judged, **options)
-
-
 def publish_quantized(p: PublishParameters, configure: Configure, model: Any, run_id: Any, data: Data) -> None:
     """Makes a version of a classifier in another precision, which is evaluated, registered and promoted by itself.
 
@@ -183,9 +171,9 @@ def publish_quantized(p: PublishParameters, configure: Configure, model: Any, ru
         seed=p.seed,
     )
     made = configure(task, "Quantize").outputs
-    evaluated = evaluate_classifier(
-        p, configure, made["quantized"], run_id, data, tracked=False, others_hold=made["Output"]
-    )
+    judged: dict[str, Any] = {"floors": p.floors, "resamples": p.resamples, "seed": p.seed}
+    judged["others_hold"] = made["Output"]
+    evaluated = evaluate_model(configure, made["quantized"], run_id, data, tracked=False, **judged)
     name = f"{p.model_name}_{p.precision}"
     task = register(name=name, **evaluated.candidate)
     version = configure(task, "Register as candidate").set_caching_options(False).outputs["version"]
@@ -210,7 +198,6 @@ def promote_models(p: JudgeParameters, configure: Configure, evaluated: Evaluate
         annotations=data.annotations,
         floors_hold=evaluated.outputs["Output"],
         confidence=p.promotion_confidence,
-        run_id=evaluated.run_id,
         **models,
     )
     configure(task, "Promote to champion").set_caching_options(False)

@@ -13,7 +13,7 @@ from serving.runtime.card import NOTIFY_THRESHOLD
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known
 
-FP32 = "fp32"
+FP32: Literal["fp32"] = "fp32"
 _OF_INT8 = "calibration_faces"
 _OF_OTHERS = "max_f1_drop"
 _PERSON = "person"

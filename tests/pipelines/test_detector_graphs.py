@@ -28,16 +28,14 @@ def test_a_detector_is_trained_evaluated_and_registered() -> None:
     }
     model = ("train-yolo", "exported")
     assert artifacts(tasks["predict"])["model"] == model
-    assert artifacts(tasks["evaluate"]) == {
-        "annotations": split, "images": ("ingest", "images"), "predictions": ("predict", "predictions"),
+    judged = {
+        "model": model, "predictions": ("predict", "predictions"), "images": ("ingest", "images"), "annotations": split,
     }  # fmt: skip
+    assert artifacts(tasks["evaluate"]) == artifacts(tasks["promote"]) == judged
     assert parameters(tasks["evaluate"])["floors"] == "detector_floors"
     assert artifacts(tasks["register"]) == {"model": model, "predictions": ("predict", "predictions")}
     for step in ("split", "data-report"):
         assert parameters(tasks[step])["label_space"] == "detector_label_space"
-    assert artifacts(tasks["promote"]) == {
-        "model": model, "predictions": ("predict", "predictions"), "images": ("ingest", "images"), "annotations": split,
-    }  # fmt: skip
     assert parameters(tasks["promote"]) == {
         "name": "detector_name", "version": ("register", "version"), "floors_hold": ("evaluate", "Output"),
         "confidence": "promotion_confidence", "run_id": ("train-yolo", "run_id"),

@@ -63,7 +63,8 @@ class Compiled:
         return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
     def container(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._of(kind)[0]["deploymentSpec"]["executors"][f"exec-{NAMES.get(kind, kind)}"]["container"]
+        executors = self._of(kind)[0]["deploymentSpec"]["executors"]
+        found: dict[str, Any] = executors[f"exec-{NAMES[kind]}"]["container"]
         return found
 
     def kubernetes(self, kind: str) -> dict[str, Any]:
