@@ -215,7 +215,7 @@ class CompositeParameters(FaceParameters, PublishParameters):
         if not any(isinstance(member, Onnx | Trained) for _, member in self.chain):
             message = "only an onnx detector can be served, and faces.detectors has none: add one, or leave this out"
             yield Problem(("composite",), self.composite, message)
-        if self.composite == self.model_name:
+        if self.composite in self.model_names and not wrong & {"model_name", "precision"}:
             yield Problem(("composite",), self.composite, "is the name of the classifier, see model_name: take another")
 
 

@@ -77,6 +77,11 @@ class PublishParameters(JudgeParameters, ModelParameters):
         "a champion; for precision int8 or fp16.",
     )
 
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names under which the classifier is registered: its own, and that of another precision."""
+        return (self.model_name, *([] if self.precision == FP32 else [f"{self.model_name}_{self.precision}"]))
+
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
         """What is wrong below and between the fields, the floors and what nothing would use too."""
         yield from super().problems(wrong)
