@@ -198,6 +198,7 @@ STEPS: Mapping[str, Step] = {
     ),
     "predict_shard": Step("components.predict.component:predict_shard", "predict"),
     "gather_predictions": Step("components.predict.component:gather_predictions", "data_report"),
+    "calibrate": Step("components.calibrate.component:calibrate", "evaluate", CALIBRATION_REPORT),
     "evaluate": Step(
         "components.evaluate.component:evaluate",
         "evaluate",
@@ -211,7 +212,6 @@ STEPS: Mapping[str, Step] = {
         },
     ),
     "vote": Step("components.vote.component:vote", "evaluate"),
-    "calibrate": Step("components.calibrate.component:calibrate", "calibrate", CALIBRATION_REPORT),
     "evaluate_folds": Step("components.evaluate.component:evaluate_folds", "evaluate", REPORT),
     "annotate_video": Step("components.video.component:annotate_video", "ingest", output="every frame could be read"),
     "register": Step("components.register.component:register", "register"),

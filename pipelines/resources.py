@@ -91,7 +91,6 @@ TASKS = {
     ),
     "export": Resources(cpu=("1", "2"), memory=("2Gi", "8Gi")),
     "predict": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), timeout=48 * HOUR),
-    "calibrate": Resources(cpu=("500m", "1"), memory=("1Gi", "4Gi"), storage=True),
     "quantize": Resources(cpu=("1", "4"), memory=("2Gi", "8Gi")),
     # What the network looked at in its mistakes takes hundreds of runs of it.
     "evaluate": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), storage=True),

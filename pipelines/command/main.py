@@ -11,6 +11,7 @@ from components.shared.variables import set_variables
 from pipelines.command.cluster import app as cluster_app
 from pipelines.command.failure import explained
 from pipelines.command.options import ConfigCommand, ConfigOption, SetOption
+from pipelines.command.predict import predict_command
 from pipelines.command.runs import app as runs_app
 from pipelines.environment.settings import load_settings
 from serving.runtime.errors import InputError
@@ -29,6 +30,7 @@ stack_app = typer.Typer(
 app.add_typer(cluster_app)
 app.add_typer(stack_app, name="stack")
 app.add_typer(runs_app, name="runs")
+app.command("predict")(predict_command)
 
 DEFAULT_MODEL = "models:/faces@champion"
 

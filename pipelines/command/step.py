@@ -134,6 +134,8 @@ def _options(
             default, annotation = typer.Option([], flag, help=note), list[str]
         else:
             preset, note = _from_environment(step, name, spec.default if spec.optional else ...)
+            if preset is True:  # without a second name it could not be turned off
+                flag += flag.replace("--", "/--no-", 1)
             default, annotation = typer.Option(preset, flag, help=described[name] + note), _TYPES[spec.type]
         parameters.append(inspect.Parameter(name, _KEYWORD, default=default, annotation=annotation))
     return parameters

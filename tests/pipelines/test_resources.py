@@ -38,7 +38,6 @@ NAMES = {
     "train": "train-classifier",
     "export": "export-onnx",
     "predict": "predict",
-    "calibrate": "calibrate",
     "quantize": "quantize",
     "evaluate": "evaluate",
     "register": "register",

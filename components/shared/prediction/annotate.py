@@ -1,12 +1,18 @@
 """Copies of photos with what a model says of their faces: boxes, and lines of labels with their probabilities."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageDraw, ImageFont
 
+from components.shared.dataset.detections import Detections, SearchedImage
+from components.shared.dataset.predictions import Predictions
+from components.shared.prediction.tables import Part
 from components.shared.report.thumbnails import FRAME, draw_box
+from serving.runtime.detector import LABEL_HEAD
 from serving.runtime.errors import InputError
 from serving.runtime.image.header import Pixels
 from serving.runtime.output import whole_file
@@ -52,6 +58,48 @@ def copy_names(paths: Iterable[str]) -> dict[str, PurePosixPath]:
             raise InputError(f"'{other}' and '{path}' would both be copied to '{copy}'; rename one of them")
         copies[path] = copy
     return copies
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFaces:
+    """A photo of a table, and what is drawn on its copy: the faces as the endpoint answers them."""
+
+    path: str
+    sha256: str | None
+    faces: tuple[FaceResult, ...]
+
+
+def faces_by_photo(part: Part) -> Iterator[PhotoFaces]:
+    """Yield the photos of a part of a table; of a detector the boxes of the score that it serves."""
+    if isinstance(part, Predictions):
+        rows = zip(part.faces, _results(part), strict=True)
+        for path, group in groupby(rows, key=lambda row: row[0].path):
+            of_photo = list(group)
+            yield PhotoFaces(path, of_photo[0][0].sha256, tuple(result for _, result in of_photo))
+    elif isinstance(part, Detections):
+        for image in part.images:
+            yield PhotoFaces(image.path, image.sha256, tuple(_found(image, part)))
+    else:
+        for photo in part.photos:
+            yield PhotoFaces(photo.path, photo.sha256, photo.faces)
+
+
+def _results(part: Predictions) -> Iterator[FaceResult]:
+    for row, face in enumerate(part.faces):
+        heads = {
+            head.name: dict(zip(head.labels, part.heads[head.name][row].tolist(), strict=True))
+            for head in part.space.heads
+        }
+        yield FaceResult(face.box, face.score, "box" if face.box else "whole image", heads)
+
+
+def _found(image: SearchedImage, part: Detections) -> Iterator[FaceResult]:
+    boxes = image.served
+    for (x, y, width, height), score, scores in zip(boxes.boxes.tolist(), boxes.score, boxes.scores, strict=True):
+        if score >= part.threshold:
+            several = len(part.labels) > 1
+            heads = {LABEL_HEAD: dict(zip(part.labels, scores.tolist(), strict=True))} if several else {}
+            yield FaceResult((x, y, width, height), float(score), "detector", heads)
 
 
 def write_copy(pixels: Pixels, faces: Sequence[FaceResult], file: Path, top_k: int = 0) -> None:

@@ -145,6 +145,8 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
         "predict_shard": annotated | {"models": json.dumps([str(work / "detector")]), "predictions": out / "p"},
         "gather_predictions": {"predictions": work / "shard", "annotations": work / "a", "table": out / "t"},
+        "calibrate": {"model": work / "model", "predictions": work / "predictions", "annotations": work / "truth",
+                      "calibrated": out / "c"} | report,
         "evaluate": {"predictions": work / "predictions", "annotations": work / "truth"} | report | {
             "details": out / "details", "model": work / "model", "images": work / "images"},
         "vote": {"tables": work / "predictions", "table": out / "t"},

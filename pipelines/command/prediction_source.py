@@ -1,0 +1,236 @@
+"""What `facet predict` reads: photos of a folder, an archive or S3, those of an info.csv, or annotated faces."""
+
+import codecs
+import logging
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+from components.ingest.faces import fitted_faces
+from components.ingest.formats.coco.reader import CocoOptions, read_coco
+from components.ingest.formats.listing import Listing, Options, Record
+from components.ingest.formats.tables.manifest import read_manifest
+from components.ingest.formats.tables.manifest_columns import ManifestOptions
+from components.ingest.sources.source import ARCHIVES, Source
+from components.shared.dataset.annotations import Face, named_points
+from components.shared.dataset.pictures import find_pictures
+from components.shared.dataset.tally import Tally
+from components.shared.dataset.text import is_hidden, is_image_name, some
+from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet
+from components.shared.prediction.submission import ID, SubmissionForm, parse_form
+from serving.runtime.errors import ImageError, InputError, NotFoundError
+from serving.runtime.image.header import Header, read_header
+from serving.runtime.image.placement import eye_points
+from serving.runtime.machine import usable_cpus
+from serving.runtime.ordered_map import ordered_map
+from serving.runtime.storage import Location, digest
+
+INFO = "info.csv"
+"""The table of evaluation data."""
+
+_IMAGES = "images"
+_TABLES = (".csv", ".tsv")
+_HEAD = 2**16
+_EXPECTED = (
+    "a folder or a ZIP archive of photos, an s3:// prefix, an info.csv with the column ImageID, a COCO file, or a "
+    "table of faces (CSV) beside its photos"
+)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoundSource:
+    """Photos to predict.
+
+    Attributes:
+        photos: the photos and, for classifiers, their faces.
+        form: the table that names them, where an `info.csv` does; a photo is called by its `ImageID` then.
+        lost: photos and faces that the source has or names and that cannot be used, by reason.
+    """
+
+    photos: PhotoSet
+    form: SubmissionForm | None = None
+    lost: Tally = field(default_factory=Tally)
+
+
+def open_source(source: str) -> FoundSource:
+    """Find the photos of a source.
+
+    Of a folder, an archive or an `s3://` prefix every photo is one face, the whole of it; where `info.csv` is in it,
+    with a column `ImageID`, only the photos that it names, in the folder `images` beside it or right there. A COCO file
+    or a table of faces names photos in or below its own folder, and gives their boxes, in upright pixels.
+
+    Raises:
+        InputError: it is none of these, has no photo, or names photos that are not there.
+        NotFoundError: there is no such file or folder.
+        StorageError: it cannot be read.
+    """
+    location = Location(source)
+    if not location.bucket:
+        path = location.folder
+        if not path.exists():
+            raise NotFoundError(f"{source}: there is no such file or folder; expected {_EXPECTED}")
+        if path.is_dir() and not _is_form(path / INFO):
+            return FoundSource(_with_stamps(path, *find_pictures(path)))
+    if _is_one_file(location):
+        return _of_file(location.parent.uri, location.name)
+    files = Source(source)
+    if INFO in files.paths and _names_pictures(files.read(INFO)[:_HEAD]):
+        return _of_form(files, INFO)
+    names = [path for path in files.paths if is_image_name(path) and not is_hidden(path)]
+    if not names:
+        raise InputError(f"{source}: no photo found in {len(files.paths)} files; expected {_EXPECTED}")
+    others = [path for path in files.paths if not is_image_name(path) and not is_hidden(path)]
+    if others:
+        _log.warning("%s: %d files are no photos: %s", source, len(others), some(others))
+    photos = [GivenPhoto(n, name, (GivenFace(n, None),)) for n, name in enumerate(names, start=1)]
+    return FoundSource(_photo_set(files, {name: name for name in names}, photos), lost=files.dropped)
+
+
+def _is_one_file(location: Location) -> bool:
+    """Tell whether a location is a single file that is no archive."""
+    if location.name.lower().endswith(tuple(ARCHIVES)):
+        return False
+    return [entry.path for entry in location.list()] == [""] if location.bucket else location.folder.is_file()
+
+
+def _is_form(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _names_pictures(file.read(_HEAD))
+
+
+def _names_pictures(head: bytes) -> bool:
+    """Tell whether the beginning of a table has a column `ImageID`."""
+    first = head.removeprefix(codecs.BOM_UTF8).split(b"\n")[0].decode("utf-8", "replace")
+    return ID.lower() in (cell.strip(' "\r').lower() for cell in first.replace(";", ",").replace("\t", ",").split(","))
+
+
+class _Pictures:
+    """Photos of a source by other names; see `components.shared.dataset.pictures.Pictures`."""
+
+    def __init__(self, files: Source, paths: Mapping[str, str]) -> None:
+        self.names = tuple(paths)
+        self._files = files
+        self._paths = paths
+
+    def read(self, name: str, sha256: str | None = None) -> bytes:
+        """Return the bytes of a photo; nothing is known about its digest."""
+        try:
+            return self._files.read(self._paths[name])
+        except InputError as error:
+            raise ImageError("truncated", str(error)) from error
+
+
+def _photo_set(files: Source, paths: Mapping[str, str], photos: Sequence[GivenPhoto]) -> PhotoSet:
+    stamp = digest(Location(files.uri))
+    return PhotoSet(_Pictures(files, paths), [replace(photo, stamp=stamp) for photo in photos])
+
+
+def _with_stamps(folder: Path, pictures: object, names: Sequence[str]) -> PhotoSet:
+    """Return the photos of a folder, with what changes when one of them does."""
+    photos = []
+    for number, name in enumerate(names, start=1):
+        file = folder / name
+        status = file.stat() if file.is_file() else None  # a photo in an image archive is none
+        stamp = f"{status.st_size} {status.st_mtime_ns}" if status else ""
+        photos.append(GivenPhoto(number, name, (GivenFace(number, None),), stamp=stamp))
+    return PhotoSet(pictures, photos)  # type: ignore[arg-type]
+
+
+def _of_file(folder: str, name: str) -> FoundSource:
+    """Find the photos that a file names, in or below its folder."""
+    files = Source(folder)
+    if name not in files.paths:
+        raise InputError(f"{folder}/{name}: cannot be read as a source; expected {_EXPECTED}")
+    if name.lower().endswith(_TABLES):
+        if _names_pictures(files.read(name)[:_HEAD]):
+            return _of_form(files, name)
+        options = ManifestOptions(manifest=name)
+        return _of_listing(files, name, read_manifest(files, options), options)
+    if files.read(name)[:_HEAD].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        coco = CocoOptions(annotations=name)
+        return _of_listing(files, name, read_coco(files, coco), coco)
+    raise InputError(f"{folder}/{name}: neither an archive nor a file that names photos; expected {_EXPECTED}")
+
+
+def _of_form(files: Source, table: str) -> FoundSource:
+    """Find the photos that an `info.csv` names."""
+    form = parse_form(files.read_text(table), f"{files.uri}/{table}")
+    beside = posixpath.dirname(table)
+    present = set(files.paths)
+    folders = (posixpath.join(beside, _IMAGES), beside)
+    paths: dict[str, str] = {}
+    missing = []
+    for name in form.ids:
+        found = next((path for folder in folders if (path := posixpath.join(folder, name)) in present), None)
+        if found is None:
+            missing.append(name)
+        else:
+            paths[name] = found
+    if missing:
+        raise InputError(
+            f"{form.name}: {len(missing)} of {len(form.ids)} pictures are neither in the folder '{_IMAGES}' beside it "
+            f"nor right there: {some(missing)}; put them there, or remove their rows"
+        )
+    unnamed = [
+        path for path in files.paths if is_image_name(path) and not is_hidden(path) and path not in paths.values()
+    ]
+    if unnamed:
+        _log.warning("%s: %d pictures have no row in it: %s", form.name, len(unnamed), some(unnamed))
+    photos = [GivenPhoto(n, name, (GivenFace(n, None),)) for n, name in enumerate(paths, start=1)]
+    return FoundSource(_photo_set(files, paths, photos), form)
+
+
+def _of_listing(files: Source, name: str, listing: Listing, options: Options) -> FoundSource:
+    """Return the photos that a reader of ingest has listed, with the boxes of their faces in upright pixels."""
+    if not listing.records:
+        raise InputError(f"{files.uri}/{name}: names no photo that is there: {listing.dropped or 'it has no rows'}")
+    for line in listing.layout:
+        _log.info("%s", line)
+    numbers = count(1)
+    photos = []
+    for number, (record, faces) in enumerate(_faces(files, listing, options), start=1):
+        given = tuple(_given(next(numbers), face, listing.keypoint_names) for face in faces)
+        photos.append(GivenPhoto(number, record.path, given))
+    faceless = [photo.path for photo in photos if not photo.faces]
+    if faceless:
+        _log.warning("%s: %d photos have no face, and so a classifier no row: %s", name, len(faceless), some(faceless))
+    lost = Tally()
+    for tally in (listing.dropped, listing.lost):
+        lost.update(tally)
+    if listing.notes.total:
+        _log.info("noted: %s", listing.notes)
+    return FoundSource(_photo_set(files, {photo.path: photo.path for photo in photos}, photos), lost=lost)
+
+
+def _given(number: int, face: Face, names: Sequence[str]) -> GivenFace:
+    return GivenFace(number, face.box, face.score, eye_points(named_points(face, names)))
+
+
+def _faces(files: Source, listing: Listing, options: Options) -> Iterator[tuple[Record, tuple[Face, ...]]]:
+    """Yield the records in the order of their paths, with their faces in upright pixels.
+
+    The header of a photo says how it is turned, so those with boxes are opened. A photo that cannot be has its faces
+    as they are: the prediction says what is wrong with it.
+    """
+    boxed = {record.path for record in listing.records if any(face.box or face.keypoints for face in record.faces)}
+    boxed |= {record.path for record in listing.records if record.candidates}
+    headers: dict[str, Header] = {}
+    workers = usable_cpus()
+    for (path, _), header in ordered_map(_header, files.stream(boxed), workers=workers, ahead=2 * workers):
+        if header is not None:
+            headers[path] = header
+    for record in sorted(listing.records, key=lambda record: record.path):
+        header = headers.get(record.path)
+        yield record, fitted_faces(record, header, options, listing) if header else record.faces
+
+
+def _header(item: tuple[str, bytes]) -> Header | None:
+    try:
+        return read_header(item[1])
+    except ImageError:
+        return None
