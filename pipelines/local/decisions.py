@@ -96,7 +96,7 @@ class Decided:
             return ""
         of = scalars(self.folder, "quantize")
         split = "train" if of.get("compared_on_train") else "val"
-        fell = "" if outputs(self.folder, "quantize")["Output"] else ", which is more than max_f1_drop"
+        fell = "" if outputs(self.folder, "quantize")["Output"] else ", a fall by more than max_f1_drop"
         return (
             f"macro F1 {of['macro_f1']:.4f} on {split} against {of['macro_f1_fp32']:.4f} in fp32{fell}; "
             f"{of['speedup']:.1f} times as fast here, {of['megabytes']:.1f} MB against {of['megabytes_fp32']:.1f}"
