@@ -7,7 +7,7 @@ import paths.
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -28,9 +28,40 @@ DATA_REPORT = "data.html"
 LEADERBOARD = "leaderboard.html"
 FACES_REPORT = "faces.html"
 DETECTOR_REPORT = "detector.html"
+CALIBRATION_REPORT = "calibration.html"
 PROMOTION_REPORT = "promotion.html"
 QUANTIZE_REPORT = "quantize.html"
-CALIBRATION = "calibration.html"
+QUANTIZED_REPORT = "quantized.html"
+QUANTIZED_PROMOTION_REPORT = "quantized_promotion.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A model that a pipeline evaluates, registers, and may make the champion.
+
+    Attributes:
+        name: the parameter with its name.
+        floors: the parameter with its floors.
+        number: which of the tasks of evaluate and of register are its own, counted from 1.
+        promote: the task that decides about it, alone or with what it is served with.
+        page: file name of the report of its evaluation.
+        quantized: whether it is the version in another precision, with which its name ends.
+    """
+
+    name: str
+    floors: str
+    number: int = 1
+    promote: str = "promote"
+    page: str = REPORT
+    quantized: bool = False
+
+    def task(self, step: str) -> str:
+        """The name of its task of a step."""
+        return step if self.number == 1 else f"{step}-{self.number}"
+
+    def title(self, values: Mapping[str, Any]) -> str:
+        """Its name, of the values of a config."""
+        return f"{values[self.name]}_{values['precision']}" if self.quantized else str(values[self.name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +75,7 @@ class Pipeline:
         mlflow_task: the task whose output `run_id` is the MLflow run of the whole pipeline; empty for none.
         first: what it does before the graph's own docstring; empty for nothing.
         detector_task: as `mlflow_task`, of the detector that is trained before the classifier; empty for none.
-        models: the parameters with the names of the models that it evaluates and registers, in the order of the tasks.
-        pages: file names of the reports of tasks that are not the only one of their step.
+        models: those that it evaluates and registers, in the order of the tasks.
     """
 
     config: type[PipelineConfig]
@@ -53,8 +83,13 @@ class Pipeline:
     mlflow_task: str = ""
     first: str = ""
     detector_task: str = ""
-    models: tuple[str, ...] = ("model_name",)
-    pages: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[Published, ...] = ()
+
+    @property
+    def pages(self) -> dict[str, str]:
+        """File names of the reports of tasks that are not the only one of their step."""
+        decisions = {model.promote: QUANTIZED_PROMOTION_REPORT for model in self.models if model.quantized}
+        return {model.task("evaluate"): model.page for model in self.models} | decisions
 
     def build(self, configure: Callable[..., Any]) -> Any:
         """The pipeline for KFP's compiler, which reads name, signature and docstring of a function.
@@ -101,23 +136,28 @@ class Step:
 
 DEFAULT = "classification"
 _FACES = "Find the faces in raw photos. "
-_TWO_MODELS: dict[str, Any] = {
+_MODEL = Published("model_name", "floors")
+_DETECTOR = Published("detector_name", "detector_floors")
+_QUANTIZED = replace(_MODEL, number=2, promote="promote-2", page=QUANTIZED_REPORT, quantized=True)
+_CLASSIFIER: dict[str, Any] = {"models": (_MODEL, _QUANTIZED)}
+_DETECTOR_TOO: dict[str, Any] = {
     "detector_task": "train-yolo",
-    "models": ("detector_name", "model_name"),
-    "pages": {"evaluate": DETECTOR_REPORT, "evaluate-2": REPORT},
+    "models": (replace(_DETECTOR, page=DETECTOR_REPORT), replace(_MODEL, number=2), replace(_QUANTIZED, number=3)),
 }
 PIPELINES: Mapping[str, Pipeline] = {
-    "classification": Pipeline(ClassificationConfig, classification, "train-classifier"),
+    "classification": Pipeline(ClassificationConfig, classification, "train-classifier", **_CLASSIFIER),
     "cross_validation": Pipeline(CrossValidationConfig, cross_validation, "evaluate-folds"),
-    "search": Pipeline(SearchConfig, search, "leaderboard"),
+    "search": Pipeline(SearchConfig, search, "leaderboard", **_CLASSIFIER),
     "batch_prediction": Pipeline(BatchPredictionConfig, batch_prediction),
     "face_landmarks": Pipeline(FaceLandmarksConfig, face_landmarks),
-    "face_detection": Pipeline(FaceDetectionConfig, face_detection, "train-yolo", models=("detector_name",)),
-    "emotion": Pipeline(EmotionConfig, emotion, "train-classifier", **_TWO_MODELS),
-    "classification_faces": Pipeline(ClassificationFacesConfig, classification, "train-classifier", _FACES),
+    "face_detection": Pipeline(FaceDetectionConfig, face_detection, "train-yolo", models=(_DETECTOR,)),
+    "emotion": Pipeline(EmotionConfig, emotion, "train-classifier", **_DETECTOR_TOO),
+    "classification_faces": Pipeline(
+        ClassificationFacesConfig, classification, "train-classifier", _FACES, **_CLASSIFIER
+    ),
     "cross_validation_faces": Pipeline(CrossValidationFacesConfig, cross_validation, "evaluate-folds", _FACES),
-    "search_faces": Pipeline(SearchFacesConfig, search, "leaderboard", _FACES),
-    "emotion_yolo": Pipeline(EmotionYoloConfig, emotion_yolo, "train-yolo-2", **_TWO_MODELS),
+    "search_faces": Pipeline(SearchFacesConfig, search, "leaderboard", _FACES, **_CLASSIFIER),
+    "emotion_yolo": Pipeline(EmotionYoloConfig, emotion_yolo, "train-yolo-2", **_DETECTOR_TOO),
 }
 WITH_FACES: Mapping[str, str] = {name: f"{name}_faces" for name in PIPELINES if f"{name}_faces" in PIPELINES}
 """Name of a pipeline -> name of the one that finds the faces first, which a config with `faces` means."""
@@ -148,7 +188,7 @@ STEPS: Mapping[str, Step] = {
     "export_yolo": Step("components.train_yolo.component:export_yolo", "export"),
     "export_onnx": Step("components.export_onnx.component:export_onnx", "export"),
     "combine_models": Step("components.combine_models.component:combine_models", "register"),
-    "quantize": Step("components.quantize.component:quantize", "predict", QUANTIZE_REPORT, output="macro F1 is kept"),
+    "quantize": Step("components.quantize.component:quantize", "quantize", QUANTIZE_REPORT, output="macro F1 is kept"),
     "adopt_detector": Step("components.export_onnx.component:adopt_detector", "register"),
     "predict": Step(
         "components.predict.component:predict",
@@ -161,7 +201,7 @@ STEPS: Mapping[str, Step] = {
     ),
     "predict_shard": Step("components.predict.component:predict_shard", "predict_shard"),
     "gather_predictions": Step("components.predict.component:gather_predictions", "data_report"),
-    "calibrate": Step("components.calibrate.component:calibrate", "evaluate", CALIBRATION),
+    "calibrate": Step("components.calibrate.component:calibrate", "evaluate", CALIBRATION_REPORT),
     "evaluate": Step(
         "components.evaluate.component:evaluate",
         "evaluate",

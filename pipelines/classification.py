@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Literal
 
 from pipelines.parameters.faces import CompositeParameters
-from pipelines.parameters.model import PublishParameters, TrainingParameters
+from pipelines.parameters.model import TrainingParameters
+from pipelines.parameters.publish import PublishParameters
 
 if TYPE_CHECKING:
     from pipelines.parts import Configure
@@ -24,9 +25,10 @@ class ClassificationFacesConfig(CompositeParameters, ClassificationConfig):
 def classification(p: ClassificationConfig, configure: "Configure") -> None:
     """Train a face classifier, evaluate the exported ONNX on people it has never seen, and register it."""
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import export, prepare, publish
+    from pipelines.parts import prepare
+    from pipelines.publish import export, publish
 
     data = prepare(p, configure, p.label_space)
     task = train_classifier(**data.faces, annotations=data.annotations, **p.training_arguments())
     trained = configure(task, "Train")
-    publish(p, configure, export(p, configure, trained, data), trained.outputs["run_id"], data)
+    publish(p, configure, export(p, configure, trained), trained.outputs["run_id"], data)

@@ -19,7 +19,8 @@ def cross_validation(p: CrossValidationConfig, configure: "Configure") -> None:
     from components.evaluate.component import evaluate_folds
     from components.split.component import split_folds, take_fold
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import evaluate_model, export, read_photos
+    from pipelines.parts import read_photos
+    from pipelines.publish import evaluate_model, export
 
     data = read_photos(p, configure)
     labels = {"label_space": p.label_space}
@@ -32,7 +33,7 @@ def cross_validation(p: CrossValidationConfig, configure: "Configure") -> None:
         task = train_classifier(**data.faces, annotations=held_out, run_name=taken["name"], **p.training_arguments())
         trained = configure(task, "Train")
         fold_data, run_id = replace(data, annotations=held_out), trained.outputs["run_id"]
-        model = export(p, configure, trained, fold_data)
+        model = export(p, configure, trained)
         predictions = evaluate_model(configure, model, run_id, fold_data).predictions
     predictions, run_ids = dsl.Collected(predictions), dsl.Collected(run_id)
     task = evaluate_folds(predictions=predictions, annotations=folds["split_annotations"], run_ids=run_ids)

@@ -35,12 +35,12 @@ def emotion(p: EmotionConfig, configure: "Configure") -> None:
     The detector is trained in an image of its own with ultralytics, which is under the license AGPL-3.0.
     """
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import export, find_trained, publish
+    from pipelines.publish import export, find_trained, publish
 
     data, detector = find_trained(p, configure)
     task = train_classifier(**data.faces, annotations=data.annotations, **p.training_arguments())
     trained = configure(task, "Train the classifier")
-    publish(p, configure, export(p, configure, trained, data), trained.outputs["run_id"], data, detector)
+    publish(p, configure, export(p, configure, trained), trained.outputs["run_id"], data, detector)
 
 
 def emotion_yolo(p: EmotionYoloConfig, configure: "Configure") -> None:
@@ -49,7 +49,7 @@ def emotion_yolo(p: EmotionYoloConfig, configure: "Configure") -> None:
     Detector and classifier are trained in an image of its own with ultralytics, which is under the license AGPL-3.0.
     """
     from components.train_yolo.component import train_yolo
-    from pipelines.parts import find_trained, publish
+    from pipelines.publish import find_trained, publish
 
     data, detector = find_trained(p, configure)
     task = train_yolo(**data.faces, annotations=data.annotations, **p.training_arguments())

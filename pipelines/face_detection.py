@@ -21,9 +21,11 @@ def face_detection(p: FaceDetectionConfig, configure: "Configure") -> None:
 
     The training runs in an image of its own with ultralytics, which is under the license AGPL-3.0.
     """
-    from pipelines.parts import prepare, promote_models, register_detector, train_detector
+    from pipelines.parts import prepare
+    from pipelines.publish import promote_models, register_detector, train_detector
 
     data = prepare(p, configure, p.detector["detector_label_space"])
     detector = train_detector(p, configure, data)
     version = register_detector(p, configure, detector)
-    promote_models(configure, detector, data, name=p.detector_name, version=version)
+    candidate = {"name": p.detector_name, "version": version, "run_id": detector.run_id}
+    promote_models(p, configure, detector, data, **candidate)

@@ -92,8 +92,11 @@ TASKS = {
     "export": Resources(cpu=("1", "2"), memory=("2Gi", "8Gi")),
     "predict": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), timeout=48 * HOUR),
     "predict_shard": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), storage=True, timeout=48 * HOUR),
-    "evaluate": Resources(cpu=("500m", "1"), memory=("1Gi", "4Gi"), storage=True),
+    "quantize": Resources(cpu=("1", "4"), memory=("2Gi", "8Gi")),
+    # What the network looked at in its mistakes takes hundreds of runs of it.
+    "evaluate": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), storage=True),
     "register": Resources(cpu=("500m", "1"), memory=("1Gi", "4Gi"), storage=True, timeout=HOUR),
+    # It predicts the test faces with the champion.
     "promote": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), storage=True, timeout=48 * HOUR),
 }
 

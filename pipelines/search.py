@@ -22,7 +22,8 @@ def search(p: SearchConfig, configure: "Configure") -> None:
     from components.search.component import leaderboard, suggest
     from components.search.suggest import ROUNDS
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import export, prepare, publish
+    from pipelines.parts import prepare
+    from pipelines.publish import export, publish
 
     data = prepare(p, configure, p.label_space)
 
@@ -42,4 +43,4 @@ def search(p: SearchConfig, configure: "Configure") -> None:
     best = configure(task, "Rank the trials").outputs["best"]
     # The same inputs as those of the best trial: a cluster takes its outputs from the cache.
     trained = train(best, "Train the best configuration")
-    publish(p, configure, export(p, configure, trained, data), trained.outputs["run_id"], data)
+    publish(p, configure, export(p, configure, trained), trained.outputs["run_id"], data)

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from components.shared.metrics.classification import LOWER_IS_BETTER
+from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
-from pipelines.local.run_folder import CONFIG, LOG, outputs, outputs_by_model
+from pipelines.local.run_folder import CONFIG, LOG, outputs
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.validation import known
 
@@ -190,13 +191,15 @@ def _scores(folder: Path, pipeline: str) -> dict[str, float]:
     if folds := outputs(folder, "evaluate-folds"):
         values: dict[str, float] = json.loads(folds["metrics_json"])
         return {name.removesuffix("_mean"): value for name, value in values.items() if name.endswith("_mean")}
-    try:
-        models = list(outputs_by_model(folder, "evaluate", pipeline))
-    except KeyError:
-        raise InputError(f"{folder / CONFIG}: unknown pipeline '{pipeline}'") from None
+    if pipeline not in PIPELINES:
+        raise InputError(f"{folder / CONFIG}: unknown pipeline '{pipeline}'")
+    models = PIPELINES[pipeline].models
     scores: dict[str, float] = {}
-    for number, (parameter, evaluated) in enumerate(models):
-        prefix = f"{parameter.removesuffix('_name')}/" if number < len(models) - 1 else ""
+    for model in models:
+        prefix = "quantized/" if model.quantized else ""
+        if model.name != models[-1].name:
+            prefix = f"{model.name.removesuffix('_name')}/"
+        evaluated = outputs(folder, model.task("evaluate"))
         scores |= {prefix + name: value for name, value in json.loads(evaluated.get("metrics_json", "{}")).items()}
     return scores
 

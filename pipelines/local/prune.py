@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 import psutil
 import yaml
 
+from pipelines.catalog import PIPELINES
 from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings
 from pipelines.local.one_copy import disk_bytes
-from pipelines.local.run_folder import BUCKET, CONFIG, LOG, outputs_by_model, run_address, state
+from pipelines.local.run_folder import BUCKET, CONFIG, LOG, outputs, run_address, state
 from pipelines.local.stack import environment, local_stack, mlflow_address
 from serving.runtime.errors import InputError
 from serving.runtime.storage import Location
@@ -123,13 +124,14 @@ def _served(folder: Path, arguments: Sequence[str]) -> str:
 
 def _aliases(folder: Path, ready: Callable[[], str]) -> str:
     """Which aliases the versions have that a run registered, in words; "" for none."""
-    names = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    versions = [
-        (names[key], version)
-        for parameter, registered in outputs_by_model(folder, "register", names["pipeline"])
-        for key, version in ((parameter, registered.get("version")), ("composite", registered.get("composite_version")))
-        if version
-    ]
+    values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    versions = []
+    for model in PIPELINES[values["pipeline"]].models:
+        registered = outputs(folder, model.task("register"))
+        if version := registered.get("version"):
+            versions.append((model.title(values), version))
+        if version := registered.get("composite_version"):
+            versions.append((values["composite"], version))
     found = [_aliases_of(name, version, ready) for name, version in versions]
     return next(filter(None, found), "")
 

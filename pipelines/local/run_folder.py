@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipelines.catalog import PIPELINES, STEPS
+from pipelines.catalog import STEPS
 from pipelines.local.kfp_loops import task_folders, without_numbers
 from serving.runtime.errors import InputError
 from serving.runtime.storage import make_bucket, upload
@@ -119,25 +119,38 @@ def state(folder: Path) -> str:
     return "succeeded" if outputs(folder, "register") else "stopped"
 
 
+class _Artifact(BaseModel):
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Artifacts(BaseModel):
+    artifacts: list[_Artifact] = Field(default_factory=list)
+
+
 class _Outputs(BaseModel):
     parameterValues: dict[str, Any] = Field(default_factory=dict)  # noqa: N815
+    artifacts: dict[str, _Artifacts] = Field(default_factory=dict)
 
 
 def outputs(folder: Path, task: str) -> dict[str, Any]:
     """The output parameters of a task, such as `evaluate` or `fold=2/evaluate`; empty when it did not run or failed."""
+    return _read(folder, task).parameterValues
+
+
+def scalars(folder: Path, task: str) -> dict[str, float]:
+    """The scalars that a task wrote as its output `metrics`; empty when it did not run or failed."""
+    found = _read(folder, task).artifacts.get("metrics", _Artifacts()).artifacts
+    return dict(found[0].metadata) if found else {}
+
+
+def _read(folder: Path, task: str) -> _Outputs:
     path = folder / task / OUTPUTS
     if not path.exists():
-        return {}
+        return _Outputs()
     try:
-        return _Outputs.model_validate_json(path.read_bytes()).parameterValues
+        return _Outputs.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise InputError(f"{path}: damaged, expected what the step returned; run again, or remove {folder}") from error
-
-
-def outputs_by_model(folder: Path, step: str, pipeline: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """For every model of a pipeline the parameter with its name, and the outputs of its task of the step."""
-    for number, parameter in enumerate(PIPELINES[pipeline].models, start=1):
-        yield parameter, outputs(folder, step if number == 1 else f"{step}-{number}")
 
 
 def artifacts(folder: Path) -> Iterator[Path]:

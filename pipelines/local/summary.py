@@ -4,46 +4,73 @@ What is reported follows from the steps that ran, so that it fits every pipeline
 """
 
 import json
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.catalog import DATA_REPORT, DETECTOR_REPORT, FACES_REPORT, LEADERBOARD, REPORT
+from pipelines.catalog import (
+    CALIBRATION_REPORT,
+    DATA_REPORT,
+    DETECTOR_REPORT,
+    FACES_REPORT,
+    LEADERBOARD,
+    PROMOTION_REPORT,
+    QUANTIZE_REPORT,
+    QUANTIZED_PROMOTION_REPORT,
+    QUANTIZED_REPORT,
+    REPORT,
+)
 from pipelines.classification import ClassificationConfig
+from pipelines.local.decisions import Decided, decided
 from pipelines.local.run import Run
-from pipelines.local.run_folder import LOG, outputs, outputs_by_model
+from pipelines.local.run_folder import LOG, outputs
 from pipelines.parameters.faces import CompositeParameters
 from pipelines.parameters.pipeline import PipelineConfig
 
-_FLOORS = {"model_name": "floors", "detector_name": "detector_floors"}
-"""By the parameter with the name of a model: the one with its floors."""
-
 _UNITS = {"false_positives": " per photo"}
 """By metric: what follows its value."""
+_COLUMN = 15
+_WIDTH = 120
+_FILES = (
+    ("report", REPORT),
+    ("detector", DETECTOR_REPORT),
+    ("calibration", CALIBRATION_REPORT),
+    ("promotion", PROMOTION_REPORT),
+    ("quantized", QUANTIZED_REPORT),
+    ("  compared", QUANTIZE_REPORT),
+    ("  promotion", QUANTIZED_PROMOTION_REPORT),
+    ("leaderboard", LEADERBOARD),
+    ("data report", DATA_REPORT),
+    ("faces", FACES_REPORT),
+)
 
 
 def success(run: Run, config: PipelineConfig) -> Iterator[str]:
     """The lines after a run that succeeded: the best trial of a search, the metrics, the files, the models."""
     best, folds = (outputs(run.folder, task) for task in ("leaderboard", "evaluate-folds"))
-    models = list(_models(run, config))
+    models = list(decided(run.folder, config))
     if best:
         yield from _best_trial(best["best"])
     for model in models:
         if len(models) > 1:
             yield model.name
-        yield from metrics_table(model.metrics, model.floors)
+        yield from metrics_table(model.metrics, model.floors, model.intervals)
+        if model.worst_group:
+            yield f"  worst group: {model.worst_group}"
         yield ""
     if folds:
         yield from _spread(json.loads(folds["metrics_json"]))
         yield ""
     yield from files(run)
+    for model in models:
+        if model.details.exists():
+            yield f"{'details':<{_COLUMN}}{model.details}"
     if run.mlflow_run:
         yield f"MLflow run     {run.mlflow_run}"
     if run.detector_run:
         yield f"  of detector  {run.detector_run}"
     for fold in sorted(run.folder.glob("fold=*")):
-        yield f"{fold.name:<15}{fold / 'export-onnx' / 'model'}"
+        yield f"{fold.name:<{_COLUMN}}{fold / 'export-onnx' / 'model'}"
     if models and models[-1].registered:
         yield from _registered(config, models)
     else:
@@ -69,56 +96,37 @@ def _spread(metrics: dict[str, float]) -> Iterator[str]:
         yield f"  {name:<{width}}" + "".join(f"  {'-' if value is None else f'{value:.4f}':>7}" for value in values)
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """A model that a run has evaluated and registered: what the two steps returned, and the floors."""
+def _registered(config: PipelineConfig, models: Sequence[Decided]) -> Iterator[str]:
+    """The registered models, what was decided about them and why, and how to serve what answers a raw photo or a face.
 
-    name: str
-    floors: dict[str, float]
-    evaluated: dict[str, Any]
-    registered: dict[str, Any]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The scalar metrics by name."""
-        metrics: dict[str, float] = json.loads(self.evaluated["metrics_json"])
-        return metrics
-
-    @property
-    def missed(self) -> list[str]:
-        """The metrics below their floors, as `evaluate` judges them: what has no value does not hold its floor."""
-        return [name for name, floor in sorted(self.floors.items()) if not self.metrics.get(name, -math.inf) >= floor]
-
-
-def _models(run: Run, config: PipelineConfig) -> Iterator[_Model]:
-    """The models that were evaluated, in the order of their tasks."""
-    registered = dict(outputs_by_model(run.folder, "register", config.pipeline))
-    for parameter, evaluated in outputs_by_model(run.folder, "evaluate", config.pipeline):
-        if evaluated:
-            floors = getattr(config, _FLOORS[parameter], {})
-            yield _Model(getattr(config, parameter), floors, evaluated, registered[parameter])
-
-
-def _registered(config: PipelineConfig, models: Sequence[_Model]) -> Iterator[str]:
-    """The registered models, the floors that were missed, and how to serve what answers a raw photo, or else a face."""
-    champion = models[-1].evaluated["Output"]
-    aliases = "candidate and champion" if champion else "candidate"
-    for title, model in zip(("detector", "model") if len(models) > 1 else ("model",), models, strict=True):
-        yield f"{title:<15}{model.name}, version {model.registered['version']} ({aliases})"
-    served = models[-1].name
-    if isinstance(config, CompositeParameters) and config.composite:
-        served = config.composite
-        yield f"with detector  {served}, version {models[-1].registered['composite_version']} ({aliases})"
-    for model in models:
-        if model.missed:
-            of = f" of {model.name}" if len(models) > 1 else ""
-            missed = ", ".join(name if name in model.metrics else f"{name} (no value)" for name in model.missed)
-            yield f"               not the champion: below the floor of {missed}{of}"
-    default = champion and served == ClassificationConfig().model_name
-    alias = "champion" if champion else "candidate"
+    A detector is decided about with the classifier that it is served with.
+    """
+    served: tuple[str, bool] = ("", False)
+    for number, model in enumerate(models):
+        promoted = bool(model.decision.get("promoted"))
+        aliases = "candidate and champion" if promoted else "candidate"
+        with_next = number + 1 < len(models) and models[number + 1].model.promote == model.model.promote
+        title = config.model_dump()["precision"] if model.model.quantized else "detector" if with_next else "model"
+        yield f"{title:<{_COLUMN}}{model.name}, version {model.registered['version']} ({aliases})"
+        yield from _indented(model.quantization)
+        if not with_next:
+            served = served if model.model.quantized else (model.name, promoted)
+            if (composite := model.registered.get("composite_version")) and isinstance(config, CompositeParameters):
+                yield f"with detector  {config.composite}, version {composite} ({aliases})"
+                served = config.composite, promoted
+            yield from _indented(model.decision.get("reason", ""))
+        for name in model.missed:
+            value = f"{model.metrics[name]:.4f}" if name in model.metrics else "no value"
+            yield from _indented(f"below its floor: {name} of {model.name}, {value}, floor {model.floors[name]:.3f}")
+    name, promoted = served
+    default = promoted and name == ClassificationConfig().model_name
     yield ""
-    yield "next: make serve" + ("" if default else f" MODEL=models:/{served}@{alias}")
+    yield "next: make serve" + ("" if default else f" MODEL=models:/{name}@{'champion' if promoted else 'candidate'}")
     yield "      make ui      (the run in MLflow and TensorBoard)"
+
+
+def _indented(text: str) -> Iterator[str]:
+    yield from textwrap.wrap(text, _WIDTH, initial_indent=" " * _COLUMN, subsequent_indent=" " * _COLUMN)
 
 
 def failure(run: Run) -> Iterator[str]:
@@ -129,17 +137,20 @@ def failure(run: Run) -> Iterator[str]:
     yield f"log            {run.folder / LOG}"
 
 
-def metrics_table(metrics: dict[str, float], floors: dict[str, float]) -> Iterator[str]:
+def metrics_table(
+    metrics: Mapping[str, float], floors: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+) -> Iterator[str]:
     """One line per metric, those with a floor first, also where one of these has no value.
 
-    What is no share of something has its unit.
+    What is no share of something has its unit, and what has one its confidence interval.
     """
     names = {*metrics, *floors}
     width = max(len(name) for name in names)
     for name in sorted(names, key=lambda name: (name not in floors, name)):
         value = f"{metrics[name]:.4f}{_UNITS.get(name, '')}" if name in metrics else "no value"
+        interval = f" ({intervals[name][0]:.4f} to {intervals[name][1]:.4f})" if name in intervals else ""
         floor = f"   floor {floors[name]:.3f}" if name in floors else ""
-        yield f"  {name:<{width}}  {value}{floor}"
+        yield f"  {name:<{width}}  {value}{interval}{floor}"
 
 
 def files(run: Run) -> Iterator[str]:
@@ -147,12 +158,6 @@ def files(run: Run) -> Iterator[str]:
     yield f"run folder     {run.folder}"
     if run.address:
         yield f"artifacts      {run.address}"
-    for title, name in (
-        ("report", REPORT),
-        ("detector", DETECTOR_REPORT),
-        ("leaderboard", LEADERBOARD),
-        ("data report", DATA_REPORT),
-        ("faces", FACES_REPORT),
-    ):
+    for title, name in _FILES:
         if (run.folder / name).exists():
-            yield f"{title:<15}{run.folder / name}"
+            yield f"{title:<{_COLUMN}}{run.folder / name}"

@@ -1,7 +1,7 @@
 """The parameters of the cross-validation pipeline."""
 
-from collections.abc import Iterator, Set
-from typing import Literal
+from collections.abc import Iterator, Mapping, Set
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,11 @@ from serving.runtime.validation import Problem
 
 class CrossValidationConfig(TrainingParameters):
     """The parameters of the cross-validation pipeline."""
+
+    without: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("precision", "calibration_faces", "temperature", "false_alarm_rate"),
+        "is for a model that is registered, and a cross-validation registers none: leave it out",
+    )
 
     pipeline: Literal["cross_validation", "cross_validation_faces"] = "cross_validation"
     folds: int = Field(default=5, ge=2, description="How many folds the people are put into, each person into one.")

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from components.train_yolo.config import YoloConfig
 from pipelines.parameters.addresses import Address
-from pipelines.parameters.model import ModelName, SplitParameters, floor_problems
+from pipelines.parameters.model import ModelName
+from pipelines.parameters.publish import JudgeParameters, floor_problems
 from pipelines.parameters.yolo import yolo_addresses, yolo_problems
 from serving.runtime.validation import Problem
 
@@ -27,7 +28,7 @@ _PARTS = {
 }
 
 
-class DetectorParameters(SplitParameters):
+class DetectorParameters(JudgeParameters):
     """Of pipelines that train a detector, evaluate it on the test split and register it."""
 
     detector: dict[str, Any] = Field(

@@ -26,10 +26,11 @@ class EmotionParameters(DetectorParameters, CompositeParameters):
         """What is wrong below and between the fields, a chain without the detector and names that are taken too."""
         found = list(super().problems(wrong))
         yield from found
-        names = {"model_name": self.model_name, "composite": self.composite}
-        for name, value in names.items():
-            if value == self.detector_name and not wrong & {name, "detector_name"}:
-                yield Problem(("detector_name",), value, f"is the name of another model, see {name}: take another")
+        names = {"model_name": self.model_names, "composite": (self.composite,)}
+        for name, values in names.items():
+            if self.detector_name in values and not wrong & {name, "detector_name", "precision"}:
+                message = f"is the name of another model, see {name}: take another"
+                yield Problem(("detector_name",), self.detector_name, message)
         if "faces" in wrong or any(problem.path[0] == "faces" for problem in found):
             return
         trained = [(number, member) for number, (_, member) in enumerate(self.chain) if isinstance(member, Trained)]

@@ -20,8 +20,9 @@ from components.detect_faces.config import (
 from components.train_classifier.config.training import TrainConfig
 from components.train_yolo.config import YoloConfig
 from pipelines.parameters.addresses import Address, require
-from pipelines.parameters.model import ClassifierParameters, PublishParameters
+from pipelines.parameters.model import ClassifierParameters
 from pipelines.parameters.pipeline import matching
+from pipelines.parameters.publish import PublishParameters
 from serving.runtime.errors import InputError
 from serving.runtime.storage import is_s3
 from serving.runtime.validation import Problem, known, problems_of
@@ -214,7 +215,7 @@ class CompositeParameters(FaceParameters, PublishParameters):
         if not any(isinstance(member, Onnx | Trained) for _, member in self.chain):
             message = "only an onnx detector can be served, and faces.detectors has none: add one, or leave this out"
             yield Problem(("composite",), self.composite, message)
-        if self.composite == self.model_name:
+        if self.composite in self.model_names and not wrong & {"model_name", "precision"}:
             yield Problem(("composite",), self.composite, "is the name of the classifier, see model_name: take another")
 
 

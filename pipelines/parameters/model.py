@@ -1,7 +1,7 @@
-"""The parameters of pipelines that make a model: its labels and name, the training, the split, the registration."""
+"""The parameters of pipelines that make a model: its labels and name, the training, the split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from components.shared.dataset.label_spaces import label_space
-from components.shared.metrics.classification import metric_names
 from components.shared.models.spec import IMAGENET, NONE
 from components.shared.training.resumable_folder import last_checkpoint
 from components.split.options import SplitOptions
@@ -22,12 +21,10 @@ from pipelines.parameters.training import training_problems
 from serving.runtime.card import NOTIFY_THRESHOLD
 from serving.runtime.errors import InputError
 from serving.runtime.notice import NO_MASKS, mask_rule
-from serving.runtime.validation import Problem, known, problems_of
+from serving.runtime.validation import Problem, problems_of
 
 _TRAIN = TrainConfig(label_space="mask_gender_age")
 ModelName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "use letters, digits, '.', '_' and '-', a letter or digit first")
-
-CALIBRATION_FACES = 256
 
 _KEPT = {"best": ("best",), "best_and_last": ("best", "last")}
 """By `keep_checkpoints`: the checkpoints that are left to become the model."""
@@ -97,17 +94,6 @@ class TrainingParameters(ClassifierParameters):
         description="From which probability on the endpoint notices a mask that is missing or worn wrongly; for label "
         "spaces with masks.",
     )
-    precision: Literal["fp32", "fp16", "int8"] = Field(
-        default="fp32",
-        description="What the exported model computes in: fp32; int8, which is faster on CPUs for most networks; fp16, "
-        "for GPUs. It is evaluated as it is exported.",
-    )
-    calibration_faces: int = Field(
-        default=CALIBRATION_FACES,
-        ge=1,
-        le=10_000,
-        description="On how many faces of the train split int8 is calibrated, at most; for precision int8.",
-    )
 
     def training_arguments(self) -> dict[str, Any]:
         """The arguments of the training step that are parameters of the pipeline."""
@@ -135,15 +121,8 @@ class TrainingParameters(ClassifierParameters):
                 yield problem
 
     def _without_use(self, wrong: Set[str]) -> Iterator[Problem]:
-        if self.calibration_faces != CALIBRATION_FACES and self.precision != "int8" and "precision" not in wrong:
-            message = f"is for precision int8, and precision is {self.precision}: leave it out"
-            yield Problem(("calibration_faces",), self.calibration_faces, message)
-        if self.notify_threshold == NOTIFY_THRESHOLD or wrong & {"label_space", "notify_threshold"}:
-            return
-        with suppress(InputError):  # the training says what is wrong with the label space
-            if mask_rule(label_space(self.label_space).heads) is None:
-                message = f"label space '{self.label_space}' {NO_MASKS}: leave it out"
-                yield Problem(("notify_threshold",), self.notify_threshold, message)
+        if self.notify_threshold != NOTIFY_THRESHOLD and not wrong & {"label_space", "notify_threshold"}:
+            yield from no_masks("notify_threshold", self.notify_threshold, self.label_space)
 
     def addresses(self) -> Iterator[Address]:
         """What the steps read from elsewhere, the weights and tables of the training too."""
@@ -200,22 +179,6 @@ class SplitParameters(SeedParameters):
             yield from listed(("split_options", name), getattr(options, name))
 
 
-class PublishParameters(SplitParameters, ModelParameters):
-    """Of pipelines that split the data, evaluate one classifier on the test split and register it."""
-
-    floors: dict[str, float] = Field(
-        default_factory=lambda: {"macro_f1": 0.8},
-        description="Lowest accepted value by metric, such as macro_f1; only a model that holds all of them becomes "
-        "the champion.",
-    )
-
-    def problems(self, wrong: Set[str]) -> Iterator[Problem]:
-        """What is wrong below and between the fields, the floors too."""
-        yield from super().problems(wrong)
-        with suppress(InputError):  # the training says what is wrong with the label space
-            yield from floor_problems("floors", self.floors, metric_names(label_space(self.label_space)))
-
-
 def _require_imagenet(backbone: str, _: str) -> None:
     from components.shared.models.pretrained import require_imagenet
 
@@ -228,10 +191,8 @@ def require_checkpoint(address: str) -> None:
         raise InputError(f"there is no {last.name} of a training")
 
 
-def floor_problems(field: str, floors: Mapping[str, float], names: Collection[str]) -> Iterator[Problem]:
-    """Yield what is wrong with the floors in a field, which may be set on the metrics `names`."""
-    for name, floor in floors.items():
-        if name not in names:
-            yield Problem((field, name), floor, f"no metric of that name can have a floor{known(name, names)}")
-        elif not 0 <= floor <= 1:
-            yield Problem((field, name), floor, "a floor lies between 0 and 1")
+def no_masks(field: str, value: float, labels: str) -> Iterator[Problem]:
+    """Yield that a field is of no use, where a label space tells nothing about masks."""
+    with suppress(InputError):  # the training says what is wrong with the label space
+        if mask_rule(label_space(labels).heads) is None:
+            yield Problem((field,), value, f"label space '{labels}' {NO_MASKS}: leave it out")

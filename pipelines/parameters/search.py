@@ -11,7 +11,8 @@ from components.search.space import MAX_TRIALS, Dimension, key_problems, planned
 from components.shared.options import override
 from components.train_classifier.config.training import OF_NO_EFFECT, TrainConfig
 from pipelines.parameters.faces import CompositeParameters
-from pipelines.parameters.model import SHARED, PublishParameters, TrainingParameters
+from pipelines.parameters.model import SHARED, TrainingParameters
+from pipelines.parameters.publish import PublishParameters
 from pipelines.parameters.training import training_problems
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem, known, problems_of

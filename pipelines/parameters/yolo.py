@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import yaml
@@ -121,11 +121,6 @@ def _require_architecture(task: Task, name: str) -> None:
 
 class YoloParameters(ClassifierParameters):
     """Of pipelines that train a classifier with ultralytics."""
-
-    without: ClassVar[Mapping[str, str]] = {
-        "precision": "a classifier of ultralytics is exported in fp32 only: leave it out",
-        "calibration_faces": "is for int8, and a classifier of ultralytics is exported in fp32 only: leave it out",
-    }
 
     learning_rate: float | None = None
 

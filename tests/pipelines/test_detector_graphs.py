@@ -3,16 +3,11 @@
 from typing import Any
 
 import pytest
+from ir_tasks import artifacts, before, branch, parameters, read
 
 from pipelines.catalog import PIPELINES, WITH_YOLO
-from pipelines.intermediate import compile_pipeline, read_documents
 
 TRAININGS = {"emotion": "train-classifier", "emotion_yolo": "train-yolo-2"}
-
-
-def read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    spec = read_documents(compile_pipeline(name))[0]
-    return spec, spec["root"]["dag"]["tasks"]
 
 
 @pytest.fixture(scope="module", params=TRAININGS)
@@ -21,53 +16,8 @@ def emotion(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], dict[s
     return TRAININGS[request.param], *read(request.param)
 
 
-def artifacts(task: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """By input: the task that makes the artifact, and the name of its output."""
-    found = {}
-    for name, source in task["inputs"].get("artifacts", {}).items():
-        made = source["taskOutputArtifact"]
-        found[name] = (made["producerTask"], made["outputArtifactKey"])
-    return found
-
-
-def parameters(task: dict[str, Any]) -> dict[str, Any]:
-    """By input: the parameter of the pipeline, the task that returns it, or the constant."""
-    found = {}
-    for name, source in task["inputs"].get("parameters", {}).items():
-        if "componentInputParameter" in source:
-            found[name] = source["componentInputParameter"]
-        elif "taskOutputParameter" in source:
-            found[name] = (
-                source["taskOutputParameter"]["producerTask"],
-                source["taskOutputParameter"]["outputParameterKey"],
-            )
-        else:
-            found[name] = source["runtimeValue"]["constant"]
-    return found
-
-
-def before(tasks: dict[str, Any], name: str) -> set[str]:
-    """The tasks that a task waits for, directly or not."""
-    found, front = set[str](), {name}
-    while front:
-        front = {one for task in front for one in tasks[task].get("dependentTasks", [])} - found
-        found |= front
-    return found
-
-
-def promoted(spec: dict[str, Any], tasks: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The condition of the promotion, and its parameters, outside of the condition."""
-    (name,) = [name for name in tasks if name.startswith("condition")]
-    inner = spec["components"][tasks[name]["componentRef"]["name"]]["dag"]["tasks"]
-    assert set(inner) == {"promote"}
-    outside = parameters(tasks[name])
-    return tasks[name]["triggerPolicy"]["condition"], {
-        key: outside[value] for key, value in parameters(inner["promote"]).items()
-    }
-
-
 def test_a_detector_is_trained_evaluated_and_registered() -> None:
-    spec, tasks = read("face_detection")
+    _, tasks = read("face_detection")
     split = ("split", "split_annotations")
     assert artifacts(tasks["train-yolo"]) == {"images": ("ingest", "images"), "annotations": split}
     given = parameters(tasks["train-yolo"])
@@ -78,18 +28,19 @@ def test_a_detector_is_trained_evaluated_and_registered() -> None:
     }
     model = ("train-yolo", "exported")
     assert artifacts(tasks["predict"])["model"] == model
-    assert artifacts(tasks["evaluate"]) == {
-        "annotations": split, "images": ("ingest", "images"), "predictions": ("predict", "predictions"),
+    judged = {
+        "model": model, "predictions": ("predict", "predictions"), "images": ("ingest", "images"), "annotations": split,
     }  # fmt: skip
+    assert artifacts(tasks["evaluate"]) == artifacts(tasks["promote"]) == judged
     assert parameters(tasks["evaluate"])["floors"] == "detector_floors"
     assert artifacts(tasks["register"]) == {"model": model, "predictions": ("predict", "predictions")}
     for step in ("split", "data-report"):
         assert parameters(tasks[step])["label_space"] == "detector_label_space"
-    condition, given = promoted(spec, tasks)
-    assert condition == "inputs.parameter_values['pipelinechannel--evaluate-Output'] == true"
-    assert given == {
-        "name": "detector_name", "version": ("register", "version"), "run_id": ("train-yolo", "run_id"),
+    assert parameters(tasks["promote"]) == {
+        "name": "detector_name", "version": ("register", "version"), "floors_hold": ("evaluate", "Output"),
+        "confidence": "promotion_confidence", "run_id": ("train-yolo", "run_id"),
     }  # fmt: skip
+    assert not any("triggerPolicy" in task for task in tasks.values()), "nothing is skipped"
 
 
 def test_one_split_serves_detector_and_classifier(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
@@ -105,7 +56,8 @@ def test_one_split_serves_detector_and_classifier(emotion: tuple[str, dict[str, 
         "images": ("ingest", "images"), "annotations": chosen, "crops": ("crop-faces", "crops"),
     }  # fmt: skip
     assert artifacts(tasks["evaluate"])["annotations"] == split
-    assert artifacts(tasks["evaluate-2"])["annotations"] == artifacts(tasks["predict-2"])["annotations"] == chosen
+    for task in ("predict-2", "calibrate", "predict-3", "evaluate-2", "promote"):
+        assert artifacts(tasks[task])["annotations"] == chosen, task
 
 
 def test_the_trained_detector_finds_the_faces(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
@@ -119,7 +71,9 @@ def test_the_trained_detector_finds_the_faces(emotion: tuple[str, dict[str, Any]
 def test_what_of_the_trained_classifier_is_evaluated(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
     training, _, tasks = emotion
     model = ("train-yolo-2", "exported") if training == "train-yolo-2" else ("export-onnx", "model")
-    assert artifacts(tasks["predict-2"])["model"] == artifacts(tasks["register-2"])["model"] == model
+    assert artifacts(tasks["predict-2"])["model"] == artifacts(tasks["calibrate"])["model"] == model
+    for task in ("predict-3", "evaluate-2", "register-2", "promote"):
+        assert artifacts(tasks[task])["model"] == ("calibrate", "calibrated"), task
     assert parameters(tasks["evaluate-2"])["run_id"] == (training, "run_id")
     if training == "train-yolo-2":
         given = parameters(tasks[training])
@@ -137,14 +91,21 @@ def test_both_are_registered_and_promoted_together(emotion: tuple[str, dict[str,
     assert artifacts(tasks["register-2"])["detectors"] == ("adopt-detectors", "detectors")
     assert parameters(tasks["evaluate-2"])["others_hold"] == ("evaluate", "Output")
     assert "evaluate-2" not in before(tasks, "register") and not spec.get("conditions")
-    condition, given = promoted(spec, tasks)
-    assert condition == "inputs.parameter_values['pipelinechannel--evaluate-2-Output'] == true"
-    assert given == {
+    assert parameters(tasks["promote"]) == {
         "name": "model_name", "version": ("register-2", "version"),
         "detector": "detector_name", "detector_version": ("register", "version"),
         "composite": "composite", "composite_version": ("register-2", "composite_version"),
-        "run_id": (training, "run_id"),
+        "floors_hold": ("evaluate-2", "Output"), "confidence": "promotion_confidence", "run_id": (training, "run_id"),
     }  # fmt: skip
+
+
+def test_another_precision_is_a_model_of_its_own(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    """No composite has it as a member, and the detector has nothing to do with it."""
+    _, spec, tasks = emotion
+    _, inner = branch(spec, tasks)
+    assert set(inner) == {"quantize", "predict-4", "evaluate-3", "register-3", "promote-2"}
+    assert not {"composite", "detector", "detectors"} & (set(inner["register-3"]) | set(inner["promote-2"]))
+    assert inner["evaluate-3"]["others_hold"] == ("quantize", "Output")
 
 
 @pytest.mark.parametrize("name", ["face_detection", "emotion", "emotion_yolo"])

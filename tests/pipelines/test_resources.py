@@ -39,6 +39,7 @@ NAMES = {
     "export": "export-onnx",
     "predict": "predict",
     "predict_shard": "predict-shard",
+    "quantize": "quantize",
     "evaluate": "evaluate",
     "register": "register",
     "promote": "promote",
@@ -58,16 +59,17 @@ class Compiled:
 
     def _of(self, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The first specification with this task, and its platform's executors."""
-        name = f"exec-{NAMES[kind]}"
+        name = f"exec-{NAMES.get(kind, kind)}"
         spec, platform = next(both for both in self._documents if name in both[0]["deploymentSpec"]["executors"])
         return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
     def container(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._of(kind)[0]["deploymentSpec"]["executors"][f"exec-{NAMES[kind]}"]["container"]
+        executors = self._of(kind)[0]["deploymentSpec"]["executors"]
+        found: dict[str, Any] = executors[f"exec-{NAMES[kind]}"]["container"]
         return found
 
     def kubernetes(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._of(kind)[1][f"exec-{NAMES[kind]}"]
+        found: dict[str, Any] = self._of(kind)[1][f"exec-{NAMES.get(kind, kind)}"]
         return found
 
     def task(self, kind: str) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def test_the_name_of_the_secret_is_a_parameter(default: Compiled) -> None:
         if not wanted.storage:
             continue
         (used,) = default.kubernetes(kind)["secretAsEnv"]
-        inner = "pipelinechannel--storage_secret" if kind in ("promote", "predict_shard") else "storage_secret"
+        inner = "pipelinechannel--storage_secret" if kind == "predict_shard" else "storage_secret"
         assert used["secretNameParameter"] == {"componentInputParameter": inner}
         assert used["optional"] is True
         assert "secretName" not in used
@@ -148,6 +150,8 @@ def test_the_name_of_the_secret_is_a_parameter(default: Compiled) -> None:
     (branch,) = [task for name, task in default.spec["root"]["dag"]["tasks"].items() if name.startswith("condition")]
     handed = branch["inputs"]["parameters"]["pipelinechannel--storage_secret"]
     assert handed == {"componentInputParameter": "storage_secret"}
+    (inner,) = default.kubernetes("register-2")["secretAsEnv"]
+    assert inner["secretNameParameter"] == {"componentInputParameter": "pipelinechannel--storage_secret"}
 
 
 def test_every_task_is_retried(default: Compiled) -> None:

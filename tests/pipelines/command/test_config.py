@@ -149,11 +149,6 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "label_space: emotion\nnotify_threshold: 0.8",
             "FILE: notify_threshold = 0.8: label space 'emotion' does not tell worn masks from missing or wrongly worn",
         ),
-        (
-            "calibration_faces: 64",
-            "FILE: calibration_faces = 64: is for precision int8, and precision is fp32: leave it out",
-        ),
-        ("precision: int4", "FILE: precision = 'int4': unknown name, did you mean 'int8'?; known: fp16, fp32, int8"),
         ("notify_threshold: 80", "FILE: notify_threshold = 80: Input should be less than or equal to 1"),
         ("training: {keep_checkpoints: some}", "FILE: training.keep_checkpoints = 'some': unknown name"),
         # files that are no configs

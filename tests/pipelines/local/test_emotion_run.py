@@ -12,7 +12,14 @@ from components.shared.chain_file import read_chain
 from components.shared.dataset.annotations import digest, read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.tracking.server import mlflow_client
-from pipelines.catalog import DATA_REPORT, DETECTOR_REPORT, FACES_REPORT, REPORT
+from pipelines.catalog import (
+    CALIBRATION_REPORT,
+    DATA_REPORT,
+    DETECTOR_REPORT,
+    FACES_REPORT,
+    PROMOTION_REPORT,
+    REPORT,
+)
 from pipelines.command.config import resolve
 from pipelines.emotion import EmotionYoloConfig
 from pipelines.environment.settings import Settings
@@ -61,7 +68,9 @@ def test_detector_and_classifier_are_trained_on_one_split(result: Run) -> None:
     assert {image.file_name: image.split for image in chosen.images} == {i.file_name: i.split for i in split.images}
     persons = {name: {image.person for image in split.images if image.split == name} for name in ("train", "test")}
     assert persons["train"] and persons["test"] and not persons["train"] & persons["test"]
-    assert {path.name for path in result.folder.glob("*.html")} == {REPORT, DETECTOR_REPORT, DATA_REPORT, FACES_REPORT}
+    assert {path.name for path in result.folder.glob("*.html")} == {
+        *(REPORT, DETECTOR_REPORT, DATA_REPORT, FACES_REPORT, CALIBRATION_REPORT, PROMOTION_REPORT)
+    }
 
 
 def test_the_trained_detector_found_the_faces(result: Run) -> None:

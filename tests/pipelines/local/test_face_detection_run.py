@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from small_sample import put_small_sample
 
-from pipelines.catalog import DATA_REPORT, REPORT
+from pipelines.catalog import DATA_REPORT, PROMOTION_REPORT, REPORT
 from pipelines.environment.settings import Settings
 from pipelines.face_detection import FaceDetectionConfig
 from pipelines.local import summary
@@ -35,11 +35,11 @@ def result(home: Path) -> Iterator[Run]:
     yield run(CONFIG, Settings.from_environment({"FACET_HOME": str(home)}), name="finder", echo=print)
 
 
-def test_every_step_ran_but_the_promotion(result: Run) -> None:
+def test_every_step_ran(result: Run) -> None:
     assert (result.failed, result.error) == ("", "")
     steps = [name for name in result.seconds if name != "data-report"]
-    assert steps == ["ingest", "curate", "split", "train-yolo", "predict", "evaluate", "register"]
-    assert {path.name for path in result.folder.glob("*.html")} == {REPORT, DATA_REPORT}
+    assert steps == ["ingest", "curate", "split", "train-yolo", "predict", "evaluate", "register", "promote"]
+    assert {path.name for path in result.folder.glob("*.html")} == {REPORT, DATA_REPORT, PROMOTION_REPORT}
 
 
 def test_the_detector_is_a_candidate_and_no_champion(home: Path, result: Run) -> None:
@@ -56,6 +56,7 @@ def test_the_detector_is_a_candidate_and_no_champion(home: Path, result: Run) ->
 def test_the_summary_names_the_floor(result: Run) -> None:
     lines = list(summary.success(result, CONFIG))
     assert lines[0].split()[0] == "map50" and lines[0].endswith("floor 1.000")
-    assert "model          face_detector, version 1 (candidate)" in lines
-    assert "               not the champion: below the floor of map50" in lines
+    at = lines.index("model          face_detector, version 1 (candidate)")
+    assert lines[at + 1].strip() == "Not promoted: the floors do not hold; there is no champion yet."
+    assert lines[at + 2].strip().startswith("below its floor: map50 of face_detector, ")
     assert "next: make serve MODEL=models:/face_detector@candidate" in lines

@@ -14,7 +14,7 @@ from tiny_detector import build_detector
 
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.archive import ImageArchive
-from pipelines.catalog import DATA_REPORT, FACES_REPORT, REPORT
+from pipelines.catalog import CALIBRATION_REPORT, DATA_REPORT, FACES_REPORT, PROMOTION_REPORT, REPORT
 from pipelines.classification import ClassificationFacesConfig
 from pipelines.command.config import resolve
 from pipelines.environment.settings import Settings
@@ -73,7 +73,9 @@ def test_faces_are_found_shard_by_shard_and_cut_out_before_the_split(result: Run
     truth = read_annotations(result.folder / "curate/curated_annotations")
     assert {image.detection.method for image in chosen.images if image.detection} == {"dlib_hog"}
     assert sum(len(image.faces) for image in chosen.images) == sum(len(image.faces) for image in truth.images)
-    assert {path.name for path in result.folder.glob("*.html")} == {REPORT, DATA_REPORT, FACES_REPORT}
+    assert {path.name for path in result.folder.glob("*.html")} == {
+        *(REPORT, DATA_REPORT, FACES_REPORT, CALIBRATION_REPORT, PROMOTION_REPORT)
+    }
 
 
 def test_the_training_read_the_crops_and_the_prediction_the_photos(result: Run) -> None:

@@ -23,7 +23,15 @@ from small_sample import SMALL_TRAINING, put_small_sample
 
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import read_predictions
-from pipelines.catalog import DATA_REPORT, REPORT
+from pipelines.catalog import (
+    CALIBRATION_REPORT,
+    DATA_REPORT,
+    PROMOTION_REPORT,
+    QUANTIZE_REPORT,
+    QUANTIZED_PROMOTION_REPORT,
+    QUANTIZED_REPORT,
+    REPORT,
+)
 from pipelines.classification import ClassificationConfig
 from pipelines.command.config import resolve
 from pipelines.environment.settings import Settings
@@ -38,8 +46,11 @@ from serving.runtime.load import load_model
 from serving.runtime.storage import Location
 
 TINY = ClassificationConfig(**SMALL_TRAINING, val_ratio=0.25, test_ratio=0.25, floors={"accuracy": 0.0})
-TASKS = ["ingest", "curate", "split", "train-classifier", "export-onnx", "predict", "evaluate", "register"]
-REPORTED = {"config.yaml", REPORT, DATA_REPORT, LOG}
+TASKS = [
+    *("ingest", "curate", "split", "train-classifier", "export-onnx", "predict", "calibrate", "predict-2", "evaluate"),
+    *("register", "promote"),
+]
+REPORTED = {"config.yaml", REPORT, DATA_REPORT, CALIBRATION_REPORT, PROMOTION_REPORT, LOG}
 PLANTED = {
     name: f"planted-{secrets.token_hex(12)}"
     for name in ("AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABASE_PASSWORD", "KFP_TOKEN", "KFP_COOKIES")
@@ -106,16 +117,16 @@ def mlflow(path: str) -> Any:
 
 def test_every_step_ran(result: Run, home: Path, said: list[str]) -> None:
     assert (result.failed, result.error) == ("", "")
-    assert [name for name in result.seconds if name != "data-report"] == [*TASKS, "promote"]
+    assert [name for name in result.seconds if name != "data-report"] == TASKS
     assert result.folder == home / "runs" / "tiny.v1"
-    assert {path.name for path in result.folder.iterdir()} == {*TASKS, "promote", "data-report"} | REPORTED
+    assert {path.name for path in result.folder.iterdir()} == {*TASKS, "data-report"} | REPORTED
     assert resolve(str(result.folder / "config.yaml"), (), {}) == TINY
     assert "drew    168 pictures of 24 persons to s3://raw/drawn_faces" in said
 
 
 def test_the_shown_log_is_readable_and_the_file_complete(result: Run, said: list[str]) -> None:
     text = "\n".join(said)
-    assert len(said) < 60
+    assert len(said) < 80
     assert "KFP Executor" not in text
     assert "\x1b" not in text
     assert f"{DRAWN_FACES}: 168 images" in text
@@ -125,9 +136,10 @@ def test_the_shown_log_is_readable_and_the_file_complete(result: Run, said: list
 
 def test_the_summary_names_the_next_command(result: Run) -> None:
     lines = list(summary.success(result, TINY))
-    assert any(line.split()[:3] == ["accuracy", lines[0].split()[1], "floor"] for line in lines)
+    assert lines[0].startswith("  accuracy ") and lines[0].endswith("   floor 0.000")
     assert "artifacts      s3://pipelines/tiny.v1" in lines
-    assert "model          faces, version 1 (candidate and champion)" in lines
+    at = lines.index("model          faces, version 1 (candidate and champion)")
+    assert lines[at + 1].strip() == "Promoted: 'faces' had no champion yet."
     assert any(line.startswith("MLflow run     http://127.0.0.1:") for line in lines)
     assert "next: make serve" in lines
 
@@ -142,20 +154,23 @@ def test_artifacts_in_s3_have_the_layout_of_the_launcher(result: Run, stack: dic
         "train-classifier/checkpoints/best.pt",
         "train-classifier/checkpoints/last.pt",
         "export-onnx/model/model.onnx",
-        "predict/predictions",
+        "calibrate/calibrated/model.onnx",
+        "predict-2/predictions",
         "evaluate/report",
+        "evaluate/details/metrics.json",
+        "promote/report",
     }
     for path in uploaded:
         assert Location(f"s3://pipelines/tiny.v1/{path}").read() == (result.folder / path).read_bytes()
     assert not any("executor_output" in path or "log" in Path(path).name for path in uploaded)
 
 
-def test_the_registered_model_is_the_exported_one(result: Run, stack: dict[str, str]) -> None:
+def test_the_registered_model_is_the_calibrated_one(result: Run, stack: dict[str, str]) -> None:
     version = mlflow("registered-models/alias?name=faces&alias=champion")["model_version"]
     assert (version["version"], sorted(version["aliases"])) == ("1", ["candidate", "champion"])
-    exported = (result.folder / "export-onnx/model/model.onnx").read_bytes()
+    calibrated = (result.folder / "calibrate/calibrated/model.onnx").read_bytes()
     served = load_model("models:/faces@champion")
-    assert served.sha256 == hashlib.sha256(exported).hexdigest()
+    assert served.sha256 == hashlib.sha256(calibrated).hexdigest()
     batch = np.zeros((2, 32, 24, 3), np.uint8)
     assert served.infer(batch)["mask_gender_age"].shape == (2, 18)
 
@@ -164,7 +179,7 @@ def test_a_step_registers_in_the_local_stack(home: Path, result: Run, stack: dic
     """The command that a run names when it could not register; here it finds the version that there is."""
     metrics = json.loads(outputs(result.folder, "evaluate")["metrics_json"])
     run_id = str(outputs(result.folder, "train-classifier")["run_id"])
-    options = {"--model": str(result.folder / "export-onnx" / "model"), "--name": "faces", "--run-id": run_id}
+    options = {"--model": str(result.folder / "calibrate" / "calibrated"), "--name": "faces", "--run-id": run_id}
     options["--metrics-json"] = json.dumps(metrics)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))}
     done = subprocess.run(
@@ -204,7 +219,7 @@ def test_the_mlflow_run_has_the_metrics_of_the_evaluation(result: Run, stack: di
 
 def test_the_endpoint_returns_the_evaluated_predictions(home: Path, result: Run, stack: dict[str, str]) -> None:
     """`facet serve` finds the champion in the running stack and leaves the stack up."""
-    table = read_predictions(result.folder / "predict/predictions")
+    table = read_predictions(result.folder / "predict-2/predictions")
     archive = ImageArchive(result.folder / "ingest/images")
     command = [sys.executable, "-m", "pipelines.command.main", "serve", "--port", "0"]
     clean = clean_environment() | {"FACET_HOME": str(home)}
@@ -281,14 +296,25 @@ def test_no_run_leaves_a_secret_behind(home: Path, stack: dict[str, str], said: 
 
 @pytest.mark.slow
 def test_below_a_floor_is_a_candidate_only(home: Path, result: Run, stack: dict[str, str]) -> None:
-    config = TINY.model_copy(update={"floors": {"accuracy": 1.0}, "model_name": "weak"})
+    """So is its version in another precision, which is a model of its own."""
+    config = TINY.model_copy(update={"floors": {"accuracy": 1.0}, "model_name": "weak", "precision": "int8"})
     mlflow("experiments/search?max_results=1")  # a run signs in to a server that is named, at once
     second = run_tiny(home, config, [])
     assert second.folder.name == "tiny.v11", "a run never overwrites another one"
-    assert [name for name in second.seconds if name != "data-report"] == TASKS
+    quantized = ["quantize", "predict-3", "evaluate-2", "register-2", "promote-2"]
+    tasks = [name for name in second.seconds if name != "data-report"]
+    assert set(tasks) == {*TASKS, *quantized} and [task for task in tasks if task in quantized] == quantized
     lines = list(summary.success(second, config))
+    assert "int8           weak_int8, version 1 (candidate)" in lines
+    assert {path.name for path in second.folder.glob("*.html")} == {
+        *(name for name in REPORTED if name.endswith(".html")),
+        *(QUANTIZE_REPORT, QUANTIZED_REPORT, QUANTIZED_PROMOTION_REPORT),
+    }
+    quantized_model = (second.folder / "quantize/quantized/model.onnx").read_bytes()
+    assert load_model("models:/weak_int8@candidate").sha256 == hashlib.sha256(quantized_model).hexdigest()
     assert "model          weak, version 1 (candidate)" in lines
-    assert "               not the champion: below the floor of accuracy" in lines
+    assert any("Not promoted: the floors do not hold" in line for line in lines)
+    assert any(line.strip().startswith("below its floor: accuracy of weak, ") for line in lines)
     assert "next: make serve MODEL=models:/weak@candidate" in lines
 
 

@@ -81,8 +81,6 @@ def test_the_model_says_what_trains_the_classifier(model: str, expected: type, t
         (YOLO + "training: {batch: 3}", "training.batch = 3: is a parameter of its own: write it as batch_size"),
         (YOLO + "training: {imgsz: 64}", "training.imgsz = 64: is a parameter of its own: write it as image_height"),
         (YOLO + "training: {lr: 0.1}", "training.lr = 0.1: is a parameter of its own: write it as learning_rate"),
-        (YOLO + "precision: int8", "precision = 'int8': a classifier of ultralytics is exported in fp32 only: leave"),
-        (YOLO + "calibration_faces: 3", "calibration_faces = 3: is for int8, and a classifier of ultralytics is ex"),
         (YOLO + "training: {ema_decay: 0.1}", "training.ema_decay = 0.1: "),
         (YOLO + "training: {optimizer: adamm}", "training.optimizer = 'adamm': unknown optimizer, did you mean 'Adam"),
         (YOLO + "batch_size: 0", "batch_size = 0: Input should be greater than or equal to 1"),
