@@ -79,6 +79,7 @@ def predict_command(
     from pipelines.command.prediction import predict
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     addresses = [source, *(model or ([] if run else [DEFAULT_MODEL]))]
     try:
         with _servers(settings, addresses):

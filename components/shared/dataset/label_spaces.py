@@ -119,7 +119,8 @@ class LabelSpace:
         """
         joint = heads[self.heads[0].name]
         for head in self.heads[1:]:
-            joint = (joint[:, :, None] * heads[head.name][:, None, :]).reshape(len(joint), -1)
+            product = joint[:, :, None] * heads[head.name][:, None, :]
+            joint = product.reshape(len(joint), product.shape[1] * product.shape[2])  # -1 is unclear without rows
         assert joint.shape[1] == len(self.class_labels), joint.shape
         return joint
 
