@@ -16,6 +16,7 @@ def export_onnx(
     name: str,
     checkpoint: str = "best",
     notify_threshold: float = 0.5,
+    features: bool = False,
     precision: str = "fp32",
     calibration_faces: int = 256,
     seed: int = 0,
@@ -32,6 +33,8 @@ def export_onnx(
         name: The model's name, under which it is registered and served.
         checkpoint: Which checkpoint: best, last or the stem of another file in the folder.
         notify_threshold: From which probability on the endpoint notices a mask that is missing or worn wrongly.
+        features: Whether the graph gives the network's last feature map too, for people who look at it; a network
+            without one, such as a transformer, is an error.
         precision: What the model computes in: fp32, int8 (faster on CPUs) or fp16 (for GPUs).
         calibration_faces: On how many faces of the train split int8 is calibrated, and on how many of the val split it
             is compared, at most.
@@ -54,6 +57,7 @@ def export_onnx(
         checkpoint=checkpoint,
         name=name,
         notify_threshold=notify_threshold,
+        features=features,
         precision=precision,
         calibration=calibration,
     )

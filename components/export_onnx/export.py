@@ -12,6 +12,7 @@ import torch
 
 from components.export_onnx.calibration import Calibration, Faces, draw_faces
 from components.export_onnx.comparison import batches, compare, cpu_time_ratio, noise
+from components.export_onnx.features import FEATURES, add_features
 from components.export_onnx.precision import to_fp16, to_int8
 from components.shared.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from components.shared.models.graph_file import graph_file
@@ -64,6 +65,7 @@ def export(
     checkpoint: str = "best",
     name: str,
     notify_threshold: float = NOTIFY_THRESHOLD,
+    features: bool = False,
     precision: str = "fp32",
     calibration: Calibration | None = None,
 ) -> ExportResult:
@@ -80,14 +82,15 @@ def export(
         checkpoint: which checkpoint, by its stem.
         name: the model's name in its card.
         notify_threshold: from which probability on a mask that is missing or worn wrongly is noticed, see `Notify`.
+        features: whether the graph has the output `features` too, see `add_features`; nothing that serves asks for it.
         precision: what the graph computes in: fp32; int8, which CPUs are faster with; fp16, for GPUs.
         calibration: the faces that int8 needs.
 
     Raises:
         NotFoundError: there is no checkpoint of that name; the message lists the others.
         InputError: the file is not a checkpoint, the name is empty, `output` exists and is not empty, the threshold is
-            not in 0..1 or set for a model that does not judge masks, the precision is unknown, or there are no faces
-            for int8.
+            not in 0..1 or set for a model that does not judge masks, the network has no feature map, the precision is
+            unknown, or there are no faces for int8.
         RuntimeError: ONNX Runtime's probabilities differ from torch's by more than `TOLERANCES`.
     """
     if not name.strip():
@@ -99,6 +102,8 @@ def export(
         raise InputError("precision int8 is calibrated on faces: give images and annotations, those of the training")
     source = load_checkpoint(find_checkpoint(checkpoints, checkpoint))
     card = make_card(source, name, notify_threshold, numbers)
+    if features:
+        card = card.model_copy(update={"features": FEATURES})
     with whole_folder(output) as folder:
         data, result = _make(source, card, calibration)
         if not result.max_difference <= TOLERANCES[numbers]:  # also true for NaN
@@ -116,7 +121,7 @@ def _make(source: Checkpoint, card: ClassificationCard, calibration: Calibration
     if card.precision == "int8":
         assert calibration is not None
         return _make_int8(module, source, card, draw_faces(calibration, card))
-    model = to_onnx(module, source)
+    model = _graph(module, source, card)
     data = graph_file(to_fp16(model) if card.precision == "fp16" else model, card)
     compared = compare(module, data, card, noise(card))
     return data, ExportResult(hashlib.sha256(data).hexdigest(), compared.max_difference)
@@ -130,7 +135,7 @@ def _make_int8(
     for name in ("mean", "std"):
         row = getattr(module.network, name).expand(3, 1, card.input.width).contiguous()
         setattr(module.network, name, row)
-    model = to_onnx(module, source)
+    model = _graph(module, source, card)
     float32 = model.SerializeToString()
     data = graph_file(to_int8(model, faces.train), card)
     compared = compare(module, data, card, batches(faces.held_out))
@@ -144,6 +149,13 @@ def _make_int8(
     return data, ExportResult(
         hashlib.sha256(data).hexdigest(), compared.max_difference, compared.agreement, speedup=speedup
     )
+
+
+def _graph(module: HeadProbabilities, source: Checkpoint, card: ClassificationCard) -> onnx.ModelProto:
+    model = to_onnx(module, source)
+    if card.features is not None:
+        add_features(model, [head.name for head in card.heads])
+    return model
 
 
 def to_onnx(module: HeadProbabilities, source: Checkpoint) -> onnx.ModelProto:
