@@ -4,6 +4,7 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,11 +198,11 @@ def test_a_server_that_dies_names_the_commands_for_later(
     assert one.promote().promoted and champion("later") == "2"
 
 
-def test_a_broken_champion_stays(tracking: str, faces: Path, tmp_path: Path) -> None:
+def test_a_broken_champion_stays(tracking: str, s3: Any, faces: Path, tmp_path: Path) -> None:
     """Its file is gone from the store: the candidate waits for somebody's decision."""
     Registered(faces, tmp_path / "0", "gone", spoiled(0.3)).promote()
     client = mlflow_client()
-    client.create_model_version("gone", "mlflow-artifacts:/nowhere")
+    client.create_model_version("gone", "s3://nowhere/gone")
     client.set_registered_model_alias("gone", "champion", "2")
     outcome = Registered(faces, tmp_path / "1", "gone", GOOD).promote()
     assert not outcome.promoted and champion("gone") == "2"
