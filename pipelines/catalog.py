@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from pipelines.batch_prediction import batch_prediction
 from pipelines.classification import ClassificationConfig, ClassificationFacesConfig, classification
 from pipelines.cross_validation import cross_validation
 from pipelines.emotion import EmotionConfig, EmotionYoloConfig, emotion, emotion_yolo
 from pipelines.face_detection import FaceDetectionConfig, face_detection
 from pipelines.face_landmarks import FaceLandmarksConfig, face_landmarks
+from pipelines.parameters.batch_prediction import BatchPredictionConfig
 from pipelines.parameters.cross_validation import CrossValidationConfig, CrossValidationFacesConfig
 from pipelines.parameters.pipeline import PipelineConfig
 from pipelines.parameters.search import SearchConfig, SearchFacesConfig
@@ -146,6 +148,7 @@ PIPELINES: Mapping[str, Pipeline] = {
     "classification": Pipeline(ClassificationConfig, classification, "train-classifier", **_CLASSIFIER),
     "cross_validation": Pipeline(CrossValidationConfig, cross_validation, "evaluate-folds"),
     "search": Pipeline(SearchConfig, search, "leaderboard", **_CLASSIFIER),
+    "batch_prediction": Pipeline(BatchPredictionConfig, batch_prediction),
     "face_landmarks": Pipeline(FaceLandmarksConfig, face_landmarks),
     "face_detection": Pipeline(FaceDetectionConfig, face_detection, "train-yolo", models=(_DETECTOR,)),
     "emotion": Pipeline(EmotionConfig, emotion, "train-classifier", **_DETECTOR_TOO),
@@ -196,7 +199,7 @@ STEPS: Mapping[str, Step] = {
             "predictions": ("SM_OUTPUT_DATA_DIR", "predictions.csv"),
         },
     ),
-    "predict_shard": Step("components.predict.component:predict_shard", "predict"),
+    "predict_shard": Step("components.predict.component:predict_shard", "predict_shard"),
     "gather_predictions": Step("components.predict.component:gather_predictions", "data_report"),
     "calibrate": Step("components.calibrate.component:calibrate", "evaluate", CALIBRATION_REPORT),
     "evaluate": Step(

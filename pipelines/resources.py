@@ -91,6 +91,7 @@ TASKS = {
     ),
     "export": Resources(cpu=("1", "2"), memory=("2Gi", "8Gi")),
     "predict": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), timeout=48 * HOUR),
+    "predict_shard": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), storage=True, timeout=48 * HOUR),
     "quantize": Resources(cpu=("1", "4"), memory=("2Gi", "8Gi")),
     # What the network looked at in its mistakes takes hundreds of runs of it.
     "evaluate": Resources(cpu=("1", "4"), memory=("1Gi", "4Gi"), storage=True),

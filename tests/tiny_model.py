@@ -43,15 +43,16 @@ def build_model(
     kind: int = TensorProto.UINT8,
     probabilities: bool = True,
     total: float = 1,
+    seed: int = 7,
     metadata: dict[str, str] | None = None,
 ) -> bytes:
     """Build a small real graph: normalize, one convolution, pool, one linear layer and softmax per head.
 
-    `total` is the sum of each head's probabilities.
+    `total` is the sum of each head's probabilities, `seed` that of the weights.
     """
     card = card_facts() if card is None else card
     heads = {head["name"]: len(head["labels"]) for head in card["heads"]} if heads is None else heads
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     weights = {
         "total": np.float32(total),
         "mean": 255 * np.array(card["normalization"]["mean"], np.float32),

@@ -13,6 +13,7 @@ from components.ingest.faces import fitted_faces
 from components.ingest.formats.aihub.reader import AihubOptions, read_aihub
 from components.ingest.formats.coco.reader import CocoOptions, read_coco
 from components.ingest.formats.folders.class_folder import ClassFolderOptions, read_class_folders
+from components.ingest.formats.folders.photos import PhotosOptions, read_photos
 from components.ingest.formats.folders.profile import ProfileOptions, read_profiles
 from components.ingest.formats.listing import Listing, Options
 from components.ingest.formats.recognize import candidates, recognize
@@ -67,6 +68,7 @@ FORMATS = {
     "cvat": Format(CvatOptions, read_cvat),
     "labelme": Format(LabelmeOptions, read_labelme),
     "label_studio": Format(LabelStudioOptions, read_label_studio),
+    "photos": Format(PhotosOptions, read_photos),
 }
 AUTO = "auto"
 """The format that is recognized from the source."""

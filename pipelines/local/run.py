@@ -39,9 +39,9 @@ from pipelines.local.run_folder import (
     run_address,
     upload_artifacts,
 )
-from pipelines.local.stack import Stack, environment, local_stack
+from pipelines.local.stack import Stack, environment, local_stack, mlflow_address
 from pipelines.local.supervisor import interruptible
-from pipelines.parameters.addresses import Address, check_addresses
+from pipelines.parameters.addresses import Address, check_addresses, is_registered
 from pipelines.parameters.detector import DetectorParameters
 from pipelines.parameters.faces import FaceParameters
 from pipelines.parameters.model import TrainingParameters
@@ -99,12 +99,14 @@ def run(
         KeyboardInterrupt: Ctrl-C, SIGTERM, SIGQUIT or SIGHUP, after the step and the servers were stopped.
     """
     check_run_folder(settings.runs, name)
-    in_s3 = _check(config, runner, echo)
+    served = _check(config, runner, echo)
     _sign_in()
     defaults = {**VARIABLES, CACHE: str(cache_folder(settings.home))}
     variables = {name: os.environ.get(name, value) for name, value in defaults.items()}
     with interruptible(), local_stack(settings.home) as stack, environment(stack.environment | variables):
-        check_addresses(in_s3, on_cluster=False, echo=echo)
+        if any(is_registered(one.value) for one in served):
+            mlflow_address(settings.home, stack)  # waits for it
+        check_addresses(served, on_cluster=False, echo=echo)
         folder = make_run_folder(settings.runs, name, _in_s3 if upload_after else lambda _: False)
         with in_use(folder):
             return _run(config, folder, stack, settings, upload_after, runner, echo)
@@ -150,7 +152,8 @@ def _run(
 def check(config: PipelineConfig, settings: Settings, *, echo: Callable[[str], None] = print) -> None:
     """Checks what `run` checks before it starts a step, and raises as it does."""
     _sign_in()
-    if in_s3 := _check(config, "subprocess", echo):
+    served = _check(config, "subprocess", echo)
+    if in_s3 := [one for one in served if is_s3(one.value)]:
         # S3 alone: a server of MLflow that is named is not started.
         named = {**os.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1"}
         with local_stack(settings.home, named) as stack, environment(stack.environment):
@@ -166,7 +169,7 @@ def _sign_in() -> None:
 
 
 def _check(config: PipelineConfig, runner: str, echo: Callable[[str], None]) -> list[Address]:
-    """Refuses what this machine or the runner cannot do; returns the addresses in S3, which may not be up yet."""
+    """Refuses what this machine or the runner cannot do; returns the addresses in S3 and MLflow, which may be down."""
     if runner not in RUNNERS:
         raise InputError(f"runner '{runner}': unknown; known: {', '.join(RUNNERS)}")
     if isinstance(config, TrainingParameters):
@@ -184,8 +187,9 @@ def _check(config: PipelineConfig, runner: str, echo: Callable[[str], None]) -> 
     if runner == "docker":
         check_images(images(compile_pipeline(config.pipeline)))
     addresses = list(config.addresses())
-    check_addresses([one for one in addresses if not is_s3(one.value)], on_cluster=False, echo=echo)
-    return [one for one in addresses if is_s3(one.value)]
+    served = [one for one in addresses if is_s3(one.value) or is_registered(one.value)]
+    check_addresses([one for one in addresses if one not in served], on_cluster=False, echo=echo)
+    return served
 
 
 def _execute(config: PipelineConfig, folder: Path, runner: str, echo: Callable[[str], None]) -> KfpLog:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.dataset.text import read_text
-from serving.runtime.errors import InputError, StorageError
+from serving.runtime.errors import InputError, NotFoundError, StorageError
+from serving.runtime.registry import fingerprint
 from serving.runtime.storage import Location, is_s3
 from serving.runtime.validation import Problem
 
@@ -14,6 +15,27 @@ def require(address: str) -> None:
     """Raise InputError when there is nothing at an address."""
     if not Location(address).exists():
         raise InputError("there is nothing at this address; check the path" if is_s3(address) else "does not exist")
+
+
+def require_model(address: str) -> None:
+    """Raise InputError when there is no registered model, version or alias, or nothing at an address.
+
+    Raises StorageError when the registry cannot be reached.
+    """
+    if not is_registered(address):
+        require(address)
+        return
+    try:
+        fingerprint(address)
+    except NotFoundError as error:
+        raise InputError(
+            f"{error}; register one first: a run of a pipeline that trains does, such as `make pipeline-submit`"
+        ) from error
+
+
+def is_registered(address: str) -> bool:
+    """Tell whether an address is that of a registered model."""
+    return address.startswith("models:")
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class PipelineConfig(BaseModel):
     format: str = Field(
         default="auto",
         description="Layout of the raw photos: auto (recognize it), profile, aihub, class_folder, manifest, coco, "
-        "yolo, fer2013, evaluation, voc, cvat, labelme or label_studio.",
+        "yolo, fer2013, evaluation, voc, cvat, labelme, label_studio or photos (without labels).",
     )
     ingest_options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the format, such as max_dropped, or manifest and rename."

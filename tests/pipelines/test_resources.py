@@ -38,6 +38,7 @@ NAMES = {
     "train": "train-classifier",
     "export": "export-onnx",
     "predict": "predict",
+    "predict_shard": "predict-shard",
     "quantize": "quantize",
     "evaluate": "evaluate",
     "register": "register",
@@ -51,7 +52,8 @@ class Compiled:
 
     def __init__(self, site: Site) -> None:
         self._documents = [
-            read_documents(compile_pipeline(name, site)) for name in ("classification_faces", "face_landmarks")
+            read_documents(compile_pipeline(name, site))
+            for name in ("classification_faces", "face_landmarks", "batch_prediction")
         ]
         self.spec = self._documents[0][0]
 
@@ -139,7 +141,8 @@ def test_the_name_of_the_secret_is_a_parameter(default: Compiled) -> None:
         if not wanted.storage:
             continue
         (used,) = default.kubernetes(kind)["secretAsEnv"]
-        assert used["secretNameParameter"] == {"componentInputParameter": "storage_secret"}
+        inner = "pipelinechannel--storage_secret" if kind == "predict_shard" else "storage_secret"
+        assert used["secretNameParameter"] == {"componentInputParameter": inner}
         assert used["optional"] is True
         assert "secretName" not in used
         variables = {item["secretKey"]: item["envVar"] for item in used["keyToEnv"]}

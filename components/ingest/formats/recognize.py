@@ -81,7 +81,8 @@ def recognize(source: Source) -> Candidate:
     listed = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(_SHOWN)) or "no files"
     folders = ", ".join(sorted({path.split("/")[0] for path in source.paths if "/" in path})[:_SHOWN]) or "none"
     raise InputError(
-        f"{source.uri}: the layout is not recognized; name it with 'format'. Files: {listed}; folders: "
+        f"{source.uri}: the layout is not recognized; name it with 'format', 'photos' where nothing is labeled. Files: "
+        f"{listed}; folders: "
         f"{folders}. {unclear}"
     )
 

@@ -91,8 +91,19 @@ def read_photo_set(
     """
     if annotations is None:
         pictures, names = find_pictures(images)
-        return PhotoSet(pictures, [GivenPhoto(n, name, (GivenFace(n, None),)) for n, name in enumerate(names, 1)])
+        archives = [images] if images.is_file() else sorted(images.glob("images-*.zip"))
+        shared = " ".join(map(_stamp, archives))
+        bare = [
+            GivenPhoto(number, name, (GivenFace(number, None),), stamp=shared or _stamp(images / name))
+            for number, name in enumerate(names, start=1)
+        ]
+        return PhotoSet(pictures, bare)
     return photo_set_of(ImageArchive(images), read_annotations(annotations), split, may_be_empty=may_be_empty)
+
+
+def _stamp(file: Path) -> str:
+    status = file.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def photo_set_of(pictures: Pictures, data: Annotations, split: str, *, may_be_empty: bool = False) -> PhotoSet:

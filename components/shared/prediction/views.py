@@ -33,9 +33,7 @@ class View:
     value: float = 0.0
 
     def __str__(self) -> str:
-        return (
-            f"{self.kind}:{self.value:g}" if self.kind in KINDS and KINDS[self.kind].identity is not None else self.kind
-        )
+        return f"{self.kind}:{self.value!r}" if self.value else self.kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,18 @@ def test_every_format_is_recognized(tmp_path, expected, files):
 
 
 def test_the_samples_are_of_all_formats():
-    assert {name for name, _ in SAMPLES} == FORMATS.keys()
+    assert {name for name, _ in SAMPLES} == FORMATS.keys() - {"photos"}
+
+
+def test_photos_without_labels_are_read_when_that_is_said_and_never_by_themselves(tmp_path):
+    files = {"a.jpg": picture(1), "deep/in/it/b.jpg": picture(2), ".hidden/c.jpg": b"", "notes.txt": b""}
+    folder = write_folder(tmp_path / "raw", files)
+    with pytest.raises(InputError, match="not recognized; name it with 'format', 'photos' where nothing is labeled"):
+        run(folder, tmp_path / "auto", format="auto")
+    images, info, _ = run(folder, tmp_path / "out", format="photos")
+    assert [(image.file_name, image.split) for image in images] == [("a.jpg", None), ("deep/in/it/b.jpg", None)]
+    assert {(face.box, str(face.attributes)) for image in images for face in image.faces} == {(None, "{}")}
+    assert info.format == "photos" and info.layout == ("photos without labels: each is one face",)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +96,7 @@ def test_what_is_not_clear_is_an_error_with_what_is_there(tmp_path, files, messa
         ingest(str(write_folder(folder, files)), tmp_path / "images", tmp_path / "annotations.json")
 
 
-@pytest.mark.parametrize("wrong", sorted(FORMATS.keys() - {"voc", "class_folder"}))
+@pytest.mark.parametrize("wrong", sorted(FORMATS.keys() - {"voc", "class_folder", "photos"}))
 def test_a_wrong_format_is_answered_with_what_the_source_looks_like(tmp_path, wrong):
     files = {"Annotations/a.xml": voc(thing(), size=(20, 24)), "JPEGImages/a.jpg": picture()}
     folder = write_folder(tmp_path / "raw", files)
