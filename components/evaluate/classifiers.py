@@ -3,61 +3,114 @@
 import json
 import logging
 from functools import partial
-from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from components.evaluate.answers import result_of
-from components.evaluate.details import CLASSES, METRICS, RESULT, write_confusion, write_json, write_table
+from components.evaluate.classifier_details import write_classifier_details
+from components.evaluate.fairness import fairness
 from components.evaluate.join import join
-from components.evaluate.report import Evaluated, render_report
+from components.evaluate.mistakes import with_explanations, with_pictures, worst_mistakes
+from components.evaluate.model import evaluated_model
+from components.evaluate.notify import NoticeScores, score_notices
+from components.evaluate.report import Evaluated, Mistakes, render_report
 from components.evaluate.scored import Scored, Truth
-from components.evaluate.scores import score_predictions
-from components.evaluate.subjects import person_numbers, subjects
+from components.evaluate.scores import Scores, score_predictions
+from components.evaluate.slices import slices
+from components.evaluate.subjects import Subject, person_numbers, subjects
 from components.shared.dataset.marginal import marginal
+from components.shared.dataset.pictures import check_present, find_pictures
 from components.shared.dataset.predictions import Predictions
-from components.shared.metrics.classification import metric_names
+from components.shared.metrics.classification import attribute_classes, metric_names, predicted_classes
+from components.shared.metrics.ranking import Curve
+from serving.runtime.predictor import Classifier
 
 _log = logging.getLogger(__name__)
 
 
 def score_classification(predicted: Predictions, truth: Truth) -> Scored:
-    """Score classes and probabilities."""
+    """Score classes and probabilities, groups of faces and notices about masks, and show the worst mistakes.
+
+    Raises InputError when rows are missing or extra, no face has a label, the pictures are others, or the model is not
+    the one that predicted.
+    """
     table = marginal(predicted, truth.annotations)
     joined = join(table, truth.annotations, max_missing=truth.max_missing)
-    faces = subjects(table, joined, truth.annotations)
-    scores = score_predictions(
-        table, joined, person_numbers(faces), answers=truth.answers, resamples=truth.resamples, seed=truth.seed
+    found = subjects(table, joined, truth.annotations)
+    persons = person_numbers(found)
+    model = evaluated_model(truth.model, predicted)
+    draws: dict[str, Any] = {"resamples": truth.resamples, "seed": truth.seed}
+    scores = score_predictions(table, joined, persons, answers=truth.answers, **draws)
+    guesses = predicted_classes(table.class_probabilities()[joined.rows])
+    attributes = attribute_classes(table.space.attributes, table.space.class_labels)
+    card = model.card if model is not None else None
+    notices = None
+    if not truth.answers:
+        notices = score_notices(predicted, joined.rows, found, persons, card, **draws)
+    evaluated = Evaluated(
+        table,
+        joined,
+        scores,
+        truth.dataset,
+        truth.annotations.info.leaks,
+        truth.pictures,
+        slices(found, joined.truth, guesses, persons, len(table.space.class_labels), **draws),
+        fairness(found, joined.truth, guesses, attributes),
+        notices,
+        _mistakes(predicted, table, found, joined.rows, joined.truth, model, truth),
     )
-    metrics = scores.scalars()
+    metrics = scores.scalars() | _defined(notices)
     if scores.undefined():
         _log.warning("no value, for want of such faces: %s", ", ".join(scores.undefined()))
     if truth.table_of_numbers:
         _log.info("result: %s", json.dumps(result_of(scores.classes)))
-    leaks = truth.annotations.info.leaks
-    evaluated = Evaluated(table, joined, scores, truth.dataset, leaks, truth.pictures)
-
-    def write_details(folder: Path) -> None:
-        intervals = {name: {"low": one.low, "high": one.high} for name, one in scores.intervals.items()}
-        flat = {f"{name}_{end}": value for name, ends in intervals.items() for end, value in ends.items()}
-        write_json(folder / METRICS, {**metrics, **flat})
-        labels = table.space.class_labels
-        write_table(
-            folder / CLASSES,
-            ("class", "label", "faces", "predicted", "precision", "recall", "f1"),
-            [
-                (number, label, one.support, one.predicted, one.precision, one.recall, one.f1)
-                for number, (label, one) in enumerate(zip(labels, scores.classes.classes, strict=True))
-            ],
-        )
-        write_confusion(folder, labels, scores.classes.confusion.tolist())
-        if truth.table_of_numbers:
-            write_json(folder / RESULT, result_of(scores.classes))
-
     return Scored(
         metrics,
         metric_names(table.space),
         joined.splits,
         table.space.class_labels,
         scores.classes.confusion.tolist(),
-        partial(render_report, evaluated),
-        write_details,
+        partial(render_report, evaluated, metrics),
+        partial(write_classifier_details, evaluated, metrics, result=truth.table_of_numbers),
+        _decision(scores, notices),
     )
+
+
+def _defined(notices: NoticeScores | None) -> dict[str, float]:
+    values = notices.scalars() if notices is not None else {}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _decision(scores: Scores, notices: NoticeScores | None) -> Curve | None:
+    """Return the ROC curve of the notices, or of the second of two classes; None where there is no such decision."""
+    curve = notices.roc if notices is not None else None
+    if curve is None and scores.probabilities is not None and len(scores.labels) == 2:
+        curve = scores.probabilities.ranking.classes[1].roc
+    return curve.thinned() if curve is not None else None
+
+
+def _mistakes(
+    predicted: Predictions,
+    table: Predictions,
+    found: list[Subject],
+    rows: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    model: Classifier | None,
+    given: Truth,
+) -> Mistakes:
+    probabilities = table.class_probabilities()[rows]
+    total = int((predicted_classes(probabilities) != truth).sum())
+    if given.answers:
+        return Mistakes(total=total, without="class numbers have no probabilities to order mistakes by")
+    worst = worst_mistakes(found, rows, truth, probabilities, table.space.class_labels)
+    if given.images is None:
+        advice = "evaluate once more with the photos as images (facet step evaluate --images) to see the mistakes"
+        return Mistakes(worst, total, without=advice)
+    pictures, _ = find_pictures(given.images)
+    check_present(pictures, (one.subject.image.file_name for one in worst))
+    worst, failed = with_pictures(worst, pictures, given.annotations.keypoint_names, model)
+    if model is not None:
+        worst = with_explanations(worst, predicted, model)
+    return Mistakes(worst, total, failed)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from components.evaluate.slices import LEAST, attribute_value
 from components.evaluate.subjects import Subject
+from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.classification import AttributeClasses
 
 _GROUPS = ("gender", "age")
@@ -109,7 +110,7 @@ def fairness(
 
 def _members(found: Sequence[Subject], by: str) -> dict[str, NDArray[np.bool_]]:
     values = np.array([attribute_value(by)(subject) or "" for subject in found])
-    return {value: values == value for value in sorted(set(values.tolist()) - {""})}
+    return {value: values == value for value in label_space(by).class_labels if value in values}
 
 
 def _groups(by: str, members: dict[str, NDArray[np.bool_]], right: NDArray[np.bool_]) -> tuple[Group, ...]:

@@ -13,6 +13,7 @@ from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.bootstrap import (
     Interval,
     accuracies,
+    class_f1s,
     interval,
     macro_f1s,
     resampled_counts,
@@ -26,6 +27,7 @@ from components.shared.metrics.classification import (
     attribute_scores,
     calibration,
     classification_metrics,
+    label_scores,
     label_words,
     predicted_classes,
 )
@@ -85,13 +87,12 @@ class Scores:
         return values | self._label_f1()
 
     def _label_f1(self) -> dict[str, float | None]:
-        values: dict[str, float | None] = {}
-        for attribute in self.attributes:
-            names = [f"{attribute.name}_f1_{word}" for word in label_words(attribute.labels)]
-            values |= {
-                name: None if one.absent else one.f1 for name, one in zip(names, attribute.scores.classes, strict=True)
-            }
-        return values
+        parts = [(f"{one.name}_f1", one.labels, one.scores) for one in self.attributes]
+        return {
+            f"{prefix}_{word}": None if one.absent else one.f1
+            for prefix, labels, scores in parts or [("f1", self.labels, self.classes)]
+            for word, one in zip(label_words(labels), scores.classes, strict=True)
+        }
 
 
 def score_predictions(
@@ -120,14 +121,15 @@ def score_predictions(
         if len(space.attributes) > 1
         else []
     )
-    classes = classification_metrics(joined.truth, probabilities)
-    of_probabilities = (
-        None
-        if answers
-        else ProbabilityScores(
-            classes.log_loss, calibration(joined.truth, probabilities), ranking(joined.truth, probabilities)
+    classes: LabelScores
+    of_probabilities = None
+    if answers:
+        classes = label_scores(joined.truth, predicted, len(space.class_labels))
+    else:
+        classes = scored = classification_metrics(joined.truth, probabilities)
+        of_probabilities = ProbabilityScores(
+            scored.log_loss, calibration(joined.truth, probabilities), ranking(joined.truth, probabilities)
         )
-    )
     count = 0 if persons is None else len(np.unique(persons))
     intervals = {}
     if persons is not None and count > 1 and resamples:
@@ -148,10 +150,16 @@ def _intervals(
     confusions = counts.reshape(-1, size, size)
     values = {"accuracy": accuracies(confusions), "macro_f1": macro_f1s(confusions)}
     values |= {"micro_f1": values["accuracy"], "weighted_f1": weighted_f1s(confusions)}
-    for one in attribute_classes(space.attributes, space.class_labels) if len(space.attributes) > 1 else ():
-        member = np.eye(len(one.labels), dtype=np.int64)[one.of_class]
-        confusion = member.T @ confusions @ member
-        values[f"{one.name}_accuracy"], values[f"{one.name}_macro_f1"] = accuracies(confusion), macro_f1s(confusion)
+    parts = [("f1", space.class_labels, confusions)]
+    if len(space.attributes) > 1:
+        parts = []
+        for one in attribute_classes(space.attributes, space.class_labels):
+            member = np.eye(len(one.labels), dtype=np.int64)[one.of_class]
+            confusion = member.T @ confusions @ member
+            values[f"{one.name}_accuracy"], values[f"{one.name}_macro_f1"] = accuracies(confusion), macro_f1s(confusion)
+            parts.append((f"{one.name}_f1", one.labels, confusion))
+    for prefix, labels, confusion in parts:
+        values |= {f"{prefix}_{word}": f1 for word, f1 in zip(label_words(labels), class_f1s(confusion).T, strict=True)}
     found = {name: interval(value) for name, value in values.items()}
     return {name: one for name, one in found.items() if one is not None}
 

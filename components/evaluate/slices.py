@@ -134,7 +134,9 @@ def slices(
         values = [value_of(subject) for subject in found]
         present = sorted({value for value in values if value is not None}, key=lambda one: (*_rank(one, order), one))
         unknown = values.count(None)
-        if len(present) > _MOST_VALUES:
+        if dimension == "source" and len(present) > 1 and _of_persons(values, persons):
+            notes.append("source: each folder is of one person")
+        elif len(present) > _MOST_VALUES:
             notes.append(f"{dimension}: {len(present)} values, more than a table holds")
         elif len(present) < 2:
             only = f"all faces are {present[0]}" if present and not unknown else "the data do not tell"
@@ -147,6 +149,12 @@ def slices(
                 group = truth[chosen], predicted[chosen], persons[chosen]
                 result.append(_scored(dimension, value, *group, classes, resamples, seed))
     return Slices(result, notes)
+
+
+def _of_persons(values: Sequence[str | None], persons: NDArray[np.integer]) -> bool:
+    """Tell whether the faces of each value are those of one person."""
+    pairs = set(zip(values, persons.tolist(), strict=True))
+    return len(pairs) == len({value for value, _ in pairs})
 
 
 def _rank(value: str, order: Sequence[str]) -> tuple[int]:

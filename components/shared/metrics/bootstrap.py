@@ -68,20 +68,21 @@ def accuracies(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
     return _ratio(np.trace(confusions, axis1=1, axis2=2), confusions.sum(axis=(1, 2)))
 
 
+def class_f1s(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return F1 of every class (R, K) of confusion matrices (R, K, K); NaN where it is neither true nor predicted."""
+    return _ratio(2 * np.diagonal(confusions, axis1=1, axis2=2), confusions.sum(axis=1) + confusions.sum(axis=2))
+
+
 def macro_f1s(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the macro F1 of confusion matrices (R, K, K), as `label_scores` defines it; NaN for an empty one."""
-    total = confusions.sum(axis=1) + confusions.sum(axis=2)
-    f1 = _ratio(2 * np.diagonal(confusions, axis1=1, axis2=2), total)
-    present = total > 0
-    return _ratio(np.where(present, f1, 0.0).sum(axis=1), present.sum(axis=1))
+    f1 = class_f1s(confusions)
+    return _ratio(np.nan_to_num(f1).sum(axis=1), (~np.isnan(f1)).sum(axis=1))
 
 
 def weighted_f1s(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the F1 weighted by the faces of each class of confusion matrices (R, K, K); NaN for an empty one."""
     support = confusions.sum(axis=2)
-    total = confusions.sum(axis=1) + support
-    f1 = _ratio(2 * np.diagonal(confusions, axis1=1, axis2=2), total)
-    return _ratio((np.nan_to_num(f1) * support).sum(axis=1), support.sum(axis=1))
+    return _ratio((np.nan_to_num(class_f1s(confusions)) * support).sum(axis=1), support.sum(axis=1))
 
 
 def _ratio(part: NDArray[np.number], whole: NDArray[np.integer]) -> NDArray[np.float64]:

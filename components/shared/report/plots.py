@@ -230,27 +230,45 @@ def reliability_diagram(result: Calibration) -> Plot:
     return plot
 
 
+Points = tuple[Sequence[float], Sequence[float]]
+"""The x and the y of the points of a line."""
+
+
+def lines(
+    across: str, up: str, points: Mapping[str, Points], marks: Mapping[str, tuple[float, float]] | None = None
+) -> Plot:
+    """Shares by shares, a line for each name in the colors `series-0` to `series-6` of report.css and again.
+
+    Args:
+        across: what is across, 0 to 1.
+        up: what is up, 0 to 1.
+        points: the line of each name.
+        marks: a point, x and y, on the line of some names; a point that is not a number is left out.
+    """
+    plot = Plot(f"{up} by {across}", Axis(across, 0, 1), Axis(up, 0, 1))
+    for number, (name, (xs, ys)) in enumerate(points.items()):
+        style = f"series series-{number % SERIES}"
+        line = " ".join(f"{plot.x(x)},{plot.y(y)}" for x, y in zip(xs, ys, strict=True))
+        plot.add("polyline", style, name, points=line)
+    for number, name in enumerate(points):
+        x, y = (marks or {}).get(name, (math.nan, math.nan))
+        if math.isfinite(x) and math.isfinite(y):
+            title = f"{name}: {across} {x:.3f}, {up} {y:.3f}"
+            plot.add("circle", f"series-{number % SERIES}", title, cx=plot.x(x), cy=plot.y(y), r=4)
+    return plot
+
+
 def precision_recall(
     curves: Mapping[str, Sequence[float]], marks: Mapping[str, tuple[float, float]] | None = None
 ) -> Plot:
-    """Precision by recall, a line for each name in the colors `series-0` to `series-6` of report.css and again.
+    """Precision by recall, see `lines`.
 
     Args:
         curves: the precisions at levels of recall that are evenly spread from 0 to 1.
-        marks: a point, recall and precision, on the line of some names; a point that is not a number is left out.
+        marks: a point, recall and precision, on the line of some names.
     """
-    plot = Plot("precision by recall", Axis("recall", 0, 1), Axis("precision", 0, 1))
-    for number, (name, values) in enumerate(curves.items()):
-        style = f"series series-{number % SERIES}"
-        levels = np.linspace(0, 1, len(values)).tolist()
-        points = " ".join(f"{plot.x(x)},{plot.y(y)}" for x, y in zip(levels, values, strict=True))
-        plot.add("polyline", style, name, points=points)
-    for number, name in enumerate(curves):
-        x, y = (marks or {}).get(name, (math.nan, math.nan))
-        if math.isfinite(x) and math.isfinite(y):
-            title = f"{name}: recall {x:.3f}, precision {y:.3f}"
-            plot.add("circle", f"series-{number % SERIES}", title, cx=plot.x(x), cy=plot.y(y), r=4)
-    return plot
+    points = {name: (np.linspace(0, 1, len(values)).tolist(), values) for name, values in curves.items()}
+    return lines("recall", "precision", points, marks)
 
 
 def _range(low: float, high: float, integer: bool) -> str:

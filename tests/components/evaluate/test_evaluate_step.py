@@ -84,6 +84,8 @@ def test_metrics_are_those_of_the_joined_rows(space: str, tmp_path: Path) -> Non
              "age": ("under_30", "30-59", "from_60")}  # fmt: skip
     names |= {f"{a}_f1_{word}" for a in attributes for word in words[a]}
     names |= set() if attributes else {f"f1_{word}" for word in words[space]}
+    if "mask" in case.space.attributes:
+        names |= {"notify_miss_rate", "notify_false_alarm_rate"}
     assert set(result.metrics) == SCALARS | names
     assert all(type(value) is float for value in result.metrics.values())
 
