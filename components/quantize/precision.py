@@ -2,19 +2,18 @@
 
 import logging
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from components.quantize.rewrite import named, prepare
 from serving.runtime.card import INPUT_NAME
 
 _BATCH = 8
@@ -32,14 +31,15 @@ INT8_OPERATORS = (
     "Relu",
     "Sigmoid",
 )
-"""What is computed in int8. All else stays float32: the normalization, and softmax, so that probabilities sum to 1."""
+"""What may be computed in int8, see `_float_nodes`. All else stays float32: the normalization, and softmax."""
 
 _LAYERS = frozenset(
     ("AveragePool", "Conv", "Einsum", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "MatMul", "MaxPool", "ReduceMean")
 )
 """Operators of the network itself: what follows the last of them makes probabilities of its numbers."""
 
-_NORMALIZING = frozenset(("Add", "Cast", "Div", "Identity", "Mul", "Sub", "Transpose"))
+_LEARNED = frozenset(("Conv", "Gemm", "MatMul"))
+_PASSING = frozenset(("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"))
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # it has no types
@@ -60,10 +60,9 @@ def to_int8(model: onnx.ModelProto, heads: Sequence[str], faces: NDArray[np.uint
 
     Activations are unsigned with one range for each tensor, from the least to the largest value that `faces`, uint8
     (N, height, width, 3), give. Weights are signed and symmetric, with a scale for each output channel. What makes the
-    probabilities of `heads`, which are outputs, of the last layer's numbers stays float32.
+    probabilities of `heads`, which are outputs, of the last layer's numbers stays float32, and so does that layer.
     """
-    prepared = _named(model)
-    _widen_normalization(prepared.graph)
+    prepared = prepare(model)
     with tempfile.TemporaryDirectory(prefix="facet-int8-") as folder:
         file = Path(folder) / "model.onnx"
         with _quiet():  # it asks for a preprocessing that the exporter has done: batch norm is folded
@@ -73,7 +72,7 @@ def to_int8(model: onnx.ModelProto, heads: Sequence[str], faces: NDArray[np.uint
                 _Batches(faces),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(INT8_OPERATORS),
-                nodes_to_exclude=_probability_nodes(prepared.graph, heads),
+                nodes_to_exclude=_float_nodes(prepared.graph, heads),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -88,7 +87,7 @@ def to_fp16(model: onnx.ModelProto, heads: Sequence[str]) -> onnx.ModelProto:
     Its outputs stay float32, and so do softmax and all that makes the probabilities of `heads`, which are outputs, of
     the last layer's numbers: the logarithm of a small probability would be infinite.
     """
-    prepared = _named(model)
+    prepared = named(model)
     blocked = [*DEFAULT_OP_BLOCK_LIST, "Softmax"]
     converted = OnnxModel(
         convert_float_to_float16(
@@ -116,18 +115,6 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy without metadata in which every node has a name of its own."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.metadata_props[:]
-    names = Counter(node.name for node in copy.graph.node)
-    for number, node in enumerate(copy.graph.node):
-        if not node.name or names[node.name] > 1:
-            node.name = f"{node.op_type}_{number}"
-    return copy
-
-
 def _probability_nodes(graph: onnx.GraphProto, heads: Sequence[str]) -> list[str]:
     """Return the names of the nodes between the last layer of the network and the heads."""
     made_by = {name: node for node in graph.node for name in node.output}
@@ -142,30 +129,34 @@ def _probability_nodes(graph: onnx.GraphProto, heads: Sequence[str]) -> list[str
     return sorted(found)
 
 
-def _widen_normalization(graph: onnx.GraphProto) -> None:
-    """Make mean and deviation of the three channels rows as wide as the input.
+def _float_nodes(graph: onnx.GraphProto, heads: Sequence[str]) -> list[str]:
+    """Return the names of the nodes that are quicker, or as quick and more exact, in float32.
 
-    ONNX Runtime computes an int8 graph with the channels last. There it broadcasts three numbers to an image slowly,
-    which takes an eighth of a ResNet-18's time, and rows of them quickly.
+    Those are the probabilities and the layer before them; convolutions with filters of one channel, and all that no
+    layer in int8 feeds: the values would only be quantized for it.
     """
-    width = graph.input[0].type.tensor_type.shape.dim[2].dim_value
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    readers = Counter(name for node in graph.node for name in node.input)
-    of_pixels = {graph.input[0].name}
-    widened = set()
-    for node in graph.node:  # in topological order
-        if node.op_type not in _NORMALIZING or not of_pixels & set(node.input):
-            continue
-        of_pixels.update(node.output)
-        for tensor in _constants_of(node, constants):
-            if width and tuple(tensor.dims[-3:]) == (3, 1, 1) and readers[tensor.name] == 1:
-                values = np.repeat(numpy_helper.to_array(tensor), width, axis=-1)
-                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-                widened.add(tensor.name)
-    shapes = [value for value in graph.value_info if value.name not in widened]
-    del graph.value_info[:]
-    graph.value_info.extend(shapes)
+    ends = set(_probability_nodes(graph, heads))
+    last = {name for node in graph.node if node.name in ends for name in node.input} | set(heads)
+    in_int8: set[str] = set()
+    found = set(ends)
+    for node in graph.node:
+        if node.op_type in _LEARNED:
+            before_ends = node.op_type != "Conv" and last & set(node.output)
+            if before_ends or _of_one_channel(node, constants):
+                found.add(node.name)
+            else:
+                in_int8.update(node.output)
+        elif node.op_type in _PASSING or node.op_type in INT8_OPERATORS:
+            if in_int8 & set(node.input):
+                in_int8.update(node.output)
+            else:
+                found.add(node.name)
+    return sorted(found)
 
 
-def _constants_of(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> Iterable[onnx.TensorProto]:
-    return (constants[name] for name in node.input if name in constants)
+def _of_one_channel(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    """Tell whether a node is a convolution of an image of one channel; a depthwise one reads many."""
+    weights = constants.get(node.input[1]) if node.op_type == "Conv" else None
+    groups = next((one.i for one in node.attribute if one.name == "group"), 1)
+    return weights is not None and groups == 1 and weights.dims[1] == 1
