@@ -120,16 +120,8 @@ class _Lease:
 
     def take(self) -> None:
         """Wait until nobody has it, and take it. Raises ApiException when the API refuses, StorageError when busy."""
-        from kubernetes.client import ApiException
-
         deadline = time.monotonic() + 2 * _longest()
-        while True:
-            try:
-                if self._try():
-                    return
-            except ApiException as error:
-                if error.status not in (404, 409):  # somebody was quicker
-                    raise
+        while not self._try():
             if time.monotonic() > deadline:
                 raise StorageError(_busy(self._model, f"the Lease {self._name}"))
             time.sleep(_POLL_S)
@@ -150,18 +142,24 @@ class _Lease:
         from kubernetes.client import ApiException
 
         options = {"_request_timeout": _TIMEOUT_S}
+        passing: tuple[int, ...] = (409,)  # somebody was quicker
         try:
-            found = self._api.read_namespaced_lease(self._name, self._namespace, **options)
+            try:
+                found = self._api.read_namespaced_lease(self._name, self._namespace, **options)
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+                taken = self._api.create_namespaced_lease(self._namespace, self._body(None), **options)
+            else:
+                if found.spec.renew_time + timedelta(seconds=found.spec.lease_duration_seconds) > datetime.now(UTC):
+                    return False
+                passing = (404, 409)
+                body = self._body(found.metadata.resource_version)
+                taken = self._api.replace_namespaced_lease(self._name, self._namespace, body, **options)
         except ApiException as error:
-            if error.status != 404:
-                raise
-            taken = self._api.create_namespaced_lease(self._namespace, self._body(None), **options)
-        else:
-            until = found.spec.renew_time + timedelta(seconds=found.spec.lease_duration_seconds)
-            if until > datetime.now(UTC):
+            if error.status in passing:
                 return False
-            body = self._body(found.metadata.resource_version)
-            taken = self._api.replace_namespaced_lease(self._name, self._namespace, body, **options)
+            raise
         self._version = taken.metadata.resource_version
         return True
 

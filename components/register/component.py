@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, Optional
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Model
+from kfp.dsl import Artifact, Dataset, Input, Model
 
 from components import container_images
 
@@ -15,11 +15,13 @@ def register(
     metrics_json: str,
     predictions: Optional[Input[Dataset]] = None,
     detectors: Optional[Input[Model]] = None,
+    details: Optional[Input[Artifact]] = None,
     run_id: str = "",
     detect_options: dict[str, Any] = {},  # noqa: B006
     composite: str = "",
     detector: str = "",
     detector_version: str = "",
+    floors: dict[str, float] = {},  # noqa: B006
 ) -> NamedTuple("Outputs", version=str, composite_version=str):  # type: ignore[valid-type]
     """Register the exported model as a new version with the alias candidate, once for each run and file.
 
@@ -29,11 +31,13 @@ def register(
         metrics_json: Scalar metrics as a JSON object, as evaluate returns them.
         predictions: Those of the test split: what the endpoint compares with what it sees.
         detectors: Folder of adopt_detectors. Those with a graph are registered too, each file once.
+        details: Folder that evaluate wrote: its table of classes goes on the page of the model.
         run_id: MLflow run that trained the model; empty opens one.
         detect_options: Those of detect_faces; what is no plausible box there is no face of the composite.
         composite: Name in the registry of the detectors and the model as one; empty for none.
         detector: Name of the detector of the chain that is registered already; empty for none.
         detector_version: Its version, which becomes the member of the composite.
+        floors: Lowest accepted value by metric name; they go on the page of the model.
 
     Returns:
         version: The new version.
@@ -55,5 +59,7 @@ def register(
         detector=detector,
         detector_version=detector_version,
         address=model.uri,
+        floors=floors,
+        details=Path(details.path) if details is not None else None,
     )
     return (done.version, done.composite_version)

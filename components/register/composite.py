@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.register.package import open_candidate
+from components.register.page import composite_page
 from components.register.versions import Candidate, Registration, register_version
 from components.shared.chain_file import plain_name, read_chain
 from components.shared.options import parse_options
+from components.shared.tracking.registry import TRAINED
 from serving.runtime.composite import Composite
 from serving.runtime.composite_card import COMPOSITE_FILE, CompositeCard, DetectorMember
 from serving.runtime.errors import InputError
@@ -107,5 +109,7 @@ def register_composite(
         folder.mkdir()
         (folder / COMPOSITE_FILE).write_bytes(content)
 
-    tags = {"detectors": " ".join(uris), "heads": classifier.uri}
-    return register_version(Candidate(COMPOSITE_FILE, content, "composite", write, tags), name, run_id)
+    trained = [uri for detector, uri in zip(detectors, uris, strict=True) if detector.version]
+    tags = {"detectors": " ".join(uris), "heads": classifier.uri} | ({TRAINED: " ".join(trained)} if trained else {})
+    candidate = Candidate(COMPOSITE_FILE, content, "composite", write, tags, lambda _: composite_page(card))
+    return register_version(candidate, name, run_id)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.register.page import Judged, model_page, read_classes
 from components.register.versions import Candidate
 from components.shared.dataset.detections import Detections
-from components.shared.dataset.predictions import read_predictions
+from components.shared.dataset.predictions import Predictions, read_predictions
 from serving.runtime.card import INPUT_NAME, ClassificationCard, DetectionCard, ModelCard
 from serving.runtime.errors import InputError
 from serving.runtime.load import open_model
@@ -24,10 +25,22 @@ if TYPE_CHECKING:
 _TYPES = {"classification": "classifier", "detection": "detector"}
 
 
-def open_candidate(model: Path, metrics: Mapping[str, float], predictions: Path | None = None) -> Candidate:
+def open_candidate(
+    model: Path,
+    metrics: Mapping[str, float],
+    predictions: Path | None = None,
+    *,
+    floors: Mapping[str, float] | None = None,
+    details: Path | None = None,
+) -> Candidate:
     """Read an exported model, a folder or the file, and check that it can be served.
 
-    `predictions` are those of the model's test split; the version of a classifier then says what it saw there.
+    Args:
+        model: folder with `model.onnx`, or the file itself.
+        metrics: scalar metrics by name.
+        predictions: those of the model's test split; the version of a classifier then says what it saw there.
+        floors: lowest accepted value by metric, for the page of the model.
+        details: folder that evaluate wrote, for the page of the model.
 
     Raises:
         InputError: it is not a model that can be served, or the predictions are not those of a model like it.
@@ -36,14 +49,16 @@ def open_candidate(model: Path, metrics: Mapping[str, float], predictions: Path 
     content = fetch_model(str(model)).content
     card = open_model(content, source=str(model)).card
     assert isinstance(card, ClassificationCard | DetectionCard), card.task
-    reference = _reference(predictions, card) if predictions else None
+    table = read_predictions(predictions) if predictions else None
+    reference = _reference(predictions, table, card) if predictions and table else None
     write = partial(package, content, card, reference)
-    return Candidate(MODEL_FILE, content, _TYPES[card.task], write, _tags(card), metrics)
+    judged = Judged(metrics, floors or {}, table, read_classes(details) if details else ())
+    page = partial(model_page, card, judged)
+    return Candidate(MODEL_FILE, content, _TYPES[card.task], write, _tags(card), page, metrics)
 
 
-def _reference(predictions: Path, card: ModelCard) -> Reference | None:
+def _reference(predictions: Path, table: Predictions | Detections, card: ModelCard) -> Reference | None:
     """Return what a classifier saw on its test split; of a detector nothing is kept."""
-    table = read_predictions(predictions)
     if isinstance(table, Detections):
         if not isinstance(card, DetectionCard) or table.labels != card.labels:
             raise InputError(f"{predictions}: predictions of a detector of {', '.join(table.labels)}, not of the model")

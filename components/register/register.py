@@ -31,6 +31,8 @@ def register(
     detector: str = "",
     detector_version: str = "",
     address: str = "",
+    floors: Mapping[str, float] | None = None,
+    details: Path | None = None,
 ) -> Registration:
     """Register an exported model as a new version of `name` and give it the alias `candidate`.
 
@@ -56,6 +58,8 @@ def register(
         detector: name of a detector of the chain that is registered already; "" for none.
         detector_version: its version, which becomes the member of the composite.
         address: where the model is kept, where `model` is a copy that goes with this machine; an error names it.
+        floors: lowest accepted value by metric; the page of the model, `model.md`, has them.
+        details: folder that evaluate wrote; the page has its table of classes.
 
     Raises:
         InputError: no tracking server is configured, a name cannot be used, a file is not a model that can be served,
@@ -65,7 +69,7 @@ def register(
             removed. Or MLflow or its store cannot be used; then the message has the command that registers it later.
     """
     check_name(name)
-    candidate = open_candidate(model, metrics or {}, predictions)
+    candidate = open_candidate(model, metrics or {}, predictions, floors=floors, details=details)
     found = find_detectors(detectors) if composite and detectors else []
     limits = box_limits(detect_options or {})
     if found:
@@ -84,8 +88,9 @@ def register(
             "metrics-json": _json(metrics),
             "run-id": run_id,
         }
-        if predictions:
-            options["predictions"] = predictions
+        options |= {"predictions": predictions} if predictions else {}
+        options |= {"details": details} if details else {}
+        options |= {"floors": _json(floors)} if floors else {}
         if found and detectors:
             options |= {"detectors": detectors, "detect-options": _json(detect_options), "composite": composite}
         if detector:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.register.page import PAGE_FILE, description
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run, resume_run
 from components.shared.tracking.server import mlflow_client, patiently
 from serving.runtime.errors import StorageError
@@ -52,6 +53,7 @@ class Candidate:
         kind: MLflow's type of model.
         write: writes the version's folder, for a logged model and the id of its run.
         tags: of the version, without the digest of the file and the run.
+        page: makes the model's page in Markdown from the parameters of the run.
         metrics: scalar metrics by name.
     """
 
@@ -60,6 +62,7 @@ class Candidate:
     kind: str
     write: "Callable[[Path, LoggedModel, str], None]"
     tags: Mapping[str, str]
+    page: "Callable[[Mapping[str, str]], str]"
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -98,13 +101,15 @@ def _register(client: "MlflowClient", candidate: Candidate, name: str, run_id: s
 
     metrics = {f"metrics.{key}": repr(float(value)) for key, value in sorted(candidate.metrics.items())}
     tags = {"sha256": candidate.sha256, **candidate.tags, **metrics, TRAINING_RUN: training_run}
-    model_id = _log_model(client, candidate, tags, run_id)
+    model_id, page = _log_model(client, candidate, tags, run_id)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    created = client.create_model_version(name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
+    created = client.create_model_version(
+        name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, description=description(page)
+    )
     first, *_ = _versions(client, name, candidate.sha256, training_run) or [created]
     if str(first.version) != str(created.version):  # another attempt of this step was a little earlier
         client.delete_model_version(name, str(created.version))
@@ -137,8 +142,8 @@ def _finish(client: "MlflowClient", found: "ModelVersion", candidate: Candidate)
     return Registration(name, version, str(found.run_id), candidate.sha256)
 
 
-def _log_model(client: "MlflowClient", candidate: Candidate, tags: dict[str, str], run_id: str) -> str:
-    """Log the model with its run's parameters and the metrics; return its id."""
+def _log_model(client: "MlflowClient", candidate: Candidate, tags: dict[str, str], run_id: str) -> tuple[str, str]:
+    """Log the model with its page, its run's parameters and the metrics; return its id and the page."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 
     run = client.get_run(run_id)
@@ -151,9 +156,11 @@ def _log_model(client: "MlflowClient", candidate: Candidate, tags: dict[str, str
         params=params,
         model_type=candidate.kind,
     )
+    page = candidate.page(params)
     try:
         with tempfile.TemporaryDirectory() as folder:
             candidate.write(Path(folder, "model"), logged, run_id)
+            Path(folder, "model", PAGE_FILE).write_text(page, encoding="utf-8")
             client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
     except BaseException:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
@@ -163,7 +170,7 @@ def _log_model(client: "MlflowClient", candidate: Candidate, tags: dict[str, str
     now = int(time.time() * 1000)
     metrics = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in candidate.metrics.items()]
     client.log_batch(run_id, metrics=metrics)
-    return str(logged.model_id)
+    return str(logged.model_id), page
 
 
 def _registered_sha256(name: str, version: str, file: str) -> str:

@@ -12,6 +12,7 @@ from pipelines.command.cluster import app as cluster_app
 from pipelines.command.failure import explained
 from pipelines.command.options import ConfigCommand, ConfigOption, SetOption
 from pipelines.command.predict import predict_command
+from pipelines.command.registry import app as registry_app
 from pipelines.command.runs import app as runs_app
 from pipelines.environment.settings import load_settings
 from serving.runtime.errors import InputError
@@ -28,6 +29,7 @@ stack_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(cluster_app)
+app.add_typer(registry_app)
 app.add_typer(stack_app, name="stack")
 app.add_typer(runs_app, name="runs")
 app.command("predict")(predict_command)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 """The alias of the version that the endpoint serves."""
+TRAINED = "trained_detectors"
+"""Tag of a composite's version with those of its detectors that were trained with its classifier."""
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 

@@ -53,15 +53,15 @@ def test_a_better_model_is_promoted_a_worse_one_and_a_tie_are_not(tracking: str,
 
 
 def test_a_small_difference_is_not_enough(tracking: str, faces: Path, tmp_path: Path) -> None:
-    """One more face of sixty: higher on average, but not in so many of the draws as asked."""
+    """Two more faces of sixty: higher, but in too few of the draws."""
     common, candidate = (
         Registered(faces, tmp_path / folder, "narrow", weights)
-        for folder, weights in (("0", spoiled(0.05)), ("1", GOOD))
+        for folder, weights in (("0", spoiled(0.12)), ("1", GOOD))
     )
     common.promote()
-    outcome = candidate.promote(confidence=1.0)
+    outcome = candidate.promote()
     assert outcome.compared is not None
-    assert outcome.compared.paired.first > outcome.compared.paired.second and outcome.compared.paired.better < 1
+    assert outcome.compared.paired.first > outcome.compared.paired.second and outcome.compared.paired.better < 0.95
     assert not outcome.promoted and "is not shown to be better" in outcome.reason and champion("narrow") == "1"
 
 
@@ -143,7 +143,7 @@ def test_detectors_are_compared_by_photo(tracking: str, tmp_path: Path) -> None:
             tmp_path / "r.html",
             name="finders",
             version=versions[n],
-        )  # fmt: skip
+        )
         for n in (0, 1, 0)
     ]
     assert [one.promoted for one in outcomes] == [True, True, False] and champion("finders") == "2"
@@ -201,8 +201,7 @@ def test_a_broken_champion_stays(tracking: str, faces: Path, tmp_path: Path) -> 
     """Its file is gone from the store: the candidate waits for somebody's decision."""
     Registered(faces, tmp_path / "0", "gone", spoiled(0.3)).promote()
     client = mlflow_client()
-    source = client.get_model_version("gone", "1").source
-    client.create_model_version("gone", f"{source}-missing")
+    client.create_model_version("gone", "mlflow-artifacts:/nowhere")
     client.set_registered_model_alias("gone", "champion", "2")
     outcome = Registered(faces, tmp_path / "1", "gone", GOOD).promote()
     assert not outcome.promoted and champion("gone") == "2"
