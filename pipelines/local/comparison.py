@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from components.shared.metrics.classification import LOWER_IS_BETTER
+from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
-from pipelines.local.run_folder import CONFIG, LOG, outputs, outputs_by_model
+from pipelines.local.run_folder import CONFIG, LOG, outputs
 from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.validation import known
 
@@ -180,24 +181,31 @@ def _local_run(folder: Path) -> RunFacts:
         name=folder.absolute().name,
         training=training or parameters,
         pipeline={key: value for key, value in parameters.items() if key not in training},
-        scores=_scores(folder, str(config.get("pipeline", ""))),
+        scores=_scores(folder, config),
         seconds={name: round(value, 1) for name, value in seconds.items()},
     )
 
 
-def _scores(folder: Path, pipeline: str) -> dict[str, float]:
-    """Return the metrics of a run: of its models, or the means over its folds."""
+def _scores(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of a run: of its models, or the means over its folds.
+
+    Those of the model that is served have plain names; those of its detector and of its version in another precision
+    begin with `detector/` and with the precision, such as `int8/`.
+    """
     if folds := outputs(folder, "evaluate-folds"):
         values: dict[str, float] = json.loads(folds["metrics_json"])
         return {name.removesuffix("_mean"): value for name, value in values.items() if name.endswith("_mean")}
-    try:
-        models = list(outputs_by_model(folder, "evaluate", pipeline))
-    except KeyError:
-        raise InputError(f"{folder / CONFIG}: unknown pipeline '{pipeline}'") from None
+    pipeline = str(config.get("pipeline", ""))
+    if pipeline not in PIPELINES:
+        raise InputError(f"{folder / CONFIG}: unknown pipeline '{pipeline}'")
+    models = PIPELINES[pipeline].models
+    last = [model for model in models if not model.quantized][-1:]
     scores: dict[str, float] = {}
-    for number, (parameter, evaluated) in enumerate(models):
-        prefix = f"{parameter.removesuffix('_name')}/" if number < len(models) - 1 else ""
-        scores |= {prefix + name: value for name, value in json.loads(evaluated.get("metrics_json", "{}")).items()}
+    for model in models:
+        part = str(config.get("precision", "")) if model.quantized else model.name.removesuffix("_name")
+        prefix = "" if model in last else f"{part}/"
+        metrics = json.loads(outputs(folder, model.task("evaluate")).get("metrics_json", "{}"))
+        scores |= {prefix + name: value for name, value in metrics.items()}
     return scores
 
 
