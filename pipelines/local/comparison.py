@@ -181,31 +181,26 @@ def _local_run(folder: Path) -> RunFacts:
         name=folder.absolute().name,
         training=training or parameters,
         pipeline={key: value for key, value in parameters.items() if key not in training},
-        scores=_scores(folder, config),
+        scores=_scores(folder, str(config.get("pipeline", ""))),
         seconds={name: round(value, 1) for name, value in seconds.items()},
     )
 
 
-def _scores(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of a run: of its models, or the means over its folds.
-
-    Those of the model that is served have plain names; those of its detector and of its version in another precision
-    begin with `detector/` and with the precision, such as `int8/`.
-    """
+def _scores(folder: Path, pipeline: str) -> dict[str, float]:
+    """Return the metrics of a run: of its models, or the means over its folds."""
     if folds := outputs(folder, "evaluate-folds"):
         values: dict[str, float] = json.loads(folds["metrics_json"])
         return {name.removesuffix("_mean"): value for name, value in values.items() if name.endswith("_mean")}
-    pipeline = str(config.get("pipeline", ""))
     if pipeline not in PIPELINES:
         raise InputError(f"{folder / CONFIG}: unknown pipeline '{pipeline}'")
     models = PIPELINES[pipeline].models
-    last = [model for model in models if not model.quantized][-1:]
     scores: dict[str, float] = {}
     for model in models:
-        part = str(config.get("precision", "")) if model.quantized else model.name.removesuffix("_name")
-        prefix = "" if model in last else f"{part}/"
-        metrics = json.loads(outputs(folder, model.task("evaluate")).get("metrics_json", "{}"))
-        scores |= {prefix + name: value for name, value in metrics.items()}
+        prefix = "quantized/" if model.quantized else ""
+        if model.name != models[-1].name:
+            prefix = f"{model.name.removesuffix('_name')}/"
+        evaluated = outputs(folder, model.task("evaluate"))
+        scores |= {prefix + name: value for name, value in json.loads(evaluated.get("metrics_json", "{}")).items()}
     return scores
 
 
