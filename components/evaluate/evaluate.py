@@ -106,8 +106,11 @@ def evaluate(
         )
     with whole_folder(details) if details is not None else nullcontext() as folder:
         table = read_answers(predictions) if answers else read_predictions(predictions)
-        data = read_truth_table(annotations, table) if is_truth_table(annotations) else read_annotations(annotations)
-        pictures = check_pictures(table, data, predictions, annotations)
+        if is_truth_table(annotations):
+            data, pictures = read_truth_table(annotations, table), "joined by their names"
+        else:
+            data = read_annotations(annotations)
+            pictures = check_pictures(table, data, predictions, annotations)
         truth = Truth(
             data, digest(annotations), pictures, max_missing, images, model, resamples, seed, answers,
             table_of_numbers=is_truth_table(annotations),

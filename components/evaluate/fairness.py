@@ -109,7 +109,8 @@ def fairness(
 
 
 def _members(found: Sequence[Subject], by: str) -> dict[str, NDArray[np.bool_]]:
-    values = np.array([attribute_value(by)(subject) or "" for subject in found])
+    value_of = attribute_value(by)
+    values = np.array([value_of(subject) or "" for subject in found])
     return {value: values == value for value in label_space(by).class_labels if value in values}
 
 

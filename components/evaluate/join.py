@@ -1,7 +1,7 @@
 """Predictions joined to the labels of their faces."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +41,15 @@ def join(predictions: Predictions, annotations: Annotations, *, max_missing: int
     split_of_image = {image.id: image.split or "" for image in annotations.images}
     face_of_key = {(image.id, face.id): face for image in annotations.images for face in image.faces}
     keys: list[FaceKey] = [(face.image_id, face.face_id) for face in predictions.faces]
+    paths = {image.id: image.file_name for image in annotations.images}
+    paths |= {face.image_id: face.path for face in predictions.faces}
 
-    _refuse("predicted more than once", [key for key, count in Counter(keys).items() if count > 1])
-    _refuse("predicted, but not in the annotations", [key for key in keys if key not in face_of_key])
+    _refuse("predicted more than once", [key for key, count in Counter(keys).items() if count > 1], paths)
+    _refuse("predicted, but not in the annotations", [key for key in keys if key not in face_of_key], paths)
     splits = {split_of_image[image_id] for image_id, _ in keys}
     predicted = set(keys)
     missing = [key for key in face_of_key if split_of_image[key[0]] in splits and key not in predicted]
-    _refuse("in the annotations, but not predicted", missing, allowed=max_missing)
+    _refuse("in the annotations, but not predicted", missing, paths, allowed=max_missing)
 
     rows, truth = [], []
     for row, key in enumerate(keys):
@@ -71,10 +73,10 @@ def join(predictions: Predictions, annotations: Annotations, *, max_missing: int
     )
 
 
-def _refuse(fault: str, keys: Collection[FaceKey], allowed: int = 0) -> None:
+def _refuse(fault: str, keys: Collection[FaceKey], paths: Mapping[int, str], allowed: int = 0) -> None:
     if len(keys) <= allowed:
         return
-    examples = ", ".join(f"image {image} face {face}" for image, face in sorted(keys)[:_EXAMPLES])
+    examples = ", ".join(f"image {image} face {face} ('{paths[image]}')" for image, face in sorted(keys)[:_EXAMPLES])
     more = ", ..." if len(keys) > _EXAMPLES else ""
     limit = f" (allowed: {allowed})" if allowed else ""
     raise InputError(

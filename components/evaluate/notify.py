@@ -81,7 +81,8 @@ def score_notices(
         seed: of the draws.
     """
     rule = rule_of(card) if card is not None else mask_rule(predicted.space.heads)
-    states = [attribute_value("mask")(subject) for subject in found]
+    state_of = attribute_value("mask")
+    states = [state_of(subject) for subject in found]
     known = np.array([state is not None for state in states], bool)
     if rule is None or not known.any():
         return None

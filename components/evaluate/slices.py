@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluate.subjects import Subject
+from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.bootstrap import Interval, accuracies, interval, macro_f1s, resampled_counts
 from components.shared.metrics.classification import label_scores
@@ -57,13 +59,15 @@ class Slices:
         return min(judged, key=lambda one: (one.accuracy, one.macro_f1))
 
 
+@cache
 def attribute_value(attribute: str) -> Callable[[Subject], str | None]:
     """Return a function of a face that gives the class of one of its attributes, an age as its band; None for none."""
     space = label_space(attribute)
+    class_of = FaceClasses(space)
 
     def value(subject: Subject) -> str | None:
         try:
-            number = space.class_of(subject.face.attributes)
+            number = class_of(subject.face)
         except InputError:
             return None
         return None if number is None else space.class_labels[number]

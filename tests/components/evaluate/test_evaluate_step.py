@@ -112,7 +112,7 @@ def test_missing_rows_are_refused_above_the_threshold(tmp_path: Path) -> None:
     case = Case(tmp_path, "mask")
     table = without(case.predictions(), [0, 5])
     with pytest.raises(
-        InputError, match=r"2 faces are in the annotations, but not predicted: image 1 face 101, image 7"
+        InputError, match=r"2 faces are in the annotations, but not predicted: image 1 face 101 \('1\.jpg'\), image 7"
     ):
         case.run(table)
     with pytest.raises(InputError, match=r"allowed: 1"):
@@ -224,6 +224,7 @@ def test_the_confusion_table_of_the_report_has_the_truth_in_its_rows(space: str,
     parser = Confusion()
     parser.feed((tmp_path / "report").read_text(encoding="utf-8"))
     head, *rows = parser.rows
+    rows = rows[: len(labels)]  # a second table has the shares of many classes
     assert head == ["", *labels, "faces"]
     assert [row[0] for row in rows] == list(labels)
     assert [[int(cell.replace("·", "0")) for cell in row[1:]] for row in rows] == [[*row, sum(row)] for row in wanted]

@@ -40,7 +40,8 @@ def check(page: str) -> None:
 
 
 def test_hostile_names_are_text_on_the_evaluation_page() -> None:
-    check(render_report(evaluated(SPACE, [HOSTILE]), {}, []))
+    every = evaluated(SPACE, [HOSTILE])
+    check(render_report(every, every.scores.scalars(), {}, []))
 
 
 def test_hostile_names_are_text_on_the_cross_validation_page() -> None:
@@ -52,7 +53,8 @@ def test_hostile_names_are_text_on_the_cross_validation_page() -> None:
 
 
 def test_images_without_a_split_are_named() -> None:
-    page = render_report(evaluated(label_space("gender_age"), []), {}, [])
+    every = evaluated(label_space("gender_age"), [])
+    page = render_report(every, every.scores.scalars(), {}, [])
     assert "images without a split · 60 faces in 60 images" in page
     assert "1 face left out" in page and "2 faces left out" in page
 
@@ -67,7 +69,14 @@ def test_the_largest_confusions_come_first_and_ties_keep_the_order_of_the_classe
 
 
 @pytest.mark.parametrize(
-    ("metric", "name"), [("macro_f1", "Macro F1"), ("log_loss", "Log loss"), ("gender_macro_f1", "Gender macro F1")]
+    ("metric", "name"),
+    [
+        ("macro_f1", "Macro F1"),
+        ("log_loss", "Log loss"),
+        ("gender_macro_f1", "Gender macro F1"),
+        ("macro_roc_auc", "Macro ROC AUC"),
+        ("top_2_accuracy", "Top 2 accuracy"),
+    ],
 )
 def test_names_of_metrics(metric: str, name: str) -> None:
     assert metric_name(metric) == name

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
+from sklearn.calibration import calibration_curve
 
 from components.shared.metrics.classification import (
     SCALARS,
@@ -10,6 +11,7 @@ from components.shared.metrics.classification import (
     calibration,
     classification_metrics,
     label_scores,
+    label_words,
     predicted_classes,
 )
 from serving.runtime.errors import InputError
@@ -22,31 +24,59 @@ EIGHTEEN = [
 ]
 
 
-def random_case(seed: int, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    probabilities = rng.dirichlet(np.full(k, 0.3), size=n).astype(np.float32)
-    return rng.integers(0, k, n), probabilities
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """True classes (N,) and probabilities (N, K): of one face on, of few of the classes, with ties and certainties."""
+    n, k = draw(st.integers(1, 60)), draw(st.integers(2, 18))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    present = rng.choice(k, draw(st.integers(1, k)), replace=False)
+    probabilities = rng.dirichlet(np.full(k, 0.3), size=n)
+    match draw(st.sampled_from(["random", "ties", "certain", "equal"])):
+        case "ties":
+            counts = rng.multinomial(4, np.full(k, 1 / k), size=n)
+            probabilities = counts / 4
+        case "certain":
+            probabilities = np.eye(k)[rng.integers(0, k, n)]
+        case "equal":
+            probabilities = np.full((n, k), 1 / k)
+    return rng.choice(present, n), probabilities.astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(2, 18))
-def test_agrees_with_scikit_learn(seed: int, n: int, k: int) -> None:
-    truth, probabilities = random_case(seed, n, k)
-    predicted = probabilities.argmax(axis=1)
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_agrees_with_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, probabilities = case
+    n, k = probabilities.shape
+    predicted, labels = probabilities.argmax(axis=1), list(range(k))
     scores = classification_metrics(truth, probabilities)
     assert scores.accuracy == pytest.approx(reference.accuracy_score(truth, predicted))
     # No explicit labels: exactly the classes in the truth or the predictions.
-    assert scores.macro_f1 == pytest.approx(reference.f1_score(truth, predicted, average="macro"))
-    assert scores.micro_f1 == pytest.approx(reference.f1_score(truth, predicted, average="micro"))
-    clipped = np.clip(probabilities[np.arange(n), truth].astype(np.float64), np.finfo(np.float32).eps, 1)
-    assert scores.log_loss == pytest.approx(-np.log(clipped).mean())
+    for average in ("macro", "micro", "weighted"):
+        expected = reference.f1_score(truth, predicted, average=average, zero_division=0)
+        assert scores.scalars()[f"{average}_f1"] == pytest.approx(expected)
+    # scikit-learn clips at both ends, by float32's epsilon.
+    expected = reference.log_loss(truth, probabilities, labels=labels)
+    assert scores.log_loss == pytest.approx(expected, rel=1e-5, abs=1e-6)
     assert scores.confusion.sum() == n == scores.count
-    labels = list(range(k))
     table = reference.precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
     ours = [[getattr(c, name) for c in scores.classes] for name in ("precision", "recall", "f1", "support")]
     assert np.allclose(ours, table)
     assert (scores.confusion == reference.confusion_matrix(truth, predicted, labels=labels)).all()
-    assert list(scores.scalars()) == list(SCALARS)
+    assert list(scores.scalars()) == list(SCALARS) and np.isfinite(list(scores.scalars().values())).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_the_bins_of_calibration_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, probabilities = case
+    confidence, right = probabilities.max(axis=1).astype(float), probabilities.argmax(axis=1) == truth
+    result = calibration(truth, probabilities)
+    accuracy, mean = calibration_curve(right, np.minimum(confidence, 1), n_bins=10)
+    filled = [one for one in result.bins if one.count]
+    assert np.allclose([one.accuracy for one in filled], accuracy)
+    assert np.allclose([one.confidence for one in filled], mean)
+    expected = sum(one.count * abs(a - m) for one, a, m in zip(filled, accuracy, mean, strict=True)) / len(truth)
+    assert result.error == pytest.approx(expected) and sum(one.count for one in result.bins) == len(truth)
 
 
 def test_absent_classes_leave_the_mean_and_invented_ones_count_as_zero() -> None:
@@ -114,3 +144,17 @@ def test_calibrated_probabilities_have_no_calibration_error() -> None:
     confidence = rng.uniform(0.5, 1, 200_000)
     truth = (rng.uniform(size=confidence.size) > confidence).astype(int)
     assert calibration(truth, np.stack([confidence, 1 - confidence], axis=1)).error < 0.01
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (("<30", "30-59", ">=60"), ["under_30", "30-59", "from_60"]),
+        (("worn/male/<30", "worn/male/>=60"), ["worn_male_under_30", "worn_male_from_60"]),
+        (("a b", "a/b"), ["0", "1"]),
+        (("?", "!"), ["0", "1"]),
+        (("가", "나"), ["가", "나"]),
+    ],
+)
+def test_labels_in_the_names_of_metrics(labels: tuple[str, ...], words: list[str]) -> None:
+    assert label_words(labels) == words
