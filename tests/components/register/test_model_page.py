@@ -39,13 +39,13 @@ def test_what_is_known_is_on_the_page(tmp_path: Path) -> None:
     assert list(page) == [
         "What it is", "Training", "Scores on the test split", "Classes", "What it is for", "Limits", "Licenses",
     ]  # fmt: skip
-    assert "3 probabilities (worn, incorrect, absent)" in page["What it is"]
-    assert f"annotations: `{'0' * 64}`" in page["Training"] and "- epochs: 3" in page["Training"]
+    assert "3 probabilities (`worn`, `incorrect`, `absent`)" in page["What it is"]
+    assert f"annotations: `{'0' * 64}`" in page["Training"] and "- epochs: `3`" in page["Training"]
     assert "4 predicted faces in 4 images." in page["Scores on the test split"]
-    assert "| macro\\_f1 | 0.5000 | 0.8 |\n| accuracy | 0.7500 | |" in page["Scores on the test split"]
-    assert "| log\\_loss (lower is better) | 0.3000 | |" in page["Scores on the test split"]
+    assert "| `macro_f1` | 0.5000 | 0.8 |\n| `accuracy` | 0.7500 | |" in page["Scores on the test split"]
+    assert "| `log_loss` (lower is better) | 0.3000 | |" in page["Scores on the test split"]
     assert "| male | 0.1235 | 3 |\n| fe\\|male |  | 1 |" in page["Classes"]
-    assert "share persons" in page["Limits"] and "It missed the floor of macro\\_f1" in page["Limits"]
+    assert "share persons" in page["Limits"] and "It missed the floor of `macro_f1`" in page["Limits"]
     assert "small, 4 faces: were they independent, an accuracy of 0.750 would be known to ±0.424" in page["Limits"]
     assert "Apache-2.0" in page["Licenses"] and "`imagenet`, under the terms" in page["Licenses"]
     assert "AGPL" not in page["Licenses"]
@@ -58,7 +58,7 @@ def test_what_is_not_known_is_said() -> None:
     assert "weights at the start: not recorded" in page["Licenses"]
     card = DetectionCard.model_validate(detection_facts(versions={"ultralytics": "8.4"}))
     page = sections(model_page(card, Judged(), {"config.model": "yolo11n.pt"}))
-    assert "AGPL-3.0" in page["Licenses"] and "those of yolo11n.pt" in page["Licenses"]
+    assert "AGPL-3.0" in page["Licenses"] and "those of `yolo11n.pt`" in page["Licenses"]
     page = sections(model_page(card, Judged(), {"config.model": "yolo11n.yaml"}))
     assert "weights at the start: random" in page["Licenses"]
 
@@ -96,4 +96,4 @@ def test_the_page_is_a_file_of_the_version_and_its_description(tracking: str, tm
 
     page = Path(download_artifacts(f"models:/pages/{done.version}/model.md", dst_path=str(tmp_path))).read_text()
     assert mlflow_client().get_model_version("pages", done.version).description == page
-    assert "- model: resnet18" in page and "weights at the start: random" in page
+    assert "- model: `resnet18`" in page and "weights at the start: random" in page
