@@ -125,24 +125,29 @@ def _text(value: object) -> str:
     return line
 
 
+def _code(value: object) -> str:
+    """Return a name as code on one line."""
+    return f"`{' '.join(str(value).split()).replace('`', chr(39))}`"
+
+
 def _what(card: ModelCard) -> list[str]:
     size = f"{card.input.height} x {card.input.width} pixels (height x width)"
     lines = [f"- input: `uint8` RGB, {size}{f', in multiples of {card.stride}' if card.stride else ''}"]
     if isinstance(card, ClassificationCard):
-        lines.append(f"- label space: {_text(card.label_space)}")
+        lines.append(f"- label space: {_code(card.label_space)}")
         for head in card.heads:
             more = f", and {len(head.labels) - _HEADS} more" if len(head.labels) > _HEADS else ""
-            labels = ", ".join(map(_text, head.labels[:_HEADS])) + more
-            lines.append(f"- output {_text(head.name)}: {len(head.labels)} probabilities ({labels})")
+            labels = ", ".join(map(_code, head.labels[:_HEADS])) + more
+            lines.append(f"- output {_code(head.name)}: {len(head.labels)} probabilities ({labels})")
         if card.notify is not None:
             lines.append(
-                f"- notice: from a probability of {card.notify.threshold:g}, by head {_text(card.notify.head)}"
+                f"- notice: from a probability of {card.notify.threshold:g}, by head {_code(card.notify.head)}"
             )
     else:
-        lines.append(f"- labels: {', '.join(map(_text, card.labels))}")
+        lines.append(f"- labels: {', '.join(map(_code, card.labels))}")
         lines.append(f"- boxes are answered from a score of {card.thresholds.score:g}")
         if card.points:
-            lines.append(f"- points: {', '.join(map(_text, card.points))}")
+            lines.append(f"- points: {', '.join(map(_code, card.points))}")
     return [*lines, f"- precision of the graph: {card.precision}"]
 
 
@@ -152,7 +157,7 @@ def _training(card: ModelCard, params: Mapping[str, str]) -> list[str]:
         f"- digest of the configuration and the data: `{card.training_digest}`",
     ]
     names = ("config.model", "config.epochs", "config.augmentation.name", "config.objective.loss.name", "config.seed")
-    lines += [f"- {name.rpartition('config.')[2]}: {_text(params[name])}" for name in names if name in params]
+    lines += [f"- {name.rpartition('config.')[2]}: {_code(params[name])}" for name in names if name in params]
     if isinstance(card, ClassificationCard) and card.pseudo_labels is not None:
         lines.append(f"- pseudo-labels: {card.pseudo_labels.share:.0%} of each batch were faces without a label")
     libraries = ", ".join(f"{_text(name)} {_text(version)}" for name, version in sorted(card.versions.items()))
@@ -174,7 +179,7 @@ def _scores(judged: Judged) -> list[str]:
     for name in sorted(judged.metrics, key=lambda one: (one not in judged.floors, one)):
         better = " (lower is better)" if name in LOWER_IS_BETTER else ""
         floor = f" {judged.floors[name]:g} |" if name in judged.floors else " |" if floors else ""
-        lines.append(f"| {_text(name)}{better} | {judged.metrics[name]:.4f} |{floor}")
+        lines.append(f"| {_code(name)}{better} | {judged.metrics[name]:.4f} |{floor}")
     return lines
 
 
@@ -205,7 +210,7 @@ def _uses(card: ModelCard) -> list[str]:
         return ["To find where faces are in a photo. It does not tell whose they are."]
     cut = "a fixed part of the photo" if card.crop.frame is not None else "the cut around a face box"
     return [
-        f"To tell {_text(card.label_space)} of one face: it sees {cut}, as the endpoint makes it. It does not tell "
+        f"To tell {_code(card.label_space)} of one face: it sees {cut}, as the endpoint makes it. It does not tell "
         "whose face it is, and it answers with a class also where there is no face.",
     ]
 
@@ -227,7 +232,7 @@ def _limit_lines(card: ModelCard, judged: Judged) -> Iterator[str]:
         yield f"The test split is small, {count:,} {noun}{wide}."
     missed = [name for name, floor in judged.floors.items() if not judged.metrics.get(name, -math.inf) >= floor]
     if missed:
-        yield f"It missed the floor of {', '.join(map(_text, missed))}."
+        yield f"It missed the floor of {', '.join(map(_code, missed))}."
     if card.precision != "fp32":
         yield f"It computes in {card.precision}; its answers differ a little from those of the trained network."
     if not card.dataset_digest:
@@ -262,10 +267,10 @@ def _origin(params: Mapping[str, str]) -> str:
     """Return what the training started from, as its run tells; "" where it does not."""
     model = params.get("config.model", "")
     if model.endswith((".pt", ".yaml")):
-        return f"those of {_text(model)}, under the terms of that file" if model.endswith(".pt") else "random"
+        return f"those of {_code(model)}, under the terms of that file" if model.endswith(".pt") else "random"
     if not model:
         return ""
     pretrained = params.get("config.network.pretrained", "none")
     if pretrained == "none":
         return "random"
-    return f"`{shortened(pretrained)}`, under the terms of those weights and of the data that they were trained on"
+    return f"{_code(shortened(pretrained))}, under the terms of those weights and of the data that they were trained on"

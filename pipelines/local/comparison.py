@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,8 @@ class RunTable:
         return run.training.get(setting, (run.pipeline or {}).get(setting, ""))
 
     def _text(self) -> Iterator[str]:
-        rows = [("", [run.name for run in self.runs])]
-        rows += [(name, [_cut(self._value(run, name)) or "-" for run in self.runs]) for name in self.settings]
+        rows = [("", [f"{run.name}  " for run in self.runs])]
+        rows += [(name, [f"{_cut(self._value(run, name)) or '-'}  " for run in self.runs]) for name in self.settings]
         marked = False
         for name in self.scores:
             best = self.best(name)
@@ -89,7 +90,7 @@ class RunTable:
         widths = [max(len(cells[column]) for _, cells in rows) for column in range(len(self.runs))]
         for name, cells in rows:
             columns = (f"{cell:>{wide}}" for cell, wide in zip(cells, widths, strict=True))
-            yield f"{name:<{width}}  {'  '.join(columns)}".rstrip()
+            yield f"{name:<{width}}  {' '.join(columns)}".rstrip()
         if marked:
             yield f"* the best; lower is better of {', '.join(filter(_lower_is_better, self.scores)) or 'none'}"
 
@@ -131,11 +132,11 @@ def compare(names: Sequence[str], settings: Settings) -> RunTable:
         NotFoundError: there is no such run.
         StorageError: MLflow cannot be used.
     """
-    if len(set(names)) < len(names):
-        raise InputError(f"a run is named twice: {', '.join(sorted(names))}")
     runs = tuple(
         _mlflow_run(name) if is_mlflow_run(name, settings) else _local_run(_folder(name, settings)) for name in names
     )
+    if twice := sorted(name for name, count in Counter(run.name for run in runs).items() if count > 1):
+        raise InputError(f"a run is named twice: {', '.join(twice)}")
     sides: list[Mapping[str, str]] = [
         {**(run.pipeline if all(one.pipeline is not None for one in runs) and run.pipeline else {}), **run.training}
         for run in runs

@@ -34,8 +34,8 @@ def create(name: str, versions: int, **tags: str) -> str:
     return name
 
 
-def last(name: str) -> Promotion:
-    return read_promotions(name, find_model(name).tags, "champion")[-1]
+def last(name: str, alias: str = "champion") -> Promotion:
+    return read_promotions(name, find_model(name).tags, alias)[-1]
 
 
 def state(*names: str) -> list[str]:
@@ -132,28 +132,25 @@ def test_a_promotion_that_is_killed_between_two_calls_is_completed_by_the_next(
     tracking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a rollback likewise: it goes one champion back, not two."""
+    model, whole = create("k-masks", 2), create("k-people", 2)
+    first, second = ([(model, number), (whole, number)] for number in "12")
     attempts, completed = 0, False
     while not completed:
         attempts += 1
-        model, whole = create(f"k-masks-{attempts}", 3), create(f"k-people-{attempts}", 3)
-        for number in ("1", "2"):
-            move_aliases([(model, number), (whole, number)])
-        pairs = [(model, "3"), (whole, "3")]
+        alias = f"try-{attempts}"
+        move_aliases(first, alias)
         completed = True
-        for call, end in ((partial(move_aliases, pairs), "3"), (partial(roll_back, model), "2")):
+        for call, end in ((partial(move_aliases, second, alias), "2"), (partial(roll_back, model, alias), "1")):
             with monkeypatch.context() as patch:
                 kill_after(patch, attempts)
                 try:
                     call()
                 except Killed:
                     completed = False
-            if (
-                state(model, whole) != [end, end]
-                or not read_promotions(model, find_model(model).tags, "champion")[-1].done
-            ):
+            if [aliases(name)[alias] for name in (model, whole)] != [end, end] or not last(model, alias).done:
                 call()
-            assert state(model, whole) == [end, end], attempts
-            assert read_promotions(model, find_model(model).tags, "champion")[-1].done
+            assert [aliases(name)[alias] for name in (model, whole)] == [end, end], attempts
+            assert last(model, alias).done
     assert attempts > 8
 
 

@@ -1,0 +1,99 @@
+"""The page of a registered model: what is known, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from register_models import write_model, write_predicted
+from tiny_model import card_facts, detection_facts
+
+from components.register.page import LONGEST_DESCRIPTION, Judged, description, model_page, read_classes
+from components.register.register import register
+from components.shared.dataset.predictions import read_predictions
+from components.shared.tracking.runs import open_run
+from components.shared.tracking.server import mlflow_client
+from serving.runtime.card import ClassificationCard, DetectionCard
+from serving.runtime.errors import InputError
+
+
+def sections(page: str) -> dict[str, str]:
+    parts = page.split("\n## ")
+    return dict(part.split("\n\n", 1) for part in parts[1:])
+
+
+def classifier(**changes: Any) -> ClassificationCard:
+    return ClassificationCard.model_validate(card_facts(**changes))
+
+
+def test_what_is_known_is_on_the_page(tmp_path: Path) -> None:
+    predictions, _ = write_predicted(tmp_path)
+    (tmp_path / "classes.csv").write_text("class,f1,support\nmale,0.123456,3\nfe|male,,1\n")
+    judged = Judged(
+        {"accuracy": 0.75, "macro_f1": 0.5, "log_loss": 0.3}, {"macro_f1": 0.8}, read_predictions(predictions),
+        read_classes(tmp_path),
+    )  # fmt: skip
+    params = {"config.model": "resnet18", "config.network.pretrained": "imagenet", "config.epochs": "3"}
+    page = sections(model_page(classifier(leaks=True), judged, params))
+    assert list(page) == [
+        "What it is", "Training", "Scores on the test split", "Classes", "What it is for", "Limits", "Licenses",
+    ]  # fmt: skip
+    assert "3 probabilities (`worn`, `incorrect`, `absent`)" in page["What it is"]
+    assert f"annotations: `{'0' * 64}`" in page["Training"] and "- epochs: `3`" in page["Training"]
+    assert "4 predicted faces in 4 images." in page["Scores on the test split"]
+    assert "| `macro_f1` | 0.5000 | 0.8 |\n| `accuracy` | 0.7500 | |" in page["Scores on the test split"]
+    assert "| `log_loss` (lower is better) | 0.3000 | |" in page["Scores on the test split"]
+    assert "| male | 0.1235 | 3 |\n| fe\\|male |  | 1 |" in page["Classes"]
+    assert "share persons" in page["Limits"] and "It missed the floor of `macro_f1`" in page["Limits"]
+    assert "small, 4 faces: were they independent, an accuracy of 0.750 would be known to ±0.424" in page["Limits"]
+    assert "Apache-2.0" in page["Licenses"] and "`imagenet`, under the terms" in page["Licenses"]
+    assert "AGPL" not in page["Licenses"]
+
+
+def test_what_is_not_known_is_said() -> None:
+    page = sections(model_page(classifier(dataset_digest="", precision="int8"), Judged(), {}))
+    assert page["Scores on the test split"].strip() == "Not known: it was registered without an evaluation."
+    assert "What it was trained on is not known." in page["Limits"] and "computes in int8" in page["Limits"]
+    assert "weights at the start: not recorded" in page["Licenses"]
+    card = DetectionCard.model_validate(detection_facts(versions={"ultralytics": "8.4"}))
+    page = sections(model_page(card, Judged(), {"config.model": "yolo11n.pt"}))
+    assert "AGPL-3.0" in page["Licenses"] and "those of `yolo11n.pt`" in page["Licenses"]
+    page = sections(model_page(card, Judged(), {"config.model": "yolo11n.yaml"}))
+    assert "weights at the start: random" in page["Licenses"]
+
+
+def test_names_are_text_and_not_markup() -> None:
+    page = model_page(classifier(name="<img src=x>\n# *bold* [a](b)"), Judged(), {})
+    assert page.startswith("# \\<img src=x\\> \\# \\*bold\\* \\[a\\](b)\n\n")
+
+
+@given(st.lists(st.text(alphabet="ab \n", max_size=3000), max_size=8))
+@settings(deadline=None)
+def test_a_description_fits(parts: list[str]) -> None:
+    page = "# title" + "".join(f"\n\n## part\n\n{part}" for part in parts)
+    text = description(page)
+    assert len(text) <= LONGEST_DESCRIPTION and (text == page) == (len(page) <= LONGEST_DESCRIPTION)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"a,b\n1\n", "rows are not equally long"), (b"\xff", "CSV in UTF-8")]
+)
+def test_a_damaged_table_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "classes.csv").write_bytes(content)
+    with pytest.raises(InputError, match=f"classes.csv: .*{message}"):
+        read_classes(tmp_path)
+
+
+def test_the_page_is_a_file_of_the_version_and_its_description(tracking: str, tmp_path: Path) -> None:
+    with open_run("pages", params={"config": {"model": "resnet18"}}) as run:
+        pass
+    done = register(
+        write_model(tmp_path / "model"), name="pages", metrics={"macro_f1": 0.5}, floors={"macro_f1": 0.4},
+        run_id=run.run_id,
+    )  # fmt: skip
+    from mlflow.artifacts import download_artifacts
+
+    page = Path(download_artifacts(f"models:/pages/{done.version}/model.md", dst_path=str(tmp_path))).read_text()
+    assert mlflow_client().get_model_version("pages", done.version).description == page
+    assert "- model: `resnet18`" in page and "weights at the start: random" in page
