@@ -49,11 +49,21 @@ class Failure:
 
 
 def check_failures(
-    failed: Sequence[tuple[str, Failure]], max_failed: int, total: int, noun: str = "faces"
+    failed: Sequence[tuple[str, Failure]],
+    max_failed: int,
+    total: int,
+    noun: str = "faces",
+    *,
+    may_be_all: bool = False,
 ) -> dict[str, int]:
     """Raise InputError above the threshold, otherwise log what is left out and count it by reason.
 
-    `failed` are the paths of the images with what went wrong, of `total` faces, or of what `noun` says.
+    Args:
+        failed: the paths of the images with what went wrong.
+        max_failed: how many may fail.
+        total: how many there are.
+        noun: what they are.
+        may_be_all: accept that nothing is left, as of one shard of many.
     """
     if not failed:
         return {}
@@ -61,7 +71,9 @@ def check_failures(
     counts = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
     examples = "; ".join(f"{path}: {failure.message}" for path, failure in failed[:_EXAMPLES])
     message = f"{len(failed)} of {total} {noun} could not be predicted ({counts}), such as {examples}"
-    if len(failed) > max_failed or len(failed) == total:
+    if len(failed) == total and not may_be_all:
+        raise InputError(f"{message}; nothing is left: check what these files are")
+    if len(failed) > max_failed:
         raise InputError(f"{message}; repair or remove these images, or allow so many with max_failed={len(failed)}")
     _log.warning("%s", message)
     return reasons
