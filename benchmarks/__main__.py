@@ -12,6 +12,7 @@ from benchmarks.crop import crop_cores, crop_loop
 from benchmarks.detect_peer import detect_peer
 from benchmarks.heatmap import heatmap_speed
 from benchmarks.input_pipeline import input_pipeline
+from benchmarks.int8 import int8_speed
 from benchmarks.overhead import epoch_compute_share, step_overhead, train_startup
 from benchmarks.records import machine, merge_records, table
 from benchmarks.scale import scale
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "serve_latency": serve_latency,
     "heatmap": heatmap_speed,
     "detect_peer": detect_peer,
+    "int8_speed": int8_speed,
 }
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.serve_latency import mean_model
 from components.export_onnx.export import export
-from components.export_onnx.precision import to_int8
+from components.quantize.precision import to_int8
 from components.shared.models.adopt import adopt
 from components.shared.models.checkpoint import Checkpoint, save_checkpoint
 from components.shared.models.network import build_network
@@ -84,11 +84,12 @@ def _fit(network: nn.Module, images: torch.Tensor) -> None:
 
 
 def quantized(file: Path, source: Path, pictures: Sequence[Path]) -> None:
-    """Write the int8 version of a model as `export_onnx` makes it, calibrated on the pictures."""
+    """Write the int8 version of a model as the step `quantize` makes it, calibrated on the pictures."""
     model = onnx.load(source)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     side = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    model = to_int8(model, np.stack([_pixels(picture, side) for picture in pictures]))
+    heads = [output.name for output in model.graph.output]
+    model = to_int8(model, heads, np.stack([_pixels(picture, side) for picture in pictures]))
     onnx.helper.set_model_props(model, metadata | {SEAL_KEY: ZEROS})
     with whole_file(file) as partial:
         partial.write_bytes(sealed(model.SerializeToString(deterministic=True)))

@@ -11,10 +11,11 @@ import onnx
 from numpy.typing import NDArray
 
 from components.combine_models.card import combined_card
-from components.combine_models.graph import LEAST, Alike, combine_graphs
+from components.combine_models.graph import Alike, combine_graphs
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.graph_file import graph_file
 from components.shared.models.graph_speed import open_session, speeds
+from components.shared.prediction.combine import JOINED, JOINT, Floats, combine_probabilities, joint_probabilities
 from serving.runtime.card import INPUT_NAME, ClassificationCard, Combined, CombineRule, Member
 from serving.runtime.detector import Detector
 from serving.runtime.errors import InputError
@@ -26,7 +27,6 @@ from serving.runtime.registry import MODEL_FILE
 from serving.runtime.validation import known
 
 RULES: tuple[CombineRule, ...] = get_args(CombineRule)
-_PARTS, _JOINT = ("mask", "gender_age"), "mask_gender_age"
 _TOLERANCE = 1e-4
 _NOISE = 8  # images of noise that the new graph and its members are compared on
 _LARGEST = 2**31 - 2**20  # bytes that protobuf can write, with room for the card
@@ -100,13 +100,13 @@ def combine_models(sources: Sequence[str], output: Path, *, name: str, rule: str
     members = [_open(source) for source in sources]
     _check_same_cut(members)
     groups = _groups(members)
-    joint = label_space(_JOINT).heads[0] if len(groups) > 1 else None
+    joint = label_space(JOINT).heads[0] if len(groups) > 1 else None
     first = groups[0][0].card
     ordered = [member for group in groups for member in group]
     card = combined_card(
         [member.card for member in ordered],
         name,
-        _JOINT if joint else first.label_space,
+        JOINT if joint else first.label_space,
         (joint,) if joint else first.heads,
         Combined(rule=how, members=tuple(Member(name=one.card.name, sha256=one.sha256) for one in ordered)),
     )
@@ -185,10 +185,10 @@ def _groups(members: Sequence[_Member]) -> list[list[_Member]]:
         group.append(member)
     if len(groups) == 1:
         return list(groups.values())
-    if groups.keys() == set(_PARTS) and all(groups[part][0].card.heads == label_space(part).heads for part in _PARTS):
-        return [groups[part] for part in _PARTS]
+    if groups.keys() == set(JOINED) and all(groups[part][0].card.heads == label_space(part).heads for part in JOINED):
+        return [groups[part] for part in JOINED]
     raise InputError(
-        f"label spaces {', '.join(groups)}: expected models of the same one, or of {' and '.join(_PARTS)}; a composite "
+        f"label spaces {', '.join(groups)}: expected models of the same one, or of {' and '.join(JOINED)}; a composite "
         "serves models with different heads together"
     )
 
@@ -196,12 +196,14 @@ def _groups(members: Sequence[_Member]) -> list[list[_Member]]:
 def _difference(content: bytes, groups: Sequence[Sequence[_Member]], card: ClassificationCard, rule: str) -> float:
     """Return the largest difference between the graph and the combination of its members' answers, on noise."""
     images = np.random.default_rng(0).integers(0, 256, (_NOISE, card.input.height, card.input.width, 3), dtype=np.uint8)
-    parts: list[NDArray[np.float64]] = []
+    parts: list[Floats] = []
     for group in groups:
         answers = [_run(one.content, images) for one in group]
-        parts += [_combined(rule, [answer[head.name] for answer in answers]) for head in group[0].card.heads]
+        parts += [
+            combine_probabilities(rule, [answer[head.name] for answer in answers]) for head in group[0].card.heads
+        ]
     if len(groups) > 1:
-        parts = [(parts[0][:, :, None] * parts[1][:, None, :]).reshape(_NOISE, -1)]
+        parts = [joint_probabilities(parts[0], parts[1])]
     combined = _run(content, images)
     return max(float(np.abs(combined[head.name] - part).max()) for head, part in zip(card.heads, parts, strict=True))
 
@@ -210,12 +212,3 @@ def _run(content: bytes, images: NDArray[np.uint8]) -> Answers:
     session = open_session(content, usable_cpus())
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {INPUT_NAME: images}), strict=True))
-
-
-def _combined(rule: str, answers: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    stacked = np.stack(answers).astype(np.float64)
-    if rule == "log_mean" and len(answers) > 1:
-        stacked = np.exp(np.log(np.maximum(stacked, LEAST)).mean(axis=0, keepdims=True))
-    mean: NDArray[np.float64] = stacked.mean(axis=0)
-    total: NDArray[np.float64] = mean.sum(axis=1, keepdims=True)
-    return mean / total

@@ -8,10 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
+from components.shared.prediction.combine import LOWEST
 from serving.runtime.card import INPUT_NAME, Head, InputSize
-
-LEAST = 1e-7
-"""Smaller probabilities count as this in a mean of logarithms."""
 
 _LEAST_OPSET = 18
 _PREFIX = "member_{}/"
@@ -47,7 +45,11 @@ def combine_graphs(groups: Sequence[Alike], size: InputSize, rule: str, joint: H
     end = _end(groups, rule, joint, opset)
     names = [value.name for value in end.graph.input]
     outputs = [value.name for value in end.graph.output]
-    return compose.merge_models(merged, end, io_map=[(name, name) for name in names], outputs=outputs)
+    merged = compose.merge_models(merged, end, io_map=[(name, name) for name in names], outputs=outputs)
+    domains = {entry.domain: entry for entry in merged.opset_import}  # merging repeats them
+    del merged.opset_import[:]
+    merged.opset_import.extend(domains.values())
+    return merged
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -105,7 +107,7 @@ class _End:
         if len(inputs) == 1:
             return self.add("Identity", inputs, output)
         if rule == "log_mean":
-            least = self.constant(f"{output}/least", LEAST, np.float32)
+            least = self.constant(f"{output}/least", LOWEST, np.float32)
             raised = [self.add("Max", [one, least], f"{output}/raised_{n}") for n, one in enumerate(inputs)]
             logs = [self.add("Log", [one], f"{output}/log_{n}") for n, one in enumerate(raised)]
             return self.add("Softmax", [self.add("Mean", logs, f"{output}/mean")], output, axis=-1)

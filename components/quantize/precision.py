@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
@@ -87,21 +88,58 @@ def to_fp16(model: onnx.ModelProto, heads: Sequence[str]) -> onnx.ModelProto:
     Its outputs stay float32, and so do softmax and all that makes the probabilities of `heads`, which are outputs, of
     the last layer's numbers: the logarithm of a small probability would be infinite.
     """
-    prepared = named(model)
-    blocked = [*DEFAULT_OP_BLOCK_LIST, "Softmax"]
-    converted = OnnxModel(
-        convert_float_to_float16(
-            prepared,
-            keep_io_types=True,
-            op_block_list=blocked,
-            node_block_list=_probability_nodes(prepared.graph, heads),
-        )
-    )
+    whole = named(model)
+    behind = set(_probability_nodes(whole.graph, heads))
+    network, rest = _parted(whole, behind)
     with _quiet():
-        converted.remove_cascaded_cast_nodes()  # the probabilities would pass through float16
-    converted.topological_sort(is_deterministic=True)
+        converted = OnnxModel(
+            convert_float_to_float16(network, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, "Softmax"])
+        )
+        converted.remove_cascaded_cast_nodes()
     graph: onnx.ModelProto = converted.model
+    graph.graph.node.extend(rest.node)
+    graph.graph.initializer.extend(rest.initializer)
+    del graph.graph.output[:]
+    graph.graph.output.extend(rest.output)
+    converted.topological_sort(is_deterministic=True)
     return graph
+
+
+def _parted(model: onnx.ModelProto, behind: set[str]) -> tuple[onnx.ModelProto, onnx.GraphProto]:
+    """Return a model without the nodes of these names, whose outputs are what they read; and those nodes.
+
+    The second part has the outputs of the whole, and constants of its own.
+    """
+    network, rest = onnx.ModelProto(), onnx.GraphProto()
+    network.CopyFrom(model)
+    graph = network.graph
+    rest.output.extend(graph.output)
+    rest.node.extend(node for node in graph.node if node.name in behind)
+    kept = [node for node in graph.node if node.name not in behind]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+    made = {name for node in kept for name in node.output}
+    read = {name for node in rest.node for name in node.input}
+    for tensor in graph.initializer:
+        if tensor.name in read:
+            rest.initializer.add().CopyFrom(tensor)
+            rest.initializer[-1].name = f"{tensor.name}/behind"
+    for node in rest.node:
+        own = {tensor.name.removesuffix("/behind") for tensor in rest.initializer}
+        node.input[:] = [f"{name}/behind" if name in own else name for name in node.input]
+    used = {name for node in kept for name in node.input}
+    constants = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+    outputs = [value for value in graph.output if value.name in made and value.name not in read]
+    del graph.output[:]
+    graph.output.extend(outputs)
+    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in sorted(made & read))
+    shapes = [value for value in graph.value_info if value.name in made - read]
+    del graph.value_info[:]
+    graph.value_info.extend(shapes)
+    return network, rest
 
 
 @contextmanager

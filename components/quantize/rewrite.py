@@ -9,11 +9,13 @@ from onnx import helper, numpy_helper
 
 _NORMALIZING = frozenset(("Add", "Cast", "Div", "Identity", "Mul", "Sub", "Transpose"))
 _HALF = [2, 2]
+_RESERVED = ("_ReduceMin", "_ReduceMax")  # how the values end that onnxruntime's calibration adds
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy without metadata, every node with a name of its own, with all changes of this module."""
     copy = named(model)
+    free_names(copy.graph)
     drop_padding_by_nothing(copy.graph)
     merge_pooling(copy)
     widen_normalization(copy.graph)
@@ -30,6 +32,17 @@ def named(model: onnx.ModelProto) -> onnx.ModelProto:
         if not node.name or names[node.name] > 1:
             node.name = f"{node.op_type}_{number}"
     return copy
+
+
+def free_names(graph: onnx.GraphProto) -> None:
+    """Rename the values between nodes that have names which onnxruntime's calibration gives to its own."""
+    kept = {value.name for value in graph.output}
+    names = [name for node in graph.node for name in node.output if name.endswith(_RESERVED) and name not in kept]
+    changed = {name: f"{name}_value" for name in names}
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [changed.get(name, name) for name in values]
+    _keep(graph, list(graph.node))
 
 
 def drop_padding_by_nothing(graph: onnx.GraphProto) -> None:

@@ -260,8 +260,7 @@ class ClassificationCard(_GraphCard):
 
     `features` is the name of one output more, float32 (N, C, h, w): the last feature map of the network, which nothing
     that serves asks for. `temperature` says by head what the graph divides the logarithms of its probabilities by, so
-    that they say how often it is right.
-    `normalization` is None where `combined` models normalize differently.
+    that they say how often it is right. `normalization` is None where `combined` models normalize differently.
     """
 
     task: Literal["classification"] = "classification"
