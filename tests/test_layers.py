@@ -18,6 +18,7 @@ PIPELINES_ROOT = GRAPHS | {
     "catalog",
     "intermediate",
     "parts",
+    "publish",
     "resources",
 }
 NOT_STEPS = {"shared", "container_images"}

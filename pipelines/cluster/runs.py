@@ -21,6 +21,9 @@ PATIENCE_SECONDS = 300.0
 _ATTEMPT = re.compile(r"(.*?)(?:\((\d+)\))?", re.DOTALL)
 """A node's name and, of an attempt, its number."""
 
+_DECISION = re.compile(r"promote(-\d+)?")
+"""Names of the tasks that decide about a model."""
+
 _INNER = re.compile(r"root|executor|.*-driver|(condition|for-loop|iteration).*")
 """Names of the driver, executor and loop nodes, which are not tasks of the pipeline."""
 
@@ -59,6 +62,14 @@ def status(cluster: Cluster, run_id: str) -> Iterator[str]:
         reason = task.error or ("" if task.state in ("SUCCEEDED", "SKIPPED") else reasons.get(task.name, ""))
         duration = _duration(task.begin, task.end)
         yield f"  {task.name:<20} {task.state:<10}{duration}{attempts}{f': {reason}' if reason else ''}"
+    yield from _decisions(run)
+
+
+def _decisions(run: Any) -> Iterator[str]:
+    """Where the log is that says whether the champion moved: the server keeps no values that tasks return."""
+    for task in tasks(run):
+        if _DECISION.fullmatch(task.name) and task.state == "SUCCEEDED":
+            yield f"whether the champion moved, and why: facet logs {run.run_id} {task.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +191,8 @@ def wait_for_run(cluster: Cluster, run_id: str, *, echo: Callable[[str], None] =
             time.sleep(POLL_SECONDS)
     if state != "SUCCEEDED":
         raise ClusterError(f"the run ended as {state}{_failures(cluster, run)}")
+    for line in _decisions(run):
+        echo(line)
 
 
 def _not_found(run_id: str) -> str:

@@ -4,6 +4,7 @@ What is reported follows from the steps that ran, so that it fits every pipeline
 """
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ from pipelines.parameters.pipeline import PipelineConfig
 
 _UNITS = {"false_positives": " per photo"}
 """By metric: what follows its value."""
+_IN_THE_REPORT = re.compile(r".+_f1_.+|top_\d+_accuracy")
+"""Metrics of single labels and others that are in the report alone, unless they have a floor."""
 _COLUMN = 15
 _WIDTH = 120
 _FILES = (
@@ -140,11 +143,11 @@ def failure(run: Run) -> Iterator[str]:
 def metrics_table(
     metrics: Mapping[str, float], floors: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
 ) -> Iterator[str]:
-    """One line per metric, those with a floor first, also where one of these has no value.
+    """One line per metric but those of single labels, those with a floor first, also where one of these has no value.
 
     What is no share of something has its unit, and what has one its confidence interval.
     """
-    names = {*metrics, *floors}
+    names = {*floors, *(name for name in metrics if not _IN_THE_REPORT.fullmatch(name))}
     width = max(len(name) for name in names)
     for name in sorted(names, key=lambda name: (name not in floors, name)):
         value = f"{metrics[name]:.4f}{_UNITS.get(name, '')}" if name in metrics else "no value"

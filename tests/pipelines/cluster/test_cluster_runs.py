@@ -72,6 +72,13 @@ def test_status(cluster: Cluster, stand_in: StandIn) -> None:
     assert run_id_of(f"{stand_in.url}/#/runs/details/run-1") == run_id_of("run-1") == "run-1"
 
 
+def test_where_to_read_whether_the_champion_moved(cluster: Cluster, stand_in: StandIn) -> None:
+    stand_in.states = ["SUCCEEDED"]
+    stand_in.tasks = [task("promote", "SUCCEEDED", 1), task("promote-2", "FAILED", 2), task("register", "SUCCEEDED", 3)]
+    line = "whether the champion moved, and why: facet logs run-1 promote"
+    assert list(status(cluster, "run-1"))[-1] == line and wait(cluster).splitlines()[-1] == line
+
+
 Nodes = list[tuple[str, str, int]]
 
 

@@ -256,7 +256,7 @@ def test_a_pipeline_is_named_in_the_file_or_on_the_command_line(tmp_path: Path) 
     assert resolve(str(file), (), {}).pipeline == "classification"
     assert resolve(str(file), ["pipeline=classification"], {}) == resolve(str(file), (), {})
     (line,) = problems(tmp_path, "epochs: 3", "pipeline=other")
-    assert line.startswith("--set: pipeline = 'other': unknown pipeline; known: classification")
+    assert line.startswith("--set: pipeline = 'other': unknown pipeline; known: batch_prediction")
 
 
 def test_defaults_are_those_of_the_training() -> None:

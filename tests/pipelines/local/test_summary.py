@@ -59,7 +59,7 @@ def test_a_metric_without_a_value_does_not_hold_its_floor(tmp_path: Path) -> Non
 
 
 def test_intervals_the_worst_group_and_why_the_champion_moved(tmp_path: Path) -> None:
-    evaluated(tmp_path, "evaluate", {"accuracy": 0.9, "macro_f1": 0.85})
+    evaluated(tmp_path, "evaluate", {"accuracy": 0.9, "macro_f1": 0.85, "mask_f1_worn": 0.9, "top_2_accuracy": 1.0})
     details = tmp_path / "evaluate/details"
     details.mkdir()
     bounds = {"accuracy": 0.9, "accuracy_low": 0.87, "accuracy_high": 0.93, "macro_f1": 0.85}
