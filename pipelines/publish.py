@@ -95,6 +95,7 @@ def export(p: TrainingParameters, configure: Configure, trained: dsl.PipelineTas
         name=p.model_name,
         checkpoint=p.checkpoint,
         notify_threshold=p.notify_threshold,
+        features=p.features,
     )
     return configure(task, "Export to ONNX").outputs["model"]
 

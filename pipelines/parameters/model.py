@@ -95,6 +95,12 @@ class TrainingParameters(ClassifierParameters):
         "spaces with masks.",
     )
 
+    features: bool = Field(
+        default=False,
+        description="Whether the exported model also gives its last feature map, with which a picture of where it "
+        "looked costs one run of the model; the endpoint does not ask for it.",
+    )
+
     def training_arguments(self) -> dict[str, Any]:
         """The arguments of the training step that are parameters of the pipeline."""
         return {name: getattr(self, name) for name in (*sorted(SHARED), "training")}

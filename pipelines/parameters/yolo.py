@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zipfile import BadZipFile, ZipFile
 
 import yaml
@@ -121,6 +121,10 @@ def _require_architecture(task: Task, name: str) -> None:
 
 class YoloParameters(ClassifierParameters):
     """Of pipelines that train a classifier with ultralytics."""
+
+    without: ClassVar[Mapping[str, str]] = {
+        "features": "a classifier of ultralytics is exported without its feature map: leave it out",
+    }
 
     learning_rate: float | None = None
 

@@ -46,6 +46,7 @@ def problems(folder: Path, text: str) -> list[str]:
             "false_alarm_rate: 0.02\nval_ratio: 0",
             "false_alarm_rate = 0.02: the threshold of the notice is chosen on the",
         ),
+        (YOLO + "features: true", "features = True: a classifier of ultralytics is exported without its feature map"),
         ("promotion_confidence: 0.5", "promotion_confidence = 0.5: Input should be greater than 0.5"),
         ("promotion_confidence: 95", "promotion_confidence = 95: Input should be less than 1"),
         ("resamples: -1", "resamples = -1: Input should be greater than or equal to 0"),
