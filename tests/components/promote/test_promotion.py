@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from register_models import write_model
 from relay import relayed
 
 from components.predict.predict import predict
+from components.promote import faces as faces_module
 from components.promote.component import promote as door
 from components.promote.promote import promote
 from components.register.register import register
 from components.shared.dataset.annotations import Face, read_annotations, write_annotations
+from components.shared.prediction.classify import classify
 from components.shared.tracking.server import mlflow_client
 from serving.runtime.errors import InputError, NoAnswerError, NotFoundError
 
@@ -173,17 +176,24 @@ def test_the_component_and_equal_bytes(tracking: str, faces: Path, tmp_path: Pat
     assert pages[0] == pages[1]
 
 
-def test_a_server_that_dies_names_the_commands_for_later(
+def test_a_server_that_dies_in_the_middle_names_the_commands_for_later(
     tracking: str, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACET_PATIENCE_SECONDS", "1")
     Registered(faces, tmp_path / "0", "later", spoiled(0.3)).promote()
     one = Registered(faces, tmp_path / "a folder", "later", GOOD)
-    with relayed(tracking) as url:
-        pass
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-    with pytest.raises(NoAnswerError, match="did not answer within 1 s") as caught:
-        one.promote()
+    with ExitStack() as stack, monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", stack.enter_context(relayed(tracking)))
+
+        def classify_and_die(*arguments: Any, **options: Any) -> Any:
+            answer = classify(*arguments, **options)
+            stack.close()
+            return answer
+
+        patch.setattr(faces_module, "classify", classify_and_die)
+        with pytest.raises(NoAnswerError, match="did not answer within 1 s") as caught:
+            one.promote()
+    assert champion("later") == "1"
     *_, kept, command, _, by_hand = str(caught.value).splitlines()
     assert kept == "Version 2 of 'later' is registered and nothing of it is lost. Compare and promote it later with:"
     assert by_hand == "facet promote later 2"
@@ -191,6 +201,7 @@ def test_a_server_that_dies_names_the_commands_for_later(
     assert (program, step, name) == ("facet", "step", "promote")
     given = dict(zip(options[::2], options[1::2], strict=True))
     assert given["--model"] == str(one.model) and given["--version"] == "2"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(NoAnswerError) as caught:
         one.promote(address="s3://pipelines/run/model")
     assert "from copies of the artifacts in a FOLDER of yours:\nfacet step promote --model FOLDER" in str(caught.value)
