@@ -23,7 +23,7 @@ LONGEST_DESCRIPTION = 5000
 CLASSES_FILE = "classes.csv"
 
 _MOST_ROWS, _MOST_COLUMNS = 60, 10
-_SMALL = 1000
+_SMALL, _FEW = 1000, 30
 _HEADS = 20
 
 
@@ -233,6 +233,8 @@ def _limit_lines(card: ModelCard, judged: Judged) -> Iterator[str]:
             half = 1.96 * math.sqrt(accuracy * (1 - accuracy) / count)
             wide = f": were they independent, an accuracy of {accuracy:.3f} would be known to ±{half:.3f}"
         yield f"The test split is small, {count:,} {noun}{wide}."
+    if few := _rare_classes(judged.classes):
+        yield f"{few} of {len(judged.classes) - 1} classes have fewer than {_FEW} test faces; their scores say little."
     missed = [name for name, floor in judged.floors.items() if not judged.metrics.get(name, -math.inf) >= floor]
     if missed:
         yield f"It missed the floor of {', '.join(map(_code, missed))}."
@@ -243,6 +245,14 @@ def _limit_lines(card: ModelCard, judged: Judged) -> Iterator[str]:
     yield "The scores are of one data set; nothing is known of photos from other sources, cameras or groups of people."
     if isinstance(card, ClassificationCard) and not judged.classes:
         yield "Scores by class and by group of people are not on this page; the report of the evaluation has some."
+
+
+def _rare_classes(rows: tuple[tuple[str, ...], ...]) -> int:
+    """Return how many classes of the table have few faces; 0 where it does not tell."""
+    if not rows or "faces" not in rows[0]:
+        return 0
+    column = rows[0].index("faces")
+    return sum(row[column].isdecimal() and int(row[column]) < _FEW for row in rows[1:])
 
 
 def _tested(judged: Judged) -> int | None:

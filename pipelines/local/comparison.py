@@ -21,7 +21,6 @@ from serving.runtime.validation import known
 
 ALWAYS = ("model", "epochs", "augmentation.name")
 """Settings that are shown where they are equal, too."""
-_LOWER_IS_BETTER = (*LOWER_IS_BETTER, "false_positives")
 _MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
 _EVENTS = re.compile(r"events\.out\.tfevents\.(\d+)\.")
 _LONGEST = 40
@@ -253,7 +252,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def _lower_is_better(score: str) -> bool:
-    return score.rpartition("/")[2] in _LOWER_IS_BETTER
+    return score.rpartition("/")[2] in LOWER_IS_BETTER
 
 
 def _cut(text: str) -> str:

@@ -15,7 +15,10 @@ from components.shared.dataset.label_spaces import LabelSpace
 from serving.runtime.errors import InputError
 
 SCALARS = ("accuracy", "log_loss", "macro_f1", "micro_f1", "weighted_f1")
-LOWER_IS_BETTER = ("log_loss", "calibration_error")
+LOWER_IS_BETTER = (
+    "log_loss", "calibration_error", "notify_miss_rate", "notify_false_alarm_rate", "false_positives"
+)  # fmt: skip
+"""Metrics, of detectors too, of which a lower value is better; all others are better when higher."""
 _SMALLEST = float(np.finfo(np.float32).eps)
 
 

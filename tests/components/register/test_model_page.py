@@ -29,7 +29,7 @@ def classifier(**changes: Any) -> ClassificationCard:
 
 def test_what_is_known_is_on_the_page(tmp_path: Path) -> None:
     predictions, _ = write_predicted(tmp_path)
-    (tmp_path / "classes.csv").write_text("class,f1,support\nmale,0.123456,3\nfe|male,,1\n")
+    (tmp_path / "classes.csv").write_text("class,f1,faces\nmale,0.123456,30\nfe|male,,1\n")
     judged = Judged(
         {"accuracy": 0.75, "macro_f1": 0.5, "log_loss": 0.3}, {"macro_f1": 0.8}, read_predictions(predictions),
         read_classes(tmp_path),
@@ -44,9 +44,10 @@ def test_what_is_known_is_on_the_page(tmp_path: Path) -> None:
     assert "4 predicted faces in 4 images." in page["Scores on the test split"]
     assert "| `macro_f1` | 0.5000 | 0.8 |\n| `accuracy` | 0.7500 | |" in page["Scores on the test split"]
     assert "| `log_loss` (lower is better) | 0.3000 | |" in page["Scores on the test split"]
-    assert "| male | 0.1235 | 3 |\n| fe\\|male |  | 1 |" in page["Classes"]
+    assert "| male | 0.1235 | 30 |\n| fe\\|male |  | 1 |" in page["Classes"]
     assert "share persons" in page["Limits"] and "It missed the floor of `macro_f1`" in page["Limits"]
     assert "small, 4 faces: were they independent, an accuracy of 0.750 would be known to ±0.424" in page["Limits"]
+    assert "1 of 2 classes have fewer than 30 test faces" in page["Limits"]
     assert "Apache-2.0" in page["Licenses"] and "`imagenet`, under the terms" in page["Licenses"]
     assert "AGPL" not in page["Licenses"]
 
