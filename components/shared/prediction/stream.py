@@ -5,6 +5,7 @@ costs the part it was in; the next one reads the others and gives the same.
 """
 
 import fcntl
+import glob
 import hashlib
 import logging
 import os
@@ -43,7 +44,7 @@ _FORMAT = 1
 """Of the files of parts; another one is not read."""
 _LIBRARIES = ("onnxruntime", "numpy", "pillow", "simplejpeg", "pi-heif")
 _AHEAD = 2
-_SHARES = 4
+_SHARES = 16
 """A thread takes so few photos at a time that each gets this often its turn."""
 _log = logging.getLogger(__name__)
 
@@ -123,6 +124,8 @@ def _classified(model: Ensemble, photo: Photo, given: GivenPhoto, nothing: Predi
 def finished_parts(output: Path) -> Iterator[Path]:
     """Give the folder for the parts of an output, beside it; it stays when the block raises and goes when it ends.
 
+    What a killed process has left of the output itself is removed.
+
     Raises InputError when another process writes the same output.
     """
     folder = output.with_name(f".{output.name}.parts")
@@ -135,6 +138,8 @@ def finished_parts(output: Path) -> Iterator[Path]:
             raise InputError(
                 f"{output}: another process is writing it; wait for that, or name another output"
             ) from None
+        for left in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
+            left.unlink()
         yield folder
         shutil.rmtree(folder)
     finally:

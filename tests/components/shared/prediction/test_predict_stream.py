@@ -119,7 +119,7 @@ def test_what_was_killed_goes_on_where_it_ended_and_gives_the_same_bytes(
     assert set(read.values()) == {1}, "each photo is read once, for all members and views"
     assert 0 < len(read) <= COUNT - 6, "those of finished parts are not read again"
     assert again == write(folder, names, tmp_path / "whole.csv")
-    assert not (tmp_path / ".x.csv.parts").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"x.csv", "whole.csv"}
 
 
 def test_parts_of_other_models_options_and_photos_are_not_used(folder: Path, tmp_path: Path) -> None:
