@@ -1,0 +1,39 @@
+"""The parameters of batch prediction, and what its tasks get of each other."""
+
+from pathlib import Path
+
+import pytest
+from ir_tasks import artifacts, read
+
+from pipelines.parameters.addresses import check_addresses, require_model
+from pipelines.parameters.batch_prediction import BatchPredictionConfig
+from serving.runtime.errors import InputError
+
+
+def test_views_are_checked_before_anything_starts() -> None:
+    assert list(BatchPredictionConfig(tta=["flip", "scale:1.1"]).problems(set())) == []
+    (problem,) = BatchPredictionConfig(tta=["true"]).problems(set())
+    assert problem.path == ("tta",) and "unknown view 'true'" in str(problem)
+
+
+def test_models_that_are_not_there_are_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    config = BatchPredictionConfig(models=[str(tmp_path / "model.onnx"), str(tmp_path / "none")])
+    with pytest.raises(InputError, match=r"models\.1 = '.*none': does not exist"):
+        check_addresses(config.addresses(), on_cluster=False, echo=print)
+
+
+def test_a_champion_that_is_not_there_yet_is_said_so(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    with pytest.raises(InputError, match="no registered model 'nobody'.*register one first: a run of a pipeline that"):
+        require_model("models:/nobody@champion")
+
+
+def test_every_shard_is_gathered_and_none_is_cached() -> None:
+    spec, tasks = read("batch_prediction")
+    gathered = artifacts(tasks["gather-predictions"])
+    (loop,) = [name for name, task in tasks.items() if "parameterIterator" in task]
+    assert gathered["predictions"][0] == loop
+    assert gathered["annotations"] == ("curate", "curated_annotations")
+    body = spec["components"][tasks[loop]["componentRef"]["name"]]["dag"]["tasks"]
+    assert body["predict-shard"].get("cachingOptions", {}).get("enableCache") is not True
