@@ -107,9 +107,9 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     return ["--predictions", folder / "p.csv", "--annotations", folder / "a.json", "--report", folder / "report"]
 
 
-def test_a_switch_that_is_on_can_be_turned_off(predicted: list[object]) -> None:
-    assert facet("step", "evaluate", *predicted).returncode == 0
-    assert facet("step", "evaluate", *predicted, "--no-others-hold").returncode == 3
+def test_a_switch_that_is_on_can_be_turned_off(predicted: list[object], tmp_path: Path) -> None:
+    assert facet("step", "evaluate", *predicted, "--details", tmp_path / "on").returncode == 0
+    assert facet("step", "evaluate", *predicted, "--details", tmp_path / "off", "--no-others-hold").returncode == 3
 
 
 @pytest.mark.parametrize(
