@@ -36,8 +36,8 @@ def int8_speed() -> list[Benchmark]:
     """The classifier of the local run `mask3` in int8 against fp32, and ResNet-18 with random weights.
 
     CPU time on real faces, medians in turns: a face alone and 8 at a time, in one thread and in all. The bar is on 8,
-    as the step predict computes them: for one face what is around each layer counts more. Macro F1 is of the test split, which
-    calibration does not read. Without that run only ResNet-18 is measured.
+    as the step predict computes them: for one face what is around each layer counts more. Macro F1 is of the test
+    split, which calibration does not read. Without that run only ResNet-18 is measured.
     """
     return [*_trained(load_settings().home / "runs" / RUN), *(one for side in _SIDES for one in _resnet(side))]
 
