@@ -27,7 +27,7 @@ from serving.runtime.registry import MODEL_FILE
 RUN = "mask3"
 FASTER = 2.5
 F1_DROP = 0.01
-_REPEATS = {1: 101, 8: 31}
+_REPEATS = {1: 51, 8: 15}
 _SIDES = (128, 224)
 _NORMALIZATION = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -35,8 +35,9 @@ _NORMALIZATION = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.
 def int8_speed() -> list[Benchmark]:
     """The classifier of the local run `mask3` in int8 against fp32, and ResNet-18 with random weights.
 
-    CPU time on real faces, medians in turns: a face alone and 8 at a time, in one thread and in all. Macro F1 is of the
-    test split, which calibration does not read. Without that run only ResNet-18 is measured.
+    CPU time on real faces, medians in turns: a face alone and 8 at a time, in one thread and in all. The bar is on 8,
+    as the step predict computes them: for one face what is around each layer counts more. Macro F1 is of the test
+    split, which calibration does not read. Without that run only ResNet-18 is measured.
     """
     return [*_trained(load_settings().home / "runs" / RUN), *(one for side in _SIDES for one in _resnet(side))]
 
@@ -82,7 +83,9 @@ def _times(name: str, graphs: list[bytes], images: NDArray[np.uint8], least: flo
             fp32, int8 = cpu_seconds(graphs, images[:batch], threads=threads, runs=repeats)
             what = f"{name}: {batch} at a time, {threads} thread{'s' if threads > 1 else ''}"
             ours, theirs = 1000 * int8 / batch, 1000 * fp32 / batch
-            found.append(Benchmark.compared(what, ours, theirs, "ms CPU/face", least if threads == 1 else 0))
+            found.append(
+                Benchmark.compared(what, ours, theirs, "ms CPU/face", least if (threads, batch) == (1, 8) else 0)
+            )
     return found
 
 
