@@ -14,6 +14,7 @@ from benchmarks.heatmap import heatmap_speed
 from benchmarks.input_pipeline import input_pipeline
 from benchmarks.int8 import int8_speed
 from benchmarks.overhead import epoch_compute_share, step_overhead, train_startup
+from benchmarks.predict_loop import predict_loop
 from benchmarks.records import machine, merge_records, table
 from benchmarks.scale import scale
 from benchmarks.serve_latency import serve_latency
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[], list[Benchmark]]] = {
     "heatmap": heatmap_speed,
     "detect_peer": detect_peer,
     "int8_speed": int8_speed,
+    "predict_loop": predict_loop,
 }
 
 

@@ -33,12 +33,14 @@ class Evaluated:
         predictions: those of the test split.
         outputs: of the step that evaluated them.
         run_id: the MLflow run of its training.
+        floors: the lowest accepted values.
     """
 
     model: Any
     predictions: Any
     outputs: Any
     run_id: Any
+    floors: Any
 
     @property
     def candidate(self) -> dict[str, Any]:
@@ -47,7 +49,9 @@ class Evaluated:
             "model": self.model,
             "metrics_json": self.outputs["metrics_json"],
             "predictions": self.predictions,
+            "details": self.outputs["details"],
             "run_id": self.run_id,
+            "floors": self.floors,
         }
 
 
@@ -106,7 +110,8 @@ def evaluate_model(
     faces = {"images": data.images, "annotations": data.annotations, "model": model}
     predictions = configure(predict(**faces), "Predict the test faces").outputs["predictions"]
     task = evaluate(predictions=predictions, **faces, **({"run_id": run_id} if tracked else {}), **options)
-    return Evaluated(model, predictions, configure(task, "Evaluate").outputs, run_id)
+    outputs = configure(task, "Evaluate").outputs
+    return Evaluated(model, predictions, outputs, run_id, options.get("floors", {}))
 
 
 def publish(

@@ -1,9 +1,9 @@
 """KFP components of export_onnx."""
 
-from typing import Any, Optional
+from typing import Any
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import Input, Metrics, Model, Output
 
 from components import container_images
 
@@ -17,40 +17,24 @@ def export_onnx(
     checkpoint: str = "best",
     notify_threshold: float = 0.5,
     features: bool = False,
-    precision: str = "fp32",
-    calibration_faces: int = 256,
-    seed: int = 0,
-    images: Optional[Input[Dataset]] = None,
-    annotations: Optional[Input[Dataset]] = None,
 ) -> None:
     """Turn a checkpoint into a self-describing model.onnx and check that both give the same probabilities.
 
     Args:
         checkpoints: The checkpoints folder that train_classifier wrote.
         model: A folder with model.onnx.
-        metrics: The largest difference between the probabilities of ONNX Runtime and torch. For int8 also the share of
-            faces with the same label, and how many times as fast as in float32 it is here.
+        metrics: The largest difference between the probabilities of ONNX Runtime and torch.
         name: The model's name, under which it is registered and served.
         checkpoint: Which checkpoint: best, last or the stem of another file in the folder.
         notify_threshold: From which probability on the endpoint notices a mask that is missing or worn wrongly.
         features: Whether the graph gives the network's last feature map too, for people who look at it; a network
             without one, such as a transformer, is an error.
-        precision: What the model computes in: fp32, int8 (faster on CPUs) or fp16 (for GPUs).
-        calibration_faces: On how many faces of the train split int8 is calibrated, and on how many of the val split it
-            is compared, at most.
-        seed: Another seed draws other faces.
-        images: The image archive, for int8.
-        annotations: COCO annotations whose images are assigned to train, val and test, for int8.
     """
     from pathlib import Path
 
-    from components.export_onnx.calibration import Calibration
     from components.export_onnx.export import export
     from components.shared.metrics.step import log_metrics
 
-    calibration = None
-    if images and annotations:
-        calibration = Calibration(Path(images.path), Path(annotations.path), faces=calibration_faces, seed=seed)
     result = export(
         Path(checkpoints.path),
         Path(model.path),
@@ -58,10 +42,8 @@ def export_onnx(
         name=name,
         notify_threshold=notify_threshold,
         features=features,
-        precision=precision,
-        calibration=calibration,
     )
-    log_metrics(metrics, result.metrics)
+    log_metrics(metrics, {"max_difference": result.max_difference})
     model.metadata["sha256"] = result.sha256
 
 

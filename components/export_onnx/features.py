@@ -60,7 +60,8 @@ def add_features(model: onnx.ModelProto, heads: Sequence[str]) -> None:
     for node in graph.node:  # a value in the graph may have the output's name
         for names in (node.input, node.output):
             names[:] = [f"{FEATURES}_inside" if name == FEATURES else name for name in names]
-    sources = sorted(name if name != FEATURES else f"{FEATURES}_inside" for name in maps if shapes[name][2:] == size)
+    chosen = [name for name in made_by if name in maps and shapes[name][2:] == size]  # in topological order
+    sources = [name if name != FEATURES else f"{FEATURES}_inside" for name in chosen]
     if len(sources) == 1:
         graph.node.append(helper.make_node("Identity", sources, [FEATURES]))
     else:

@@ -66,18 +66,23 @@ def _locked_file(name: str) -> Iterator[None]:
     """Lock a file below the cache of the steps, which containers of this machine share."""
     cache = os.environ.get(CACHE) or Path(os.environ.get("FACET_HOME") or ".facet", "cache")
     path = Path(cache, "locks", f"promote-{_digest(name)}").absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o777)  # containers are another user than the command line
     deadline = time.monotonic() + _longest()
-    with path.open("a") as file:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise StorageError(_busy(name, f"the lock {path}")) from None
                 time.sleep(_POLL_S)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def _busy(name: str, lock: str) -> str:

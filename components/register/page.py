@@ -22,7 +22,7 @@ LONGEST_DESCRIPTION = 5000
 """Characters that every database of MLflow takes in the description of a version."""
 CLASSES_FILE = "classes.csv"
 
-_MOST_ROWS, _MOST_COLUMNS = 60, 8
+_MOST_ROWS, _MOST_COLUMNS = 60, 10
 _SMALL = 1000
 _HEADS = 20
 
@@ -120,7 +120,7 @@ def _joined(title: str, sections: list[tuple[str, list[str]]]) -> str:
 def _text(value: object) -> str:
     """Return a value of somebody else's as one line of Markdown without markup."""
     line = " ".join(str(value).split())
-    for mark in "\\`*_[]<>|#":
+    for mark in "\\`*_[]<|#":
         line = line.replace(mark, f"\\{mark}")
     return line
 
@@ -139,6 +139,9 @@ def _what(card: ModelCard) -> list[str]:
             more = f", and {len(head.labels) - _HEADS} more" if len(head.labels) > _HEADS else ""
             labels = ", ".join(map(_code, head.labels[:_HEADS])) + more
             lines.append(f"- output {_code(head.name)}: {len(head.labels)} probabilities ({labels})")
+        if card.temperature is not None:
+            heads = ", ".join(f"{_code(name)} {value:.3f}" for name, value in sorted(card.temperature.items()))
+            lines.append(f"- probabilities calibrated with temperature: {heads}")
         if card.notify is not None:
             lines.append(
                 f"- notice: from a probability of {card.notify.threshold:g}, by head {_code(card.notify.head)}"

@@ -188,16 +188,19 @@ def _check_outputs(outputs: "Outputs", source: str, jobs: "Sequence[Job]", form:
     if outputs.submission and form is None:
         named = source or "the run"
         raise InputError(f"--submission: '{named}' has no info.csv with a column ImageID, whose rows are to be filled")
+    for path in (outputs.table, outputs.answers, outputs.submission):
+        if path is not None and (not path.name or (path.exists() and not path.is_file())):
+            raise InputError(f"{path}: is a folder or a device, and a file is written here; name another one")
     check_outputs(outputs.paths)
     inputs = [Path(model) for job in jobs for model in job.models if not is_s3(model) and "models:" not in model]
-    path = Location(source).folder if source and not is_s3(source) else None
-    if path is not None and path.is_file():
-        inputs.append(path)
+    place = Location(source).folder if source and not is_s3(source) else None
+    if place is not None and place.is_file():
+        inputs.append(place)
     for output in outputs.paths:
         for one in inputs:
             check_output(output, one)
-        if path is not None and (output is outputs.copies or is_image_name(output.name) or output.name == INFO):
-            check_output(output, path)
+        if place is not None and (output is outputs.copies or is_image_name(output.name) or output.name == INFO):
+            check_output(output, place)
     copies = outputs.copies
     if copies and copies.exists() and (not copies.is_dir() or any(copies.iterdir())):
         raise InputError(f"--annotated {copies}: already exists and is not empty; remove it or name another folder")

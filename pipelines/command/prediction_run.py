@@ -9,6 +9,7 @@ import yaml
 
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.archive import ImageArchive
+from components.shared.dataset.text import some
 from components.shared.prediction.photo_set import PhotoSet, photo_set_of
 from pipelines.local.kfp_loops import task_folders
 from pipelines.local.run_folder import CONFIG
@@ -29,6 +30,7 @@ _STATES = "states"
 _ANNOTATIONS = ("choose-faces/detected_annotations", "split/split_annotations")
 """Where the annotations with the splits are: the first of these that has a test split."""
 _TEST = "test"
+_RUNS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def find_run(run: str, runs: Path) -> Path:
     folder = next((path for path in (Path(run), runs / run) if run and path.is_dir()), None)
     if folder is None:
         names = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
-        raise NotFoundError(f"--run {run}: no such folder; runs in {runs}: {', '.join(names) or 'none'}")
+        raise NotFoundError(f"--run {run}: no such folder; runs in {runs}: {some(names, _RUNS) or 'none'}")
     return folder
 
 
@@ -125,7 +127,7 @@ def _model(place: Path, folder: Path) -> Path:
         if (place / path / MODEL_FILE).is_file():
             return place / path
     where = f"{folder}: {place.name} has" if place != folder else f"{folder}: has"
-    raise InputError(f"{where} no model in {', '.join(_MODELS)}; there is {', '.join(_there(place)) or 'nothing'}")
+    raise InputError(f"{where} no model in {', '.join(_MODELS)}; there is {some(list(_there(place))) or 'nothing'}")
 
 
 def _there(place: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ import torch
 from foreign_detectors import yunet
 from PIL import Image
 
-from benchmarks import augmentation_presets, detect_peer, input_pipeline
+from benchmarks import augmentation_presets, detect_peer, input_pipeline, predict_loop
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.benchmark import Benchmark
 from benchmarks.photos import write_photos
@@ -54,6 +54,19 @@ def test_both_sides_of_the_input_pipeline_read_the_same_photos(tmp_path: Path, m
             assert sum(map(len, batches)) == 6
             assert batches[0].shape[1:] in ((224, 224, 3), (3, 224, 224))
     torch.set_num_threads(threads)
+
+
+def test_the_step_predict_and_the_loop_say_the_same_of_the_same_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_loop, "PHOTOS", 6)
+    faces = write_photos(tmp_path, 6)
+    files = sorted(tmp_path.glob("classes/*/*.jpg"), key=lambda file: int(file.stem))
+    size = predict_loop.NETWORKS["mobilenet_v3_small"]
+    model = predict_loop.write_model(tmp_path / "network", "mobilenet_v3_small", size)
+    answers = predict_loop.ours(tmp_path, model)()
+    assert len(answers) == 6
+    assert answers == predict_loop.peer(files, faces, model / "model.onnx", size)()
 
 
 def test_every_preset_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,9 @@ def test_a_detector_is_trained_evaluated_and_registered() -> None:
     }  # fmt: skip
     assert artifacts(tasks["evaluate"]) == artifacts(tasks["promote"]) == judged
     assert parameters(tasks["evaluate"])["floors"] == "detector_floors"
-    assert artifacts(tasks["register"]) == {"model": model, "predictions": ("predict", "predictions")}
+    assert artifacts(tasks["register"]) == {
+        "model": model, "predictions": ("predict", "predictions"), "details": ("evaluate", "details"),
+    }  # fmt: skip
     for step in ("split", "data-report"):
         assert parameters(tasks[step])["label_space"] == "detector_label_space"
     assert parameters(tasks["promote"]) == {

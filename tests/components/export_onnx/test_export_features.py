@@ -52,7 +52,7 @@ def loaded(folder: Path) -> Classifier:
     ("model", "changes", "makers"),
     [
         ("base", {"head": {"kind": "arcface"}}, ["features"]),
-        ("resnet18", {}, ["layer4"]),
+        pytest.param("resnet18", {}, ["layer4"], marks=pytest.mark.slow),
         ("gabor_ensemble", MEMBERS, ["features.members.0", "features.members.1"]),
         pytest.param("base", {"keep_classes": True}, ["features"], marks=pytest.mark.slow),
         pytest.param("small_resnet", {"arguments": {"width": 8, "depth": 1}}, ["features"], marks=pytest.mark.slow),
@@ -69,7 +69,6 @@ def test_the_output_is_the_map_before_the_pool(
     model: str, changes: dict[str, Any], makers: list[str], tmp_path: Path
 ) -> None:
     network = saved(tmp_path, model, changes)
-    export(tmp_path, tmp_path / "plain", name="x")
     result = export(tmp_path, tmp_path / "model", name="x", features=True)
     assert result.max_difference < 1e-4
     maps: list[torch.Tensor] = []
@@ -81,13 +80,8 @@ def test_the_output_is_the_map_before_the_pool(
     expected = torch.cat(maps, dim=1).numpy()
     if model == "densenet121":  # whose ReLU before the pool is no module
         expected = expected.clip(0)
-    classifier, plain = loaded(tmp_path / "model"), loaded(tmp_path / "plain")
+    classifier = loaded(tmp_path / "model")
     np.testing.assert_allclose(classifier.features(images), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
-    # The heads give what they give without it, and the cards differ in it alone.
-    for name, values in plain.infer(images).items():
-        np.testing.assert_allclose(classifier.infer(images)[name], values, atol=1e-5)
-    assert classifier.card.features == "features" and plain.card.features is None
-    assert classifier.card.model_copy(update={"features": None}) == plain.card
     assert list(classifier.card.outputs) == ["mask", "gender", "age"]
     assert activation(classifier, images[0]).shape == (SIDE, SIDE)
 
@@ -97,6 +91,19 @@ def test_a_network_without_a_map_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"features: the network has no feature map: .* the shape \(N, 5, 32\), not"):
         export(tmp_path, tmp_path / "model", name="x", features=True)
     assert not (tmp_path / "model").exists()
+
+
+def test_nothing_else_changes(tmp_path: Path) -> None:
+    saved(tmp_path, "base", {})
+    export(tmp_path, tmp_path / "plain", name="x")
+    export(tmp_path, tmp_path / "model", name="x", features=True)
+    model, plain = loaded(tmp_path / "model"), loaded(tmp_path / "plain")
+    images = np.random.default_rng(0).integers(0, 256, (9, SIDE, SIDE, 3), dtype=np.uint8)
+    for name, values in plain.infer(images).items():
+        np.testing.assert_allclose(model.infer(images)[name], values, atol=1e-6)
+    assert model.card.features == "features" and plain.card.features is None
+    assert model.card.model_copy(update={"features": None}) == plain.card
+    assert "features" not in plain.card.to_metadata()["facet_card"]
 
 
 def test_names_that_are_taken(tmp_path: Path) -> None:
@@ -113,3 +120,20 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
     saved(tmp_path, "base", {}, "features:a,b")
     with pytest.raises(InputError, match="features: a head is called 'features'"):
         export(tmp_path, tmp_path / "other", name="x", features=True)
+
+
+def test_an_exported_arcface_head_answers_the_nearest_class_vector_and_is_not_flat(tmp_path: Path) -> None:
+    network = saved(tmp_path, "base", {"head": {"kind": "arcface"}}, "mask_gender_age")
+    export(tmp_path, tmp_path / "model", name="x", features=True)
+    model = loaded(tmp_path / "model")
+    images = np.random.default_rng(1).integers(0, 256, (40, 1, 1, 3), dtype=np.uint8).repeat(SIDE, 1).repeat(SIDE, 2)
+    pooled = model.features(images).mean(axis=(2, 3))
+    vectors = network.get_parameter("backbone.fc.weight").detach().numpy()
+    lengths = np.linalg.norm(pooled, axis=1)[:, None] * np.linalg.norm(vectors, axis=1)
+    cosines = pooled @ vectors.T / lengths
+    probabilities = model.infer(images)["mask_gender_age"]
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), cosines.argmax(axis=1))
+    powers = np.exp(30 * cosines)
+    np.testing.assert_allclose(probabilities, powers / powers.sum(axis=1, keepdims=True), atol=1e-3)
+    unscaled = np.exp(cosines) / np.exp(cosines).sum(axis=1, keepdims=True)
+    assert probabilities.max(axis=1).mean() > 4 * unscaled.max(axis=1).mean(), "almost flat"

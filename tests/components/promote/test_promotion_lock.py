@@ -146,7 +146,9 @@ def test_files_are_by_registry_and_model(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with promotion_lock(["masks", "a/../b"]):
             pass
-    assert len(list((tmp_path / "cache" / "locks").iterdir())) == 4
+    files = list((tmp_path / "cache" / "locks").iterdir())
+    assert len(files) == 4 and (tmp_path / "cache" / "locks").stat().st_mode & 0o777 == 0o777
+    assert all(file.stat().st_mode & 0o444 == 0o444 for file in files), "a container, as another user, locks them too"
     monkeypatch.setattr(lock, "_longest", lambda: 0.3)
     busy = pytest.raises(StorageError, match="holds the lock .*/cache/locks/promote-")
     with promotion_lock(["masks"]), busy, promotion_lock(["masks"]):

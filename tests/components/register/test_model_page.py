@@ -65,7 +65,7 @@ def test_what_is_not_known_is_said() -> None:
 
 def test_names_are_text_and_not_markup() -> None:
     page = model_page(classifier(name="<img src=x>\n# *bold* [a](b)"), Judged(), {})
-    assert page.startswith("# \\<img src=x\\> \\# \\*bold\\* \\[a\\](b)\n\n")
+    assert page.startswith("# \\<img src=x> \\# \\*bold\\* \\[a\\](b)\n\n")
 
 
 @given(st.lists(st.text(alphabet="ab \n", max_size=3000), max_size=8))

@@ -448,6 +448,9 @@ ERRORS: dict[str, tuple[tuple[str, ...], str]] = {
     "the model": (("photos", "--model", "m", "-o", "m/model.onnx"), "would overwrite the input m"),
     "s3 output": (("photos", "--model", "m", "-o", "s3://b/t.csv"), "is written on this machine"),
     "below a file": (("photos", "--model", "m", "-o", "m/model.onnx/t.csv"), "would overwrite the input m"),
+    "a folder": (("photos", "--model", "m", "-o", "m"), "m: is a folder or a device, and a file is written here"),
+    "no name": (("photos", "--model", "m", "-o", "."), ".: is a folder or a device"),
+    "not a run": (("--run", "photos"), "photos: has no model in calibrate/calibrated, export-onnx/model"),
     "unwritable": (("photos", "--model", "m", "-o", "/proc/nothing/t.csv"), "/proc/nothing"),
     "same outputs": (("photos", "--model", "m", "-o", "x.csv", "--annotated", "x.csv"), "overwrite another output"),
 }  # fmt: skip

@@ -77,6 +77,12 @@ def test_what_a_card_writes_is_read(facts: dict[str, Any]) -> None:
         (detection_facts(color="GRAY"), "detection.color: .*'RGB' or 'BGR'"),
         (detection_facts(resize={"position": "left"}), "detection.resize.position"),
         (detection_facts(heads=[]), "detection.heads: Extra inputs"),
+        (card_facts(features="mask"), "classification: Value error, features: 'mask' is the name of a head"),
+        (
+            card_facts(temperature={"masks": 1.5}),
+            r"temperature: \['masks'\] are none of the heads \['mask', 'gender'\]",
+        ),
+        (card_facts(temperature={"mask": 0}), "classification.temperature.mask: Input should be greater than 0"),
     ],
 )
 def test_a_wrong_card_is_refused_with_words(facts: Any, message: str) -> None:
