@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psutil
 
@@ -40,6 +40,22 @@ def find_python_by_path() -> None:
     subprocess_task_handler.replace_python_executable = lambda full_command, new_executable: full_command
 
 
+def allow_null() -> None:
+    """Let None stand inside of a parameter that is a dictionary or a list, as in a configuration and on a cluster.
+
+    KFP's conversion (2.17) knows the other types of JSON only.
+    """
+    from google.protobuf import struct_pb2
+    from kfp.compiler import pipeline_spec_builder
+
+    convert = pipeline_spec_builder.to_protobuf_value
+
+    def with_null(value: Any) -> Any:
+        return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE) if value is None else convert(value)
+
+    pipeline_spec_builder.to_protobuf_value = with_null
+
+
 def _run(name: str, folder: Path, runner: str) -> int:
     # A shell may have started this process with SIGINT ignored; the steps inherit the handler.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -56,6 +72,7 @@ def _run(name: str, folder: Path, runner: str) -> int:
     threading.Thread(target=_follow_parent, args=(folder, runner), daemon=True).start()
     arguments = json.loads(line)
     kfp_loops.install()
+    allow_null()
     kfp_log.report_steps()
     if runner == "docker":
         containers = Containers(folder)

@@ -9,7 +9,7 @@ import pytest
 ONE_STEP = """
 import sys
 from kfp import dsl, local
-from pipelines.local.worker import find_python_by_path
+from pipelines.local.worker import allow_null, find_python_by_path
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -18,10 +18,28 @@ def step(text: str) -> str:
     return f"{text} {sys.prefix}"
 
 
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def options(given: dict) -> dict:
+    return given | {"more": [None, given["off"] is None]}
+
+
 find_python_by_path()
+allow_null()
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
-print("output:", step(text="python3").output)
+if sys.argv[2:] == ["null"]:
+    print("output:", sorted(options(given={"off": None, "on": {"list": [None, 1]}}).output.items()))
+else:
+    print("output:", step(text="python3").output)
 """
+
+
+def test_a_parameter_may_hold_null(tmp_path: Path) -> None:
+    """As `auto_augment: null` in a configuration."""
+    program = tmp_path / "one_step.py"
+    program.write_text(ONE_STEP)
+    done = subprocess.run([sys.executable, program, tmp_path / "root", "null"], capture_output=True, text=True)
+    expected = "output: [('more', [None, True]), ('off', None), ('on', {'list': [None, 1.0]})]"
+    assert expected in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["a blank", 'it\'s "quoted" 한글'])
