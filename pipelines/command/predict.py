@@ -145,7 +145,7 @@ def _jobs(
             f"{source}: {opened.lost.total} photos or faces cannot be used: {opened.lost}; repair or remove them, or "
             f"allow so many with --max-failed {opened.lost.total}"
         )
-    return folder, [Job(found, opened.photos)], opened.form
+    return folder, [Job(found, opened.photos, opened.lost.total)], opened.form
 
 
 def _outputs(

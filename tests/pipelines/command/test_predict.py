@@ -223,8 +223,20 @@ def test_a_face_outside_of_its_photo_is_counted(boxed: Path, home: Path) -> None
     (boxed / "faces.csv").write_text("path,xmin,ymin,xmax,ymax\nphotos/1.png,0,0,20,30\nphotos/6.png,90,90,120,130\n")
     answer = facet("predict", boxed / "faces.csv", "--model", model(home / "m"))
     assert answer.returncode == 2 and "1 photos or faces cannot be used: 1 box_outside" in answer.stderr
-    ok(boxed / "faces.csv", "--model", "m", "--max-failed", 1)
+    answer = ok(boxed / "faces.csv", "--model", "m", "--max-failed", 1)
+    assert "1 faces in 2 photos" in answer.stdout and ", 1 failed" in answer.stdout
     assert [row["path"] for row in rows(home / "predictions.csv")] == ["photos/1.png"]
+
+
+def test_what_the_source_lost_and_what_fails_have_one_limit(boxed: Path, home: Path) -> None:
+    (boxed / "faces.csv").write_text(
+        "path,xmin,ymin,xmax,ymax\nphotos/1.png,0,0,20,30\nphotos/1.png,90,90,120,130\nphotos/6.png,0,0,20,30\n"
+    )
+    (boxed / "photos/6.png").write_bytes(b"\x89PNG broken")
+    answer = facet("predict", boxed / "faces.csv", "--model", model(home / "m"), "--max-failed", 1)
+    assert answer.returncode == 2 and "(--max-failed 2)" in answer.stderr
+    answer = ok(boxed / "faces.csv", "--model", "m", "--max-failed", 2)
+    assert ", 2 failed" in answer.stdout
 
 
 @pytest.fixture
