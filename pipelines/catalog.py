@@ -76,6 +76,8 @@ class Pipeline:
         first: what it does before the graph's own docstring; empty for nothing.
         detector_task: as `mlflow_task`, of the detector that is trained before the classifier; empty for none.
         models: those that it evaluates and registers, in the order of the tasks.
+        exported: where the model is in the folder of a run or of a fold, task and output: the first that is there.
+        checkpoints: likewise, the checkpoints that it is exported from; empty for none that can be chosen.
     """
 
     config: type[PipelineConfig]
@@ -84,6 +86,8 @@ class Pipeline:
     first: str = ""
     detector_task: str = ""
     models: tuple[Published, ...] = ()
+    exported: tuple[str, ...] = ()
+    checkpoints: str = ""
 
     @property
     def pages(self) -> dict[str, str]:
@@ -139,25 +143,42 @@ _FACES = "Find the faces in raw photos. "
 _MODEL = Published("model_name", "floors")
 _DETECTOR = Published("detector_name", "detector_floors")
 _QUANTIZED = replace(_MODEL, number=2, promote="promote-2", page=QUANTIZED_REPORT, quantized=True)
-_CLASSIFIER: dict[str, Any] = {"models": (_MODEL, _QUANTIZED)}
+_CALIBRATED, _EXPORTED = "calibrate/calibrated", "export-onnx/model"
+_TRAINED: dict[str, Any] = {
+    "exported": (_CALIBRATED, _EXPORTED),
+    "checkpoints": "train-classifier/checkpoints",
+}
+_CLASSIFIER: dict[str, Any] = {"models": (_MODEL, _QUANTIZED), **_TRAINED}
+_SEARCHED = _CLASSIFIER | {"checkpoints": "train-classifier-6/checkpoints"}
+_FOLDS = _TRAINED | {"exported": (_EXPORTED,)}
 _DETECTOR_TOO: dict[str, Any] = {
     "detector_task": "train-yolo",
     "models": (replace(_DETECTOR, page=DETECTOR_REPORT), replace(_MODEL, number=2), replace(_QUANTIZED, number=3)),
 }
 PIPELINES: Mapping[str, Pipeline] = {
     "classification": Pipeline(ClassificationConfig, classification, "train-classifier", **_CLASSIFIER),
-    "cross_validation": Pipeline(CrossValidationConfig, cross_validation, "evaluate-folds"),
-    "search": Pipeline(SearchConfig, search, "leaderboard", **_CLASSIFIER),
+    "cross_validation": Pipeline(CrossValidationConfig, cross_validation, "evaluate-folds", **_FOLDS),
+    "search": Pipeline(SearchConfig, search, "leaderboard", **_SEARCHED),
     "batch_prediction": Pipeline(BatchPredictionConfig, batch_prediction),
     "face_landmarks": Pipeline(FaceLandmarksConfig, face_landmarks),
-    "face_detection": Pipeline(FaceDetectionConfig, face_detection, "train-yolo", models=(_DETECTOR,)),
-    "emotion": Pipeline(EmotionConfig, emotion, "train-classifier", **_DETECTOR_TOO),
+    "face_detection": Pipeline(
+        FaceDetectionConfig, face_detection, "train-yolo", models=(_DETECTOR,), exported=("train-yolo/exported",)
+    ),
+    "emotion": Pipeline(EmotionConfig, emotion, "train-classifier", **_DETECTOR_TOO, **_TRAINED),
     "classification_faces": Pipeline(
         ClassificationFacesConfig, classification, "train-classifier", _FACES, **_CLASSIFIER
     ),
-    "cross_validation_faces": Pipeline(CrossValidationFacesConfig, cross_validation, "evaluate-folds", _FACES),
-    "search_faces": Pipeline(SearchFacesConfig, search, "leaderboard", _FACES, **_CLASSIFIER),
-    "emotion_yolo": Pipeline(EmotionYoloConfig, emotion_yolo, "train-yolo-2", **_DETECTOR_TOO),
+    "cross_validation_faces": Pipeline(
+        CrossValidationFacesConfig, cross_validation, "evaluate-folds", _FACES, **_FOLDS
+    ),
+    "search_faces": Pipeline(SearchFacesConfig, search, "leaderboard", _FACES, **_SEARCHED),
+    "emotion_yolo": Pipeline(
+        EmotionYoloConfig,
+        emotion_yolo,
+        "train-yolo-2",
+        **_DETECTOR_TOO,
+        exported=(_CALIBRATED, "train-yolo-2/exported"),
+    ),
 }
 WITH_FACES: Mapping[str, str] = {name: f"{name}_faces" for name in PIPELINES if f"{name}_faces" in PIPELINES}
 """Name of a pipeline -> name of the one that finds the faces first, which a config with `faces` means."""

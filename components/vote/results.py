@@ -93,7 +93,7 @@ def read_probabilities(path: Path) -> Probabilities:
     """Read the probabilities of a predictions table of a classifier, or of a table of seven or eight columns.
 
     The seven are `m_out_0..2`, `g_out` (the probability of female) and `a_out_0..2`. Of eight the order counts: three
-    of mask, two of gender, three of age; `ans` and an index in front are read over. The probabilities of an attribute
+    of mask, two of gender, three of age; `ans` and an index in front are ignored. The probabilities of an attribute
     are divided by their sum.
 
     Raises NotFoundError when there is no such file; InputError naming the file when it is none of these tables, an id

@@ -40,7 +40,12 @@ def predict_command(
         str, typer.Option("--run", help="Folder of a run, or its name: its model, or those of all its folds.")
     ] = "",
     state: Annotated[
-        str, typer.Option("--state", help="With --run: that checkpoint, such as best or last, not the exported model.")
+        str,
+        typer.Option(
+            "--state",
+            help="With --run: that checkpoint, such as best or last, instead of the exported model. It is not "
+            "calibrated and has the default notify threshold.",
+        ),
     ] = "",
     combine: Annotated[str, typer.Option("--combine", help="How models are combined: mean or log_mean.")] = "mean",
     tta: Annotated[
@@ -125,8 +130,9 @@ def _jobs(
 ) -> "tuple[Path | None, list[Job], SubmissionForm | None]":
     """Return the folder of the run, if one is named, what runs over which photos, and the form that names them."""
     from pipelines.command.prediction import Job
-    from pipelines.command.prediction_run import find_run, held_out, models_of_run
+    from pipelines.command.prediction_run import held_out, models_of_run
     from pipelines.command.prediction_source import open_source
+    from pipelines.local.run_folder import find_run
 
     if run and models:
         raise InputError("--run and --model: a run has its own models; name one of both")
@@ -145,7 +151,7 @@ def _jobs(
             f"{source}: {opened.lost.total} photos or faces cannot be used: {opened.lost}; repair or remove them, or "
             f"allow so many with --max-failed {opened.lost.total}"
         )
-    return folder, [Job(found, opened.photos)], opened.form
+    return folder, [Job(found, opened.photos, opened.lost.total)], opened.form
 
 
 def _outputs(

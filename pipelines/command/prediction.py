@@ -15,7 +15,6 @@ from components.shared.prediction.stream import finished_parts, predict_stream
 from components.shared.prediction.submission import SubmissionForm, class_numbers, write_answers, write_submission
 from components.shared.prediction.tables import Part, write_table
 from serving.runtime.errors import InputError
-from serving.runtime.image.decode import decode
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
 from serving.runtime.output import whole_folder
@@ -23,10 +22,11 @@ from serving.runtime.output import whole_folder
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Models over photos."""
+    """Models over photos, and how many photos and faces of their source cannot be used."""
 
     models: Sequence[str]
     photos: PhotoSet
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Report:
         outputs: what was written.
         photos: how many, with those that failed; likewise `faces`, of a detector those of the score that it serves.
         found: faces that a classifier has seen, of models that find faces the photos.
-        failed: the others.
+        failed: the others, with what the source lost.
         answers: path of the photo, id of the face and class number of every face, where a file needs them.
     """
 
@@ -92,7 +92,7 @@ class Report:
             self.found += len(part.photos)
 
     def lines(self) -> Iterator[str]:
-        """Say it for people."""
+        """Lines for the terminal."""
         failed = f", {self.failed} failed" if self.failed else ""
         yield f"predicted      {self.faces} faces in {self.photos} photos with {self.model}{failed}"
         outputs = self.outputs
@@ -127,7 +127,8 @@ def predict(
         tta: views of a face besides itself.
         batch_size: faces that a thread takes at a time.
         workers: threads; 0 for one per CPU.
-        max_failed: how many faces may fail, of models that find their own how many photos.
+        max_failed: how many faces may fail, of models that find their own how many photos; what a source has lost
+            counts too.
 
     Raises:
         InputError: a model or an option cannot be used, there is no face, too many faces failed, or a picture of the
@@ -144,7 +145,7 @@ def predict(
     elif not any(job.photos.faces() for job in jobs):
         raise InputError("there is no face to classify in the source; name a composite, which finds the faces itself")
     version = models[0].version if len(models) == 1 else _version(models)
-    report = Report(f"{models[0].name} {version}", outputs)
+    report = Report(f"{models[0].name} {version}", outputs, failed=sum(job.lost for job in jobs))
     threads = workers or usable_cpus()
     with finished_parts(outputs.table) as parts, contextlib.ExitStack() as stack:
         copies = None
@@ -156,12 +157,16 @@ def predict(
             for number, (model, job) in enumerate(zip(models, jobs, strict=True)):
                 own = parts / str(number)
                 own.mkdir(exist_ok=True)
-                left = max(0, max_failed - report.failed)
                 before = report.found
-                stream = predict_stream(
-                    model, job.photos, batch_size=batch_size, workers=threads, max_failed=left, parts=own
-                )
-                for part in stream:
+                for part in predict_stream(
+                    model,
+                    job.photos,
+                    batch_size=batch_size,
+                    workers=threads,
+                    max_failed=max_failed,
+                    parts=own,
+                    lost=report.failed,
+                ):
                     if copies is not None:
                         copies.draw(job.photos, part)
                     report.count(part)
@@ -203,8 +208,8 @@ class _Copies:
         """Draw the photos of a part, several at once."""
 
         def one(photo: PhotoFaces) -> None:
-            pixels = decode(photos.pictures.read(photo.path, photo.sha256))
-            write_copy(pixels, photo.faces, self.folder / self.names[photo.path], self.top_k)
+            data = photos.pictures.read(photo.path, photo.sha256)
+            write_copy(data, photo.faces, self.folder / self.names[photo.path], self.top_k)
 
         for _ in ordered_map(one, faces_by_photo(part), workers=self.workers, ahead=2 * self.workers):
             pass

@@ -1,36 +1,30 @@
 """The models of a run folder, and the photos that it held out."""
 
+import hashlib
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.text import some
 from components.shared.prediction.photo_set import PhotoSet, photo_set_of
+from pipelines.catalog import Pipeline
 from pipelines.local.kfp_loops import task_folders
-from pipelines.local.run_folder import CONFIG
-from serving.runtime.errors import InputError, NotFoundError
+from pipelines.local.run_folder import CONFIG, pipeline_of, read_settings
+from serving.runtime.errors import InputError
 from serving.runtime.registry import MODEL_FILE
 
 _FOLD = re.compile(r"fold=(\d+)")
-_MODELS = (
-    "calibrate/calibrated",
-    "export-onnx/model",
-    "export-yolo/exported",
-    "train-yolo-2/exported",
-    "train-yolo/exported",
-)
-"""Where the model of a run is: the first of these that is there."""
-_CHECKPOINTS = "train-classifier/checkpoints"
 _STATES = "states"
 _ANNOTATIONS = ("choose-faces/detected_annotations", "split/split_annotations")
-"""Where the annotations with the splits are: the first of these that has a test split."""
+"""Where the annotations that were split are: the first of these that say so, since a split may come before or after
+the choice of the faces."""
 _TEST = "test"
-_RUNS = 20
+_DIGITS = 12
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +40,6 @@ class HeldOut:
     photos: PhotoSet
 
 
-def find_run(run: str, runs: Path) -> Path:
-    """Return the folder of a run, which is a path or a name below `runs`, with the folders of its tasks.
-
-    A run that was killed has them one folder below. Raises NotFoundError when there is none, naming the runs.
-    """
-    folder = next((path for path in (Path(run), runs / run) if run and path.is_dir()), None)
-    if folder is None:
-        names = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
-        raise NotFoundError(f"--run {run}: no such folder; runs in {runs}: {some(names, _RUNS) or 'none'}")
-    return folder
-
-
 def models_of_run(folder: Path, state: str = "") -> list[str]:
     """Return the addresses of the models of a run: its own, or those of all folds in their order.
 
@@ -69,13 +51,11 @@ def models_of_run(folder: Path, state: str = "") -> list[str]:
     Raises:
         InputError: there is no model, or no checkpoint of that name; the message says what is there.
     """
-    tasks = _tasks(folder)
-    folds = _folds(tasks)
+    tasks, pipeline = _tasks(folder), pipeline_of(folder)
+    places = _folds(tasks) or [tasks]
     if state:
-        return [_of_state(folder, place, state) for place in folds or [tasks]]
-    if not folds:
-        return [str(_model(tasks, folder))]
-    return [str(_model(fold, folder)) for fold in folds]
+        return [_of_state(folder, place, pipeline, state) for place in places]
+    return [str(_model(place, folder, pipeline)) for place in places]
 
 
 def held_out(folder: Path, models: Sequence[str]) -> list[HeldOut]:
@@ -99,14 +79,12 @@ def held_out(folder: Path, models: Sequence[str]) -> list[HeldOut]:
 
 
 def _test_split(tasks: Path, folder: Path, archive: ImageArchive) -> PhotoSet:
-    present = [tasks / path for path in _ANNOTATIONS if (tasks / path).is_file()]
-    if not present:
-        raise InputError(f"{folder}: has no annotations ({' or '.join(_ANNOTATIONS)}); name a SOURCE to predict")
-    for path in present:
-        data = read_annotations(path)
-        if path is present[-1] or any(image.split == _TEST for image in data.images):
-            return photo_set_of(archive, data, _TEST)
-    raise AssertionError("unreachable")
+    for path in _ANNOTATIONS:
+        if (tasks / path).is_file():
+            data = read_annotations(tasks / path)
+            if data.info.split is not None:
+                return photo_set_of(archive, data, _TEST)
+    raise InputError(f"{folder}: has no annotations that were split ({' or '.join(_ANNOTATIONS)}); name a SOURCE")
 
 
 def _tasks(folder: Path) -> Path:
@@ -122,12 +100,15 @@ def _folds(tasks: Path) -> list[Path]:
     return [path for _, path in sorted(folds)]
 
 
-def _model(place: Path, folder: Path) -> Path:
-    for path in _MODELS:
+def _model(place: Path, folder: Path, pipeline: Pipeline) -> Path:
+    for path in pipeline.exported:
         if (place / path / MODEL_FILE).is_file():
+            if path != pipeline.exported[0]:
+                _log.warning("%s: %s is missing; the model is %s", place, pipeline.exported[0], path)
             return place / path
     where = f"{folder}: {place.name} has" if place != folder else f"{folder}: has"
-    raise InputError(f"{where} no model in {', '.join(_MODELS)}; there is {some(list(_there(place))) or 'nothing'}")
+    expected = " or ".join(pipeline.exported) or "any task: its pipeline trains none"
+    raise InputError(f"{where} no model in {expected}; there is {some(list(_there(place))) or 'nothing'}")
 
 
 def _there(place: Path) -> Iterator[str]:
@@ -135,17 +116,21 @@ def _there(place: Path) -> Iterator[str]:
         yield task.relative_to(place).as_posix()
 
 
-def _of_state(folder: Path, place: Path, state: str) -> str:
-    """Return the address of a model that is exported from a checkpoint, once."""
+def _of_state(folder: Path, place: Path, pipeline: Pipeline, state: str) -> str:
+    """Return the address of a model that is exported from a checkpoint, once for each content of it."""
     from components.export_onnx.export import export
+    from components.shared.models.checkpoint import find_checkpoint
 
-    checkpoints = place / _CHECKPOINTS
-    if not checkpoints.is_dir():
-        raise InputError(f"{place}: has no checkpoints of a classifier ({_CHECKPOINTS}); leave --state out")
-    output = folder / _STATES / state if place == folder else folder / _STATES / place.name / state
+    checkpoints = place / pipeline.checkpoints
+    if not pipeline.checkpoints or not checkpoints.is_dir():
+        raise InputError(
+            f"{place}: has no checkpoints of a classifier ({pipeline.checkpoints or 'none in its pipeline'}); leave "
+            "--state out"
+        )
+    with find_checkpoint(checkpoints, state).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+    output = folder / _STATES / ("" if place == folder else place.name) / f"{state}-{digest}"
     if not (output / MODEL_FILE).is_file():
-        config = folder / CONFIG
-        written = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-        name = str((written or {}).get("model_name") or folder.name)
+        name = str(read_settings(folder / CONFIG).get("model_name") or folder.name)
         export(checkpoints, output, checkpoint=state, name=name)
     return str(output)

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.shared.metrics.classification import LOWER_IS_BETTER
-from pipelines.catalog import PIPELINES
 from pipelines.environment.settings import Settings
-from pipelines.local.run_folder import CONFIG, LOG, outputs
+from pipelines.local.run_folder import CONFIG, LOG, find_run, outputs, pipeline_of, read_settings
 from serving.runtime.errors import InputError, NotFoundError
-from serving.runtime.validation import known
 
 ALWAYS = ("model", "epochs", "augmentation.name")
 """Settings that are shown where they are equal, too."""
@@ -132,7 +128,8 @@ def compare(names: Sequence[str], settings: Settings) -> RunTable:
         StorageError: MLflow cannot be used.
     """
     runs = tuple(
-        _mlflow_run(name) if is_mlflow_run(name, settings) else _local_run(_folder(name, settings)) for name in names
+        _mlflow_run(name) if is_mlflow_run(name, settings) else _local_run(find_run(name, settings.runs))
+        for name in names
     )
     if twice := sorted(name for name, count in Counter(run.name for run in runs).items() if count > 1):
         raise InputError(f"a run is named twice: {', '.join(twice)}")
@@ -155,21 +152,10 @@ def is_mlflow_run(name: str, settings: Settings) -> bool:
     return bool(_MLFLOW_ID.fullmatch(name)) and not Path(name).exists() and not (settings.runs / name).exists()
 
 
-def _folder(name: str, settings: Settings) -> Path:
-    for folder in (Path(name), settings.runs / name):
-        if (folder / CONFIG).is_file():
-            return folder
-    here = [path.parent.name for path in settings.runs.glob(f"*/{CONFIG}")] if settings.runs.is_dir() else []
-    raise NotFoundError(
-        f"'{name}' is neither a run folder with {CONFIG}, a run in {settings.runs} nor the id of an MLflow run"
-        f"{known(name, sorted(here)) if here else ''}"
-    )
-
-
 def _local_run(folder: Path) -> RunFacts:
-    config = _read(folder / CONFIG)
+    config = read_settings(folder / CONFIG)
     trained = sorted(folder.glob("*/checkpoints/config.json"))
-    details = _read(trained[-1]) if trained else {}
+    details = read_settings(trained[-1]) if trained else {}
     training = dict(_flat(details.get("config", {})))
     if details.get("dataset_digest"):
         training["dataset_digest"] = str(details["dataset_digest"])[:12]
@@ -181,19 +167,17 @@ def _local_run(folder: Path) -> RunFacts:
         name=folder.absolute().name,
         training=training or parameters,
         pipeline={key: value for key, value in parameters.items() if key not in training},
-        scores=_scores(folder, str(config.get("pipeline", ""))),
+        scores=_scores(folder),
         seconds={name: round(value, 1) for name, value in seconds.items()},
     )
 
 
-def _scores(folder: Path, pipeline: str) -> dict[str, float]:
+def _scores(folder: Path) -> dict[str, float]:
     """Return the metrics of a run: of its models, or the means over its folds."""
     if folds := outputs(folder, "evaluate-folds"):
         values: dict[str, float] = json.loads(folds["metrics_json"])
         return {name.removesuffix("_mean"): value for name, value in values.items() if name.endswith("_mean")}
-    if pipeline not in PIPELINES:
-        raise InputError(f"{folder / CONFIG}: unknown pipeline '{pipeline}'")
-    models = PIPELINES[pipeline].models
+    models = pipeline_of(folder).models
     scores: dict[str, float] = {}
     for model in models:
         prefix = "quantized/" if model.quantized else ""
@@ -231,16 +215,6 @@ def _mlflow_run(run_id: str) -> RunFacts:
     if run.info.end_time:
         spent["training_seconds"] = round((run.info.end_time - run.info.start_time) / 1000, 1)
     return RunFacts(run_id, training, None, scores, spent)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: expected the settings of a run")
-    return content
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from pipelines.catalog import STEPS
+from pipelines.catalog import PIPELINES, STEPS, Pipeline
 from pipelines.local.kfp_loops import task_folders, without_numbers
-from serving.runtime.errors import InputError
+from serving.runtime.errors import InputError, NotFoundError
 from serving.runtime.storage import make_bucket, upload
-from serving.runtime.validation import shortened
+from serving.runtime.validation import known, shortened
 
 OUTPUTS = "executor_output.json"
 LOG = "log.txt"
@@ -81,6 +82,39 @@ def flatten(folder: Path, pages: Mapping[str, str] = MappingProxyType({})) -> No
             if task.name in names and (moved / "report").exists():
                 (moved.parent / names[task.name]).hardlink_to(moved / "report")
         shutil.rmtree(inner)
+
+
+def find_run(name: str, runs: Path) -> Path:
+    """Return the folder of a run, by its name in `runs` or by its path.
+
+    Raises NotFoundError where neither holds the config of a run, with the name of the run that may be meant.
+    """
+    for folder in (runs / name, Path(name)):
+        if (folder / CONFIG).is_file():
+            return folder
+    here = sorted(path.parent.name for path in runs.glob(f"*/{CONFIG}"))
+    raise NotFoundError(
+        f"'{name}' is neither a run in {runs} nor a run folder with {CONFIG}{known(name, here) if here else ''}"
+    )
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read the settings of a run or of a training, YAML or JSON. Raises InputError when they cannot be read."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: expected the settings of a run")
+    return content
+
+
+def pipeline_of(folder: Path) -> Pipeline:
+    """Return the pipeline of a run. Raises InputError when its config cannot be read or names none."""
+    name = str(read_settings(folder / CONFIG).get("pipeline", ""))
+    if name not in PIPELINES:
+        raise InputError(f"{folder / CONFIG}: unknown pipeline '{name}'")
+    return PIPELINES[name]
 
 
 @contextlib.contextmanager

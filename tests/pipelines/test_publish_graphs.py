@@ -3,6 +3,8 @@
 import pytest
 from ir_tasks import artifacts, before, branch, parameters, read
 
+from pipelines.catalog import PIPELINES
+
 NAMES = ["classification", "classification_faces", "search", "search_faces"]
 
 
@@ -64,3 +66,15 @@ def test_a_cross_validation_decides_nothing(name: str) -> None:
     spec, tasks = read(name)
     assert not any("triggerPolicy" in task for task in tasks.values())
     assert not {"comp-calibrate", "comp-quantize", "comp-register", "comp-promote"} & spec["components"].keys()
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_places_of_models_in_a_run_are_outputs_of_its_tasks(name: str) -> None:
+    pipeline = PIPELINES[name]
+    spec, tasks = read(name)
+    if name.startswith("cross_validation"):
+        tasks = spec["components"][tasks["fold"]["componentRef"]["name"]]["dag"]["tasks"]
+    for place in filter(None, (*pipeline.exported, pipeline.checkpoints)):
+        task, output = place.split("/")
+        component = spec["components"][tasks[task]["componentRef"]["name"]]
+        assert output in component["outputDefinitions"]["artifacts"]

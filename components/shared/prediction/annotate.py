@@ -14,6 +14,7 @@ from components.shared.prediction.tables import Part
 from components.shared.report.thumbnails import FRAME, draw_box
 from serving.runtime.detector import LABEL_HEAD
 from serving.runtime.errors import InputError
+from serving.runtime.image.decode import decode_with_header
 from serving.runtime.image.header import Pixels
 from serving.runtime.output import whole_file
 from serving.runtime.predictor import FaceResult
@@ -102,13 +103,20 @@ def _found(image: SearchedImage, part: Detections) -> Iterator[FaceResult]:
             yield FaceResult((x, y, width, height), float(score), "detector", heads)
 
 
-def write_copy(pixels: Pixels, faces: Sequence[FaceResult], file: Path, top_k: int = 0) -> None:
-    """Write the JPEG copy of a photo as a `whole_file`, see `annotated`; folders above it are made."""
+def write_copy(data: bytes, faces: Sequence[FaceResult], file: Path, top_k: int = 0) -> None:
+    """Write the JPEG copy of a photo as a `whole_file`, see `annotated`; folders above it are made.
+
+    Raises ImageError when the photo cannot be decoded.
+    """
+    pixels, header, _ = decode_with_header(data)
     with whole_file(file) as partial:
-        annotated(pixels, faces, top_k).save(partial, "JPEG", quality=_QUALITY, subsampling=_NO_SUBSAMPLING)
+        copy = annotated(pixels, faces, top_k, header.upright)
+        copy.save(partial, "JPEG", quality=_QUALITY, subsampling=_NO_SUBSAMPLING)
 
 
-def annotated(pixels: Pixels, faces: Sequence[FaceResult], top_k: int = 0) -> Image.Image:
+def annotated(
+    pixels: Pixels, faces: Sequence[FaceResult], top_k: int = 0, size: tuple[int, int] | None = None
+) -> Image.Image:
     """Return a copy of a photo with the boxes of its faces, and with lines such as `happy 0.93` at each.
 
     Lines and letters grow with the photo; a photo whose longer side is shorter than 320 pixels is enlarged by a whole
@@ -120,13 +128,15 @@ def annotated(pixels: Pixels, faces: Sequence[FaceResult], top_k: int = 0) -> Im
         pixels: upright RGB, uint8 (h, w, 3).
         faces: with boxes in pixels of the photo.
         top_k: lines for each head, the most probable label first; 0 for 5 of a single head and 1 of several.
+        size: height and width of the photo where `pixels` are fewer, as of a very large one.
     """
+    height, width = size or pixels.shape[:2]
     picture = Image.fromarray(pixels)
     zoom = -(-_SMALLEST // max(picture.size))
     if zoom > 1:
         picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.BICUBIC)
     line = max(1, round(max(picture.size) / _LINE))
-    boxes = [_zoomed(face.box, zoom) for face in faces]
+    boxes = [_zoomed(face.box, picture.width / width, picture.height / height) for face in faces]
     for box in boxes:
         if box is not None:
             draw_box(picture, box, FRAME, line)
@@ -140,11 +150,11 @@ def annotated(pixels: Pixels, faces: Sequence[FaceResult], top_k: int = 0) -> Im
     return picture
 
 
-def _zoomed(box: Rect | None, zoom: int) -> Rect | None:
+def _zoomed(box: Rect | None, across: float, down: float) -> Rect | None:
     if box is None:
         return None
     x, y, width, height = box
-    return x * zoom, y * zoom, width * zoom, height * zoom
+    return x * across, y * down, width * across, height * down
 
 
 def lines_of(face: FaceResult, top_k: int = 0) -> list[str]:

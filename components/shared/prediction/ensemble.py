@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -39,9 +39,6 @@ from serving.runtime.session import Outputs
 from serving.runtime.storage import Location
 
 _DIGITS = 12
-_FOLD = re.compile(r"fold=\d+")
-_FOLD_MODELS = ("calibrate/calibrated", "export-onnx/model", "export-yolo/exported", "train-yolo/exported")
-"""Where the model of a fold is in the folder of a run: the first of these that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +204,7 @@ def open_models(addresses: Sequence[str], *, combine: str = "mean", tta: Sequenc
     """Open what is at one or several addresses, to run it on many threads, each of which computes alone.
 
     Args:
-        addresses: as `load_model` takes them, or a folder with the models of folds, see `find_models`.
+        addresses: as `load_model` takes them, or a folder of several models, see `find_models`.
         combine: how several classifiers are combined.
         tta: views of a face besides itself.
 
@@ -242,14 +239,12 @@ def open_ensemble(addresses: Sequence[str], *, combine: str = "mean", tta: Seque
 
 
 def find_models(address: str) -> list[str]:
-    """Return the addresses of the models at an address: itself, or those of the folds below a folder.
+    """Return the addresses of the models at an address: itself, or those of several models in a folder.
 
-    A folder without a model of its own is one of several models: every folder in it that has a `model.onnx`, or, of a
-    run with folds, the model of each folder `fold=...`. They come in the order of their numbers and names.
+    A folder without a model of its own is one of several models: every folder in it that has a `model.onnx`, in the
+    order of their numbers and names.
 
-    Raises:
-        InputError: a fold has no model.
-        StorageError: the address cannot be reached.
+    Raises StorageError when the address cannot be reached.
     """
     if address.startswith("models:"):
         return [address]
@@ -260,25 +255,9 @@ def find_models(address: str) -> list[str]:
     ]
     if any(not path.parts or path.suffix == ".onnx" or str(path) == COMPOSITE_FILE for path in own):
         return [address]
-    folders = {str(path.parent) for path in paths if path.name == MODEL_FILE}
-    folds = {path.parts[0] for path in paths if path.parts and _FOLD.fullmatch(path.parts[0])}
-    if folds:
-        chosen = [_model_of_fold(address, fold, folders) for fold in folds]
-    else:
-        chosen = [folder for folder in folders if "/" not in folder]
-    if not chosen:
-        return [address]  # of which `load_model` says what was expected
-    return [location.join(folder).uri for folder in sorted(chosen, key=_natural)]
-
-
-def _model_of_fold(address: str, fold: str, folders: Set[str]) -> str:
-    for inner in ("", *_FOLD_MODELS):
-        folder = str(PurePosixPath(fold, inner))
-        if folder in folders:
-            return folder
-    raise InputError(
-        f"{address}: {fold} has no model in {', '.join(_FOLD_MODELS)}; wait for its training, or run again"
-    )
+    folders = [path.parts[0] for path in paths if len(path.parts) == 2 and path.name == MODEL_FILE]
+    # Of an address without one `load_model` says what was expected.
+    return [location.join(folder).uri for folder in sorted(folders, key=_natural)] or [address]
 
 
 def _natural(path: str) -> list[tuple[int, str]]:

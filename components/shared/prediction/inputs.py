@@ -54,6 +54,7 @@ def check_failures(
     total: int,
     noun: str = "faces",
     *,
+    lost: int = 0,
     may_be_all: bool = False,
 ) -> dict[str, int]:
     """Raise InputError above the threshold, otherwise log what is left out and count it by reason.
@@ -63,6 +64,7 @@ def check_failures(
         max_failed: how many may fail.
         total: how many there are.
         noun: what they are.
+        lost: how many of those that may fail were lost before, and are not among these.
         may_be_all: accept that nothing is left, as of one shard of many.
     """
     if not failed:
@@ -73,7 +75,10 @@ def check_failures(
     message = f"{len(failed)} of {total} {noun} could not be predicted ({counts}), such as {examples}"
     if len(failed) == total and not may_be_all:
         raise InputError(f"{message}; nothing is left: check what these files are")
-    if len(failed) > max_failed:
-        raise InputError(f"{message}; repair or remove these images, or allow so many with max_failed={len(failed)}")
+    count = len(failed) + lost
+    if count > max_failed:
+        raise InputError(
+            f"{message}; repair or remove these images, or allow so many with max_failed={count} (--max-failed {count})"
+        )
     _log.warning("%s", message)
     return reasons

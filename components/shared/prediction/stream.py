@@ -147,7 +147,7 @@ def finished_parts(output: Path) -> Iterator[Path]:
 
 
 def predict_stream(
-    model: Model, photos: PhotoSet, *, batch_size: int, workers: int, max_failed: int, parts: Path
+    model: Model, photos: PhotoSet, *, batch_size: int, workers: int, max_failed: int, parts: Path, lost: int = 0
 ) -> Iterator[Part]:
     """Yield what a model says of the photos in parts of PHOTOS_PER_PART, in their order: the rows of one table.
 
@@ -162,6 +162,7 @@ def predict_stream(
         max_failed: how many faces may fail, of a model that finds its own how many photos; checked at the end, so that
             the message names all, and a run with a larger limit has them finished.
         parts: the folder of `finished_parts`.
+        lost: how many of those that may fail were lost before.
 
     Raises:
         InputError: too many faces failed, or photos are others than the annotations describe.
@@ -177,7 +178,7 @@ def predict_stream(
         failed += [(photo.path, failure) for photo in part for failure in photo.failures]
         yield table_of(facts, part)
     total = photos.faces() if isinstance(model, Ensemble) else len(photos.photos)
-    check_failures(failed, max_failed, total, "faces" if isinstance(model, Ensemble) else "photos")
+    check_failures(failed, max_failed, total, "faces" if isinstance(model, Ensemble) else "photos", lost=lost)
 
 
 def _parts(

@@ -196,19 +196,21 @@ def format_of(path: Path) -> str:
 def _arrow_type(name: str) -> Any:
     import pyarrow as pa
 
+    if "/" in name:  # a probability, whatever the label is called
+        return pa.float32()
     if name in _INTEGERS or name.endswith("_class_id"):
         return pa.int64()
     if name in _TEXTS or name.endswith("_label"):
         return pa.string()
-    if name == "notify":
-        return pa.bool_()
-    return pa.float32() if "/" in name else pa.float64()
+    return pa.bool_() if name == "notify" else pa.float64()
 
 
 def _value(name: str, text: str) -> int | float | str | bool | None:
     """Return what a cell of a column says, None where it is empty."""
     if not text:
         return None
+    if "/" in name:
+        return float(text)
     if name in _INTEGERS or name.endswith("_class_id"):
         return int(text)
     if name in _TEXTS or name.endswith("_label"):

@@ -223,8 +223,20 @@ def test_a_face_outside_of_its_photo_is_counted(boxed: Path, home: Path) -> None
     (boxed / "faces.csv").write_text("path,xmin,ymin,xmax,ymax\nphotos/1.png,0,0,20,30\nphotos/6.png,90,90,120,130\n")
     answer = facet("predict", boxed / "faces.csv", "--model", model(home / "m"))
     assert answer.returncode == 2 and "1 photos or faces cannot be used: 1 box_outside" in answer.stderr
-    ok(boxed / "faces.csv", "--model", "m", "--max-failed", 1)
+    answer = ok(boxed / "faces.csv", "--model", "m", "--max-failed", 1)
+    assert "1 faces in 2 photos" in answer.stdout and ", 1 failed" in answer.stdout
     assert [row["path"] for row in rows(home / "predictions.csv")] == ["photos/1.png"]
+
+
+def test_what_the_source_lost_and_what_fails_have_one_limit(boxed: Path, home: Path) -> None:
+    (boxed / "faces.csv").write_text(
+        "path,xmin,ymin,xmax,ymax\nphotos/1.png,0,0,20,30\nphotos/1.png,90,90,120,130\nphotos/6.png,0,0,20,30\n"
+    )
+    (boxed / "photos/6.png").write_bytes(b"\x89PNG broken")
+    answer = facet("predict", boxed / "faces.csv", "--model", model(home / "m"), "--max-failed", 1)
+    assert answer.returncode == 2 and "(--max-failed 2)" in answer.stderr
+    answer = ok(boxed / "faces.csv", "--model", "m", "--max-failed", 2)
+    assert ", 2 failed" in answer.stdout
 
 
 @pytest.fixture
@@ -357,11 +369,13 @@ def run(faces: Path, home: Path) -> Path:
                  "--label-space", "mask", "--val-ratio", "0.3", "--test-ratio", "0.34")  # fmt: skip
     assert made.returncode == 0, made.stderr
     model(folder / "export-onnx/model")
+    (folder / "config.yaml").write_text("pipeline: classification\nmodel_name: tiny\n")
     return folder
 
 
 @pytest.mark.parametrize("named", ["small", "path"])
 def test_a_run_needs_nothing_else(named: str, run: Path, home: Path) -> None:
+    (home / "small").mkdir()  # a folder of that name here is no run
     answer = ok("--run", run if named == "path" else "small")
     step = facet("step", "predict", "--model", run / "export-onnx/model", "--images", run / "ingest/images",
                  "--annotations", run / "split/split_annotations", "--predictions", home / "step.csv")  # fmt: skip
@@ -373,6 +387,33 @@ def test_a_run_needs_nothing_else(named: str, run: Path, home: Path) -> None:
     (run / "split").rename(home / "split")
     answer = facet("predict", "--run", run)
     assert answer.returncode == 2 and "has no annotations" in answer.stderr and "name a SOURCE" in answer.stderr
+
+
+def test_held_out_is_what_was_split_not_what_the_source_called_test(run: Path, home: Path) -> None:
+    """Where the faces are found before the split, the chosen ones still have the splits of the raw data."""
+    data = json.loads((run / "ingest/annotations").read_text())
+    for image in data["images"]:
+        image["split"] = "test"
+    (run / "choose-faces").mkdir()
+    (run / "choose-faces/detected_annotations").write_text(json.dumps(data))
+    ok("--run", "small", "-o", "7.csv")
+    assert len(rows(home / "7.csv")) == 7
+    shutil.copy(run / "split/split_annotations", run / "choose-faces/detected_annotations")  # split before, as emotion
+    shutil.rmtree(run / "split")
+    ok("--run", "small", "-o", "again.csv")
+    assert (home / "again.csv").read_bytes() == (home / "7.csv").read_bytes()
+
+
+def test_a_run_whose_classifier_was_not_trained_has_no_model(run: Path, faces: Path) -> None:
+    """Its detector is none, and is not taken for one."""
+    (run / "config.yaml").write_text("pipeline: emotion_yolo\n")
+    (run / "export-onnx").rename(run / "train-yolo")
+    (run / "train-yolo/model").rename(run / "train-yolo/exported")
+    answer = facet("predict", faces, "--run", run)
+    assert answer.returncode == 2
+    assert "has no model in calibrate/calibrated or train-yolo-2/exported" in answer.stderr
+    (run / "config.yaml").write_text("pipeline: batch_prediction\n")
+    assert "its pipeline trains none" in facet("predict", faces, "--run", run).stderr
 
 
 def test_a_run_answers_the_table_of_the_source(run: Path, evaluation: Path, home: Path) -> None:
@@ -390,6 +431,7 @@ def test_folds_are_found_and_averaged(run: Path, faces: Path, home: Path) -> Non
     """With a source all folds together; without one each photo by the fold that has not seen it."""
     folds = home / "home/runs/folds"
     shutil.copytree(run / "ingest", folds / "ingest")
+    (folds / "config.yaml").write_text("pipeline: cross_validation\n")
     (folds / "split-folds").mkdir()
     made = facet("step", "split-folds", "--annotations", run / "ingest/annotations", "--split-annotations",
                  folds / "split-folds/split_annotations", "--label-space", "mask", "--folds", 3)  # fmt: skip
@@ -423,7 +465,9 @@ def test_folds_are_found_and_averaged(run: Path, faces: Path, home: Path) -> Non
 
 
 def test_a_detector_run_has_its_table_as_answers(run: Path, home: Path) -> None:
-    (run / "export-onnx/model/model.onnx").write_bytes(build_detector())
+    (run / "config.yaml").write_text("pipeline: face_detection\n")
+    (run / "train-yolo/exported").mkdir(parents=True)
+    (run / "train-yolo/exported/model.onnx").write_bytes(build_detector())
     ok("--run", "small")
     assert read_predictions(run / "output.csv").model == "green"
 
@@ -433,7 +477,7 @@ ERRORS: dict[str, tuple[tuple[str, ...], str]] = {
     "wrong path": (("nowhere", "--model", "m"), "nowhere: there is no such file or folder; expected a folder or a ZIP"),
     "no photos": (("m", "--model", "m"), "no picture found"),
     "no model": (("photos", "--model", "nothing"), "nothing"),
-    "no run": (("--run", "gone"), "--run gone: no such folder; runs in "),
+    "no run": (("--run", "gone"), "'gone' is neither a run in "),
     "run and model": (("--run", "gone", "--model", "m"), "name one of both"),
     "state without run": (("photos", "--model", "m", "--state", "best"), "name the run with --run"),
     "not a source": (("m/model.onnx", "--model", "m"), "neither an archive nor a file that names photos"),
@@ -450,7 +494,7 @@ ERRORS: dict[str, tuple[tuple[str, ...], str]] = {
     "below a file": (("photos", "--model", "m", "-o", "m/model.onnx/t.csv"), "would overwrite the input m"),
     "a folder": (("photos", "--model", "m", "-o", "m"), "m: is a folder or a device, and a file is written here"),
     "no name": (("photos", "--model", "m", "-o", "."), ".: is a folder or a device"),
-    "not a run": (("--run", "photos"), "photos: has no model in calibrate/calibrated, export-onnx/model"),
+    "not a run": (("--run", "photos"), "nor a run folder with config.yaml"),
     "unwritable": (("photos", "--model", "m", "-o", "/proc/nothing/t.csv"), "/proc/nothing"),
     "same outputs": (("photos", "--model", "m", "-o", "x.csv", "--annotated", "x.csv"), "overwrite another output"),
 }  # fmt: skip

@@ -85,7 +85,10 @@ def test_local_runs_and_mlflow_runs_in_one_table(runs: Path, mlflow_url: str, mo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare", "plian"], "'plian' is neither a run folder with config.yaml, a run in .*did you mean 'plain'"),
+        (
+            ["compare", "plian"],
+            "'plian' is neither a run in .* nor a run folder with .*did you mean 'plain'",
+        ),
         (["compare", "plain", "plain"], "a run is named twice: plain"),
         (["compare", "plain", "home/runs/plain"], "a run is named twice: plain"),
         (["promote", "faces"], "nothing is registered in .*: set MLFLOW_TRACKING_URI"),

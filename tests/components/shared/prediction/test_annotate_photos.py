@@ -1,11 +1,13 @@
 """Copies of photos with boxes and labels."""
 
-from pathlib import PurePosixPath
+import io
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from components.shared.prediction.annotate import annotated, copy_names, lines_of
+from components.shared.prediction.annotate import annotated, copy_names, lines_of, write_copy
 from serving.runtime.errors import InputError
 from serving.runtime.predictor import FaceResult
 
@@ -77,3 +79,18 @@ def test_copies_have_the_names_of_their_photos() -> None:
                            (["/1.jpg"], "leads out")):  # fmt: skip
         with pytest.raises(InputError, match=message):
             copy_names(paths)
+
+
+def test_boxes_of_a_photo_that_is_decoded_smaller_are_where_they_are(tmp_path: Path) -> None:
+    """A JPEG of more than 100 megapixels is decoded at 4/8."""
+    side = 10_001
+    buffer = io.BytesIO()
+    Image.new("L", (side, side), 128).save(buffer, "JPEG", quality=30)
+    box = (6000.0, 2000.0, 2000.0, 4000.0)
+    write_copy(buffer.getvalue(), [FaceResult(box, None, "box", {})], tmp_path / "copy.jpg")
+    with Image.open(tmp_path / "copy.jpg") as copy:
+        assert copy.size == (5001, 5001)
+        found = np.asarray(copy)[..., 2] < 100
+    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    edges = (rows[0], rows[-1], columns[0], columns[-1])
+    assert all(abs(edge - at) <= 8 for edge, at in zip(edges, (1000, 3000, 3000, 4000), strict=True))

@@ -103,25 +103,17 @@ def test_models_that_cannot_be_combined_are_refused() -> None:
 
 
 def test_the_models_of_folds_are_found_in_a_folder(tmp_path: Path) -> None:
-    for fold in (10, 2, 0):
-        write_classifier(tmp_path / f"run/fold={fold}/export-onnx/model", "mask", fold + 1)
-    (tmp_path / "run/split-folds").mkdir()
-    folds = [f"{tmp_path}/run/fold={fold}/export-onnx/model" for fold in (0, 2, 10)]
-    assert find_models(str(tmp_path / "run")) == folds, "in the order of their numbers"
-    write_classifier(tmp_path / "run/fold=2/calibrate/calibrated", "mask", 7)
-    assert find_models(str(tmp_path / "run"))[1] == f"{tmp_path}/run/fold=2/calibrate/calibrated"
-    assert len(open_ensemble([str(tmp_path / "run")]).members) == 3
-    for name in ("b", "a"):
-        write_classifier(tmp_path / "several" / name, "mask", ord(name))
-    (tmp_path / "several/notes.txt").write_text("")
-    assert find_models(str(tmp_path / "several")) == [f"{tmp_path}/several/a", f"{tmp_path}/several/b"]
-    for single in (tmp_path / "several/a", tmp_path / "several/a/model.onnx"):
+    folder = tmp_path / "several"
+    for number in (10, 2, 0):
+        write_classifier(folder / f"fold-{number}", "mask", number + 1)
+    write_classifier(folder / "fold-3/checkpoints", "mask", 9)
+    (folder / "notes.txt").write_text("")
+    folds = [f"{folder}/fold-{number}" for number in (0, 2, 10)]
+    assert find_models(str(folder)) == folds, "in the order of their numbers, and not those further below"
+    assert len(open_ensemble([str(folder)]).members) == 3
+    for single in (folder / "fold-2", folder / "fold-2/model.onnx"):
         assert find_models(str(single)) == [str(single)]
     assert find_models("models:/faces@champion") == ["models:/faces@champion"]
-    (tmp_path / "run/fold=3/train-classifier").mkdir(parents=True)
-    (tmp_path / "run/fold=3/train-classifier/log.txt").write_text("")
-    with pytest.raises(InputError, match="fold=3 has no model in calibrate/calibrated"):
-        find_models(str(tmp_path / "run"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(StorageError, match=r"expected model\.onnx"):
         open_models([str(tmp_path / "empty")])

@@ -20,7 +20,7 @@ from serving.runtime.errors import InputError
 from serving.runtime.notice import Notice
 from serving.runtime.predictor import FaceResult
 
-SPACES = ("gender", "all", "mask_gender_age", "label:a/b,c d,기쁨")
+SPACES = ("gender", "all", "mask_gender_age", "label:a/b,c d,기쁨", "fit:good_label,x_class_id")
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
 
 
@@ -145,3 +145,14 @@ def test_parts_of_several_models_are_refused(tmp_path: Path) -> None:
 def test_the_ending_of_a_name_says_the_format() -> None:
     names = {"a.csv": "csv", "a.parquet": "parquet", "a.JSON": "json", "a": "csv", "a.txt": "csv"}
     assert {name: format_of(Path(name)) for name in names} == names
+
+
+def test_a_label_that_ends_like_a_column_is_a_probability(tmp_path: Path) -> None:
+    space = label_space("fit:good_label,x_class_id")
+    whole = Predictions(
+        (PredictedFace(1, 1, "a.jpg", None),), {"fit": np.array([[0.25, 0.75]], np.float32)}, space, "m", "v"
+    )
+    (row,) = written(whole, tmp_path)
+    assert row["probabilities"] == {"fit": {"good_label": 0.25, "x_class_id": 0.75}}
+    table = parquet.read_table(tmp_path / "t.parquet")
+    assert [str(table.schema.field(f"fit/{label}").type) for label in space.class_labels] == ["float", "float"]
