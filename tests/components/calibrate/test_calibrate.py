@@ -227,7 +227,7 @@ def test_what_does_not_fit_is_one_clear_error(masks: Case, tmp_path: Path) -> No
         with pytest.raises(InputError, match="false_alarm_rate: must be at least 0 and below 1"):
             masks.run(false_alarm_rate=rate)
     masks.table = replace(table, version="0123456789ab")
-    with pytest.raises(InputError, match="predictions of another file, 0123456789ab, than the model"):
+    with pytest.raises(InputError, match="the predictions are of model '.*' 0123456789ab, not of"):
         masks.run()
     masks.table = replace(table, space=label_space("mask:absent,incorrect,worn"), heads=table.heads)
     with pytest.raises(InputError, match="predictions of 'mask:absent,incorrect,worn', and the model is of 'mask'"):
