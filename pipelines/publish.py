@@ -30,6 +30,7 @@ class Evaluated:
 
     Attributes:
         model: the model.
+        annotations: those that it has predicted.
         predictions: those of the test split.
         outputs: of the step that evaluated them.
         run_id: the MLflow run of its training.
@@ -37,6 +38,7 @@ class Evaluated:
     """
 
     model: Any
+    annotations: Any
     predictions: Any
     outputs: Any
     run_id: Any
@@ -111,7 +113,7 @@ def evaluate_model(
     predictions = configure(predict(**faces), "Predict the test faces").outputs["predictions"]
     task = evaluate(predictions=predictions, **faces, **({"run_id": run_id} if tracked else {}), **options)
     outputs = configure(task, "Evaluate").outputs
-    return Evaluated(model, predictions, outputs, run_id, options.get("floors", {}))
+    return Evaluated(model, data.annotations, predictions, outputs, run_id, options.get("floors", {}))
 
 
 def publish(
@@ -120,7 +122,7 @@ def publish(
     """Calibrates an exported classifier, evaluates and registers it, and lets it take the champion's place if better.
 
     Where the pipeline has trained a `detector`, that is registered too, and both become champions together, when the
-    floors of both hold. A version in another precision is a model of its own.
+    floors of both hold and neither is worse than its champion. A version in another precision is a model of its own.
     """
     calibrated = calibrate_model(p, configure, model, run_id, data)
     trained: dict[str, Any] = {}
@@ -140,6 +142,10 @@ def publish(
     if composite:
         composite["composite_version"] = registered["composite_version"]
     models = {"name": p.model_name, "version": registered["version"], "run_id": run_id, **composite, **trained}
+    if detector is not None:
+        models["detector_model"] = detector.model
+        models["detector_predictions"] = detector.predictions
+        models["detector_annotations"] = detector.annotations
     promote_models(p, configure, evaluated, data, **models)
     with dsl.If(p.precision != FP32, name="other-precision"):
         publish_quantized(p, configure, calibrated, run_id, data)

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -16,10 +15,12 @@ from components.calibrate.findings import Findings, find_out
 from components.calibrate.graph import temper
 from components.calibrate.report import render_report
 from components.calibrate.temperature import tempered
-from components.calibrate.truth import labels_of
 from components.shared.dataset.annotations import read_annotations
+from components.shared.dataset.join import join
 from components.shared.dataset.predictions import Predictions, read_predictions
+from components.shared.dataset.same_pictures import check_pictures
 from components.shared.models.graph_file import graph_file
+from components.shared.prediction.same_model import check_predicted_by
 from components.shared.tracking.runs import resume_run
 from serving.runtime.card import ClassificationCard
 from serving.runtime.errors import InputError
@@ -111,15 +112,12 @@ def _examine(model: Predictor, predictions: Path, annotations: Path, temperature
     if not isinstance(table, Predictions) or table.space.heads != model.card.heads:
         of = table.space.name if isinstance(table, Predictions) else "a detector"
         raise InputError(f"{predictions}: predictions of '{of}', and the model is of '{model.card.label_space}'")
-    if re.fullmatch("[0-9a-f]{12}", table.version) and not model.sha256.startswith(table.version):
-        raise InputError(
-            f"{predictions}: predictions of another file, {table.version}, than the model, {model.sha256[:12]}; "
-            "predict with the model that is calibrated"
-        )
+    check_predicted_by(table, model)
     data = read_annotations(annotations)
-    labeled = labels_of(table, data)
-    if set(labeled.splits) - {"val"}:
-        splits = " + ".join(labeled.splits)
+    check_pictures(table, data, predictions, annotations)
+    labeled = join(table, data, may_be_empty=True)
+    if labeled.splits != ("val",):
+        splits = " + ".join(labeled.splits) or "none"
         _log.warning("calibrated on split %s: what is measured on these faces later looks better than it is", splits)
     findings = find_out(table, labeled, model.card, temperature=temperature, false_alarm_rate=rate)
     for head in findings.heads:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from components.shared.dataset.predictions import Predictions
+from components.shared.prediction.same_model import check_predicted_by
 from serving.runtime.errors import InputError
 from serving.runtime.load import load_model
 from serving.runtime.predictor import Classifier
@@ -15,9 +16,7 @@ _log = logging.getLogger(__name__)
 def evaluated_model(model: Path | None, predicted: Predictions) -> Classifier | None:
     """Return the model that predicted; None where none is given, or several answered as one.
 
-    Predictions with further views of each face have another version than the model; a warning says that.
-
-    Raises InputError when the model is not a classifier of the label space of the predictions.
+    Raises InputError when the model is not a classifier of the label space of the predictions, or has not made them.
     """
     if model is None:
         return None
@@ -30,9 +29,5 @@ def evaluated_model(model: Path | None, predicted: Predictions) -> Classifier | 
             f"{model}: is not a classifier of '{predicted.space.name}', which the predictions are of: pass the model "
             "that predicted"
         )
-    if opened.version != predicted.version:
-        _log.warning(
-            "the predictions are of version '%s', the model is %s: it predicted with further views, or is another",
-            predicted.version, opened.version,
-        )  # fmt: skip
+    check_predicted_by(predicted, opened)
     return opened

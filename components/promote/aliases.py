@@ -1,6 +1,6 @@
 """Aliases that move: of a model, and of the detector and the composite that it is served with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,11 @@ class Moved:
 
 
 class OtherChampionError(Exception):
-    """The alias is at another version than the one that was compared."""
+    """The alias of a model is at another version than the one that was compared."""
 
-    def __init__(self, version: str) -> None:
-        super().__init__(version)
-        self.version = version
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(name, version)
+        self.name, self.version = name, version
 
 
 def alias_of(model: "RegisteredModel", alias: str) -> str:
@@ -63,7 +63,12 @@ def served_with(name: str, version: str) -> list[Pair]:
 
 
 def move_aliases(
-    pairs: Sequence[Pair], alias: str = CHAMPION, *, expected: str | None = None, reason: str = "", run_id: str = ""
+    pairs: Sequence[Pair],
+    alias: str = CHAMPION,
+    *,
+    expected: Mapping[str, str] | None = None,
+    reason: str = "",
+    run_id: str = "",
 ) -> list[Moved]:
     """Move an alias to versions of one or several models, and write down the promotion.
 
@@ -73,7 +78,8 @@ def move_aliases(
     Args:
         pairs: names and versions.
         alias: what moves.
-        expected: the version of the model that must have the alias still, "" for none; None takes any.
+        expected: the versions that must have the alias still, by name, "" for none; models that are not named may have
+            any.
         reason: a sentence, for the history.
         run_id: the MLflow run of the training, for the history.
 
@@ -86,12 +92,14 @@ def move_aliases(
     for pair in pairs:
         find_version(*pair)
     name, version = pairs[0]
-    with promotion_lock(one for one, _ in pairs):
+    with promotion_lock(one for one, _ in pairs) as renew:
         model = find_model(name)
         before = alias_of(model, alias)
-        if expected is not None and before not in (expected, version):
-            raise OtherChampionError(before)
         previous = {other: alias_of(find_model(other), alias) for other, _ in pairs[1:]}
+        at, new = {name: before} | previous, dict(pairs)
+        for one, compared in (expected or {}).items():
+            if at[one] not in (compared, new[one]):
+                raise OtherChampionError(one, at[one])
         known = list(read_promotions(name, model.tags, alias))
         if known and not known[-1].done:  # a process that was killed; whether its alias moved is seen now
             left = known.pop()
@@ -106,11 +114,13 @@ def move_aliases(
                     done=False,
                 )
             )  # fmt: skip
+            renew()
             write_promotions(name, known, alias)
         if not again:
-            _set(pairs, alias)
+            _set(pairs, alias, renew)
         finished = [one.model_copy(update={"done": True}) for one in known]
         if tuple(finished) != read_promotions(name, model.tags, alias):
+            renew()
             write_promotions(name, finished, alias)
     return [Moved(name, version, before), *(Moved(other, its, previous[other]) for other, its in pairs[1:])]
 
@@ -125,39 +135,54 @@ def roll_back(name: str, alias: str = CHAMPION) -> list[Moved]:
         NotFoundError: there is no such model, or a version of then is gone; then nothing has moved.
         StorageError: MLflow cannot be used.
     """
-    names = _names(name, alias)
-    with promotion_lock(names):
-        model = find_model(name)
-        known = read_promotions(name, model.tags, alias)
-        current = {one: at for one in names if (at := alias_of(find_model(one), alias))}
-        if known and not known[-1].done and known[-1].rollback and known[-1].version == current.get(name):
-            return _finish(name, known, current, alias)
-        had = champions(name, known, current)
-        if name not in current or len(had) < 2:
-            at = f"version {current[name]} is the only one known" if name in current else "there is none now"
-            raise InputError(
-                f"'{name}' has no earlier {alias} to go back to: {at}; name a version with facet promote {name} VERSION"
-            )
-        target = {one: had[-2].get(one, current.get(one, "")) for one in names}
-        for one, version in target.items():
-            if version:
-                find_version(one, version)
-        others = {one: (target[one], current.get(one, "")) for one in names if one != name}
-        entry = Promotion(
-            version=target[name], previous=current[name], time=now(), reason="rolled back", others=others, rollback=True
+    names = _names(find_model(name), alias)
+    while True:
+        with promotion_lock(names) as renew:
+            model = find_model(name)
+            locked, names = names, _names(model, alias)
+            if set(names) <= set(locked):  # else one was promoted with it meanwhile
+                return _back(model, names, alias, renew)
+
+
+def _back(model: "RegisteredModel", names: Sequence[str], alias: str, renew: Callable[[], None]) -> list[Moved]:
+    """Roll back under the locks of all names, the first of which is the model's."""
+    name = names[0]
+    known = read_promotions(name, model.tags, alias)
+    current = {name: alias_of(model, alias)} | {one: alias_of(find_model(one), alias) for one in names[1:]}
+    current = {one: at for one, at in current.items() if at}
+    if known and not known[-1].done and known[-1].rollback and known[-1].version == current.get(name):
+        return _finish(name, known, current, alias, renew)
+    had = champions(name, known, current)
+    if name not in current or len(had) < 2:
+        at = f"version {current[name]} is the only one known" if name in current else "there is none now"
+        raise InputError(
+            f"'{name}' has no earlier {alias} to go back to: {at}; name a version with facet promote {name} VERSION"
         )
-        done = [one for one in known if one.done]
-        write_promotions(name, [*done, entry.model_copy(update={"done": False})], alias)
-        _set(list(target.items()), alias)
-        write_promotions(name, [*done, entry], alias)
+    target = {one: had[-2].get(one, current.get(one, "")) for one in names}
+    for one, version in target.items():
+        if version:
+            find_version(one, version)
+    others = {one: (target[one], current.get(one, "")) for one in names if one != name}
+    entry = Promotion(
+        version=target[name], previous=current[name], time=now(), reason="rolled back", others=others, rollback=True
+    )
+    done = [one for one in known if one.done]
+    renew()
+    write_promotions(name, [*done, entry.model_copy(update={"done": False})], alias)
+    _set(list(target.items()), alias, renew)
+    renew()
+    write_promotions(name, [*done, entry], alias)
     return [Moved(one, target[one], current.get(one, "")) for one in names]
 
 
-def _finish(name: str, known: Sequence[Promotion], current: Mapping[str, str], alias: str) -> list[Moved]:
+def _finish(
+    name: str, known: Sequence[Promotion], current: Mapping[str, str], alias: str, renew: Callable[[], None]
+) -> list[Moved]:
     """Move the aliases that a rollback left when its process was killed."""
     last = known[-1]
     pairs = [(name, last.version), *((other, its) for other, (its, _) in last.others.items())]
-    _set(pairs, alias)
+    _set(pairs, alias, renew)
+    renew()
     write_promotions(name, [*known[:-1], last.model_copy(update={"done": True})], alias)
     return [
         Moved(name, last.version, last.previous),
@@ -165,18 +190,19 @@ def _finish(name: str, known: Sequence[Promotion], current: Mapping[str, str], a
     ]
 
 
-def _names(name: str, alias: str) -> list[str]:
+def _names(model: "RegisteredModel", alias: str) -> list[str]:
     """Return the model and those that have ever moved with it."""
-    known = read_promotions(name, find_model(name).tags, alias)
-    return [name, *sorted({other for one in known for other in one.others})]
+    known = read_promotions(model.name, model.tags, alias)
+    return [model.name, *sorted({other for one in known for other in one.others})]
 
 
-def _set(pairs: Sequence[Pair], alias: str) -> None:
+def _set(pairs: Sequence[Pair], alias: str, renew: Callable[[], None]) -> None:
     client = mlflow_client()
     for number, (name, version) in enumerate(pairs):
         try:
             if alias_of(client.get_registered_model(name), alias) == version:
                 continue
+            renew()
             if version:
                 client.set_registered_model_alias(name, alias, version)
             else:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from components.shared.dataset.annotations import Annotations
 from components.shared.dataset.detections import Detections
+from components.shared.dataset.join import join
 from components.shared.dataset.marginal import marginal
-from components.shared.dataset.persons import by_person
-from components.shared.dataset.predictions import PredictedFace, Predictions
+from components.shared.dataset.persons import person_numbers
+from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.classification import predicted_classes
 from components.shared.metrics.matching import Comparison as Boxes
 from components.shared.metrics.matching import Matches
@@ -54,12 +55,12 @@ class Compared:
     equal: bool
 
 
-def compare(candidate: Table, champion: Table, annotations: Annotations, *, seed: int = 0) -> Compared:
-    """Compare two models by their predictions of the same images.
+def compare_models(candidate: Table, champion: Table, annotations: Annotations, *, seed: int = 0) -> Compared:
+    """Compare two models by their predictions of the same images, see `check_pictures`.
 
-    Classifiers are compared by macro F1, over resamples of persons; an image of nobody known counts alone. Detectors
-    are compared by average precision at IoU 0.5, over resamples of photos. Faces without a label, and boxes of images
-    that one of the two could not read, are left out.
+    Classifiers are compared by macro F1, over resamples of persons; an image without a person id is its own group.
+    Detectors are compared by average precision at IoU 0.5, over resamples of photos. Faces without a label, and boxes
+    of images that one of the two could not read, are left out.
 
     Args:
         candidate: the predictions of the first model.
@@ -69,7 +70,7 @@ def compare(candidate: Table, champion: Table, annotations: Annotations, *, seed
 
     Raises:
         IncomparableError: the tasks or the labels differ, or nothing is labeled.
-        InputError: the predictions are of other faces than the annotations, or of other pictures.
+        InputError: the predictions are of other faces than the annotations.
     """
     if candidate.task != champion.task:
         raise IncomparableError(f"one is for {candidate.task}, the other for {champion.task}")
@@ -80,29 +81,18 @@ def compare(candidate: Table, champion: Table, annotations: Annotations, *, seed
 def _classifiers(candidate: Predictions, champion: Predictions, data: Annotations, seed: int) -> Compared:
     _check_labels(candidate.space.class_labels, champion.space.class_labels)
     candidate, champion = marginal(candidate, data), marginal(champion, data)
-    images = {image.id: image for image in data.images}
-    faces = {(image.id, face.id): face for image in data.images for face in image.faces}
+    joined = join(candidate, data, may_be_empty=True)
     rows = {(face.image_id, face.face_id): row for row, face in enumerate(champion.faces)}
-    truth, pairs = [], []
-    for row, face in enumerate(candidate.faces):
-        key = (face.image_id, face.face_id)
-        if key not in faces:
-            raise InputError(f"image {key[0]} face {key[1]} is predicted, but not in the annotations")
-        if key not in rows:
-            continue
-        _check_same(face, champion.faces[rows[key]], images[face.image_id].sha256)
-        encoded = candidate.space.encode(faces[key].attributes)
-        if encoded is not None:
-            truth.append(candidate.space.class_index(encoded))
-            pairs.append((row, rows[key]))
-    if not pairs:
+    labeled = ((candidate.faces[row], row, truth) for row, truth in zip(joined.rows, joined.truth, strict=True))
+    both = [(row, rows[key], truth) for face, row, truth in labeled if (key := (face.image_id, face.face_id)) in rows]
+    if not both:
         raise IncomparableError(f"no face that both have predicted has a label of '{candidate.space.name}'")
-    own, theirs = np.array(pairs, np.intp).T
-    known = np.array(truth, np.intp)
+    own, theirs, known = np.array(both, np.intp).T
     first = predicted_classes(candidate.class_probabilities()[own])
     second = predicted_classes(champion.class_probabilities()[theirs])
+    images = {image.id: image for image in data.images}
     numbers = [candidate.faces[row].image_id for row in own]
-    groups = _persons(data, numbers)
+    groups = person_numbers([images[number] for number in numbers])
     classes = len(candidate.space.class_labels)
     return Compared(
         metric="macro_f1",
@@ -115,26 +105,6 @@ def _classifiers(candidate: Predictions, champion: Predictions, data: Annotation
         unit="person",
         equal=bool((first == second).all()),
     )
-
-
-def _persons(data: Annotations, images: Sequence[int]) -> NDArray[np.intp]:
-    """Return the number of the person in each of the images."""
-    seen = set(images)
-    number = {
-        image.id: group
-        for group, members in enumerate(by_person(one for one in data.images if one.id in seen).values())
-        for image in members
-    }
-    return np.array([number[one] for one in images], np.intp)
-
-
-def _check_same(face: PredictedFace, other: PredictedFace, sha256: str | None) -> None:
-    digests = {one for one in (face.sha256, other.sha256, sha256) if one}
-    if face.path != other.path or face.box != other.box or len(digests) > 1:
-        raise InputError(
-            f"'{face.path}' face {face.face_id} is another picture or box in the candidate's predictions than in the "
-            "annotations; pass the annotations and images that it was predicted from"
-        )
 
 
 def _check_labels(first: Sequence[str], second: Sequence[str]) -> None:
@@ -154,11 +124,6 @@ def _detectors(candidate: Detections, champion: Detections, data: Annotations, s
     chosen = tuple(image for image in candidate.images if image.image_id in read)
     if not chosen:
         raise IncomparableError("there is no image that both have searched")
-    for image in chosen:
-        if image.path != read[image.image_id].path or len({image.sha256, read[image.image_id].sha256} - {None}) > 1:
-            raise InputError(
-                f"'{image.path}' is another picture in the candidate's predictions than in the annotations"
-            )
     tables = (
         replace(candidate, images=chosen),
         replace(champion, images=tuple(read[image.image_id] for image in chosen)),

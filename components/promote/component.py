@@ -1,6 +1,6 @@
 """The KFP component of the promote step."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
@@ -18,6 +18,9 @@ def promote(
     metrics: Output[Metrics],
     name: str,
     version: str,
+    detector_model: Optional[Input[Model]] = None,
+    detector_predictions: Optional[Input[Dataset]] = None,
+    detector_annotations: Optional[Input[Dataset]] = None,
     alias: str = "champion",
     floors_hold: bool = True,
     confidence: float = 0.95,
@@ -38,6 +41,9 @@ def promote(
         metrics: The scores of both, and how sure the difference is.
         name: Name of the model in the registry.
         version: The candidate's version.
+        detector_model: Folder with the model.onnx of the detector that was trained with the model; it is compared too.
+        detector_predictions: Those of the detector on the test split; without, it moves without a comparison.
+        detector_annotations: COCO JSON that the detector predicted; without, annotations.
         alias: The alias, champion by default. It moves to the composite and the detector too.
         floors_hold: Whether the floors hold; the champion stays where they do not.
         confidence: Share of the resamples in which a better model scores higher, above 0.5 and at most 1.
@@ -71,6 +77,9 @@ def promote(
         composite_version=composite_version,
         detector=detector,
         detector_version=detector_version,
+        detector_model=Path(detector_model.path) if detector_model is not None else None,
+        detector_predictions=Path(detector_predictions.path) if detector_predictions is not None else None,
+        detector_annotations=Path(detector_annotations.path) if detector_annotations is not None else None,
         run_id=run_id,
         address=model.uri,
     )

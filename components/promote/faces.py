@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from components.promote.compare import Compared, IncomparableError, Table, compare
+from components.promote.compare import Compared, IncomparableError, Table, compare_models
 from components.shared.dataset.annotations import Annotations, read_annotations
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.predictions import read_predictions
+from components.shared.dataset.same_pictures import check_pictures
 from components.shared.prediction.classify import classify
 from components.shared.prediction.detect import detect
+from components.shared.prediction.same_model import check_predicted_by
 from components.shared.tracking.registry import find_version
 from serving.runtime.card import ClassificationCard, DetectionCard
 from serving.runtime.detector import Detector
@@ -20,46 +22,53 @@ _BATCH = 64
 
 
 class SameFaces:
-    """The test faces, what the candidate says of them, and what a champion says."""
+    """The test faces, what the candidate says of them, and what a champion says.
 
-    def __init__(self, model: Path, predictions: Path, images: Path, annotations: Path) -> None:
-        self._candidate = load_model(str(model))
-        self._images, self._annotations, self._file = images, annotations, predictions
+    Args:
+        model: folder with the candidate's `model.onnx`, or the file itself.
+        predictions: those of the candidate.
+        images: folder with the image archives.
+        annotations: those that were predicted.
+        name: of the candidate in the registry.
+        version: its version there.
+
+    Raises:
+        InputError: the predictions are not those of the model and of these pictures, or the version is another file.
+        NotFoundError: there is no such version.
+    """
+
+    def __init__(
+        self, model: Path, predictions: Path, images: Path, annotations: Path, name: str, version: str
+    ) -> None:
+        candidate = load_model(str(model))
+        if not isinstance(candidate, Classifier | Detector):
+            raise InputError(f"{model}: a model of task '{candidate.card.task}'; pass a classifier or a detector")
+        self._candidate, self.name, self.version = candidate, name, version
+        self._images, self._annotations = images, annotations
         self._predictions: Table = read_predictions(predictions)
         self._data: Annotations = read_annotations(annotations)
-
-    def check_candidate(self, name: str, version: str) -> None:
-        """Raise InputError unless the predictions and the registered version are those of the candidate's file."""
-        sha256 = self._candidate.sha256
-        if not sha256.startswith(self._predictions.version) and self._predictions.version != version:
+        check_pictures(self._predictions, self._data, predictions, annotations)
+        check_predicted_by(self._predictions, candidate, registered=version)
+        registered = find_version(name, version).tags.get("sha256", candidate.sha256)
+        if registered != candidate.sha256:
             raise InputError(
-                f"{self._file}: predictions of '{self._predictions.model}' {self._predictions.version}, not of the "
-                f"model with sha256 {sha256[:12]}; pass those of the candidate"
-            )
-        registered = find_version(name, version).tags.get("sha256", sha256)
-        if registered != sha256:
-            raise InputError(
-                f"'{name}' version {version} has sha256 {registered}, the model {sha256}: pass the version that was "
-                "registered from it"
+                f"'{name}' version {version} has sha256 {registered}, the model {candidate.sha256}: pass the version "
+                "that was registered from it"
             )
 
-    def compare_with(self, name: str, version: str) -> tuple[Compared, tuple[str, ...]]:
-        """Predict with a registered version and compare. Raises as `compare`, and NoAnswerError."""
-        uri = f"models:/{name}/{version}"
+    def compare_with(self, champion_version: str) -> tuple[Compared, tuple[str, ...]]:
+        """Predict with the version of the champion and compare. Raises as `compare_models`, and NoAnswerError."""
         try:
-            threads = 1 if isinstance(self._candidate, Detector) else None  # its threads search one photo each
-            champion = load_model(uri, threads=threads)
+            # A thread of the prediction computes one face or photo alone, as for the candidate: equal sums.
+            champion = load_model(f"models:/{self.name}/{champion_version}", threads=1)
         except NoAnswerError:
             raise
         except (InputError, StorageError) as error:
             raise IncomparableError(f"it cannot be loaded: {error}") from error
         if not isinstance(champion, Classifier | Detector) or type(champion) is not type(self._candidate):
             raise IncomparableError("they are for different tasks")
-        compared = compare(self._predictions, self._predict(champion), self._data)
-        cards = self._candidate.card, champion.card
-        assert isinstance(cards[0], ClassificationCard | DetectionCard)
-        assert isinstance(cards[1], ClassificationCard | DetectionCard)
-        return compared, tuple(_notes(cards[0], cards[1], compared))
+        compared = compare_models(self._predictions, self._predict(champion), self._data)
+        return compared, tuple(_notes(self._candidate.card, champion.card, compared))
 
     def _predict(self, champion: Classifier | Detector) -> Table:
         split, failed = self._split()
@@ -79,8 +88,8 @@ class SameFaces:
             predicted = [face.image_id for face in self._predictions.faces]
         if unknown := [number for number in predicted if number not in by_id]:
             raise InputError(
-                f"{self._file}: image {unknown[0]} is not in {self._annotations}; pass the annotations that it was "
-                "made from"
+                f"image {unknown[0]} is predicted, but not in {self._annotations}; pass the annotations that "
+                "the predictions were made from"
             )
         splits = {by_id[number].split for number in predicted}
         split = (splits.pop() if len(splits) == 1 else None) or "all"

@@ -1,6 +1,7 @@
 """The page of a promotion, rendered from report.html.jinja."""
 
 from components.promote.outcome import Outcome
+from components.shared.metrics.paired import fewest_groups
 from components.shared.report.rendering import render
 
 
@@ -14,5 +15,6 @@ def render_report(outcome: Outcome, name: str, version: str, alias: str, confide
         version=version,
         alias=alias,
         confidence=confidence,
+        needed=fewest_groups(confidence),
         moved=moved,
     )

@@ -5,6 +5,7 @@ such as all faces of a person, with replacement, and scores both models on each 
 whether one of them is right more often where they disagree.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -54,6 +55,15 @@ class McNemar:
     only_first: int
     only_second: int
     p_value: float
+
+
+def fewest_groups(confidence: float) -> int:
+    """Return how many groups it takes to show a difference: at least so many that an exact sign test can show it.
+
+    Of n groups all are in favor of one of two equal models, named beforehand, with a probability of 0.5^n. That must
+    not be more than 1 - confidence, or than one in RESAMPLES for a confidence of 1: 5 groups for 0.95.
+    """
+    return math.ceil(-math.log2(max(1 - confidence, 1 / RESAMPLES)))
 
 
 def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> McNemar:

@@ -227,19 +227,19 @@ def test_what_does_not_fit_is_one_clear_error(masks: Case, tmp_path: Path) -> No
         with pytest.raises(InputError, match="false_alarm_rate: must be at least 0 and below 1"):
             masks.run(false_alarm_rate=rate)
     masks.table = replace(table, version="0123456789ab")
-    with pytest.raises(InputError, match="predictions of another file, 0123456789ab, than the model"):
+    with pytest.raises(InputError, match="the predictions are of model '.*' 0123456789ab, not of"):
         masks.run()
     masks.table = replace(table, space=label_space("mask:absent,incorrect,worn"), heads=table.heads)
     with pytest.raises(InputError, match="predictions of 'mask:absent,incorrect,worn', and the model is of 'mask'"):
         masks.run()
     masks.table = replace(table, faces=(table.faces[1], *table.faces[1:]))
-    with pytest.raises(InputError, match="image 2 face 2 is predicted more than once"):
+    with pytest.raises(InputError, match="1 faces are predicted more than once: image 2 face 2"):
         masks.run()
     masks.table = replace(table, faces=(PredictedFace(9999, 9999, "x.png", None), *table.faces[1:]))
-    with pytest.raises(InputError, match="image 9999 face 9999 is predicted, but not in the annotations"):
+    with pytest.raises(InputError, match="1 faces are predicted, but not in the annotations: image 9999 face 9999"):
         masks.run()
     masks.table = replace(table, faces=(replace(table.faces[0], path="other.png"), *table.faces[1:]))
-    with pytest.raises(InputError, match="image 1 face 1 is another picture"):
+    with pytest.raises(InputError, match="image 1 is 'other.png' in the predictions and"):
         masks.run()
     masks.table = table
     masks.data = replace(data, images=(replace(data.images[0], sha256="a" * 64), *data.images[1:]))
