@@ -13,24 +13,26 @@ def batch_prediction(p: BatchPredictionConfig, configure: "Configure") -> None:
     from kfp import dsl
 
     from components.detect_faces.component import detection_shards
-    from components.predict.component import gather_predictions, predict_shard
+    from components.predict.component import gather_predictions, predict_shard, resolve_models
     from pipelines.parts import read_photos
 
     data = read_photos(p, configure)
     task = detection_shards(annotations=data.annotations, images_per_shard=p.photos_per_shard)
     numbers = configure(task, "Count the shards").outputs["Output"]
+    # An alias may have moved since the last run, and may move before the last shard.
+    models = configure(resolve_models(models=p.models), "Name the versions").set_caching_options(False).output
     with dsl.ParallelFor(numbers, name="shard") as shard:
         task = predict_shard(
             images=data.images,
             annotations=data.annotations,
-            models=p.models,
+            models=models,
             shard=shard,
             images_per_shard=p.photos_per_shard,
             combine=p.combine,
             tta=p.tta,
             max_failed=p.max_failed,
         )
-        # An alias may have moved since the last run.
+        # What is at an address may have changed since the last run.
         predictions = configure(task, "Predict photos").set_caching_options(False).outputs["predictions"]
     task = gather_predictions(
         predictions=dsl.Collected(predictions), annotations=data.annotations, format=p.table_format

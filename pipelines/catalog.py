@@ -220,6 +220,7 @@ STEPS: Mapping[str, Step] = {
             "predictions": ("SM_OUTPUT_DATA_DIR", "predictions.csv"),
         },
     ),
+    "resolve_models": Step("components.predict.component:resolve_models", "register", output="models"),
     "predict_shard": Step("components.predict.component:predict_shard", "predict_shard"),
     "gather_predictions": Step("components.predict.component:gather_predictions", "data_report"),
     "calibrate": Step("components.calibrate.component:calibrate", "evaluate", CALIBRATION_REPORT),

@@ -4,10 +4,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 
-import numpy as np
-
-from serving.runtime.card import ClassificationCard, Combined, Head, Notify
-from serving.runtime.notice import mask_rule, rule_of
+from components.shared.prediction.combine import combined_rule
+from serving.runtime.card import ClassificationCard, Combined, Head
 
 
 def combined_card(
@@ -31,7 +29,7 @@ def combined_card(
         versions=_versions([card.versions for card in cards]) | {"onnx": version("onnx")},
         dataset_digest=_digest([card.dataset_digest for card in cards]),
         training_digest=_digest([*(card.training_digest for card in cards), combined.rule]),
-        notify=_notify(cards, heads),
+        notify=combined_rule(cards, heads),
         combined=combined,
     )
 
@@ -51,13 +49,3 @@ def _digest(digests: Sequence[str]) -> str:
 def _versions(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
     names = dict.fromkeys(name for one in versions for name in one)
     return {name: ", ".join(sorted({one[name] for one in versions if name in one})) for name in names}
-
-
-def _notify(cards: Sequence[ClassificationCard], heads: tuple[Head, ...]) -> Notify | None:
-    """The rule of the members that judge masks; where the heads are others or thresholds differ, theirs or the mean."""
-    rules = [rule for card in cards if (rule := rule_of(card)) is not None]
-    if not rules:
-        return None
-    if rules[0].head in {head.name for head in heads} and _same(rules):
-        return rules[0]
-    return mask_rule(heads, float(np.mean([rule.threshold for rule in rules])))

@@ -32,7 +32,7 @@ def predict(
         metrics: Counts of predicted faces (of a detector those that it finds), their images, and failures.
         annotations: COCO JSON with the faces and their splits; without, all pictures, for a classifier one face each.
         split: Which images: test, val, train or all.
-        batch_size: Faces that a thread takes at a time; it changes no result.
+        batch_size: Changes nothing, since each face is computed alone; earlier runs name it.
         max_failed: How many faces, of a detector how many images, may fail to decode before the step fails.
         tta: Views of each face besides itself whose probabilities are averaged with its own: flip, scale:1.1,
             multiply:0.9, rotate:180, each with a number of one's own; none by default.
@@ -49,7 +49,6 @@ def predict(
         Path(annotations.path) if annotations is not None else None,
         Path(predictions.path),
         split=split,
-        batch_size=batch_size,
         max_failed=max_failed,
         tta=tta,
         may_be_empty=may_be_empty,
@@ -63,6 +62,21 @@ def predict(
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def resolve_models(models: list[str]) -> list[str]:
+    """Name the versions of registered models, so that all shards run the same ones, whatever is promoted meanwhile.
+
+    Args:
+        models: Addresses, models:/name@alias, s3://bucket/path or a path.
+
+    Returns:
+        Output: The same, with models:/name/version in place of an alias.
+    """
+    from serving.runtime.registry import version_uri
+
+    return [version_uri(model) for model in models]
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
 def predict_shard(
     images: Input[Dataset],
     annotations: Input[Dataset],
@@ -73,7 +87,6 @@ def predict_shard(
     images_per_shard: int = 2000,
     combine: str = "mean",
     tta: list[str] = [],  # noqa: B006
-    batch_size: int = 64,
     max_failed: int = 0,
 ) -> None:
     """Run models over the photos of one shard, labeled or not.
@@ -90,7 +103,6 @@ def predict_shard(
         images_per_shard: As in detection_shards.
         combine: How several classifiers are combined: mean or log_mean, the geometric mean.
         tta: Views of each face besides itself: flip, scale:1.1, multiply:0.9, rotate:180; none by default.
-        batch_size: Faces that a thread takes at a time; it changes no result.
         max_failed: How many faces of the shard may fail before the step fails; of models that find faces, photos.
     """
     from pathlib import Path
@@ -107,7 +119,6 @@ def predict_shard(
         images_per_shard=images_per_shard,
         combine=combine,
         tta=tta,
-        batch_size=batch_size,
         max_failed=max_failed,
     )
     log_metrics(metrics, counts)

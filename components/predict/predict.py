@@ -34,7 +34,6 @@ def predict(
     output: Path,
     *,
     split: str = "test",
-    batch_size: int = 64,
     workers: int = 0,
     max_failed: int = 0,
     tta: Sequence[str] = (),
@@ -53,7 +52,6 @@ def predict(
         annotations: COCO JSON with the faces; None predicts every picture of `images`, for a classifier as one face.
         output: the CSV to write.
         split: test, val, train, or all (images without a split too).
-        batch_size: faces that a thread takes at a time; it changes no result.
         workers: threads; 0 takes one per CPU.
         max_failed: how many faces may fail to decode, of a detector how many images; more fail the step.
         tta: views of each face besides itself, see `views.KINDS`; their probabilities are averaged.
@@ -65,14 +63,12 @@ def predict(
             unknown, or too many faces failed.
         StorageError: there is no model.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
     check_output(output, model, images, *([annotations] if annotations else []))
     models = open_models([str(model)], tta=tta)
     threads = workers or usable_cpus()
     chosen = {"split": split, "workers": threads, "max_failed": max_failed, "may_be_empty": may_be_empty}
     if isinstance(models, Ensemble):
-        table, reasons = classify(models, images, annotations, batch_size=batch_size, **chosen)  # type: ignore[arg-type]
+        table, reasons = classify(models, images, annotations, **chosen)  # type: ignore[arg-type]
         write_predictions(table, output)
         return PredictReport(len(table.faces), len({face.image_id for face in table.faces}), reasons)
     if not isinstance(models, Detector):

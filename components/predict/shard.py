@@ -28,7 +28,6 @@ def predict_shard(
     images_per_shard: int = 2000,
     combine: str = "mean",
     tta: Sequence[str] = (),
-    batch_size: int = 64,
     workers: int = 0,
     max_failed: int = 0,
 ) -> dict[str, int]:
@@ -44,7 +43,6 @@ def predict_shard(
         images_per_shard: photos of one shard.
         combine: how several classifiers are combined.
         tta: views of each face besides itself.
-        batch_size: faces that a thread takes at a time; it changes no result.
         workers: threads; 0 takes one per CPU.
         max_failed: how many faces of the shard may fail, of models that find their own how many photos.
 
@@ -61,7 +59,7 @@ def predict_shard(
     photos = _photos(images, annotations, shard, images_per_shard)
     count = faces = 0
     failed: list[tuple[str, Failure]] = []
-    done = predicted_photos(model, photos, batch_size=batch_size, workers=workers or usable_cpus())
+    done = predicted_photos(model, photos, workers=workers or usable_cpus())
     with whole_file(output) as partial, partial.open("wb") as file:
         for line in _lines(ModelFacts.of(model, photos.digest), done):
             if isinstance(line, PredictedPhoto):

@@ -18,8 +18,6 @@ from serving.runtime.load import load_model
 from serving.runtime.machine import usable_cpus
 from serving.runtime.predictor import Classifier
 
-_BATCH = 64
-
 
 class SameFaces:
     """The test faces, what the candidate says of them, and what a champion says.
@@ -75,9 +73,7 @@ class SameFaces:
         images, annotations, workers = self._images, self._annotations, usable_cpus()
         if isinstance(champion, Detector):
             return detect(champion, images, annotations, split=split, workers=workers, max_failed=failed)[0]
-        return classify(
-            champion, images, annotations, split=split, batch_size=_BATCH, workers=workers, max_failed=failed
-        )[0]
+        return classify(champion, images, annotations, split=split, workers=workers, max_failed=failed)[0]
 
     def _split(self) -> tuple[str, int]:
         """Return the split of the candidate's predictions, and how much of it the candidate could not read."""

@@ -68,7 +68,7 @@ def predict_command(
         int, typer.Option("--top", min=0, help="Labels of each head on a copy; 0: 5 of one head, 1 of several.")
     ] = 0,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Faces that a thread takes at a time; it changes no result.")
+        int, typer.Option("--batch-size", min=1, help="Changes nothing: each face is computed alone.")
     ] = 64,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Threads; 0 for one per CPU.")] = 0,
     max_failed: Annotated[
@@ -97,7 +97,6 @@ def predict_command(
                 form,
                 combine=combine,
                 tta=tta or [],
-                batch_size=batch_size,
                 workers=workers,
                 max_failed=max_failed,
             )

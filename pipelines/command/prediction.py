@@ -109,7 +109,6 @@ def predict(
     *,
     combine: str = "mean",
     tta: Sequence[str] = (),
-    batch_size: int = 64,
     workers: int = 0,
     max_failed: int = 0,
 ) -> Report:
@@ -125,7 +124,6 @@ def predict(
         form: the rows of the submission; also the rows of the answers, where it is given.
         combine: how several models of a job are combined.
         tta: views of a face besides itself.
-        batch_size: faces that a thread takes at a time.
         workers: threads; 0 for one per CPU.
         max_failed: how many faces may fail, of models that find their own how many photos; what a source has lost
             counts too.
@@ -158,15 +156,10 @@ def predict(
                 own = parts / str(number)
                 own.mkdir(exist_ok=True)
                 before = report.found
-                for part in predict_stream(
-                    model,
-                    job.photos,
-                    batch_size=batch_size,
-                    workers=threads,
-                    max_failed=max_failed,
-                    parts=own,
-                    lost=report.failed,
-                ):
+                stream = predict_stream(
+                    model, job.photos, workers=threads, max_failed=max_failed, parts=own, lost=report.failed
+                )
+                for part in stream:
                     if copies is not None:
                         copies.draw(job.photos, part)
                     report.count(part)

@@ -121,6 +121,16 @@ def _fingerprint_of_file(location: Location, entry: Entry) -> Fingerprint:
     return entry.path, status.st_size, status.st_mtime_ns, status.st_ino, settled
 
 
+def version_uri(uri: str) -> str:
+    """Return `models:/name/version` with the version that a `models:` URI means now, and any other URI as it is.
+
+    Raises as `fetch_model`.
+    """
+    if not uri.startswith("models:"):
+        return uri
+    return f"models:/{_parsed(uri)['name']}/{_registered(uri)[2]}"
+
+
 def name_of(uri: str) -> str:
     """Return the registered name in a `models:` URI; "" for any other URI. Raises InputError as `fetch_model`."""
     return urllib.parse.unquote(_parsed(uri)["name"]) if uri.startswith("models:") else ""

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 from PIL import Image
 from tiny_model import build_model, card_facts
 
@@ -22,6 +24,30 @@ def write_classifier(folder: Path, space: str, seed: int = 7, **changes: Any) ->
     """Write `model.onnx` into a folder and return the folder."""
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(classifier_bytes(space, seed, **changes))
+    return folder
+
+
+def write_blinded(folder: Path, space: str) -> Path:
+    """Write the model of a classifier of one head that gives no numbers for bright pictures; return the folder."""
+    model = onnx.load_from_string(classifier_bytes(space))
+    given = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = [f"{name}/finite" if name == given else name for name in node.output]
+    for name, value in (("limit", 200), ("zero", 0), ("one", 1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["pixels"], ["level"], axes=[1, 2, 3]),
+            helper.make_node("Flatten", ["level"], ["flat_level"]),
+            helper.make_node("Sub", ["limit", "flat_level"], ["room"]),
+            helper.make_node("Sqrt", ["room"], ["root"]),
+            helper.make_node("Mul", ["root", "zero"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "one"], ["factor"]),
+            helper.make_node("Mul", [f"{given}/finite", "factor"], [given]),
+        ]
+    )
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
     return folder
 
 

@@ -14,6 +14,7 @@ from components.shared.dataset.detections import Detections, parse_detections
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.prediction_rows import PredictionRows, read_rows
 from serving.runtime.errors import InputError
+from serving.runtime.notice import REASONS, Notice
 from serving.runtime.output import whole_file
 from serving.runtime.validation import known
 
@@ -21,6 +22,9 @@ _FACE = ("image_id", "face_id", "path", "x", "y", "width", "height", "detector_s
 _MODEL = ("model", "version", "label_space")
 _ADDED = ("task", "class_id", "sha256", "images_digest", "brightness")
 """Columns that tables of earlier versions lack."""
+NOTICE_COLUMNS = ("notify", "notify_reason", "notify_confidence")
+"""Of models that judge masks; tables of earlier versions lack them too."""
+_NOTIFY = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class PredictedFace:
 class Predictions:
     """Predictions of a classifier: faces, and per head float32 (N, K) probabilities in the same order.
 
-    `images_digest` names the data set, as `info.images_digest` of its annotations; "" where it is not known.
+    `images_digest` names the data set, as `info.images_digest` of its annotations; "" where it is not known. `notices`
+    are about the masks of the faces, in the same order; None where the model does not judge masks.
     """
 
     task: ClassVar[str] = "classification"
@@ -56,15 +61,24 @@ class Predictions:
     model: str
     version: str
     images_digest: str = ""
+    notices: tuple[Notice, ...] | None = None
 
     def class_probabilities(self) -> NDArray[np.floating]:
         """Return the probabilities of the classes that metrics count, (N, len(space.class_labels))."""
         return self.space.class_probabilities(self.heads)
 
 
-def prediction_columns(space: LabelSpace) -> list[str]:
-    """Return the columns of the table: every probability is called `<head>/<label>`."""
-    return [*_FACE, *(f"{head.name}/{label}" for head in space.heads for label in head.labels), *_MODEL, *_ADDED]
+def prediction_columns(space: LabelSpace, *, notices: bool = False) -> list[str]:
+    """Return the columns of the table: every probability is called `<head>/<label>`; with `notices` theirs too."""
+    probabilities = [f"{head.name}/{label}" for head in space.heads for label in head.labels]
+    return [*_FACE, *probabilities, *_MODEL, *_ADDED, *(NOTICE_COLUMNS if notices else ())]
+
+
+def notice_cells(notice: Notice | None) -> list[str]:
+    """Return the cells of NOTICE_COLUMNS, empty ones where there is no notice."""
+    if notice is None:
+        return [""] * len(NOTICE_COLUMNS)
+    return [str(notice.notify).lower(), notice.reason or "", str(np.float32(notice.confidence))]
 
 
 def prediction_rows(predictions: Predictions) -> Iterator[list[str]]:
@@ -85,14 +99,15 @@ def prediction_rows(predictions: Predictions) -> Iterator[list[str]]:
         brightness = "" if face.brightness is None else f"{face.brightness:.2f}"
         added = [str(best[row]), face.sha256 or "", predictions.images_digest, brightness]
         ids = [str(face.image_id), str(face.face_id), face.path]
-        yield [*ids, *box, score, *label, *map(str, table[row]), *ending, *added]
+        notice = notice_cells(predictions.notices[row]) if predictions.notices is not None else []
+        yield [*ids, *box, score, *label, *map(str, table[row]), *ending, *added, *notice]
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
     """Write the CSV as a `whole_file`, see `prediction_rows`. Equal predictions give equal bytes."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(prediction_columns(predictions.space))
+        writer.writerow(prediction_columns(predictions.space, notices=predictions.notices is not None))
         writer.writerows(prediction_rows(predictions))
 
 
@@ -116,7 +131,8 @@ def _parse_classification(table: PredictionRows) -> Predictions:
         raise InputError(f"{path}: no column {', '.join(missing)}; the predict step writes {', '.join(_FACE + _MODEL)}")
     model, version, space_name = map(table.one_value, _MODEL)
     space = label_space(space_name)
-    columns = prediction_columns(space)
+    judged = NOTICE_COLUMNS[0] in header
+    columns = prediction_columns(space, notices=judged)
     if header != [name for name in columns if name in header or name not in _ADDED]:
         raise InputError(f"{path}: its columns are not those of label space '{space.name}': {', '.join(columns)}")
     start, end = len(_FACE), columns.index(_MODEL[0])
@@ -124,19 +140,28 @@ def _parse_classification(table: PredictionRows) -> Predictions:
         added = zip(table.column("sha256"), table.column("brightness"), strict=True)
         faces = tuple(_face(row, *values) for row, values in zip(rows, added, strict=True))
         probabilities = np.array([row[start:end] for row in rows]).astype(np.float32)
+        notices = tuple(map(_notice, *map(table.column, NOTICE_COLUMNS))) if judged else None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     heads, column = {}, 0
     for head in space.heads:
         heads[head.name] = probabilities[:, column : column + len(head.labels)]
         column += len(head.labels)
-    return Predictions(faces, heads, space, model, version, table.one_value("images_digest"))
+    return Predictions(faces, heads, space, model, version, table.one_value("images_digest"), notices)
 
 
 _READERS: Mapping[str, Callable[[PredictionRows], Predictions | Detections]] = {
     "classification": _parse_classification,
     "detection": parse_detections,
 }
+
+
+def _notice(notify: str, reason: str, confidence: str) -> Notice:
+    named = next((one for one in REASONS if one == reason), None)
+    if notify not in _NOTIFY or (named or "") != reason:
+        expected = f"{' or '.join(_NOTIFY)}, and for true one of {', '.join(REASONS)}"
+        raise ValueError(f"notify '{notify}' and notify_reason '{reason}'; expected {expected}")
+    return Notice(_NOTIFY[notify], named, float(confidence))
 
 
 def _face(row: list[str], sha256: str, brightness: str) -> PredictedFace:

@@ -8,7 +8,7 @@ from components.shared.dataset.archive import ImageArchive
 from components.shared.dataset.predictions import Predictions
 from components.shared.prediction.ensemble import Ensemble
 from components.shared.prediction.inputs import check_failures, present
-from components.shared.prediction.photo_set import PhotoSet, photo_set_of, read_photo_set
+from components.shared.prediction.photo_set import PhotoSet, bare_photo_set, photo_set_of
 from components.shared.prediction.results import ModelFacts, table_of
 from components.shared.prediction.stream import predicted_photos
 from serving.runtime.errors import InputError
@@ -24,7 +24,6 @@ def classify(
     annotations: Path | None,
     *,
     split: str,
-    batch_size: int,
     workers: int,
     max_failed: int,
     may_be_empty: bool = False,
@@ -38,7 +37,6 @@ def classify(
         images: folder with the image archives; without annotations also a folder tree or a ZIP archive of pictures.
         annotations: COCO JSON with the faces; None predicts every picture of `images` as one face.
         split: test, val, train, or all.
-        batch_size: faces that a thread takes at a time.
         workers: threads that decode and compute.
         max_failed: how many faces may fail to decode.
         may_be_empty: accept a split without a face: the table has no row.
@@ -50,7 +48,7 @@ def classify(
     ensemble = classifier if isinstance(classifier, Ensemble) else Ensemble([classifier])
     photos = _photos(images, annotations, split, may_be_empty)
     _warn_of_eyes(ensemble, photos)
-    done = list(predicted_photos(ensemble, photos, batch_size=batch_size, workers=workers))
+    done = list(predicted_photos(ensemble, photos, workers=workers))
     failed = [(photo.path, failure) for photo in done for failure in photo.failures]
     reasons = check_failures(failed, max_failed, photos.faces())
     table = table_of(ModelFacts.of(ensemble, photos.digest), done)
@@ -60,7 +58,7 @@ def classify(
 
 def _photos(images: Path, annotations: Path | None, split: str, may_be_empty: bool) -> PhotoSet:
     if annotations is None:
-        return read_photo_set(images)
+        return bare_photo_set(images)
     data = read_annotations(annotations)
     photos = photo_set_of(ImageArchive(images), data, split, may_be_empty=may_be_empty)
     if not photos.faces() and not may_be_empty:

@@ -1,18 +1,19 @@
 """How the probabilities of several views, folds or models become those of one.
 
-`mean` is the mean of the probabilities, `log_mean` their geometric mean, which is divided by its sum: the mean of their
-logarithms. For two labels that came from one sigmoid the latter is the sigmoid of the mean logit.
+`mean` is the mean of the probabilities, `log_mean` their geometric mean; both are divided by their sum. `log_mean` is
+the mean of the logarithms: for two labels that came from one sigmoid it is the sigmoid of the mean logit.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.dataset.label_spaces import label_space
-from components.shared.dataset.predictions import PredictedFace, Predictions
+from serving.runtime.card import NOTIFY_THRESHOLD, ClassificationCard, Head, Notify
 from serving.runtime.errors import InputError
+from serving.runtime.notice import mask_rule, rule_of
 from serving.runtime.validation import known
 
 LOWEST = 1e-7
@@ -23,25 +24,22 @@ JOINED = ("mask", "gender_age")
 JOINT = "mask_gender_age"
 
 Floats = NDArray[np.floating[Any]]
-_EXAMPLES = 5
+_log = logging.getLogger(__name__)
 
 
-def _mean(stacked: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    total: NDArray[np.float64] = np.tensordot(weights, stacked, axes=1)
-    return total
+def _mean(stacked: NDArray[np.float64]) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = stacked.mean(axis=0)
+    return mean
 
 
-def _log_mean(stacked: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    product = np.exp(np.tensordot(weights, np.log(np.maximum(stacked, LOWEST)), axes=1))
-    total: NDArray[np.float64] = product / product.sum(axis=-1, keepdims=True)
-    return total
+def _log_mean(stacked: NDArray[np.float64]) -> NDArray[np.float64]:
+    product: NDArray[np.float64] = np.exp(np.log(np.maximum(stacked, LOWEST)).mean(axis=0))
+    return product
 
 
-RULES: Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
-    "mean": _mean,
-    "log_mean": _log_mean,
-}
-"""Name of a rule -> the rule, of (M, N, K) probabilities and M weights that sum to 1."""
+RULES: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {"mean": _mean, "log_mean": _log_mean}
+"""Name of a rule -> the mean (N, K) of (M, N, K) probabilities, before it is divided by its sum."""
+DEFAULT_RULE = "mean"
 
 
 def check_rule(rule: str) -> None:
@@ -50,30 +48,27 @@ def check_rule(rule: str) -> None:
         raise InputError(f"combine: unknown rule '{rule}'{known(rule, RULES)}")
 
 
-def combine_probabilities(rule: str, probabilities: Sequence[Floats], weights: Sequence[float] | None = None) -> Floats:
-    """Return the probabilities (N, K) that several of them, each (N, K), make together.
+def combine_probabilities(rule: str, probabilities: Sequence[Floats]) -> Floats:
+    """Return the probabilities (N, K) that several of them, each (N, K), make together; they sum to 1.
 
     One alone stays as it is, to the last bit; several are combined in float64.
 
     Args:
         rule: one of RULES.
         probabilities: of the same faces and labels.
-        weights: how much each of them counts, by default all the same; they are divided by their sum.
 
     Raises:
-        InputError: the rule is unknown, there is nothing to combine, shapes differ, or a weight is not a number above
-            0 or missing.
+        InputError: the rule is unknown, there is nothing to combine, or shapes differ.
     """
     check_rule(rule)
     shapes = sorted({values.shape for values in probabilities})
     if len(shapes) != 1 or len(shapes[0]) != 2:
         raise InputError(f"expected probabilities (N, K) of one shape to combine, got {shapes or 'none'}")
-    given = np.array([1.0] * len(probabilities) if weights is None else weights, np.float64)
-    if given.shape != (len(probabilities),) or not np.all(np.isfinite(given) & (given > 0)):
-        raise InputError(f"weights: expected {len(probabilities)} numbers above 0, got {list(weights or ())}")
     if len(probabilities) == 1:
         return probabilities[0]
-    return RULES[rule](np.stack([values.astype(np.float64) for values in probabilities]), given / given.sum())
+    combined = RULES[rule](np.stack(probabilities).astype(np.float64))
+    total: Floats = combined / combined.sum(axis=-1, keepdims=True)
+    return total
 
 
 def joint_probabilities(mask: Floats, gender_age: Floats) -> Floats:
@@ -82,53 +77,33 @@ def joint_probabilities(mask: Floats, gender_age: Floats) -> Floats:
     return joint
 
 
-def join_mask_gender_age(mask: Predictions, gender_age: Predictions) -> Predictions:
-    """Return the 18 classes of two tables about the same faces, in the order of `mask`.
-
-    Faces are joined by the ids of their image and of the face and its path, never by their place in the table.
-
-    Raises:
-        InputError: the tables have other label spaces, a face is in one of them only or twice, or the tables are of
-            different data sets.
-    """
-    for table, expected in zip((mask, gender_age), JOINED, strict=True):
-        if table.space.name != expected:
-            raise InputError(f"expected predictions of label space '{expected}', got those of '{table.space.name}'")
-    if mask.images_digest and gender_age.images_digest and mask.images_digest != gender_age.images_digest:
-        raise InputError("the predictions of mask and of gender and age are of different data sets; predict the same")
-    rows = _rows(gender_age)
-    ours = _rows(mask)
-    _check_same(ours, rows)
-    order = [rows[key] for key in ours]
-    heads = joint_probabilities(mask.heads["mask"], gender_age.heads["gender_age"][order]).astype(np.float32)
-    name, version = joined_name([mask.model, gender_age.model]), f"{mask.version}+{gender_age.version}"
-    return Predictions(mask.faces, {JOINT: heads}, label_space(JOINT), name, version, mask.images_digest)
-
-
 def joined_name(names: Sequence[str]) -> str:
     """Return the name of several models together: each of their names once, in alphabetical order."""
     return "+".join(sorted(set(names)))
 
 
-def _rows(table: Predictions) -> dict[tuple[object, ...], int]:
-    rows: dict[tuple[object, ...], int] = {}
-    for row, face in enumerate(table.faces):
-        key = _key(face)
-        if key in rows:
-            raise InputError(f"{face.path}: face {face.face_id} occurs twice in the predictions of {table.model}")
-        rows[key] = row
-    return rows
+def combined_rule(cards: Sequence[ClassificationCard], heads: Sequence[Head]) -> Notify | None:
+    """Return the notice about masks that models give together, None where none of them judges masks.
 
+    Where all that judge masks have one rule, it is theirs. Where their thresholds differ, none of these is right for
+    the combined probabilities: the default one is taken, and the log says so.
 
-def _key(face: PredictedFace) -> tuple[object, ...]:
-    return face.image_id, face.face_id, face.path
-
-
-def _check_same(ours: Mapping[tuple[object, ...], int], theirs: Mapping[tuple[object, ...], int]) -> None:
-    for missing, where in ((ours.keys() - theirs.keys(), "gender and age"), (theirs.keys() - ours.keys(), "mask")):
-        if missing:
-            examples = ", ".join(f"{path} face {face}" for _, face, path in sorted(missing, key=str)[:_EXAMPLES])
-            raise InputError(
-                f"{len(missing)} faces are missing in the predictions of {where} ({examples}); predict the same faces "
-                "with both models"
-            )
+    Args:
+        cards: of the models.
+        heads: of the combination.
+    """
+    rules = [rule for card in cards if (rule := rule_of(card)) is not None]
+    if not rules:
+        return None
+    thresholds = sorted({rule.threshold for rule in rules})
+    if len(thresholds) > 1:
+        _log.warning(
+            "the models notify of masks from %s on, together from the default %g on: calibrate the combined model",
+            ", ".join(f"{threshold:g}" for threshold in thresholds),
+            NOTIFY_THRESHOLD,
+        )
+    threshold = thresholds[0] if len(thresholds) == 1 else NOTIFY_THRESHOLD
+    first, *others = (rule.model_copy(update={"threshold": threshold}) for rule in rules)
+    if first.head in {head.name for head in heads} and all(other == first for other in others):
+        return first
+    return mask_rule(heads, threshold)

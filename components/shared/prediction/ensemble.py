@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import PurePosixPath
 from statistics import fmean
 from typing import get_args
 
@@ -14,55 +12,63 @@ import numpy as np
 
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.prediction.combine import (
+    DEFAULT_RULE,
     JOINED,
     JOINT,
     Floats,
     check_rule,
     combine_probabilities,
+    combined_rule,
     joined_name,
     joint_probabilities,
 )
+from components.shared.prediction.found_models import find_models
+from components.shared.prediction.inputs import check_finite
 from components.shared.prediction.photo_set import GivenFace
 from components.shared.prediction.views import IDENTITY, View, check_views, crop_view, parse_views
-from serving.runtime.card import ClassificationCard, Head, Notify
+from serving.runtime.card import ClassificationCard, Head
 from serving.runtime.composite import Composite
-from serving.runtime.composite_card import COMPOSITE_FILE
 from serving.runtime.detector import Detector
 from serving.runtime.errors import InputError
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model
-from serving.runtime.notice import judge, rule_of
+from serving.runtime.notice import judge
 from serving.runtime.predictor import Classifier, Crop, FaceResult
 from serving.runtime.reference import brightness
-from serving.runtime.registry import MODEL_FILE
 from serving.runtime.session import Outputs
-from serving.runtime.storage import Location
 
 _DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
+class _Answer:
+    """What models say of a face: per head (1, K) probabilities; and of each model the mean luma and what was cut."""
+
+    heads: Mapping[str, Floats]
+    brightness: list[float]
+    crops: list[Crop]
+
+
+@dataclass(frozen=True, slots=True)
 class _Group:
-    """Members of the same heads, such as folds; `rule` is the notice about masks that all of them give, if any."""
+    """Members of the same heads, such as folds."""
 
     members: tuple[Classifier, ...]
     space: LabelSpace
-    rule: Notify | None
 
-    def see(self, photo: Photo, face: GivenFace, views: Sequence[View], rule: str) -> "_Seen":
-        levels: list[float] = []
-        kinds: list[Crop] = []
-        outputs: list[dict[str, Floats]] = []
+    def classify(self, photo: Photo, face: GivenFace, views: Sequence[View], rule: str) -> _Answer:
+        answer = _Answer({}, [], [])
+        outputs: list[Mapping[str, Floats]] = []
         for member in self.members:
-            seen: list[Outputs] = []
+            of_views: list[Outputs] = []
             for view in views:
                 pixels, placement = crop_view(view, photo, face.box, member.card, face.eyes)
                 if view == IDENTITY:
-                    levels.append(brightness(pixels))
-                    kinds.append(member.crop_kind(face.box, placement))
-                seen.append(member.infer(pixels[None]))
-            outputs.append(_combined(rule, self.space.heads, seen))
-        return _Seen(_combined(rule, self.space.heads, outputs), levels, kinds)
+                    answer.brightness.append(brightness(pixels))
+                    answer.crops.append(member.crop_kind(face.box, placement))
+                of_views.append(member.infer(pixels[None]))
+            outputs.append(_combined(rule, self.space.heads, of_views))
+        return replace(answer, heads=_combined(rule, self.space.heads, outputs))
 
 
 class Ensemble:
@@ -80,6 +86,7 @@ class Ensemble:
             rule and the views.
         sha256: of the member's file, or as `version`, all digits.
         views: what is seen of each face.
+        notify: the notice about masks, None where no member judges them.
 
     Args:
         members: one or several models.
@@ -91,7 +98,7 @@ class Ensemble:
             view is unknown, or a member cannot have it.
     """
 
-    def __init__(self, members: Sequence[Classifier], *, combine: str = "mean", tta: Sequence[str] = ()) -> None:
+    def __init__(self, members: Sequence[Classifier], *, combine: str = DEFAULT_RULE, tta: Sequence[str] = ()) -> None:
         check_rule(combine)
         self.views = parse_views(tta)
         for member in members:
@@ -101,6 +108,7 @@ class Ensemble:
         self.members = tuple(member for group in self._groups for member in group.members)
         self.space = self._groups[0].space if len(self._groups) == 1 else label_space(JOINT)
         self.heads: tuple[Head, ...] = self.space.heads
+        self.notify = combined_rule([member.card for member in self.members], self.heads)
         self.name = joined_name([member.name for member in self.members])
         self.version, self.sha256 = self.members[0].version, self.members[0].sha256
         if len(self.members) > 1 or len(self.views) > 1:
@@ -120,27 +128,23 @@ class Ensemble:
 
         Raises:
             ImageError: the image cannot be used.
+            NotFiniteError: a probability is not a number.
             InputError: the box cannot be used.
         """
-        shown = [group.see(photo, face, self.views, self._rule) for group in self._groups]
-        if len(shown) == 1:
-            heads = shown[0].heads
-        else:
-            mask, gender_age = (seen.heads[name] for seen, name in zip(shown, JOINED, strict=True))
+        answers = [group.classify(photo, face, self.views, self._rule) for group in self._groups]
+        heads = answers[0].heads
+        if len(answers) > 1:
+            mask, gender_age = (answer.heads[name] for answer, name in zip(answers, JOINED, strict=True))
             heads = {JOINT: joint_probabilities(mask, gender_age)}
-        answered = _labelled(self.heads, heads)
-        notices = [
-            judge(group.rule, _labelled(group.space.heads, seen.heads))
-            for group, seen in zip(self._groups, shown, strict=True)
-            if group.rule
-        ]
+        labeled = _labeled(self.heads, heads)
+        check_finite(labeled, self.name)
         return FaceResult(
             face.box,
             face.score,
-            min((kind for seen in shown for kind in seen.kinds), key=get_args(Crop).index),
-            answered,
-            notice=max(notices, key=lambda notice: notice.urgency, default=None),
-            brightness=dict.fromkeys(answered, fmean(level for seen in shown for level in seen.levels)),
+            min((crop for answer in answers for crop in answer.crops), key=get_args(Crop).index),
+            labeled,
+            notice=judge(self.notify, labeled) if self.notify else None,
+            brightness=dict.fromkeys(labeled, fmean(level for answer in answers for level in answer.brightness)),
         )
 
 
@@ -152,16 +156,7 @@ Model = Ensemble | Detector | Composite
 """What runs over photos."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a group says of a face: per head (1, K) probabilities; and of each member the mean luma and what was cut."""
-
-    heads: dict[str, Floats]
-    levels: list[float]
-    kinds: list[Crop]
-
-
-def _labelled(heads: Sequence[Head], probabilities: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
+def _labeled(heads: Sequence[Head], probabilities: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
     return {
         head.name: dict(zip(head.labels, probabilities[head.name][0].astype(np.float32).tolist(), strict=True))
         for head in heads
@@ -187,8 +182,7 @@ def _group(members: Sequence[Classifier], space: LabelSpace) -> _Group:
     for one, other in pairwise(ordered):
         if one.sha256 == other.sha256:
             raise InputError(f"model '{one.name}' {one.version} is named twice; name each model once")
-    rules = [rule_of(member.card) for member in ordered]
-    return _Group(tuple(ordered), space, rules[0] if all(rule == rules[0] for rule in rules) else None)
+    return _Group(tuple(ordered), space)
 
 
 def label_space_of(card: ClassificationCard) -> LabelSpace:
@@ -200,7 +194,7 @@ def label_space_of(card: ClassificationCard) -> LabelSpace:
     return space
 
 
-def open_models(addresses: Sequence[str], *, combine: str = "mean", tta: Sequence[str] = ()) -> Model:
+def open_models(addresses: Sequence[str], *, combine: str = DEFAULT_RULE, tta: Sequence[str] = ()) -> Model:
     """Open what is at one or several addresses, to run it on many threads, each of which computes alone.
 
     Args:
@@ -224,41 +218,10 @@ def open_models(addresses: Sequence[str], *, combine: str = "mean", tta: Sequenc
     address, other = next(pair for pair in zip(found, models, strict=True) if not isinstance(pair[1], Classifier))
     if len(models) > 1:
         raise InputError(f"{address}: a model of task '{other.card.task}'; only classifiers can be combined")
-    if parse_views(tta) != (IDENTITY,):
-        raise InputError(f"{address}: a model of task '{other.card.task}'; tta is for classifiers, leave it out")
+    for option, changed in (("tta", parse_views(tta) != (IDENTITY,)), ("combine", combine != DEFAULT_RULE)):
+        if changed:
+            raise InputError(
+                f"{address}: a model of task '{other.card.task}'; {option} is for classifiers, leave it out"
+            )
     assert isinstance(other, Detector | Composite)
     return other
-
-
-def open_ensemble(addresses: Sequence[str], *, combine: str = "mean", tta: Sequence[str] = ()) -> Ensemble:
-    """Open one or several classifiers as an ensemble; arguments and errors as of `open_models`."""
-    models = open_models(addresses, combine=combine, tta=tta)
-    if not isinstance(models, Ensemble):
-        raise InputError(f"{addresses[0]}: a model of task '{models.card.task}'; expected a classifier")
-    return models
-
-
-def find_models(address: str) -> list[str]:
-    """Return the addresses of the models at an address: itself, or those of several models in a folder.
-
-    A folder without a model of its own is one of several models: every folder in it that has a `model.onnx`, in the
-    order of their numbers and names.
-
-    Raises StorageError when the address cannot be reached.
-    """
-    if address.startswith("models:"):
-        return [address]
-    location = Location(address)
-    paths = [PurePosixPath(entry.path) for entry in location.list()]
-    own = [
-        path for path in paths if (len(path.parts) < 2 and path.suffix in ("", ".onnx")) or str(path) == COMPOSITE_FILE
-    ]
-    if any(not path.parts or path.suffix == ".onnx" or str(path) == COMPOSITE_FILE for path in own):
-        return [address]
-    folders = [path.parts[0] for path in paths if len(path.parts) == 2 and path.name == MODEL_FILE]
-    # Of an address without one `load_model` says what was expected.
-    return [location.join(folder).uri for folder in sorted(folders, key=_natural)] or [address]
-
-
-def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(text), "") if text.isdecimal() else (-1, text) for text in re.split(r"(\d+)", path)]

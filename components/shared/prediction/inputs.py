@@ -1,8 +1,9 @@
 """What is predicted: the images of a split; and what could not be."""
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -35,17 +36,30 @@ def present(annotations: Annotations) -> str:
     return ", ".join(f"{name} {count} faces" for name, count in sorted(counts.items())) or "no images"
 
 
+class NotFiniteError(InputError):
+    """What a model says of a face is not a number."""
+
+
+def check_finite(heads: Mapping[str, Mapping[str, float]], model: str) -> None:
+    """Raise NotFiniteError when a probability of a head's label is not a number."""
+    for head, labels in heads.items():
+        if not all(map(math.isfinite, labels.values())):
+            raise NotFiniteError(f"model '{model}' gives probabilities for head '{head}' that are not numbers")
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a photo or a face could not be predicted; `reason` is that of `ImageError`, or `box`."""
+    """Why a photo or a face could not be predicted; `reason` is that of `ImageError`, `not_finite` or `box`."""
 
     reason: str
     message: str
 
     @classmethod
     def of(cls, error: InputError) -> Self:
-        """Return what an error says."""
-        return cls(error.reason if isinstance(error, ImageError) else "box", str(error))
+        """Return what an error about an image, a box or the numbers of a face says."""
+        if isinstance(error, ImageError):
+            return cls(error.reason, str(error))
+        return cls("not_finite" if isinstance(error, NotFiniteError) else "box", str(error))
 
 
 def check_failures(

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from components.shared.dataset.annotations import Annotations, Image, named_points, read_annotations
-from components.shared.dataset.archive import ImageArchive
+from components.shared.dataset.annotations import Annotations, Image, named_points
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
 from components.shared.prediction.inputs import images_of_split
 from serving.runtime.image.placement import Box, Keypoints, eye_points
@@ -73,32 +72,21 @@ class PhotoSet:
         return sum(len(photo.faces) for photo in self.photos)
 
 
-def read_photo_set(
-    images: Path, annotations: Path | None = None, split: str = ALL, *, may_be_empty: bool = False
-) -> PhotoSet:
-    """Return the photos of a split with their annotated faces, by image id and face id; or bare pictures by name.
+def bare_photo_set(images: Path) -> PhotoSet:
+    """Return all pictures of a folder with image archives, a folder tree or a ZIP archive, by name.
 
-    A bare picture is one face, the whole of it; photo and face have its number, from 1 on.
+    Each is one face, the whole of it; photo and face have its number, from 1 on.
 
-    Args:
-        images: folder with the image archives; without annotations also a folder tree or a ZIP archive of pictures.
-        annotations: COCO JSON; None takes every picture of `images`.
-        split: test, val, train, or all.
-        may_be_empty: accept a split without an image.
-
-    Raises:
-        InputError: the split is unknown or empty, there is no picture, or one of the annotations is missing.
+    Raises InputError when there is no picture.
     """
-    if annotations is None:
-        pictures, names = find_pictures(images)
-        archives = [images] if images.is_file() else sorted(images.glob("images-*.zip"))
-        shared = " ".join(map(_stamp, archives))
-        bare = [
-            GivenPhoto(number, name, (GivenFace(number, None),), stamp=shared or _stamp(images / name))
-            for number, name in enumerate(names, start=1)
-        ]
-        return PhotoSet(pictures, bare)
-    return photo_set_of(ImageArchive(images), read_annotations(annotations), split, may_be_empty=may_be_empty)
+    pictures, names = find_pictures(images)
+    archives = [images] if images.is_file() else sorted(images.glob("images-*.zip"))
+    shared = " ".join(map(_stamp, archives))
+    bare = [
+        GivenPhoto(number, name, (GivenFace(number, None),), stamp=shared or _stamp(images / name))
+        for number, name in enumerate(names, start=1)
+    ]
+    return PhotoSet(pictures, bare)
 
 
 def _stamp(file: Path) -> str:
@@ -107,7 +95,16 @@ def _stamp(file: Path) -> str:
 
 
 def photo_set_of(pictures: Pictures, data: Annotations, split: str, *, may_be_empty: bool = False) -> PhotoSet:
-    """Return the photos of a split of annotations that are read, see `read_photo_set`."""
+    """Return the photos of a split with their annotated faces, by image id and face id.
+
+    Args:
+        pictures: where they are.
+        data: the annotations.
+        split: test, val, train, or all.
+        may_be_empty: accept a split without an image.
+
+    Raises InputError when the split is unknown or empty, or a picture is missing.
+    """
     chosen = images_of_split(data, split, may_be_empty=may_be_empty)
     check_present(pictures, (image.file_name for image in chosen))
     photos = [_photo(image, data.keypoint_names) for image in chosen]

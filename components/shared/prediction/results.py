@@ -29,6 +29,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
         heads: name and labels of each head; of a detector the one head of its labels, without a name.
         threshold: the lowest score that a detector serves.
         images_digest: names the data set; "" where it is not known.
+        judges_masks: of a classifier, whether it gives notices about masks.
+        sha256: the model's; of a composite it says which versions its members were.
     """
 
     task: str
@@ -38,6 +40,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
     heads: tuple[tuple[str, tuple[str, ...]], ...]
     threshold: float = 0.0
     images_digest: str = ""
+    judges_masks: bool = False
+    sha256: str = ""
 
     @classmethod
     def of(cls, model: Model, images_digest: str) -> "ModelFacts":
@@ -46,10 +50,16 @@ class ModelFacts(msgspec.Struct, frozen=True):
             card = model.card
             heads: tuple[tuple[str, tuple[str, ...]], ...] = (("", card.labels),)
             space, threshold = card.label_space or "", card.thresholds.score
-            return cls("detection", model.name, model.version, space, heads, threshold, images_digest)
+            return cls(
+                "detection", model.name, model.version, space, heads, threshold, images_digest, False, model.sha256
+            )
         heads = tuple((head.name, head.labels) for head in model.heads)
-        task, space = ("classification", model.space.name) if isinstance(model, Ensemble) else ("faces", "")
-        return cls(task, model.name, model.version, space, heads, images_digest=images_digest)
+        if isinstance(model, Ensemble):
+            space, judges = model.space.name, model.notify is not None
+            return cls(
+                "classification", model.name, model.version, space, heads, 0.0, images_digest, judges, model.sha256
+            )
+        return cls("faces", model.name, model.version, "", heads, 0.0, images_digest, False, model.sha256)
 
 
 class BoxList(msgspec.Struct, frozen=True):
@@ -140,7 +150,8 @@ def _predictions(facts: ModelFacts, heads: Sequence[Head], photos: Sequence[Pred
         for head in heads
     }
     space = label_space(facts.label_space)
-    return Predictions(faces, values, space, facts.name, facts.version, facts.images_digest)
+    notices = tuple(face.notice for _, _, face in rows if face.notice) if facts.judges_masks else None
+    return Predictions(faces, values, space, facts.name, facts.version, facts.images_digest, notices)
 
 
 def _level(brightness: Mapping[str, float]) -> float:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice, starmap
@@ -21,7 +21,7 @@ import msgspec
 from components.shared.cache import library_versions
 from components.shared.prediction.detect import search_photo
 from components.shared.prediction.ensemble import Ensemble, Model
-from components.shared.prediction.inputs import Failure, check_failures
+from components.shared.prediction.inputs import Failure, NotFiniteError, check_failures, check_finite
 from components.shared.prediction.photo_set import GivenPhoto, PhotoSet
 from components.shared.prediction.results import (
     BoxList,
@@ -40,76 +40,61 @@ from serving.runtime.output import whole_file
 
 PHOTOS_PER_PART = 256
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the files of parts; another one is not read."""
 _LIBRARIES = ("onnxruntime", "numpy", "pillow", "simplejpeg", "pi-heif")
 _AHEAD = 2
-_SHARES = 16
-"""A thread takes so few photos at a time that each gets this often its turn."""
+_PHOTOS_PER_TURN = 16
+"""Photos that a thread takes at a time; fewer where not every thread would get _LEAST_TURNS."""
+_LEAST_TURNS = 16
 _log = logging.getLogger(__name__)
 
 
-def predicted_photos(model: Model, photos: PhotoSet, *, batch_size: int, workers: int) -> Iterator[PredictedPhoto]:
+def predicted_photos(model: Model, photos: PhotoSet, *, workers: int) -> Iterator[PredictedPhoto]:
     """Yield what a model says of each photo, in their order, and show how far it is.
 
     A photo is read and decoded once, for all members and views. Every face is computed alone, on one of `workers`
-    threads, so that no answer depends on the others, on `batch_size` or on `workers`: open the model with one thread,
-    as `open_models` does. A composite answers exactly what the endpoint answers to a request with the photo alone, and
+    threads, so that no answer depends on the others or on `workers`: open the model with one thread, as `open_models`
+    does. A composite answers exactly what the endpoint answers to a request with the photo alone, and
     so does a detector from its threshold on.
 
     Args:
         model: an ensemble, which sees the given faces, or a detector or composite, which find theirs.
         photos: the photos.
-        batch_size: faces that a thread takes at a time; without given faces, photos.
         workers: threads that decode and compute.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    share = -(-len(photos.photos) // (_SHARES * workers))
-    batches = _batches(photos.photos, batch_size, max(1, share))
+    turn = min(_PHOTOS_PER_TURN, max(1, len(photos.photos) // (_LEAST_TURNS * workers)))
+    turns = (photos.photos[start : start + turn] for start in range(0, len(photos.photos), turn))
 
-    def predict(batch: list[GivenPhoto]) -> list[PredictedPhoto]:
-        return [_predicted(model, photos, photo) for photo in batch]
+    def predict(several: Sequence[GivenPhoto]) -> list[PredictedPhoto]:
+        return [_predicted(model, photos, photo) for photo in several]
 
-    done = ordered_map(predict, batches, workers=workers, ahead=_AHEAD * workers)
+    done = ordered_map(predict, turns, workers=workers, ahead=_AHEAD * workers)
     yield from progress((photo for _, several in done for photo in several), "predict", len(photos.photos))
 
 
-def _batches(photos: Iterable[GivenPhoto], faces: int, most: int) -> Iterator[list[GivenPhoto]]:
-    """Yield photos with together at most so many faces, one photo at least; at most so many photos."""
-    batch: list[GivenPhoto] = []
-    filled = 0
-    for photo in photos:
-        price = max(1, len(photo.faces))
-        if batch and (filled + price > faces or len(batch) == most):
-            yield batch
-            batch, filled = [], 0
-        batch.append(photo)
-        filled += price
-    if batch:
-        yield batch
-
-
 def _predicted(model: Model, photos: PhotoSet, given: GivenPhoto) -> PredictedPhoto:
-    nothing = PredictedPhoto(given.id, given.path, sha256=given.sha256)
+    empty = PredictedPhoto(given.id, given.path, sha256=given.sha256)
     if isinstance(model, Ensemble) and not given.faces:
-        return nothing
+        return empty
     try:
         photo = Photo(photos.pictures.read(given.path, given.sha256))
         if isinstance(model, Ensemble):
-            return _classified(model, photo, given, nothing)
+            return _classified(model, photo, given, empty)
         if isinstance(model, Detector):
             served, by_label = search_photo(model, photo)
             kept = None if by_label is served else BoxList.of(by_label)
-            return replace(nothing, served=BoxList.of(served), by_label=kept)
+            return replace(empty, served=BoxList.of(served), by_label=kept)
         (found,) = model.predict([(photo, [])])
-        return replace(nothing, rows=tuple(starmap(PredictedRow, enumerate(found, start=1))))
-    except ImageError as error:
+        for face in found:
+            check_finite(face.heads, model.name)
+        return replace(empty, rows=tuple(starmap(PredictedRow, enumerate(found, start=1))))
+    except (ImageError, NotFiniteError) as error:
         count = len(given.faces) if isinstance(model, Ensemble) else 1
-        return replace(nothing, failures=(Failure.of(error),) * count)
+        return replace(empty, failures=(Failure.of(error),) * count)
 
 
-def _classified(model: Ensemble, photo: Photo, given: GivenPhoto, nothing: PredictedPhoto) -> PredictedPhoto:
+def _classified(model: Ensemble, photo: Photo, given: GivenPhoto, empty: PredictedPhoto) -> PredictedPhoto:
     rows: list[PredictedRow] = []
     failures: list[Failure] = []
     for face in given.faces:
@@ -117,7 +102,7 @@ def _classified(model: Ensemble, photo: Photo, given: GivenPhoto, nothing: Predi
             rows.append(PredictedRow(face.id, model.classify(photo, face)))
         except InputError as error:
             failures.append(Failure.of(error))
-    return replace(nothing, rows=tuple(rows), failures=tuple(failures))
+    return replace(empty, rows=tuple(rows), failures=tuple(failures))
 
 
 @contextmanager
@@ -129,15 +114,8 @@ def finished_parts(output: Path) -> Iterator[Path]:
     Raises InputError when another process writes the same output.
     """
     folder = output.with_name(f".{output.name}.parts")
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = _locked(folder, output)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{output}: another process is writing it; wait for that, or name another output"
-            ) from None
         for left in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
             left.unlink()
         yield folder
@@ -146,8 +124,30 @@ def finished_parts(output: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def _locked(folder: Path, output: Path) -> int:
+    """Return the folder, open and locked; where another process removes it just before that, it is made again."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise InputError(
+                f"{output}: another process is writing it; wait for that, or name another output"
+            ) from None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
+
+
 def predict_stream(
-    model: Model, photos: PhotoSet, *, batch_size: int, workers: int, max_failed: int, parts: Path, lost: int = 0
+    model: Model, photos: PhotoSet, *, workers: int, max_failed: int, parts: Path, lost: int = 0
 ) -> Iterator[Part]:
     """Yield what a model says of the photos in parts of PHOTOS_PER_PART, in their order: the rows of one table.
 
@@ -155,9 +155,8 @@ def predict_stream(
     computes the rest: the results are the same as without an interruption. Parts of other models or photos are removed.
 
     Args:
-        model: see `predicted_photos`, as `photos`, `batch_size` and `workers`.
+        model: see `predicted_photos`, as `photos` and `workers`.
         photos: the photos.
-        batch_size: faces that a thread takes at a time.
         workers: threads.
         max_failed: how many faces may fail, of a model that finds its own how many photos; checked at the end, so that
             the message names all, and a run with a larger limit has them finished.
@@ -174,16 +173,14 @@ def predict_stream(
     own.mkdir(exist_ok=True)
     facts = ModelFacts.of(model, photos.digest)
     failed: list[tuple[str, Failure]] = []
-    for part in _parts(model, photos, own, batch_size, workers):
+    for part in _parts(model, photos, own, workers):
         failed += [(photo.path, failure) for photo in part for failure in photo.failures]
         yield table_of(facts, part)
     total = photos.faces() if isinstance(model, Ensemble) else len(photos.photos)
     check_failures(failed, max_failed, total, "faces" if isinstance(model, Ensemble) else "photos", lost=lost)
 
 
-def _parts(
-    model: Model, photos: PhotoSet, folder: Path, batch_size: int, workers: int
-) -> Iterator[list[PredictedPhoto]]:
+def _parts(model: Model, photos: PhotoSet, folder: Path, workers: int) -> Iterator[list[PredictedPhoto]]:
     count = 0
     while (part := _read(_file(folder, count))) is not None:
         yield part
@@ -191,7 +188,7 @@ def _parts(
     start = count * PHOTOS_PER_PART
     if count:
         _log.info("%d of %d photos are finished; the others follow", min(start, len(photos.photos)), len(photos.photos))
-    rest = predicted_photos(model, photos.part(start, len(photos.photos)), batch_size=batch_size, workers=workers)
+    rest = predicted_photos(model, photos.part(start, len(photos.photos)), workers=workers)
     while part := list(islice(rest, PHOTOS_PER_PART)):
         with whole_file(_file(folder, count)) as partial:
             partial.write_bytes(msgspec.json.encode(part))

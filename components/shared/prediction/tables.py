@@ -11,7 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from components.shared.dataset.detections import Detections, detection_columns, detection_rows
-from components.shared.dataset.predictions import Predictions, prediction_columns, prediction_rows
+from components.shared.dataset.predictions import (
+    NOTICE_COLUMNS,
+    Predictions,
+    notice_cells,
+    prediction_columns,
+    prediction_rows,
+)
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_file
@@ -22,7 +28,6 @@ Rows = Iterator[list[str]]
 
 _BOX = ("x", "y", "width", "height")
 _FACE = ("image_id", "face_id", "path", *_BOX, "detector_score")
-_NOTICE = ("notify", "notify_reason", "notify_confidence")
 _MODEL = ("model", "version", "task", "sha256", "images_digest")
 _INTEGERS = ("image_id", "face_id", "class_id")
 _TEXTS = ("path", "label", "list", "label_space", "notify_reason", *_MODEL)
@@ -74,11 +79,11 @@ Part = Predictions | Detections | FoundFaces
 def columns_of(part: Part) -> list[str]:
     """Return the columns of the table that a part belongs to."""
     if isinstance(part, Predictions):
-        return prediction_columns(part.space)
+        return prediction_columns(part.space, notices=part.notices is not None)
     if isinstance(part, Detections):
         return detection_columns(part.labels)
     heads = (column for head in part.heads for column in _columns_of_head(head))
-    return [*_FACE, *heads, *_NOTICE, *_MODEL]
+    return [*_FACE, *heads, *NOTICE_COLUMNS, *_MODEL]
 
 
 def rows_of(part: Part) -> Rows:
@@ -250,12 +255,12 @@ def _rows_of_faces(part: FoundFaces) -> Rows:
         ending = [part.model, part.version, part.task, photo.sha256 or "", part.images_digest]
         if not photo.faces:
             width = sum(3 + len(head.labels) for head in part.heads)
-            yield [*beginning, *[""] * (len(_BOX) + 1 + width + len(_NOTICE)), *ending]
+            yield [*beginning, *[""] * (len(_BOX) + 1 + width + len(NOTICE_COLUMNS)), *ending]
         for number, face in enumerate(photo.faces, start=1):
             box = [repr(float(value)) for value in face.box] if face.box else [""] * len(_BOX)
             heads = (cell for head in part.heads for cell in _cells_of_head(head, face))
             beginning[1] = str(number)
-            yield [*beginning, *box, _text(face.score), *heads, *_cells_of_notice(face), *ending]
+            yield [*beginning, *box, _text(face.score), *heads, *notice_cells(face.notice), *ending]
 
 
 def _cells_of_head(head: Head, face: FaceResult) -> list[str]:
@@ -265,13 +270,6 @@ def _cells_of_head(head: Head, face: FaceResult) -> list[str]:
     values = [probabilities[label] for label in head.labels]
     best = max(range(len(values)), key=values.__getitem__)
     return [str(best), head.labels[best], _text(values[best]), *map(_text, values)]
-
-
-def _cells_of_notice(face: FaceResult) -> list[str]:
-    notice = face.notice
-    if notice is None:
-        return [""] * len(_NOTICE)
-    return ["true" if notice.notify else "false", notice.reason or "", _text(notice.confidence)]
 
 
 def _text(value: float | None) -> str:

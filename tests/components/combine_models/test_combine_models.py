@@ -131,12 +131,12 @@ def test_folds_of_masks_and_of_gender_age_are_averaged_first(parts: dict[str, st
     np.testing.assert_allclose(answers(str(tmp_path / "all"))["mask_gender_age"], expected, atol=1e-6)
 
 
-def test_the_card_says_what_it_is_made_of(tmp_path: Path) -> None:
+def test_the_card_says_what_it_is_made_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     notify = {"head": "mask", "reasons": {"absent": ["absent"]}, "threshold": 0.3}
     one = write_member(tmp_path / "a", 0, name="a", notify=notify, versions={"torch": "2", "x": "1"})
     other = write_member(
         tmp_path / "b", 1, name="b", leaks=True, training_digest="2" * 64, versions={"torch": "3"},
-        normalization={"mean": [0.4] * 3, "std": [0.2] * 3}, notify=notify | {"threshold": 0.5},
+        normalization={"mean": [0.4] * 3, "std": [0.2] * 3}, notify=notify | {"threshold": 0.4},
     )  # fmt: skip
     combine_models([one, other], tmp_path / "all", name="all", rule="log_mean")
     model = load_model(str(tmp_path / "all"))
@@ -148,7 +148,11 @@ def test_the_card_says_what_it_is_made_of(tmp_path: Path) -> None:
     assert card.dataset_digest == "0" * 64 and card.training_digest not in ("1" * 64, "2" * 64)
     assert len(card.training_digest) == 64
     assert card.versions["torch"] == "2, 3" and card.versions["x"] == "1"
-    assert card.notify is not None and card.notify.threshold == pytest.approx(0.4)
+    assert card.notify is not None and card.notify.model_dump() == notify | {
+        "reasons": {"absent": ("absent",)},
+        "threshold": 0.5,
+    }
+    assert "notify of masks from 0.3, 0.4 on, together from the default 0.5 on: calibrate the combined" in caplog.text
     data = (tmp_path / "all" / MODEL_FILE).read_bytes()
     assert [entry.key for entry in onnx.load_from_string(data).metadata_props] == [METADATA_KEY, SEAL_KEY]
     combine_models([one, other], tmp_path / "again", name="all", rule="log_mean")

@@ -1,6 +1,7 @@
 """Shards of a data set and their one table; folds, views and empty splits of the step predict."""
 
 import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from green_faces import write_detector, write_photos
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kfp import dsl
-from prediction_models import photo_bytes, write_classifier
+from PIL import Image
+from prediction_models import photo_bytes, write_blinded, write_classifier
 
 from components.predict.component import gather_predictions as gather_door
 from components.predict.component import predict_shard as shard_door
@@ -113,6 +115,20 @@ def test_what_is_missing_from_the_shards_is_an_error(folder: Path, tmp_path: Pat
     assert not (tmp_path / "x").exists()
 
 
+def test_faces_without_finite_probabilities_fail_in_the_shard(tmp_path: Path) -> None:
+    bright = io.BytesIO()
+    Image.new("RGB", (72, 96), "white").save(bright, "PNG")
+    photos = {"a.png": photo_bytes(1), "b.png": bright.getvalue()}
+    write_photos(tmp_path, photos, {"a.png": [Face(1, None, {})], "b.png": [Face(2, None, {})]}, {})
+    model = write_blinded(tmp_path / "blinded", "mask")
+    arguments = tmp_path / "images", tmp_path / "a.json", tmp_path / "s", [str(model)]
+    with pytest.raises(InputError, match=r"1 of 2 faces .*\(not_finite 1\), such as b.png: model 'tiny_mask' gives"):
+        predict_shard(*arguments)
+    assert predict_shard(*arguments, max_failed=1)["failed"] == 1
+    gather_predictions([tmp_path / "s"], tmp_path / "a.json", tmp_path / "t")
+    assert [face.path for face in read_predictions(tmp_path / "t").faces] == ["a.png"]
+
+
 def test_folds_are_averaged_in_the_table(folder: Path, tmp_path: Path) -> None:
     def probabilities(model: str, **options: object) -> np.ndarray:
         predict(
@@ -131,11 +147,11 @@ def test_folds_are_averaged_in_the_table(folder: Path, tmp_path: Path) -> None:
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(batch_size=st.integers(1, 64), workers=st.integers(1, 6))
-def test_batch_1_is_batch_64(batch_size: int, workers: int, folder: Path, tmp_path: Path) -> None:
-    for name, size, threads in (("one", 1, 1), ("many", batch_size, workers)):
+@given(workers=st.integers(1, 6))
+def test_threads_change_no_byte(workers: int, folder: Path, tmp_path: Path) -> None:
+    for name, threads in (("one", 1), ("many", workers)):
         predict(folder / "folds", folder / "images", folder / "a.json", tmp_path / name, split="all", max_failed=1,
-                batch_size=size, workers=threads, tta=["flip", "scale:1.1"])  # fmt: skip
+                workers=threads, tta=["flip", "scale:1.1"])  # fmt: skip
     assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes()
 
 

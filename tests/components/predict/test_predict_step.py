@@ -162,16 +162,16 @@ def test_a_model_that_aligns_faces_is_given_their_eyes_here_as_in_serving(
     assert crops >= {"eyes", "box"} and "have not both and are cut by their boxes" in caplog.text
 
 
-def test_batches_and_threads_do_not_change_the_result(model: Path, tmp_path: Path) -> None:
+def test_threads_do_not_change_the_result(model: Path, tmp_path: Path) -> None:
     data = Data(tmp_path)
-    for name, size, workers in (("one", 1, 1), ("seven", 7, 5), ("many", 64, 2)):
-        data.run(model, name, batch_size=size, workers=workers)
+    for name, workers in (("one", 1), ("seven", 5), ("many", 2)):
+        data.run(model, name, workers=workers)
     one, seven, many = (read_predictions(tmp_path / name) for name in ("one", "seven", "many"))
     assert one.faces == seven.faces == many.faces
     for other in (seven, many):
         np.testing.assert_allclose(other.heads["mask"], one.heads["mask"], atol=1e-6)
         assert (other.heads["mask"].argmax(1) == one.heads["mask"].argmax(1)).all()
-    data.run(model, "again", batch_size=64, workers=3)
+    data.run(model, "again", workers=3)
     assert (tmp_path / "again").read_bytes() == (tmp_path / "many").read_bytes()
 
 
@@ -206,11 +206,11 @@ def test_images_that_cannot_be_decoded_are_counted_and_limited(model: Path, tmp_
     broken = {4: b"no image", 8: picture(rng, "JPEG")[:300], 9: b"GIF89a"}
     data = Data(tmp_path, broken=broken)
     with pytest.raises(InputError, match=r"3 of \d+ faces could not be predicted \(.*not_an_image.*p4/4\.jpg"):
-        data.run(model, batch_size=4)
+        data.run(model)
     with pytest.raises(InputError, match="max_failed=3"):
-        data.run(model, batch_size=4, max_failed=2)
+        data.run(model, max_failed=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "images"]
-    report = data.run(model, batch_size=4, max_failed=3)
+    report = data.run(model, max_failed=3)
     assert sum(report.failed.values()) == 3 and report.failed["not_an_image"] >= 1
     whole = Data(tmp_path / "whole")
     whole.run(model)
@@ -237,8 +237,6 @@ def test_nothing_is_written_when_every_face_fails(model: Path, tmp_path: Path) -
 
 def test_inputs_that_do_not_fit_are_refused(model: Path, tmp_path: Path) -> None:
     data = Data(tmp_path)
-    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
-        data.run(model, batch_size=0)
     with pytest.raises(InputError, match="would overwrite the input"):
         data.run(model, "images/../a.json")
     with pytest.raises(StorageError, match=r"expected model\.onnx or one other \.onnx file"):
@@ -322,7 +320,8 @@ def test_bare_pictures_that_cannot_be_read_are_counted(bare: dict[str, bytes], m
             predict(model, tmp_path / images, None, tmp_path / "q.csv")
 
 
-def test_the_component(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_the_component(batch_size: int, model: Path, tmp_path: Path) -> None:
     data = Data(tmp_path)
     metrics = dsl.Metrics(uri=str(tmp_path / "m"))
     door.python_func(
@@ -331,6 +330,7 @@ def test_the_component(model: Path, tmp_path: Path) -> None:
         annotations=dsl.Dataset(uri=str(tmp_path / "a.json")),
         predictions=dsl.Dataset(uri=str(tmp_path / "door.csv")),
         metrics=metrics,
+        batch_size=batch_size,
     )
     data.run(model)
     assert (tmp_path / "door.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()

@@ -143,6 +143,7 @@ def _valid(step: str, work: Path, out: Path) -> Mapping[str, Any]:
         "combine_models": {"model": out / "m", "name": "x", "weights": json.dumps([str(work / "model")] * 2)},
         "quantize": annotated | report | {"model": work / "model", "quantized": out / "q"},
         "predict": annotated | {"model": work / "model", "predictions": out / "p", "split": "all"},
+        "resolve_models": {"models": json.dumps([str(work / "detector"), "models:/x/1"])},
         "predict_shard": annotated | {"models": json.dumps([str(work / "detector")]), "predictions": out / "p"},
         "gather_predictions": {"predictions": work / "shard", "annotations": work / "a", "table": out / "t"},
         "calibrate": {"model": work / "model", "predictions": work / "predictions", "annotations": work / "truth",

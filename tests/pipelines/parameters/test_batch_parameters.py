@@ -36,4 +36,8 @@ def test_every_shard_is_gathered_and_none_is_cached() -> None:
     assert gathered["predictions"][0] == loop
     assert gathered["annotations"] == ("curate", "curated_annotations")
     body = spec["components"][tasks[loop]["componentRef"]["name"]]["dag"]["tasks"]
-    assert body["predict-shard"].get("cachingOptions", {}).get("enableCache") is not True
+    for task in (body["predict-shard"], tasks["resolve-models"]):
+        assert task.get("cachingOptions", {}).get("enableCache") is not True
+    (passed,) = [name for name in tasks[loop]["inputs"]["parameters"] if "resolve-models" in name]
+    models = body["predict-shard"]["inputs"]["parameters"]["models"]
+    assert models == {"componentInputParameter": passed}, "an alias that moves meanwhile gives all shards one version"

@@ -17,6 +17,7 @@ from components.shared.dataset.predictions import (
     write_predictions,
 )
 from serving.runtime.errors import InputError, NotFoundError
+from serving.runtime.notice import Notice
 
 
 def drawn(space_name: str, count: int = 7, seed: int = 0) -> Predictions:
@@ -100,6 +101,52 @@ def test_a_table_of_an_earlier_version_is_read(lacking: int, tmp_path: Path) -> 
     write_predictions(old, tmp_path / "again.csv")
     write_predictions(without, tmp_path / "without.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
+
+
+def noticed() -> Predictions:
+    """Probabilities of masks with what is said of each face."""
+    table = drawn("mask", 3)
+    notices = (Notice(False, None, 0.25), Notice(True, "absent", 0.75), Notice(True, "incorrect", 1.0))
+    return replace(table, notices=notices)
+
+
+def test_a_model_that_judges_masks_has_three_columns_more(tmp_path: Path) -> None:
+    table = noticed()
+    write_predictions(table, tmp_path / "p.csv")
+    rows = list(csv.DictReader((tmp_path / "p.csv").open(encoding="utf-8")))
+    assert list(rows[0])[-4:] == ["brightness", "notify", "notify_reason", "notify_confidence"]
+    assert [list(row.values())[-3:] for row in rows] == [
+        ["false", "", "0.25"],
+        ["true", "absent", "0.75"],
+        ["true", "incorrect", "1.0"],
+    ]
+    read = read_predictions(tmp_path / "p.csv")
+    assert isinstance(read, Predictions) and read.notices == table.notices and read.faces == table.faces
+    write_predictions(read, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
+    lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "old.csv").write_text("".join(re.sub(r"(,[^,\n]*){3}\n", "\n", line) for line in lines), "utf-8")
+    write_predictions(replace(table, notices=None), tmp_path / "without.csv")
+    assert (tmp_path / "old.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
+    old = read_predictions(tmp_path / "old.csv")
+    assert isinstance(old, Predictions) and old.notices is None and old.faces == table.faces
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (",true,absent", ",yes,absent", "notify 'yes' and notify_reason 'absent'; expected true or false"),
+        (",true,absent", ",true,late", "notify_reason 'late'"),
+        (",0.75\n", ",high\n", "could not convert string to float: 'high'"),
+        (",notify_reason", "", "line 2 has"),
+        (",notify_reason", ",reason", "its columns are not those of label space 'mask'"),
+    ],
+)
+def test_notices_that_cannot_be_read(old: str, new: str, message: str, tmp_path: Path) -> None:
+    write_predictions(noticed(), tmp_path / "p.csv")
+    (tmp_path / "p.csv").write_text((tmp_path / "p.csv").read_text(encoding="utf-8").replace(old, new, 1), "utf-8")
+    with pytest.raises(InputError, match=message):
+        read_predictions(tmp_path / "p.csv")
 
 
 def spoil_header(text: str) -> str:

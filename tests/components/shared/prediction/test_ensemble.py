@@ -4,13 +4,17 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from green_faces import write_detector
+from onnx import numpy_helper
 from prediction_models import classifier_bytes, photo_bytes, write_classifier
 
 from components.shared.dataset.label_spaces import label_space
-from components.shared.prediction.ensemble import Ensemble, find_models, open_ensemble, open_models
+from components.shared.prediction.ensemble import Ensemble, open_models
+from components.shared.prediction.found_models import find_models
 from components.shared.prediction.photo_set import GivenFace
+from serving.runtime.card import NOTIFY_THRESHOLD
 from serving.runtime.detector import Detector
 from serving.runtime.errors import InputError, StorageError
 from serving.runtime.image.photo import Photo
@@ -88,6 +92,47 @@ def test_a_model_for_masks_and_one_for_gender_and_age_give_the_18_classes() -> N
     assert face.notice is not None and face.notice.confidence == pytest.approx(mask[1:].sum(), abs=1e-6)
 
 
+def favoring(space: str, index: int) -> Classifier:
+    """A classifier of a space of one head that always gives one class the highest probability."""
+    model = onnx.load_from_string(classifier_bytes(space))
+    for weights in model.graph.initializer:
+        if weights.name == f"{space}.weight":
+            values = np.zeros(tuple(weights.dims), np.float32)
+            values[:, index] = 0.1
+            weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    opened = open_model(model.SerializeToString())
+    assert isinstance(opened, Classifier)
+    return opened
+
+
+def test_all_18_combinations_follow_the_rule() -> None:
+    """The class is 6*mask + 3*gender + age; it is noticed where the mask is not worn."""
+    masks, ages = ([favoring(space, n) for n in range(count)] for space, count in (("mask", 3), ("gender_age", 6)))
+    names = [label_space(space).class_labels for space in ("mask", "gender", "age")]
+    for mask, gender, age in itertools.product(range(3), range(2), range(3)):
+        ensemble = Ensemble([ages[3 * gender + age], masks[mask]])
+        face = ensemble.classify(Photo(PHOTO), GivenFace(1, BOX))
+        heads = face.heads["mask_gender_age"]
+        number = list(heads.values()).index(max(heads.values()))
+        assert number == 6 * mask + 3 * gender + age
+        assert list(heads)[number] == "/".join((names[0][mask], names[1][gender], names[2][age]))
+        alone = masks[mask].predict([(Photo(PHOTO), [BOX])])[0][0].notice
+        assert face.notice is not None and alone is not None
+        assert (face.notice.notify, face.notice.reason) == (alone.notify, alone.reason)
+        assert face.notice.confidence == pytest.approx(alone.confidence, abs=1e-6)
+
+
+def test_folds_of_other_thresholds_notify_from_the_default_one_on(caplog: pytest.LogCaptureFixture) -> None:
+    rules = [{"head": "mask", "reasons": {"absent": ["absent"]}, "threshold": value} for value in (0.2, 0.2, 0.7)]
+    folds = [classifier("mask", seed, notify=rule) for seed, rule in enumerate(rules)]
+    alike = Ensemble(folds[:2])
+    assert alike.notify == folds[0].card.notify and not caplog.text
+    ensemble = Ensemble(folds)
+    assert ensemble.notify is not None and ensemble.notify.threshold == NOTIFY_THRESHOLD
+    assert ensemble.notify.labels == ("absent",) and "calibrate the combined model" in caplog.text
+    assert Ensemble([classifier("gender")]).notify is None
+
+
 def test_models_that_cannot_be_combined_are_refused() -> None:
     mask, gender = classifier("mask"), classifier("gender")
     with pytest.raises(InputError, match="no model is named"):
@@ -110,7 +155,8 @@ def test_the_models_of_folds_are_found_in_a_folder(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("")
     folds = [f"{folder}/fold-{number}" for number in (0, 2, 10)]
     assert find_models(str(folder)) == folds, "in the order of their numbers, and not those further below"
-    assert len(open_ensemble([str(folder)]).members) == 3
+    models = open_models([str(folder)])
+    assert isinstance(models, Ensemble) and len(models.members) == 3
     for single in (folder / "fold-2", folder / "fold-2/model.onnx"):
         assert find_models(str(single)) == [str(single)]
     assert find_models("models:/faces@champion") == ["models:/faces@champion"]
@@ -126,5 +172,5 @@ def test_a_detector_is_opened_alone_and_without_views(tmp_path: Path) -> None:
         open_models([mask, detector])
     with pytest.raises(InputError, match="of task 'detection'; tta is for classifiers"):
         open_models([detector], tta=["flip"])
-    with pytest.raises(InputError, match="of task 'detection'; expected a classifier"):
-        open_ensemble([detector])
+    with pytest.raises(InputError, match="of task 'detection'; combine is for classifiers, leave it out"):
+        open_models([detector], combine="log_mean")

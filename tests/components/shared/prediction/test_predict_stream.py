@@ -1,6 +1,8 @@
 """Models over many photos in parts: what is killed goes on, and everything else changes nothing."""
 
+import fcntl
 import json
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -10,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from green_faces import green_photo, write_detector
-from prediction_models import photo_bytes, write_classifier
+from PIL import Image
+from prediction_models import photo_bytes, write_blinded, write_classifier
 
 from components.shared.prediction import stream
 from components.shared.prediction.detect import detect
 from components.shared.prediction.ensemble import open_models
-from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet, read_photo_set
+from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet, bare_photo_set
 from components.shared.prediction.stream import finished_parts, predict_stream, predicted_photos
 from components.shared.prediction.tables import FoundFaces, write_table
 from serving.runtime.errors import InputError
@@ -50,19 +53,19 @@ def addresses(folder: Path, names: str) -> list[str]:
 
 def write(folder: Path, names: str, output: Path, photos: PhotoSet | None = None, **options: object) -> bytes:
     model = open_models(addresses(folder, names), tta=["flip"] if "+" in names else [])
-    photos = photos or read_photo_set(folder / "photos")
-    chosen = {"batch_size": 3, "workers": 2, "max_failed": 0} | options
+    photos = photos or bare_photo_set(folder / "photos")
+    chosen = {"workers": 2, "max_failed": 0} | options
     with finished_parts(output) as parts:
         write_table(predict_stream(model, photos, parts=parts, **chosen), output)  # type: ignore[arg-type]
     return output.read_bytes()
 
 
 @pytest.mark.parametrize("names", ["a", "a+b", "detector", "composite"])
-def test_batches_threads_and_parts_change_no_byte(
+def test_threads_and_parts_change_no_byte(
     names: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = write(folder, names, tmp_path / "one.csv", batch_size=1, workers=1)
-    assert one == write(folder, names, tmp_path / "many.csv", batch_size=64, workers=5)
+    one = write(folder, names, tmp_path / "one.csv", workers=1)
+    assert one == write(folder, names, tmp_path / "many.csv", workers=5)
     monkeypatch.setattr(stream, "PHOTOS_PER_PART", 2)
     assert one == write(folder, names, tmp_path / "parts.csv")
     assert {path.name for path in tmp_path.iterdir()} == {"one.csv", "many.csv", "parts.csv"}, (
@@ -75,7 +78,7 @@ import os, signal, sys
 from pathlib import Path
 from components.shared.prediction import stream
 from components.shared.prediction.ensemble import open_models
-from components.shared.prediction.photo_set import read_photo_set
+from components.shared.prediction.photo_set import bare_photo_set
 from components.shared.prediction.tables import write_table
 
 folder, names, output = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
@@ -90,7 +93,7 @@ def until_killed(parts):
 
 with stream.finished_parts(output) as parts:
     done = stream.predict_stream(
-        model, read_photo_set(folder / "photos"), batch_size=1, workers=1, max_failed=0, parts=parts
+        model, bare_photo_set(folder / "photos"), workers=1, max_failed=0, parts=parts
     )
     write_table(until_killed(done), output)
 """
@@ -104,7 +107,7 @@ def test_what_was_killed_goes_on_where_it_ended_and_gives_the_same_bytes(
     assert killed.returncode == -9
     (kept,) = (tmp_path / ".x.csv.parts").iterdir()
     assert len(list(kept.glob("*.json"))) >= 3 and not (tmp_path / "x.csv").exists()
-    photos, read = read_photo_set(folder / "photos"), Counter[str]()
+    photos, read = bare_photo_set(folder / "photos"), Counter[str]()
 
     class Counted:
         names = photos.pictures.names
@@ -123,9 +126,9 @@ def test_what_was_killed_goes_on_where_it_ended_and_gives_the_same_bytes(
 
 
 def test_parts_of_other_models_options_and_photos_are_not_used(folder: Path, tmp_path: Path) -> None:
-    photos, parts = read_photo_set(folder / "photos"), tmp_path / "parts"
+    photos, parts = bare_photo_set(folder / "photos"), tmp_path / "parts"
     parts.mkdir()
-    options = {"batch_size": 1, "workers": 1, "max_failed": 0, "parts": parts}
+    options = {"workers": 1, "max_failed": 0, "parts": parts}
     other = PhotoSet(photos.pictures, photos.photos[:5])
     moved = PhotoSet(photos.pictures, [*photos.photos[:-1], _moved(photos)])
     seen = set()
@@ -146,9 +149,9 @@ def _moved(photos: PhotoSet) -> GivenPhoto:
 
 def test_a_photo_that_has_changed_is_another_one(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(photo_bytes(1))
-    before = read_photo_set(tmp_path).photos
+    before = bare_photo_set(tmp_path).photos
     (tmp_path / "a.png").write_bytes(photo_bytes(2))
-    assert before != read_photo_set(tmp_path).photos
+    assert before != bare_photo_set(tmp_path).photos
 
 
 def test_two_processes_do_not_write_one_output(tmp_path: Path) -> None:
@@ -160,9 +163,56 @@ def test_two_processes_do_not_write_one_output(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_was_removed_just_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process has ended then, and has removed what is opened here."""
+    lock, calls = fcntl.flock, Counter[str]()
+
+    def late(descriptor: int, operation: int) -> None:
+        if not calls["removed"]:
+            (tmp_path / ".x.csv.parts").rmdir()
+            calls["removed"] += 1
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with finished_parts(tmp_path / "x.csv") as parts:
+        (parts / "0").mkdir()
+        with pytest.raises(InputError, match="another process is writing it"), finished_parts(tmp_path / "x.csv"):
+            pass
+    assert calls["removed"] and not list(tmp_path.iterdir())
+
+
+def test_numbers_that_are_none_are_failures(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name, level in (("a", 40), ("b", 255), ("c", 90)):
+        Image.new("RGB", (60, 60), (0, level, 0) if name != "b" else "white").save(tmp_path / f"photos/{name}.png")
+    write_blinded(tmp_path / "one", "mask")
+    write_classifier(tmp_path / "other", "mask", 3)
+    write_blinded(tmp_path / "composite/mask", "mask")
+    write_detector(tmp_path / "composite/detector")
+    (tmp_path / "composite/composite.json").write_text(
+        json.dumps({"task": "composite", "name": "door", "detectors": ["detector"], "heads": ["mask"]})
+    )
+    photos = bare_photo_set(tmp_path / "photos")
+    for names in ("one", "one+other"):
+        done = list(predicted_photos(open_models(addresses(tmp_path, names)), photos, workers=2))
+        assert [len(photo.rows) for photo in done] == [1, 0, 1]
+        (failure,) = done[1].failures
+        assert failure.reason == "not_finite" and "head 'mask' that are not numbers" in failure.message
+    boxes = tmp_path / "found"
+    boxes.mkdir()
+    (boxes / "a.png").write_bytes(green_photo([(10, 20, 30, 40)], [255]))
+    composite = open_models(addresses(tmp_path, "composite"))
+    ((face,),) = [photo.rows for photo in predicted_photos(composite, bare_photo_set(boxes), workers=1)]
+    composite.predict = lambda images: [[replace(face.face, heads={"mask": {"worn": math.nan}})]]
+    (photo,) = predicted_photos(composite, bare_photo_set(boxes), workers=1)
+    assert not photo.rows and [failure.reason for failure in photo.failures] == ["not_finite"]
+
+
 def test_a_composite_gives_the_faces_of_the_endpoint_and_photos_without_any(folder: Path) -> None:
-    photos, served = read_photo_set(folder / "photos"), load_model(str(folder / "composite"))
-    done = list(predicted_photos(open_models(addresses(folder, "composite")), photos, batch_size=4, workers=2))
+    photos, served = bare_photo_set(folder / "photos"), load_model(str(folder / "composite"))
+    done = list(predicted_photos(open_models(addresses(folder, "composite")), photos, workers=2))
     assert [photo.path for photo in done] == [photo.path for photo in photos.photos]
     for photo in done:
         (faces,) = served.predict([(Photo((folder / "photos" / photo.path).read_bytes()), [])])
@@ -174,9 +224,7 @@ def test_a_composite_gives_the_faces_of_the_endpoint_and_photos_without_any(fold
 def test_a_detector_gives_the_table_of_the_step(folder: Path, tmp_path: Path) -> None:
     (model,) = [open_models(addresses(folder, "detector"))]
     table, _ = detect(model, folder / "photos", None, split="all", workers=2, max_failed=0)
-    (part,) = predict_stream(
-        model, read_photo_set(folder / "photos"), batch_size=4, workers=2, max_failed=0, parts=tmp_path
-    )
+    (part,) = predict_stream(model, bare_photo_set(folder / "photos"), workers=2, max_failed=0, parts=tmp_path)
     assert not isinstance(part, FoundFaces) and part.task == "detection"
     for one, other in zip(part.images, table.images, strict=True):
         assert one.path == other.path
@@ -192,7 +240,7 @@ def test_failures_are_counted_at_the_end_and_the_next_run_has_everything_else(fo
         (tmp_path / f"photos/{n}.png").write_bytes(photo_bytes(n))
     (tmp_path / "photos/1.png").write_bytes(b"no picture")
     for names, noun in (("a", "faces"), ("composite", "photos")):
-        photos, output = read_photo_set(tmp_path / "photos"), tmp_path / f"{names}.csv"
+        photos, output = bare_photo_set(tmp_path / "photos"), tmp_path / f"{names}.csv"
         with pytest.raises(InputError, match=f"1 of 4 {noun} could not .*not_an_image 1.*max_failed=1"):
             write(folder, names, output, photos)
         assert not output.exists()

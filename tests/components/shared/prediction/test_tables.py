@@ -17,7 +17,7 @@ from components.shared.dataset.predictions import PredictedFace, Predictions, re
 from components.shared.prediction.tables import FoundFaces, Part, SeenPhoto, columns_of, format_of, write_table
 from serving.runtime.card import Head
 from serving.runtime.errors import InputError
-from serving.runtime.notice import Notice
+from serving.runtime.notice import REASONS, Notice
 from serving.runtime.predictor import FaceResult
 
 SPACES = ("gender", "all", "mask_gender_age", "label:a/b,c d,기쁨", "fit:good_label,x_class_id")
@@ -36,14 +36,16 @@ def predictions(draw: st.DrawFn) -> Predictions:
         PredictedFace(n, n, draw(TEXTS), draw(boxes), draw(st.none() | TEXTS), draw(scores))
         for n in range(1, count + 1)
     )
-    return Predictions(faces, heads, space, "m,o", "v", draw(st.sampled_from(["", "d"])))
+    notices = st.builds(Notice, st.booleans(), st.sampled_from([None, *REASONS]), st.floats(0, 1, width=32))
+    given_notices = draw(st.none() | st.tuples(*[notices] * count))
+    return Predictions(faces, heads, space, "m,o", "v", draw(st.sampled_from(["", "d"])), given_notices)
 
 
 def cut(whole: Predictions, at: int) -> list[Predictions]:
     """A table in two parts."""
     return [
         Predictions(whole.faces[rows], {name: values[rows] for name, values in whole.heads.items()}, whole.space,
-                    whole.model, whole.version, whole.images_digest)
+                    whole.model, whole.version, whole.images_digest, whole.notices and whole.notices[rows])
         for rows in (slice(at), slice(at, None))
     ]  # fmt: skip
 
