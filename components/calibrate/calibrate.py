@@ -16,9 +16,10 @@ from components.calibrate.findings import Findings, find_out
 from components.calibrate.graph import temper
 from components.calibrate.report import render_report
 from components.calibrate.temperature import tempered
-from components.calibrate.truth import labels_of
 from components.shared.dataset.annotations import read_annotations
+from components.shared.dataset.join import join
 from components.shared.dataset.predictions import Predictions, read_predictions
+from components.shared.dataset.same_pictures import check_pictures
 from components.shared.models.graph_file import graph_file
 from components.shared.tracking.runs import resume_run
 from serving.runtime.card import ClassificationCard
@@ -117,9 +118,10 @@ def _examine(model: Predictor, predictions: Path, annotations: Path, temperature
             "predict with the model that is calibrated"
         )
     data = read_annotations(annotations)
-    labeled = labels_of(table, data)
-    if set(labeled.splits) - {"val"}:
-        splits = " + ".join(labeled.splits)
+    check_pictures(table, data, predictions, annotations)
+    labeled = join(table, data, may_be_empty=True)
+    if labeled.splits != ("val",):
+        splits = " + ".join(labeled.splits) or "none"
         _log.warning("calibrated on split %s: what is measured on these faces later looks better than it is", splits)
     findings = find_out(table, labeled, model.card, temperature=temperature, false_alarm_rate=rate)
     for head in findings.heads:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from components.calibrate.notify import Confidences, Rates, choose_threshold, confidences, rates_at
 from components.calibrate.temperature import Fit, fit_temperature, tempered
-from components.calibrate.truth import Labeled
+from components.shared.dataset.join import Joined
 from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.classification import Calibration, calibration, classification_metrics
 from serving.runtime.card import ClassificationCard
@@ -69,7 +69,7 @@ class Findings:
     """
 
     reason: str = ""
-    labeled: Labeled | None = None
+    labeled: Joined | None = None
     heads: tuple[HeadFindings, ...] = ()
     notify: NotifyFindings | None = None
 
@@ -97,7 +97,7 @@ class Findings:
 
 
 def find_out(
-    table: Predictions, labeled: Labeled, card: ClassificationCard, *, temperature: bool, false_alarm_rate: float
+    table: Predictions, labeled: Joined, card: ClassificationCard, *, temperature: bool, false_alarm_rate: float
 ) -> Findings:
     """Fit the temperatures, where they are asked for, and then the threshold, where a rate is asked for.
 
@@ -111,7 +111,7 @@ def find_out(
     before = {name: values[labeled.rows] for name, values in table.heads.items()}
     after: dict[str, NDArray[np.float32]] = {}
     heads = []
-    for name, truth in labeled.truth.items():
+    for name, truth in labeled.labels.items():
         scores = Scores.of(truth, before[name])
         fit = fit_temperature(truth, before[name]) if temperature else Fit(None, None, "none was asked for")
         after[name] = before[name] if fit.temperature is None else tempered(before[name], fit.temperature)
@@ -119,7 +119,7 @@ def find_out(
     if rule is None:
         return Findings("", labeled, tuple(heads))
     judging = next(head for head in card.heads if head.name == rule.head)
-    faces = confidences(rule, judging, labeled.truth[rule.head], after[rule.head])
+    faces = confidences(rule, judging, labeled.labels[rule.head], after[rule.head])
     chosen, reason = choose_threshold(faces, false_alarm_rate) if false_alarm_rate else (None, "")
     rates = rates_at(faces, rule.threshold if chosen is None else chosen)
     return Findings("", labeled, tuple(heads), NotifyFindings(faces, false_alarm_rate, chosen, rates, reason))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from components.evaluate.answers import result_of
 from components.evaluate.classifier_details import write_classifier_details
 from components.evaluate.fairness import fairness
-from components.evaluate.join import join
 from components.evaluate.mistakes import with_explanations, with_pictures, worst_mistakes
 from components.evaluate.model import evaluated_model
 from components.evaluate.notify import NoticeScores, score_notices
@@ -19,8 +18,10 @@ from components.evaluate.report import Evaluated, Mistakes, render_report
 from components.evaluate.scored import Scored, Truth
 from components.evaluate.scores import Scores, score_predictions
 from components.evaluate.slices import slices
-from components.evaluate.subjects import Subject, person_numbers, subjects
+from components.evaluate.subjects import Subject, subjects
+from components.shared.dataset.join import join
 from components.shared.dataset.marginal import marginal
+from components.shared.dataset.persons import person_numbers
 from components.shared.dataset.pictures import check_present, find_pictures
 from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.classification import attribute_classes, metric_names, predicted_classes
@@ -39,7 +40,7 @@ def score_classification(predicted: Predictions, truth: Truth) -> Scored:
     table = marginal(predicted, truth.annotations)
     joined = join(table, truth.annotations, max_missing=truth.max_missing)
     found = subjects(table, joined, truth.annotations)
-    persons = person_numbers(found)
+    persons = person_numbers([subject.image for subject in found])
     model = evaluated_model(truth.model, predicted)
     draws: dict[str, Any] = {"resamples": truth.resamples, "seed": truth.seed}
     scores = score_predictions(table, joined, persons, answers=truth.answers, **draws)

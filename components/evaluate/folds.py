@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evaluate.join import join
 from components.evaluate.report import Evaluated, Fold, render_folds_report
-from components.evaluate.same_pictures import check_pictures
 from components.evaluate.scores import Spread, score_predictions, spread_of
-from components.evaluate.subjects import person_numbers, subjects
+from components.evaluate.subjects import subjects
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
+from components.shared.dataset.join import join
+from components.shared.dataset.persons import person_numbers
 from components.shared.dataset.predictions import Predictions, read_predictions
+from components.shared.dataset.same_pictures import check_pictures
 from components.shared.tracking.runs import DEFAULT_EXPERIMENT, open_run
 from serving.runtime.errors import InputError
 from serving.runtime.output import check_output, write_text
@@ -84,7 +85,8 @@ def evaluate_folds(
     folds = [_evaluated(number, table, data) for number, table in tables.items()]
     combined = _combined(list(tables.values()))
     joined = join(combined, _of_folds(data, list(tables)), max_missing=0)
-    scores = score_predictions(combined, joined, person_numbers(subjects(combined, joined, data)))
+    persons = person_numbers([subject.image for subject in subjects(combined, joined, data)])
+    scores = score_predictions(combined, joined, persons)
     labels = combined.space.class_labels
     shared = [name for name in folds[0].metrics if all(name in fold.metrics for fold in folds)]
     result = CrossValidation(

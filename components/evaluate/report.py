@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluate.fairness import Fairness
-from components.evaluate.join import Joined
 from components.evaluate.mistakes import Mistake
 from components.evaluate.notify import NoticeScores
 from components.evaluate.scores import Scores, Spread
 from components.evaluate.slices import Slices
+from components.shared.dataset.join import Joined
 from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.bootstrap import Interval
 from components.shared.metrics.ranking import Curve

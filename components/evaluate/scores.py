@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.join import Joined
 from components.evaluate.scored import RESAMPLES
+from components.shared.dataset.join import Joined
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.bootstrap import (

@@ -1,7 +1,10 @@
 """Images by person. A person belongs to one split only."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from components.shared.dataset.annotations import Image
 from components.shared.dataset.tally import MAX_EXAMPLES
@@ -20,6 +23,12 @@ def by_person(images: Iterable[Image]) -> dict[str | int, list[Image]]:
     for image in images:
         groups.setdefault(image.id if image.person is None else image.person, []).append(image)
     return groups
+
+
+def person_numbers(images: Sequence[Image]) -> NDArray[np.int64]:
+    """Return the number of the person in each image, (N,), from 0 on: an image without a person is its own group."""
+    numbers = {image.id: number for number, members in enumerate(by_person(images).values()) for image in members}
+    return np.array([numbers[image.id] for image in images], np.int64)
 
 
 def splits_of_persons(images: Iterable[Image]) -> dict[str, set[str]]:

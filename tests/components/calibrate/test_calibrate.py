@@ -233,13 +233,13 @@ def test_what_does_not_fit_is_one_clear_error(masks: Case, tmp_path: Path) -> No
     with pytest.raises(InputError, match="predictions of 'mask:absent,incorrect,worn', and the model is of 'mask'"):
         masks.run()
     masks.table = replace(table, faces=(table.faces[1], *table.faces[1:]))
-    with pytest.raises(InputError, match="image 2 face 2 is predicted more than once"):
+    with pytest.raises(InputError, match="1 faces are predicted more than once: image 2 face 2"):
         masks.run()
     masks.table = replace(table, faces=(PredictedFace(9999, 9999, "x.png", None), *table.faces[1:]))
-    with pytest.raises(InputError, match="image 9999 face 9999 is predicted, but not in the annotations"):
+    with pytest.raises(InputError, match="1 faces are predicted, but not in the annotations: image 9999 face 9999"):
         masks.run()
     masks.table = replace(table, faces=(replace(table.faces[0], path="other.png"), *table.faces[1:]))
-    with pytest.raises(InputError, match="image 1 face 1 is another picture"):
+    with pytest.raises(InputError, match="image 1 is 'other.png' in the predictions and"):
         masks.run()
     masks.table = table
     masks.data = replace(data, images=(replace(data.images[0], sha256="a" * 64), *data.images[1:]))

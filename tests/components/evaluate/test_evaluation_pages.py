@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from components.evaluate.join import Joined
 from components.evaluate.report import (
     Confusion,
     Evaluated,
@@ -17,6 +16,7 @@ from components.evaluate.report import (
     render_report,
 )
 from components.evaluate.scores import score_predictions, spread_of
+from components.shared.dataset.join import Joined
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.predictions import PredictedFace, Predictions
 
@@ -28,7 +28,7 @@ def evaluated(space: LabelSpace, splits: Sequence[str] = ("test",)) -> Evaluated
     rng = np.random.default_rng(0)
     faces = tuple(PredictedFace(i, i, f"{i}.jpg", None) for i in range(60))
     heads = {head.name: rng.dirichlet(np.ones(len(head.labels)), 60).astype(np.float32) for head in space.heads}
-    joined = Joined(np.arange(60), rng.integers(0, len(space.class_labels), 60), tuple(splits), 60, 1, 2)
+    joined = Joined(np.arange(60), rng.integers(0, len(space.class_labels), 60), {}, tuple(splits), 60, 1, 2)
     table = Predictions(faces, heads, space, HOSTILE, HOSTILE)
     return Evaluated(table, joined, score_predictions(table, joined), "0" * 64, True)
 

@@ -19,7 +19,7 @@ def check_pictures(table: Predictions | Detections, data: Annotations, predictio
     What one side does not tell is not compared: older predictions name neither data set nor sha256. Faces that the
     annotations do not have are left to the join. Raises InputError naming both files when anything differs.
     """
-    advice = f"evaluate predictions with the annotations they were made from: {predictions} does not fit {annotations}"
+    advice = f"pass the annotations that the predictions were made from: {predictions} does not fit {annotations}"
     theirs, ours = table.images_digest, data.info.images_digest
     if theirs and ours and theirs != ours:
         raise InputError(f"the predictions are of data set {theirs[:12]}, the annotations of {ours[:12]}; {advice}")
