@@ -49,6 +49,9 @@ class LabeledFaces:
 
     def __init__(self, images: Path, annotations: Path, card: ClassificationCard) -> None:
         self.space = label_space(card.label_space)
+        if self.space.heads != card.heads:
+            ours, theirs = ([head.name for head in heads] for heads in (card.heads, self.space.heads))
+            raise InputError(f"model '{card.name}': its heads {ours} are not those of '{self.space.name}', {theirs}")
         self._card = card
         self._data = read_annotations(annotations)
         self._archive = ImageArchive(images)

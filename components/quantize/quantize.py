@@ -131,6 +131,8 @@ def quantize(
         raise InputError(f"precision: unknown '{precision}'{known(precision, PRECISIONS)}")
     if not 0 <= max_f1_drop <= 1:
         raise InputError(f"max_f1_drop: must be from 0 to 1, got {max_f1_drop}")
+    if seed < 0:
+        raise InputError(f"seed: must not be negative, got {seed}")
     check_outputs([output, report], model, images, annotations)
     files = read_model(str(model))
     card = _card(files, str(model))
