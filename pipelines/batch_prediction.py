@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pipelines.parameters.batch_prediction import BatchPredictionConfig
 
 if TYPE_CHECKING:
-    from pipelines.parts import Configure
+    from pipelines.parts.data import Configure
 
 
 def batch_prediction(p: BatchPredictionConfig, configure: "Configure") -> None:
@@ -14,7 +14,7 @@ def batch_prediction(p: BatchPredictionConfig, configure: "Configure") -> None:
 
     from components.detect_faces.component import detection_shards
     from components.predict.component import gather_predictions, predict_shard, resolve_models
-    from pipelines.parts import read_photos
+    from pipelines.parts.data import read_photos
 
     data = read_photos(p, configure)
     task = detection_shards(annotations=data.annotations, images_per_shard=p.photos_per_shard)

@@ -7,7 +7,7 @@ from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.publish import PublishParameters
 
 if TYPE_CHECKING:
-    from pipelines.parts import Configure
+    from pipelines.parts.data import Configure
 
 
 class ClassificationConfig(TrainingParameters, PublishParameters):
@@ -25,8 +25,8 @@ class ClassificationFacesConfig(CompositeParameters, ClassificationConfig):
 def classification(p: ClassificationConfig, configure: "Configure") -> None:
     """Train a face classifier, evaluate the exported ONNX on people it has never seen, and register it."""
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import prepare
-    from pipelines.publish import export, publish
+    from pipelines.parts.data import prepare
+    from pipelines.parts.models import export, publish
 
     data = prepare(p, configure, p.label_space)
     task = train_classifier(**data.faces, annotations=data.annotations, **p.training_arguments())

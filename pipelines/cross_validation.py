@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pipelines.parameters.cross_validation import CrossValidationConfig
 
 if TYPE_CHECKING:
-    from pipelines.parts import Configure
+    from pipelines.parts.data import Configure
 
 
 def cross_validation(p: CrossValidationConfig, configure: "Configure") -> None:
@@ -19,8 +19,8 @@ def cross_validation(p: CrossValidationConfig, configure: "Configure") -> None:
     from components.evaluate.component import evaluate_folds
     from components.split.component import split_folds, take_fold
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import read_photos
-    from pipelines.publish import evaluate_model, export
+    from pipelines.parts.data import read_photos
+    from pipelines.parts.models import evaluate_model, export
 
     data = read_photos(p, configure)
     labels = {"label_space": p.label_space}

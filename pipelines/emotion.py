@@ -11,7 +11,7 @@ from pipelines.parameters.pipeline import with_default
 from pipelines.parameters.yolo import YoloParameters
 
 if TYPE_CHECKING:
-    from pipelines.parts import Configure
+    from pipelines.parts.data import Configure
 
 
 class EmotionConfig(EmotionParameters, TrainingParameters):
@@ -35,7 +35,7 @@ def emotion(p: EmotionConfig, configure: "Configure") -> None:
     The detector is trained in an image of its own with ultralytics, which is under the license AGPL-3.0.
     """
     from components.train_classifier.component import train_classifier
-    from pipelines.publish import export, find_trained, publish
+    from pipelines.parts.models import export, find_trained, publish
 
     data, detector = find_trained(p, configure)
     task = train_classifier(**data.faces, annotations=data.annotations, **p.training_arguments())
@@ -49,7 +49,7 @@ def emotion_yolo(p: EmotionYoloConfig, configure: "Configure") -> None:
     Detector and classifier are trained in an image of its own with ultralytics, which is under the license AGPL-3.0.
     """
     from components.train_yolo.component import train_yolo
-    from pipelines.publish import find_trained, publish
+    from pipelines.parts.models import find_trained, publish
 
     data, detector = find_trained(p, configure)
     task = train_yolo(**data.faces, annotations=data.annotations, **p.training_arguments())

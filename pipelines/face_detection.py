@@ -6,7 +6,7 @@ from pipelines.parameters.detector import DetectorParameters
 from pipelines.parameters.pipeline import DRAWN_GROUPS, PipelineConfig, with_default
 
 if TYPE_CHECKING:
-    from pipelines.parts import Configure
+    from pipelines.parts.data import Configure
 
 
 class FaceDetectionConfig(DetectorParameters):
@@ -21,8 +21,8 @@ def face_detection(p: FaceDetectionConfig, configure: "Configure") -> None:
 
     The training runs in an image of its own with ultralytics, which is under the license AGPL-3.0.
     """
-    from pipelines.parts import prepare
-    from pipelines.publish import promote_models, register_detector, train_detector
+    from pipelines.parts.data import prepare
+    from pipelines.parts.models import promote_models, register_detector, train_detector
 
     data = prepare(p, configure, p.detector["detector_label_space"])
     detector = train_detector(p, configure, data)

@@ -14,7 +14,7 @@ from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.validation import Problem, problems_of
 
 if TYPE_CHECKING:
-    from pipelines.parts import Configure
+    from pipelines.parts.data import Configure
 
 
 class FaceLandmarksConfig(PipelineConfig):
@@ -41,7 +41,7 @@ class FaceLandmarksConfig(PipelineConfig):
 def face_landmarks(p: FaceLandmarksConfig, configure: "Configure") -> None:
     """Read photos and mark the points of every face with dlib: annotations, a table, and drawn faces."""
     from components.landmarks.component import landmarks
-    from pipelines.parts import read_photos
+    from pipelines.parts.data import read_photos
 
     data = read_photos(p, configure)
     task = landmarks(images=data.images, annotations=data.annotations, options=p.landmarks)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.parameters.search import SearchConfig
 
 if TYPE_CHECKING:
-    from pipelines.parts import Configure
+    from pipelines.parts.data import Configure
 
 SIDE_BY_SIDE = 5
 """How many trials train at a time on a cluster."""
@@ -22,8 +22,8 @@ def search(p: SearchConfig, configure: "Configure") -> None:
     from components.search.component import leaderboard, suggest
     from components.search.suggest import ROUNDS
     from components.train_classifier.component import train_classifier
-    from pipelines.parts import prepare
-    from pipelines.publish import export, publish
+    from pipelines.parts.data import prepare
+    from pipelines.parts.models import export, publish
 
     data = prepare(p, configure, p.label_space)
 

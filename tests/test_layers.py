@@ -17,8 +17,6 @@ PIPELINES_ROOT = GRAPHS | {
     "__init__",
     "catalog",
     "intermediate",
-    "parts",
-    "publish",
     "resources",
 }
 NOT_STEPS = {"shared", "container_images"}
@@ -190,11 +188,11 @@ def test_the_graphs_do_not_know_the_command_line_or_the_runners() -> None:
 
 
 def pipelines_room(name: str) -> str:
-    """The folder of a module of pipelines; `graphs` for those at its root, empty for other modules."""
-    parts = name.split(".")
-    if parts[0] != "pipelines":
+    """The folder of a module of pipelines; `graphs` for those at its root and their parts, empty for other modules."""
+    folders = name.split(".")
+    if folders[0] != "pipelines":
         return ""
-    return parts[1] if len(parts) > 2 else "graphs"
+    return folders[1] if len(folders) > 2 and folders[1] != "parts" else "graphs"
 
 
 def component_files() -> list[Path]:

@@ -71,9 +71,9 @@ def resolve_models(models: list[str]) -> list[str]:
     Returns:
         Output: The same, with models:/name/version in place of an alias.
     """
-    from serving.runtime.registry import version_uri
+    from components.predict.shard import resolve_models
 
-    return [version_uri(model) for model in models]
+    return resolve_models(models)
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)

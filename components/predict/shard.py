@@ -16,6 +16,12 @@ from components.shared.prediction.results import ModelFacts, PredictedPhoto
 from components.shared.prediction.stream import predicted_photos
 from serving.runtime.machine import usable_cpus
 from serving.runtime.output import check_output, whole_file
+from serving.runtime.registry import version_uri
+
+
+def resolve_models(models: Sequence[str]) -> list[str]:
+    """Return addresses of models with versions in place of aliases; errors as of `version_uri`."""
+    return [version_uri(model) for model in models]
 
 
 def predict_shard(

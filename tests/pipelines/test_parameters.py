@@ -12,7 +12,7 @@ from pipelines.catalog import PIPELINES, Pipeline, documented
 from pipelines.command.main import app
 from pipelines.intermediate import read_documents
 from pipelines.parameters.pipeline import PipelineConfig
-from pipelines.parts import Configure, read_photos
+from pipelines.parts.data import Configure, read_photos
 from pipelines.resources import Site, configure
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

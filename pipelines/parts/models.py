@@ -1,6 +1,6 @@
 """Parts that pipelines share: functions that make the tasks of models, from the training to the champion.
 
-`p` are the parameters of the pipeline, as in `parts`.
+`p` are the parameters of the pipeline, as in `parts.data`.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from pipelines.parameters.emotion import EmotionParameters
 from pipelines.parameters.faces import CompositeParameters
 from pipelines.parameters.model import TrainingParameters
 from pipelines.parameters.publish import FP32, JudgeParameters, PublishParameters
-from pipelines.parts import Configure, Data, divide, find_faces, read_photos, report_on
+from pipelines.parts.data import Configure, Data, divide, find_faces, read_photos, report_on
 
 
 @dataclass(frozen=True, slots=True)
