@@ -1,12 +1,12 @@
 """What `facet predict` reads: photos of a folder, an archive or S3, those of an info.csv, or annotated faces."""
 
 import codecs
+import hashlib
 import logging
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from pathlib import Path
 
 from components.ingest.faces import fitted_faces
 from components.ingest.formats.coco.reader import CocoOptions, read_coco
@@ -15,17 +15,16 @@ from components.ingest.formats.tables.manifest import read_manifest
 from components.ingest.formats.tables.manifest_columns import ManifestOptions
 from components.ingest.sources.source import ARCHIVES, Source
 from components.shared.dataset.annotations import Face, named_points
-from components.shared.dataset.pictures import find_pictures
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden, is_image_name, some
-from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet
+from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet, read_photo_set
 from components.shared.prediction.submission import ID, SubmissionForm, parse_form
 from serving.runtime.errors import ImageError, InputError, NotFoundError
 from serving.runtime.image.header import Header, read_header
 from serving.runtime.image.placement import eye_points
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
-from serving.runtime.storage import Location, digest
+from serving.runtime.storage import Location
 
 INFO = "info.csv"
 """The table of evaluation data."""
@@ -33,9 +32,15 @@ INFO = "info.csv"
 _IMAGES = "images"
 _TABLES = (".csv", ".tsv")
 _HEAD = 2**16
+_OF_PHOTO = 2**18
+"""Bytes that hold the header of a JPEG: EXIF data have at most 64 KiB."""
 _EXPECTED = (
     "a folder or a ZIP archive of photos, an s3:// prefix, an info.csv with the column ImageID, a COCO file, or a "
     "table of faces (CSV) beside its photos"
+)
+_OTHERS = (
+    "Other annotations (Pascal VOC, CVAT, LabelMe, Label Studio, YOLO) are read by `facet step ingest`, and what it "
+    "writes is predicted by `facet step predict`"
 )
 _log = logging.getLogger(__name__)
 
@@ -69,11 +74,10 @@ def open_source(source: str) -> FoundSource:
     """
     location = Location(source)
     if not location.bucket:
-        path = location.folder
-        if not path.exists():
+        if not location.folder.exists():
             raise NotFoundError(f"{source}: there is no such file or folder; expected {_EXPECTED}")
-        if path.is_dir() and not _is_form(path / INFO):
-            return FoundSource(_with_stamps(path, *find_pictures(path)))
+        if any(location.folder.glob("images-*.zip")):  # what ingest wrote; its photos have names of their own
+            return FoundSource(read_photo_set(location.folder))
     if _is_one_file(location):
         return _of_file(location.parent.uri, location.name)
     files = Source(source)
@@ -94,13 +98,6 @@ def _is_one_file(location: Location) -> bool:
     if location.name.lower().endswith(tuple(ARCHIVES)):
         return False
     return [entry.path for entry in location.list()] == [""] if location.bucket else location.folder.is_file()
-
-
-def _is_form(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return _names_pictures(file.read(_HEAD))
 
 
 def _names_pictures(head: bytes) -> bool:
@@ -126,19 +123,23 @@ class _Pictures:
 
 
 def _photo_set(files: Source, paths: Mapping[str, str], photos: Sequence[GivenPhoto]) -> PhotoSet:
-    stamp = digest(Location(files.uri))
-    return PhotoSet(_Pictures(files, paths), [replace(photo, stamp=stamp) for photo in photos])
+    stamp_of = _stamps(files)
+    stamped = [replace(photo, stamp=stamp_of(paths[photo.path])) for photo in photos]
+    return PhotoSet(_Pictures(files, paths), stamped)
 
 
-def _with_stamps(folder: Path, pictures: object, names: Sequence[str]) -> PhotoSet:
-    """Return the photos of a folder, with what changes when one of them does."""
-    photos = []
-    for number, name in enumerate(names, start=1):
-        file = folder / name
-        status = file.stat() if file.is_file() else None  # a photo in an image archive is none
-        stamp = f"{status.st_size} {status.st_mtime_ns}" if status else ""
-        photos.append(GivenPhoto(number, name, (GivenFace(number, None),), stamp=stamp))
-    return PhotoSet(pictures, photos)  # type: ignore[arg-type]
+def _stamps(files: Source) -> Callable[[str], str]:
+    """Return what gives for each path what changes with its file; of a photo in an archive, with any visible file."""
+    location = Location(files.uri)
+    stamps = {}
+    for entry in location.list():
+        changed = entry.etag
+        if not location.bucket and not entry.fault:
+            changed = str((location.folder / entry.path if entry.path else location.folder).stat().st_mtime_ns)
+        stamps[entry.path] = f"{entry.size} {changed}"
+    visible = sorted(item for item in stamps.items() if not is_hidden(item[0]))
+    whole = hashlib.sha256(repr(visible).encode(errors="surrogateescape")).hexdigest()
+    return lambda path: stamps.get(files.original(path) or path, whole)
 
 
 def _of_file(folder: str, name: str) -> FoundSource:
@@ -151,10 +152,13 @@ def _of_file(folder: str, name: str) -> FoundSource:
             return _of_form(files, name)
         options = ManifestOptions(manifest=name)
         return _of_listing(files, name, read_manifest(files, options), options)
-    if files.read(name)[:_HEAD].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+    data = files.read(name)
+    if data[:_HEAD].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{") and b'"images"' in data:
         coco = CocoOptions(annotations=name)
         return _of_listing(files, name, read_coco(files, coco), coco)
-    raise InputError(f"{folder}/{name}: neither an archive nor a file that names photos; expected {_EXPECTED}")
+    raise InputError(
+        f"{folder}/{name}: neither an archive nor a file that names photos; expected {_EXPECTED}. {_OTHERS}"
+    )
 
 
 def _of_form(files: Source, table: str) -> FoundSource:
@@ -214,14 +218,18 @@ def _given(number: int, face: Face, names: Sequence[str]) -> GivenFace:
 def _faces(files: Source, listing: Listing, options: Options) -> Iterator[tuple[Record, tuple[Face, ...]]]:
     """Yield the records in the order of their paths, with their faces in upright pixels.
 
-    The header of a photo says how it is turned, so those with boxes are opened. A photo that cannot be has its faces
-    as they are: the prediction says what is wrong with it.
+    The header of a photo says how it is turned, so those with boxes are opened: of a JPEG its beginning is read, which
+    is enough for most. A photo that cannot be has its faces as they are: the prediction says what is wrong with it.
     """
     boxed = {record.path for record in listing.records if any(face.box or face.keypoints for face in record.faces)}
     boxed |= {record.path for record in listing.records if record.candidates}
     headers: dict[str, Header] = {}
     workers = usable_cpus()
-    for (path, _), header in ordered_map(_header, files.stream(boxed), workers=workers, ahead=2 * workers):
+    for (path, data), header in ordered_map(_header, files.heads(boxed, _OF_PHOTO), workers=workers, ahead=2 * workers):
+        if header is not None and (header.jpeg or len(data) < _OF_PHOTO):
+            headers[path] = header
+    rest = files.stream(boxed - headers.keys())
+    for (path, _), header in ordered_map(_header, rest, workers=workers, ahead=2 * workers):
         if header is not None:
             headers[path] = header
     for record in sorted(listing.records, key=lambda record: record.path):

@@ -73,7 +73,8 @@ def test_the_places_of_models_in_a_run_are_outputs_of_its_tasks(name: str) -> No
     pipeline = PIPELINES[name]
     spec, tasks = read(name)
     if name.startswith("cross_validation"):
-        tasks = spec["components"][tasks["fold"]["componentRef"]["name"]]["dag"]["tasks"]
+        (loop,) = [task for task in tasks.values() if task["taskInfo"]["name"] == "fold"]
+        tasks = spec["components"][loop["componentRef"]["name"]]["dag"]["tasks"]
     for place in filter(None, (*pipeline.exported, pipeline.checkpoints)):
         task, output = place.split("/")
         component = spec["components"][tasks[task]["componentRef"]["name"]]

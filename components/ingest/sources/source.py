@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 from components.ingest.sources.members import DOWNLOADS, Container, LooseFiles, Member
 from components.ingest.sources.names import (
@@ -198,7 +199,8 @@ class Source:
         for container, names in sorted(self._by_container(paths).items()):
             files = self._containers[container]
             if isinstance(files, LooseFiles):
-                yield from ((path, files.head(index, length)) for index, path in names.items())
+                heads = ordered_map(partial(files.head, length=length), names, workers=DOWNLOADS, ahead=2 * DOWNLOADS)
+                yield from ((names[index], head) for index, head in heads)
             else:
                 contents = files.stream(list(names))
                 yield from ((names[index], data[:length]) for index, data in contents if data is not None)

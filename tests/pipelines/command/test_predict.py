@@ -342,17 +342,45 @@ def test_what_was_stopped_goes_on(
     assert not list(home.glob(".t.csv*"))
 
 
-def test_a_photo_that_changed_meanwhile_is_predicted_anew(
-    faces: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(faces, home / "photos")
-    (home / "photos/empty.jpg").touch()  # the command fails at its end, and all parts are kept
-    assert facet("predict", "photos", "--model", model(home / "m")).returncode == 2
-    photo = sorted((home / "photos").rglob("*.jpg"))[0]
-    Image.new("RGB", (96, 128), "blue").save(photo)
-    ok("photos", "--model", "m", "--max-failed", 1)
-    ok("photos", "--model", "m", "--max-failed", 1, "-o", "anew.csv")
-    assert (home / "predictions.csv").read_bytes() == (home / "anew.csv").read_bytes()
+@pytest.mark.parametrize("kind", ["folder", "ingested", "zip", "info.csv", "faces.csv"])
+def test_a_photo_that_changed_meanwhile_is_predicted_anew(kind: str, home: Path) -> None:
+    """Its size and its name are those that it had."""
+    source, model_folder = home / "data", model(home / "m")
+    (source / "images").mkdir(parents=True)
+
+    def write(color: str) -> str:
+        pictures: dict[str, bytes] = {"empty.bmp": b""}  # the command fails at its end, and all parts are kept
+        for name in ("a.bmp", "b.bmp"):
+            buffer = io.BytesIO()
+            Image.new("RGB", (48, 64), color if name == "b.bmp" else "red").save(buffer, "BMP")
+            pictures[name] = buffer.getvalue()
+        if kind in ("ingested", "zip"):
+            packed = source / "images" / ("images-00000.zip" if kind == "ingested" else "photos.zip")
+            with zipfile.ZipFile(packed, "w") as archive:
+                for name, data in pictures.items():
+                    archive.writestr(name, data)
+            return str(packed if kind == "zip" else source / "images")
+        for name, data in pictures.items():
+            (source / "images" / name).write_bytes(data)
+        (source / "info.csv").write_text("ImageID\n" + "\n".join(pictures))
+        (source / "faces.csv").write_text("path,label\n" + "\n".join(f"images/{name},x" for name in pictures))
+        return str(source / ("images" if kind == "folder" else kind))
+
+    assert facet("predict", write("green"), "--model", model_folder, "-o", home / "data/t.csv").returncode == 2
+    assert list((home / "data").glob(".t.csv.parts/0/*/000000.json")), "the part is kept"
+    changed = write("blue")
+    ok(changed, "--model", "m", "--max-failed", 1, "-o", "data/t.csv")
+    ok(changed, "--model", "m", "--max-failed", 1, "-o", "anew.csv")
+    assert (home / "data/t.csv").read_bytes() == (home / "anew.csv").read_bytes()
+
+
+def test_an_archive_in_a_folder_is_opened(faces: Path, home: Path) -> None:
+    (home / "photos").mkdir()
+    shutil.make_archive(str(home / "photos/packed"), "zip", faces)
+    Image.new("RGB", (48, 64)).save(home / "photos/a.png")
+    ok("photos", "--model", model(home / "m"))
+    names = [row["path"] for row in rows(home / "predictions.csv")]
+    assert len(names) == 22 and names[0] == "a.png" and all(name.startswith("packed/") for name in names[1:])
 
 
 @pytest.fixture
@@ -475,11 +503,12 @@ def test_a_detector_run_has_its_table_as_answers(run: Path, home: Path) -> None:
 ERRORS: dict[str, tuple[tuple[str, ...], str]] = {
     "no source": (("--model", "m"), "SOURCE: is missing; name photos, or a run"),
     "wrong path": (("nowhere", "--model", "m"), "nowhere: there is no such file or folder; expected a folder or a ZIP"),
-    "no photos": (("m", "--model", "m"), "no picture found"),
+    "no photos": (("m", "--model", "m"), "m: no photo found in 1 files"),
     "no model": (("photos", "--model", "nothing"), "nothing"),
     "no run": (("--run", "gone"), "'gone' is neither a run in "),
     "run and model": (("--run", "gone", "--model", "m"), "name one of both"),
     "state without run": (("photos", "--model", "m", "--state", "best"), "name the run with --run"),
+    "another format": (("photos/labelme.json", "--model", "m"), "are read by `facet step ingest`"),
     "not a source": (("m/model.onnx", "--model", "m"), "neither an archive nor a file that names photos"),
     "format": (("photos", "--model", "m", "--format", "xml"), "--format: unknown 'xml'; known: csv"),
     "combine": (("photos", "--model", "m", "--combine", "best"), "unknown rule 'best'"),
@@ -503,13 +532,14 @@ ERRORS: dict[str, tuple[tuple[str, ...], str]] = {
 @pytest.mark.parametrize("error", ERRORS)
 def test_what_cannot_be_done_is_one_message(error: str, faces: Path, home: Path) -> None:
     shutil.copytree(faces, home / "photos")
+    (home / "photos/labelme.json").write_text('{"shapes": [], "imagePath": "a.jpg"}')
     model(home / "m")
     arguments, message = ERRORS[error]
     before = sorted(home.rglob("*"))
     answer = facet("predict", *arguments)
     assert answer.returncode == 2 and message in answer.stderr, answer.stderr
     assert "Traceback" not in answer.stderr
-    assert len([line for line in answer.stderr.splitlines() if not line.startswith("photos: 1 files")]) == 1
+    assert len([line for line in answer.stderr.splitlines() if not line.startswith("photos: 2 files")]) == 1
     assert sorted(home.rglob("*")) == before
 
 
