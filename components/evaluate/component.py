@@ -24,6 +24,7 @@ def evaluate(
     others_hold: bool = True,
     resamples: int = 1000,
     seed: int = 0,
+    label_space: str = "mask_gender_age",
 ) -> NamedTuple("Outputs", Output=bool, metrics_json=str):  # type: ignore[valid-type]
     """Score predictions against the labels, write a report and check the floors.
 
@@ -42,6 +43,7 @@ def evaluate(
         others_hold: Whether the floors of the models hold that this one is served with, such as its detector.
         resamples: How often persons are drawn anew for the confidence intervals; 0 for none.
         seed: Of these draws.
+        label_space: Whose classes the numbers of a table of class numbers are, such as mask; other predictions say it.
 
     Returns:
         Output: True when all floors hold, those of the others too. In a condition on one of several outputs, KFP's
@@ -67,6 +69,7 @@ def evaluate(
         others_hold=others_hold,
         resamples=resamples,
         seed=seed,
+        label_space=label_space,
     )
     log_metrics(metrics, result.metrics)
     confusion.log_confusion_matrix(list(result.labels), result.confusion)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.answers import is_answer_table, read_answers
+from components.evaluate.answers import certain_predictions
 from components.evaluate.classifiers import score_classification
 from components.evaluate.detectors import score_detections
 from components.evaluate.scored import RESAMPLES, Scored, Truth
-from components.evaluate.truth_table import is_truth_table, read_truth_table
+from components.evaluate.truth_table import DEFAULT, is_truth_table, read_truth_table
 from components.shared.dataset.annotations import digest, read_annotations
+from components.shared.dataset.answers import is_answer_table
 from components.shared.dataset.predictions import read_predictions
 from components.shared.dataset.same_pictures import check_pictures
 from components.shared.metrics.ranking import Curve
@@ -65,6 +66,7 @@ def evaluate(
     model: Path | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    label_space: str = DEFAULT,
 ) -> Evaluation:
     """Score predictions against the labels in the annotations, write an HTML report and the details.
 
@@ -74,7 +76,7 @@ def evaluate(
 
     Args:
         predictions: CSV of the predict step; with a table of class numbers as truth also such a table (see
-            `read_answers`), which has no probabilities.
+            `read_class_numbers`), which has no probabilities.
         annotations: the annotations that were predicted, or a table of class numbers (see `read_truth_table`).
         report: the HTML file to write.
         floors: lowest accepted value by metric name; all of them must hold. without floors it passes. A metric that has
@@ -87,6 +89,7 @@ def evaluate(
         model: folder of the exported model, for its threshold of notices and for where it looked; None does without.
         resamples: how often persons are drawn anew for the intervals; 0 for no intervals.
         seed: of these draws.
+        label_space: of the numbers where the predictions are a table of class numbers; any others have their own.
 
     Raises:
         InputError: the predictions are of other pictures; rows are missing, extra or double; a floor's metric is
@@ -105,7 +108,7 @@ def evaluate(
             f"{annotations} is none; predict with `facet step predict` to score against annotations"
         )
     with whole_folder(details) if details is not None else nullcontext() as folder:
-        table = read_answers(predictions) if answers else read_predictions(predictions)
+        table = certain_predictions(predictions, label_space) if answers else read_predictions(predictions)
         if is_truth_table(annotations):
             data, pictures = read_truth_table(annotations, table), "joined by their names"
         else:

@@ -1,15 +1,19 @@
 """Truth as a table of class numbers, `gt.csv`, instead of annotations."""
 
+import logging
 from pathlib import Path, PurePosixPath
 
 from components.shared.dataset.annotations import Annotations, Face, Image
+from components.shared.dataset.answers import read_class_numbers
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.predictions import PredictedFace, Predictions
-from components.shared.dataset.table import parse_table
-from components.shared.dataset.text import read_text
 from serving.runtime.errors import InputError
 
-_NAME, _ANSWER = "ImageID", "ans"
+DEFAULT = "mask_gender_age"
+"""The label space of class numbers for which none is named: the 18 classes."""
+
+_OF_EACH_MASK = 6
+_log = logging.getLogger(__name__)
 
 
 def is_truth_table(path: Path) -> bool:
@@ -26,27 +30,22 @@ def read_truth_table(path: Path, table: Predictions | Detections) -> Annotations
     """
     if isinstance(table, Detections):
         raise InputError(f"{path}: a table of class numbers has no boxes; evaluate a detector with COCO annotations")
-    parsed = parse_table(read_text(str(path)), str(path), (_NAME, _ANSWER))
-    if parsed.complaints:
-        raise InputError(f"{path}: {parsed.complaints[0]}")
+    numbers = read_class_numbers(path, table.space)
+    if table.space.name == DEFAULT and max(numbers.values()) < _OF_EACH_MASK:
+        _log.warning(
+            "%s: no number is above %d, so that as '%s' every mask is worn; if the numbers are of other classes, name "
+            "them with label_space, such as mask or gender_age",
+            path, max(numbers.values()), DEFAULT,
+        )  # fmt: skip
     faces = _by_name(table, path)
     free = max((max(face.image_id, face.face_id) for face in table.faces), default=0) + 1
-    numbers = {str(number) for number in range(len(table.space.class_labels))}
-    images: dict[str, Image] = {}
-    for row in parsed.rows:
-        name, answer = row.cells[_NAME], row.cells[_ANSWER]
-        if answer not in numbers:
-            raise InputError(
-                f"{path}: row {row.line}: {answer!r} is no class of '{table.space.name}', which has 0 to "
-                f"{len(numbers) - 1}: predict with a model of the classes in this table"
-            )
-        if name in images:
-            raise InputError(f"{path}: row {row.line}: '{name}' occurs twice")
+    images: list[Image] = []
+    for number, (name, answer) in enumerate(numbers.items(), free):
         found = faces.get(name, faces.get(PurePosixPath(name).name))
-        face = found or PredictedFace(free + row.line, free + row.line, name, None)
-        known = Face(face.face_id, face.box, table.space.attributes_of(int(answer)))
-        images[name] = Image(face.image_id, face.path, 1, 1, (known,), split="test")
-    return Annotations(tuple(images.values()))
+        face = found or PredictedFace(number, number, name, None)
+        known = Face(face.face_id, face.box, table.space.attributes_of(answer))
+        images.append(Image(face.image_id, face.path, 1, 1, (known,), split="test"))
+    return Annotations(tuple(images))
 
 
 def _by_name(table: Predictions, path: Path) -> dict[str, PredictedFace]:

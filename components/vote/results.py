@@ -8,19 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.dataset.answers import ANSWER, ID, parse_named_rows, read_class_numbers
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.predictions import Predictions, read_predictions
 from components.shared.dataset.table import Table, folded, parse_table
 from components.shared.dataset.text import read_text, some
 from serving.runtime.errors import InputError
 
-ID, ANSWER = "ImageID", "ans"
-
 _ATTRIBUTES = "all"
 _SEVEN = ("m_out_0", "m_out_1", "m_out_2", "g_out", "a_out_0", "a_out_1", "a_out_2")
 _EIGHT = 8
 _INDEX = re.compile(r"column 1|Unnamed: 0|index", re.IGNORECASE)
-_WHOLE = re.compile(r"(\d{1,9})(\.0*)?")
 _OURS = {"image_id", "face_id", "path", "label_space"}
 _EXPECTED = (
     f"{ID} and {ANSWER}, a predictions table, {ID} with {', '.join(_SEVEN)}, or {ID} with eight probabilities "
@@ -76,17 +74,8 @@ def read_answers(path: Path) -> Answers:
         predictions = _predictions(path)
         best = predictions.class_probabilities().argmax(axis=1)
         return Answers(path, _faces(predictions), best, predictions.space.class_labels)
-    if not {ID, ANSWER} <= set(table.header):
-        raise InputError(f"{path}: expected {ID} and {ANSWER}, or a predictions table; found {', '.join(table.header)}")
-    classes = []
-    for row in table.rows:
-        whole = _WHOLE.fullmatch(row.cells[ANSWER])
-        if whole is None:
-            raise InputError(
-                f"{path}: row {row.line}: '{row.cells[ANSWER]}' in {ANSWER} is no class number, as 0 or 17"
-            )
-        classes.append(int(whole[1]))
-    return Answers(path, _ids(table, path), np.array(classes, np.intp))
+    numbers = read_class_numbers(path)
+    return Answers(path, tuple(numbers), np.array(list(numbers.values()), np.intp))
 
 
 def read_probabilities(path: Path) -> Probabilities:
@@ -104,6 +93,7 @@ def read_probabilities(path: Path) -> Probabilities:
         predictions = _predictions(path)
         heads = {name: values.astype(np.float64) for name, values in predictions.heads.items()}
         return Probabilities(path, _faces(predictions), predictions.space, heads)
+    table = parse_named_rows(read_text(str(path)), str(path))
     values = _attributes(table, path)
     space, heads, start = label_space(_ATTRIBUTES), {}, 0
     for head in space.heads:
@@ -114,7 +104,7 @@ def read_probabilities(path: Path) -> Probabilities:
             row = table.rows[int(np.flatnonzero(sums[:, 0] <= 0)[0])]
             raise InputError(f"{path}: row {row.line}: all probabilities of {head.name} are 0")
         heads[head.name] = part / sums
-    return Probabilities(path, _ids(table, path), space, heads)
+    return Probabilities(path, tuple(row.cells[ID] for row in table.rows), space, heads)
 
 
 def _table(path: Path) -> Table:
@@ -140,21 +130,8 @@ def _faces(predictions: Predictions) -> tuple[str, ...]:
     return tuple(f"{face.path}#{face.face_id}" for face in predictions.faces)
 
 
-def _ids(table: Table, path: Path) -> tuple[str, ...]:
-    ids = [row.cells[ID] for row in table.rows]
-    seen: set[str] = set()
-    twice = sorted({one for one in ids if one in seen or seen.add(one)})  # type: ignore[func-returns-value]
-    if twice:
-        raise InputError(f"{path}: {len(twice)} ids occur twice in {ID}: {some(twice)}; keep one row of each")
-    if "" in seen:
-        raise InputError(f"{path}: a row has no {ID}; every row names its picture")
-    return tuple(ids)
-
-
 def _attributes(table: Table, path: Path) -> NDArray[np.float64]:
     """Return the eight probabilities of each row, (N, 8): mask, gender, age."""
-    if ID not in table.header:
-        raise InputError(f"{path}: expected {_EXPECTED}; found {', '.join(table.header)}")
     known = {folded(name): name for name in table.header}
     seven = [known.get(folded(name), "") for name in _SEVEN]
     if all(seven):

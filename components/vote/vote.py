@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.dataset.answers import ANSWER, ID
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.text import some
-from components.vote.results import ANSWER, ID, Answers, Probabilities, read_answers, read_probabilities
+from components.vote.results import Answers, Probabilities, read_answers, read_probabilities
 from serving.runtime.errors import InputError
 from serving.runtime.output import check_output, whole_file
 from serving.runtime.validation import known

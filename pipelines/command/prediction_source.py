@@ -15,10 +15,11 @@ from components.ingest.formats.tables.manifest import read_manifest
 from components.ingest.formats.tables.manifest_columns import ManifestOptions
 from components.ingest.sources.source import ARCHIVES, Source
 from components.shared.dataset.annotations import Face, named_points
+from components.shared.dataset.answers import ID
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden, is_image_name, some
 from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet, read_photo_set
-from components.shared.prediction.submission import ID, SubmissionForm, parse_form
+from components.shared.prediction.submission import SubmissionForm, parse_form
 from serving.runtime.errors import ImageError, InputError, NotFoundError
 from serving.runtime.image.header import Header, read_header
 from serving.runtime.image.placement import eye_points

@@ -5,14 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.shared.dataset.answers import ANSWER, FACE, ID, parse_named_rows
 from components.shared.dataset.predictions import Predictions
-from components.shared.dataset.table import parse_table
 from components.shared.dataset.text import some
 from serving.runtime.errors import InputError
 from serving.runtime.output import whole_file
-
-ID, ANSWER = "ImageID", "ans"
-FACE = "face_id"
 
 
 @dataclass(frozen=True)
@@ -41,27 +38,8 @@ def parse_form(text: str, name: str) -> SubmissionForm:
     Raises InputError, naming the table, when the column is missing, the table is empty, a row cannot be read, has no
     id, or has that of another row.
     """
-    table = parse_table(text, name, (ID,))
-    if table.complaints:
-        raise InputError(f"{name}: {some(table.complaints, 3)}")
-    if not table.rows:
-        raise InputError(f"{name}: the table has no rows; expected one row per picture, with its name in {ID}")
-    nameless = [str(row.line) for row in table.rows if not row.cells[ID]]
-    if nameless:
-        raise InputError(
-            f"{name}: {len(nameless)} rows have no {ID}: row {some(nameless)}; every row names its picture"
-        )
-    form = SubmissionForm(name, tuple(dict.fromkeys([*table.header, ANSWER])), tuple(row.cells for row in table.rows))
-    check_unique(form.ids, name)
-    return form
-
-
-def check_unique(ids: Iterable[str], name: str) -> None:
-    """Raise InputError when an id occurs twice; `name` is where."""
-    seen: set[str] = set()
-    twice = sorted({one for one in ids if one in seen or seen.add(one)})  # type: ignore[func-returns-value]
-    if twice:
-        raise InputError(f"{name}: {len(twice)} ids occur twice in {ID}: {some(twice)}; keep one row of each picture")
+    table = parse_named_rows(text, name)
+    return SubmissionForm(name, tuple(dict.fromkeys([*table.header, ANSWER])), tuple(row.cells for row in table.rows))
 
 
 def class_numbers(predictions: Predictions) -> Iterable[tuple[str, int, int]]:

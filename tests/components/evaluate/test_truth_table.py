@@ -38,8 +38,8 @@ def test_class_numbers_are_scored_by_the_names_of_pictures(space: str, tmp_path:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("ImageID,ans\n0.jpg,1\n1.jpg,18\n", "row 3: '18' is no class of 'mask_gender_age', which has 0 to 17"),
-        ("ImageID,ans\n0.jpg,1\n0.jpg,1\n", "row 3: '0.jpg' occurs twice"),
+        ("ImageID,ans\n0.jpg,1\n1.jpg,18\n", "row 3: '18' in ans is no class of 'mask_gender_age', which has 0 to 17"),
+        ("ImageID,ans\n0.jpg,1\n0.jpg,1\n", "1 ids occur twice in ImageID: 0.jpg"),
         ("ImageID,ans\n0.jpg,1\n", "1 faces are predicted, but not in the annotations"),
         ("ImageID,ans\n0.jpg,1\n1.jpg,1\n2.jpg,1\n", "1 faces are in the annotations, but not predicted"),
         ("ImageID\n0.jpg\n", "expected a header with the columns ImageID, ans"),
