@@ -18,7 +18,7 @@ from components.shared.dataset.annotations import Face, named_points
 from components.shared.dataset.answers import ID
 from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden, is_image_name, some
-from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet, read_photo_set
+from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet, bare_photo_set
 from components.shared.prediction.submission import SubmissionForm, parse_form
 from serving.runtime.errors import ImageError, InputError, NotFoundError
 from serving.runtime.image.header import Header, read_header
@@ -78,7 +78,7 @@ def open_source(source: str) -> FoundSource:
         if not location.folder.exists():
             raise NotFoundError(f"{source}: there is no such file or folder; expected {_EXPECTED}")
         if any(location.folder.glob("images-*.zip")):  # what ingest wrote; its photos have names of their own
-            return FoundSource(read_photo_set(location.folder))
+            return FoundSource(bare_photo_set(location.folder))
     if _is_one_file(location):
         return _of_file(location.parent.uri, location.name)
     files = Source(source)

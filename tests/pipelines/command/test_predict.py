@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command_line import Answer, facet
 from green_faces import green_photo
 from PIL import Image
@@ -21,9 +22,13 @@ from tiny_model import build_model, card_facts
 
 from components.shared.dataset.label_spaces import label_space
 from components.shared.dataset.predictions import read_predictions
+from components.shared.models.checkpoint import Checkpoint, save_checkpoint
+from components.shared.models.network import build_network
+from components.shared.models.spec import resolve_model
 from components.shared.prediction import stream
 from components.shared.prediction.results import table_of
 from pipelines.samples.profiles import draw_sample
+from serving.runtime.card import CropRule, InputSize, Normalization
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model
 
@@ -366,12 +371,12 @@ def test_a_photo_that_changed_meanwhile_is_predicted_anew(kind: str, home: Path)
         (source / "faces.csv").write_text("path,label\n" + "\n".join(f"images/{name},x" for name in pictures))
         return str(source / ("images" if kind == "folder" else kind))
 
-    assert facet("predict", write("green"), "--model", model_folder, "-o", home / "data/t.csv").returncode == 2
-    assert list((home / "data").glob(".t.csv.parts/0/*/000000.json")), "the part is kept"
+    assert facet("predict", write("green"), "--model", model_folder, "-o", home / "t.csv").returncode == 2
+    assert list(home.glob(".t.csv.parts/0/*/000000.json")), "the part is kept"
     changed = write("blue")
-    ok(changed, "--model", "m", "--max-failed", 1, "-o", "data/t.csv")
+    ok(changed, "--model", "m", "--max-failed", 1, "-o", "t.csv")
     ok(changed, "--model", "m", "--max-failed", 1, "-o", "anew.csv")
-    assert (home / "data/t.csv").read_bytes() == (home / "anew.csv").read_bytes()
+    assert (home / "t.csv").read_bytes() == (home / "anew.csv").read_bytes()
 
 
 def test_an_archive_in_a_folder_is_opened(faces: Path, home: Path) -> None:
@@ -453,6 +458,36 @@ def test_the_calibrated_model_of_a_run_comes_first(run: Path, faces: Path) -> No
     model(run / "calibrate/calibrated", name="calibrated")
     ok(faces, "--run", run)
     assert {row["model"] for row in rows(run / "predictions.csv")} == {"calibrated"}
+
+
+def write_checkpoint(path: Path, seed: int) -> None:
+    """The checkpoint of a small network that was never trained."""
+    torch.manual_seed(seed)
+    heads, mean = label_space("gender").heads, Normalization(mean=(0.5,) * 3, std=(0.2,) * 3)
+    network = build_network("base", heads, mean)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(
+        Checkpoint(
+            model=resolve_model("base"), label_space="gender", heads=heads, input=InputSize(height=32, width=24),
+            crop=CropRule(), normalization=mean, model_state=network.state_dict(), ema_state=None, config={}, epoch=1,
+            metrics={}, dataset_digest="d" * 64, training_digest="t" * 64, leaks=False, run_id="", versions={},
+        ),
+        path,
+    )  # fmt: skip
+
+
+def test_a_checkpoint_that_was_trained_on_is_exported_anew(run: Path, faces: Path, home: Path) -> None:
+    checkpoints = run / "train-classifier/checkpoints"
+    for seed in (0, 1):
+        write_checkpoint(checkpoints / "last.pt", seed)
+        for name in ("one.csv", "two.csv"):
+            ok(faces, "--run", run, "--state", "last", "-o", name)
+        assert (home / "one.csv").read_bytes() == (home / "two.csv").read_bytes()
+        (home / "one.csv").rename(home / f"{seed}.csv")
+    assert (home / "0.csv").read_bytes() != (home / "1.csv").read_bytes()
+    assert len(list((run / "states").iterdir())) == 2
+    answer = facet("predict", faces, "--run", run, "--state", "worst")
+    assert answer.returncode == 2 and "no checkpoint 'worst'" in answer.stderr and "present: last" in answer.stderr
 
 
 def test_folds_are_found_and_averaged(run: Path, faces: Path, home: Path) -> None:
