@@ -21,7 +21,7 @@ from serving.runtime.validation import shortened
 PAGE_FILE = "model.md"
 LONGEST_DESCRIPTION = 5000
 """Characters that every database of MLflow takes in the description of a version."""
-METRICS_FILE, CLASSES_FILE, SLICES_FILE = "metrics.json", "classes.csv", "slices.csv"
+METRICS_FILE, CLASSES_FILE = "metrics.json", "classes.csv"
 
 _MOST_ROWS, _MOST_COLUMNS = 60, 10
 _SMALL, _FEW = 1000, 30
@@ -37,14 +37,15 @@ class Details:
     """What the files of an evaluation tell.
 
     Attributes:
-        intervals: the bounds of the 95 % interval over persons, by metric; of those that have one.
+        intervals: the bounds of the 95 % interval by metric; of those that have one.
         classes: a row for each class.
-        slices: a row for each group of faces that are alike, such as those of an age.
+        worst_group: of the groups of faces that are alike, such as those of an age, the one with the lowest accuracy,
+            in Markdown; "" where there are no two to compare.
     """
 
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     classes: Table = ()
-    slices: Table = ()
+    worst_group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +67,17 @@ class EvaluationFacts:
 
 def read_details(folder: Path) -> Details:
     """Read the details of an evaluation; what is not there is empty. Raises InputError where a file is damaged."""
-    return Details(
-        _read_intervals(folder / METRICS_FILE), _read_table(folder / CLASSES_FILE), _read_table(folder / SLICES_FILE)
-    )
-
-
-def _read_intervals(file: Path) -> dict[str, tuple[float, float]]:
+    classes, file = _read_table(folder / CLASSES_FILE), folder / METRICS_FILE
     if not file.is_file():
-        return {}
+        return Details(classes=classes)
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        values, worst = content["metrics"], content.get("worst_group")
         names = [name.removesuffix("_low") for name in values if name.endswith("_low")]
-        return {name: (float(values[f"{name}_low"]), float(values[f"{name}_high"])) for name in names}
-    except (ValueError, KeyError, TypeError) as error:
+        intervals = {name: (float(values[f"{name}_low"]), float(values[f"{name}_high"])) for name in names}
+        group = f"{_code(worst['dimension'])} {_code(worst['value'])}, of {worst['faces']:,} faces" if worst else ""
+        return Details(intervals, classes, f"{group}: accuracy {worst['accuracy']:.3f}" if worst else "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: cannot be read; leave the file as evaluate wrote it ({error})") from error
 
 
@@ -218,7 +217,8 @@ def _scores(facts: EvaluationFacts) -> list[str]:
         cells += ["{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""] if intervals else []
         cells += [f"{floors[name]:g}" if name in floors else ""] if floors else []
         lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", "The intervals are of draws of persons, with all their faces."] if intervals else lines
+    drawn = "photos" if isinstance(table, Detections) else "persons, with all their faces"
+    return [*lines, "", f"The intervals are of draws of {drawn}."] if intervals else lines
 
 
 def _table(rows: Table) -> list[str]:
@@ -268,8 +268,8 @@ def _limit_lines(card: ModelCard, facts: EvaluationFacts) -> Iterator[str]:
         yield f"The test split is small, {count:,} {noun}{wide}."
     if few := _rare_classes(classes):
         yield f"{few} of {len(classes) - 1} classes have fewer than {_FEW} test faces; their scores say little."
-    if worst := _worst_group(facts.details.slices):
-        yield worst
+    if facts.details.worst_group:
+        yield f"Of the groups of people and photos it is right least often about {facts.details.worst_group}."
     missed = [name for name, floor in facts.floors.items() if not facts.metrics.get(name, -math.inf) >= floor]
     if missed:
         yield f"It missed the floor of {', '.join(map(_code, missed))}."
@@ -288,21 +288,6 @@ def _rare_classes(rows: Table) -> int:
         return 0
     column = rows[0].index("faces")
     return sum(row[column].isdecimal() and int(row[column]) < _FEW for row in rows[1:])
-
-
-def _worst_group(rows: Table) -> str:
-    """Return a sentence about the group of the lowest accuracy that is not small; "" where there are no two."""
-    groups = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
-    large = [one for one in groups if one.get("small") == "0" and one.get("accuracy")]
-    if len(large) < 2:
-        return ""
-    worst = min(large, key=lambda one: float(one["accuracy"]))
-    ends = [worst.get(f"accuracy_{end}") for end in ("low", "high")]
-    interval = f", 95 % {float(ends[0]):.3f} to {float(ends[1]):.3f}" if ends[0] and ends[1] else ""
-    return (
-        f"It is right least often about {_code(worst['dimension'])} {_code(worst['value'])}: accuracy "
-        f"{float(worst['accuracy']):.3f}{interval}, of {worst['faces']} faces."
-    )
 
 
 def _tested(facts: EvaluationFacts) -> int | None:

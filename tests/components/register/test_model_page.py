@@ -1,5 +1,6 @@
 """The page of a registered model: what is known, and nothing else."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,9 @@ def classifier(**changes: Any) -> ClassificationCard:
 def test_what_is_known_is_on_the_page(tmp_path: Path) -> None:
     predictions, _ = write_predicted(tmp_path)
     (tmp_path / "classes.csv").write_text("class,f1,faces\nmale,0.123456,30\nfe|male,,1\n")
-    (tmp_path / "metrics.json").write_text(
-        '{"metrics": {"accuracy": 0.75, "accuracy_low": 0.25, "accuracy_high": 0.875}, "without_value": []}'
-    )
-    (tmp_path / "slices.csv").write_text(
-        "dimension,value,faces,accuracy,accuracy_low,accuracy_high,small\n"
-        "age,young,40,0.9,0.8,0.95,0\nage,old,30,0.6,0.5,0.75,0\nage,none,2,0.0,,,1\n"
-    )
+    group = {"dimension": "age", "value": "old", "faces": 1030, "accuracy": 0.6, "macro_f1": 0.5}
+    metrics = {"accuracy": 0.75, "accuracy_low": 0.25, "accuracy_high": 0.875}
+    (tmp_path / "metrics.json").write_text(json.dumps({"metrics": metrics, "without_value": [], "worst_group": group}))
     facts = EvaluationFacts(
         {"accuracy": 0.75, "macro_f1": 0.5, "log_loss": 0.3}, {"macro_f1": 0.8}, read_predictions(predictions),
         read_details(tmp_path),
@@ -56,7 +53,7 @@ def test_what_is_known_is_on_the_page(tmp_path: Path) -> None:
     assert "| male | 0.1235 | 30 |\n| fe\\|male |  | 1 |" in page["Classes"]
     assert "share persons" in page["Limits"] and "It missed the floor of `macro_f1`" in page["Limits"]
     assert "small, 4 faces; the accuracy is between 0.250 and 0.875 (95 %)." in page["Limits"]
-    assert "right least often about `age` `old`: accuracy 0.600, 95 % 0.500 to 0.750, of 30 faces." in page["Limits"]
+    assert "right least often about `age` `old`, of 1,030 faces: accuracy 0.600." in page["Limits"]
     assert "1 of 2 classes have fewer than 30 test faces" in page["Limits"]
     assert "Apache-2.0" in page["Licenses"] and "`imagenet`, under the terms" in page["Licenses"]
     assert "AGPL" not in page["Licenses"]
@@ -90,9 +87,10 @@ def test_a_description_fits(parts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("classes.csv", b"a,b\n1\n", "rows are not equally long"), ("slices.csv", b"\xff", "CSV in UTF-8"),
+        ("classes.csv", b"a,b\n1\n", "rows are not equally long"), ("classes.csv", b"\xff", "CSV in UTF-8"),
         *(("metrics.json", content, "leave the file as evaluate wrote it")
-          for content in (b"{", b"[]", b"{}", b'{"metrics": {"f1_low": 1}}')),
+          for content in (b"{", b"[]", b"{}", b'{"metrics": {"f1_low": 1}}',
+                          b'{"metrics": {}, "worst_group": {"value": 1}}')),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named(tmp_path: Path, file: str, content: bytes, message: str) -> None:
