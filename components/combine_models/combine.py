@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from components.combine_models.card import combined_card
-from components.combine_models.graph import Alike, combine_graphs
+from components.combine_models.graph import HeadGroup, combine_graphs
 from components.shared.dataset.label_spaces import label_space
 from components.shared.models.graph_file import graph_file
 from components.shared.models.graph_speed import open_session, speeds
@@ -110,12 +110,14 @@ def combine_models(sources: Sequence[str], output: Path, *, name: str, rule: str
         (joint,) if joint else first.heads,
         Combined(rule=how, members=tuple(Member(name=one.card.name, sha256=one.sha256) for one in ordered)),
     )
-    alike = [Alike(group[0].card.heads, tuple(onnx.load_from_string(one.content) for one in group)) for group in groups]
+    grouped = [
+        HeadGroup(group[0].card.heads, tuple(onnx.load_from_string(one.content) for one in group)) for group in groups
+    ]
     sizes = sum(len(one.content) for one in members)
     if sizes > _LARGEST:
         raise InputError(f"the models have {sizes / 1e9:.1f} GB together; one ONNX file holds 2 GB: combine fewer")
     with whole_folder(output) as folder:
-        content = graph_file(combine_graphs(alike, first.input, rule, joint), card)
+        content = graph_file(combine_graphs(grouped, first.input, rule, joint), card)
         difference = _difference(content, groups, card, rule)
         if not difference <= _TOLERANCE:  # also true for NaN
             raise RuntimeError(

@@ -16,14 +16,16 @@ _PREFIX = "member_{}/"
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
+class HeadGroup:
     """Graphs with the same heads, which are their outputs."""
 
     heads: tuple[Head, ...]
     graphs: tuple[onnx.ModelProto, ...]
 
 
-def combine_graphs(groups: Sequence[Alike], size: InputSize, rule: str, joint: Head | None = None) -> onnx.ModelProto:
+def combine_graphs(
+    groups: Sequence[HeadGroup], size: InputSize, rule: str, joint: Head | None = None
+) -> onnx.ModelProto:
     """Return a graph with the input `images`, uint8 (N, height, width, 3), and the combined heads as outputs.
 
     Within a group a head becomes the mean of the members' probabilities, or for `log_mean` of their logarithms, of
@@ -123,7 +125,7 @@ class _End:
         return self.add("Flatten", [table], output, axis=1)
 
 
-def _end(groups: Sequence[Alike], rule: str, joint: Head | None, opset: int) -> onnx.ModelProto:
+def _end(groups: Sequence[HeadGroup], rule: str, joint: Head | None, opset: int) -> onnx.ModelProto:
     """A graph from the heads of all members to the outputs."""
     end, inputs, combined, first = _End(), [], [], 0
     for group in groups:

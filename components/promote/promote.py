@@ -157,7 +157,7 @@ def _decide(
         try:
             moved = move_aliases(pairs, alias, expected=champions, reason=outcome.reason, run_id=run_id)
         except OtherChampionError as other:
-            _log.warning("%s", f"version {other.version} of '{other.name}' became the {alias} meanwhile; compared anew")
+            _log.warning("version %s of '%s' became the %s meanwhile; compared anew", other.version, other.name, alias)
             continue
         return replace(outcome, moved=tuple(moved))
 

@@ -31,7 +31,7 @@ def register(
         metrics_json: Scalar metrics as a JSON object, as evaluate returns them.
         predictions: Those of the test split: what the endpoint compares with what it sees.
         detectors: Folder of adopt_detectors. Those with a graph are registered too, each file once.
-        details: Folder that evaluate wrote: its table of classes goes on the page of the model.
+        details: Folder that evaluate wrote: classes, intervals and the worst group go on the page of the model.
         run_id: MLflow run that trained the model; empty opens one.
         detect_options: Those of detect_faces; what is no plausible box there is no face of the composite.
         composite: Name in the registry of the detectors and the model as one; empty for none.

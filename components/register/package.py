@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.register.page import Judged, model_page, read_classes
+from components.register.page import Details, EvaluationFacts, model_page, read_details
 from components.register.versions import Candidate
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.predictions import Predictions, read_predictions
@@ -52,8 +52,8 @@ def open_candidate(
     table = read_predictions(predictions) if predictions else None
     reference = _reference(predictions, table, card) if predictions and table else None
     write = partial(package, content, card, reference)
-    judged = Judged(metrics, floors or {}, table, read_classes(details) if details else ())
-    page = partial(model_page, card, judged)
+    facts = EvaluationFacts(metrics, floors or {}, table, read_details(details) if details else Details())
+    page = partial(model_page, card, facts)
     return Candidate(MODEL_FILE, content, _TYPES[card.task], write, _tags(card), page, metrics)
 
 

@@ -4,6 +4,7 @@ It holds what the file, the evaluation and the run of the training tell, and not
 """
 
 import csv
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,36 +21,67 @@ from serving.runtime.validation import shortened
 PAGE_FILE = "model.md"
 LONGEST_DESCRIPTION = 5000
 """Characters that every database of MLflow takes in the description of a version."""
-CLASSES_FILE = "classes.csv"
+METRICS_FILE, CLASSES_FILE = "metrics.json", "classes.csv"
 
 _MOST_ROWS, _MOST_COLUMNS = 60, 10
 _SMALL, _FEW = 1000, 30
 _HEADS = 20
 
 
+Table = tuple[tuple[str, ...], ...]
+"""Rows of text, header first; empty where there is no table."""
+
+
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Details:
+    """What the files of an evaluation tell.
+
+    Attributes:
+        intervals: the bounds of the 95 % interval by metric; of those that have one.
+        classes: a row for each class.
+        worst_group: of the groups of faces that are alike, such as those of an age, the one with the lowest accuracy,
+            in Markdown; "" where there are no two to compare.
+    """
+
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    classes: Table = ()
+    worst_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFacts:
     """What an evaluation has told of a model.
 
     Attributes:
         metrics: scalar metrics on the test split by name.
         floors: lowest accepted value by metric.
         predictions: those of the test split; None where they are not known.
-        classes: a table with a row for each class, header first; empty where it is not known.
+        details: what its files tell.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     floors: Mapping[str, float] = field(default_factory=dict)
     predictions: Predictions | Detections | None = None
-    classes: tuple[tuple[str, ...], ...] = ()
+    details: Details = field(default_factory=Details)
 
 
-def read_classes(details: Path) -> tuple[tuple[str, ...], ...]:
-    """Return the table of the classes among the details of an evaluation; empty where there is none.
+def read_details(folder: Path) -> Details:
+    """Read the details of an evaluation; what is not there is empty. Raises InputError where a file is damaged."""
+    classes, file = _read_table(folder / CLASSES_FILE), folder / METRICS_FILE
+    if not file.is_file():
+        return Details(classes=classes)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        values, worst = content["metrics"], content.get("worst_group")
+        names = [name.removesuffix("_low") for name in values if name.endswith("_low")]
+        intervals = {name: (float(values[f"{name}_low"]), float(values[f"{name}_high"])) for name in names}
+        group = f"{_code(worst['dimension'])} {_code(worst['value'])}, of {worst['faces']:,} faces" if worst else ""
+        return Details(intervals, classes, f"{group}: accuracy {worst['accuracy']:.3f}" if worst else "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: cannot be read; leave the file as evaluate wrote it ({error})") from error
 
-    Raises InputError when it is not a table.
-    """
-    file = details / CLASSES_FILE
+
+def _read_table(file: Path) -> Table:
     if not file.is_file():
         return ()
     try:
@@ -62,22 +94,22 @@ def read_classes(details: Path) -> tuple[tuple[str, ...], ...]:
     return tuple(rows)
 
 
-def model_page(card: ModelCard, judged: Judged, params: Mapping[str, str]) -> str:
+def model_page(card: ModelCard, facts: EvaluationFacts, params: Mapping[str, str]) -> str:
     """Return the page of a classifier or a detector.
 
     Args:
         card: of the model.
-        judged: its evaluation.
+        facts: its evaluation.
         params: of the run of its training, as MLflow has them; empty where there was none.
     """
     classifier = isinstance(card, ClassificationCard)
     sections = [
         ("What it is", _what(card)),
         ("Training", _training(card, params)),
-        ("Scores on the test split", _scores(judged)),
-        *([("Classes", _table(judged.classes))] if judged.classes else []),
+        ("Scores on the test split", _scores(facts)),
+        *([("Classes", _table(facts.details.classes))] if facts.details.classes else []),
         ("What it is for", _uses(card)),
-        ("Limits", _limits(card, judged)),
+        ("Limits", _limits(card, facts)),
         ("Licenses", _licenses(card, params)),
     ]
     kind = "A classifier of faces" if classifier else "A detector of faces"
@@ -167,26 +199,29 @@ def _training(card: ModelCard, params: Mapping[str, str]) -> list[str]:
     return [*lines, f"- made with {libraries}"] if libraries else lines
 
 
-def _scores(judged: Judged) -> list[str]:
-    if not judged.metrics:
+def _scores(facts: EvaluationFacts) -> list[str]:
+    if not facts.metrics:
         return ["Not known: it was registered without an evaluation."]
     lines = []
-    table = judged.predictions
+    table = facts.predictions
     if isinstance(table, Predictions):
         images = len({face.image_id for face in table.faces})
         lines = [f"{len(table.faces):,} predicted faces in {images:,} images.", ""]
     elif table is not None:
         lines = [f"{len(table.images):,} photos.", ""]
-    floors = bool(judged.floors)
-    lines += ["| metric | value | floor |", "|---|---:|---:|"] if floors else ["| metric | value |", "|---|---:|"]
-    for name in sorted(judged.metrics, key=lambda one: (one not in judged.floors, one)):
-        better = " (lower is better)" if name in LOWER_IS_BETTER else ""
-        floor = f" {judged.floors[name]:g} |" if name in judged.floors else " |" if floors else ""
-        lines.append(f"| {_code(name)}{better} | {judged.metrics[name]:.4f} |{floor}")
-    return lines
+    floors, intervals = facts.floors, facts.details.intervals
+    columns = ["metric", "value", *(["95 % interval"] if intervals else []), *(["floor"] if floors else [])]
+    lines += [_row(tuple(columns)), "|---|" + "---:|" * (len(columns) - 1)]
+    for name in sorted(facts.metrics, key=lambda one: (one not in floors, one)):
+        cells = [_code(name) + (" (lower is better)" if name in LOWER_IS_BETTER else ""), f"{facts.metrics[name]:.4f}"]
+        cells += ["{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""] if intervals else []
+        cells += [f"{floors[name]:g}" if name in floors else ""] if floors else []
+        lines.append(f"| {' | '.join(cells)} |")
+    drawn = "photos" if isinstance(table, Detections) else "persons, with all their faces"
+    return [*lines, "", f"The intervals are of draws of {drawn}."] if intervals else lines
 
 
-def _table(rows: tuple[tuple[str, ...], ...]) -> list[str]:
+def _table(rows: Table) -> list[str]:
     header, *body = (row[:_MOST_COLUMNS] for row in rows)
     lines = [_row(header), "|" + "---|" * len(header)]
     lines += [_row(tuple(map(_rounded, row))) for row in body[:_MOST_ROWS]]
@@ -218,24 +253,24 @@ def _uses(card: ModelCard) -> list[str]:
     ]
 
 
-def _limits(card: ModelCard, judged: Judged) -> list[str]:
-    return [f"- {line}" for line in _limit_lines(card, judged)]
+def _limits(card: ModelCard, facts: EvaluationFacts) -> list[str]:
+    return [f"- {line}" for line in _limit_lines(card, facts)]
 
 
-def _limit_lines(card: ModelCard, judged: Judged) -> Iterator[str]:
+def _limit_lines(card: ModelCard, facts: EvaluationFacts) -> Iterator[str]:
     if card.leaks:
         yield "The training and the test split share persons, so the scores are higher than on people it has not seen."
-    count, accuracy = _tested(judged), judged.metrics.get("accuracy")
+    count, classes, intervals = _tested(facts), facts.details.classes, facts.details.intervals
     if count is not None and count < _SMALL:
-        noun = "photos" if isinstance(judged.predictions, Detections) else "faces"
-        wide = ""
-        if accuracy is not None and count:
-            half = 1.96 * math.sqrt(accuracy * (1 - accuracy) / count)
-            wide = f": were they independent, an accuracy of {accuracy:.3f} would be known to ±{half:.3f}"
+        noun = "photos" if isinstance(facts.predictions, Detections) else "faces"
+        known = intervals.get("accuracy")
+        wide = f"; the accuracy is between {known[0]:.3f} and {known[1]:.3f} (95 %)" if known else ""
         yield f"The test split is small, {count:,} {noun}{wide}."
-    if few := _rare_classes(judged.classes):
-        yield f"{few} of {len(judged.classes) - 1} classes have fewer than {_FEW} test faces; their scores say little."
-    missed = [name for name, floor in judged.floors.items() if not judged.metrics.get(name, -math.inf) >= floor]
+    if few := _rare_classes(classes):
+        yield f"{few} of {len(classes) - 1} classes have fewer than {_FEW} test faces; their scores say little."
+    if facts.details.worst_group:
+        yield f"Of the groups of people and photos it is right least often about {facts.details.worst_group}."
+    missed = [name for name, floor in facts.floors.items() if not facts.metrics.get(name, -math.inf) >= floor]
     if missed:
         yield f"It missed the floor of {', '.join(map(_code, missed))}."
     if card.precision != "fp32":
@@ -243,11 +278,11 @@ def _limit_lines(card: ModelCard, judged: Judged) -> Iterator[str]:
     if not card.dataset_digest:
         yield "What it was trained on is not known."
     yield "The scores are of one data set; nothing is known of photos from other sources, cameras or groups of people."
-    if isinstance(card, ClassificationCard) and not judged.classes:
+    if isinstance(card, ClassificationCard) and not classes:
         yield "Scores by class and by group of people are not on this page; the report of the evaluation has some."
 
 
-def _rare_classes(rows: tuple[tuple[str, ...], ...]) -> int:
+def _rare_classes(rows: Table) -> int:
     """Return how many classes of the table have few faces; 0 where it does not tell."""
     if not rows or "faces" not in rows[0]:
         return 0
@@ -255,8 +290,8 @@ def _rare_classes(rows: tuple[tuple[str, ...], ...]) -> int:
     return sum(row[column].isdecimal() and int(row[column]) < _FEW for row in rows[1:])
 
 
-def _tested(judged: Judged) -> int | None:
-    table = judged.predictions
+def _tested(facts: EvaluationFacts) -> int | None:
+    table = facts.predictions
     if table is None:
         return None
     return len(table.images) if isinstance(table, Detections) else len(table.faces)

@@ -57,9 +57,10 @@ def register(
         composite: name of the composite in the registry; "" makes none.
         detector: name of a detector of the chain that is registered already; "" for none.
         detector_version: its version, which becomes the member of the composite.
-        address: where the model is kept, where `model` is a copy that goes with this machine; an error names it.
+        address: where the model is kept, where this machine is a pod and has a copy that it does not keep; an error
+            names it.
         floors: lowest accepted value by metric; the page of the model, `model.md`, has them.
-        details: folder that evaluate wrote; the page has its table of classes.
+        details: folder that evaluate wrote; the page has its table of classes, intervals and worst group.
 
     Raises:
         InputError: no tracking server is configured, a name cannot be used, a file is not a model that can be served,

@@ -63,11 +63,11 @@ def compare_command(
 ) -> None:
     """Compare runs in one table: the settings that differ, the scores with the best ones marked, the times."""
     settings = load_settings()
-    from pipelines.local.comparison import compare, is_mlflow_run
+    from pipelines.local.comparison import compare_runs, is_mlflow_run
 
     needed = any(is_mlflow_run(run, settings) for run in runs)
     with _registry(settings) if needed else contextlib.nullcontext():
-        for line in compare(runs, settings).lines(form):
+        for line in compare_runs(runs, settings).lines(form):
             typer.echo(line)
 
 

@@ -115,7 +115,7 @@ class RunTable:
         yield json.dumps(content, indent=2)
 
 
-def compare(names: Sequence[str], settings: Settings) -> RunTable:
+def compare_runs(names: Sequence[str], settings: Settings) -> RunTable:
     """Read runs and put them side by side.
 
     Args:

@@ -15,7 +15,7 @@ from pipelines.parameters.pipeline import PipelineConfig
 
 
 @dataclass(frozen=True)
-class Decided:
+class RunModel:
     """A model that a run has evaluated and registered.
 
     Attributes:
@@ -103,8 +103,8 @@ class Decided:
         )
 
 
-def decided(folder: Path, config: PipelineConfig) -> Iterator[Decided]:
+def run_models(folder: Path, config: PipelineConfig) -> Iterator[RunModel]:
     """The models that a run has evaluated, in the order of their tasks."""
     for model in PIPELINES[config.pipeline].models:
         if outputs(folder, model.task("evaluate")):
-            yield Decided(folder, config, model)
+            yield RunModel(folder, config, model)

@@ -22,7 +22,7 @@ from pipelines.catalog import (
     REPORT,
 )
 from pipelines.classification import ClassificationConfig
-from pipelines.local.decisions import Decided, decided
+from pipelines.local.decisions import RunModel, run_models
 from pipelines.local.run import Run
 from pipelines.local.run_folder import LOG, outputs
 from pipelines.parameters.faces import CompositeParameters
@@ -51,7 +51,7 @@ _FILES = (
 def success(run: Run, config: PipelineConfig) -> Iterator[str]:
     """The lines after a run that succeeded: the best trial of a search, the metrics, the files, the models."""
     best, folds = (outputs(run.folder, task) for task in ("leaderboard", "evaluate-folds"))
-    models = list(decided(run.folder, config))
+    models = list(run_models(run.folder, config))
     if best:
         yield from _best_trial(best["best"])
     for model in models:
@@ -99,7 +99,7 @@ def _spread(metrics: dict[str, float]) -> Iterator[str]:
         yield f"  {name:<{width}}" + "".join(f"  {'-' if value is None else f'{value:.4f}':>7}" for value in values)
 
 
-def _registered(config: PipelineConfig, models: Sequence[Decided]) -> Iterator[str]:
+def _registered(config: PipelineConfig, models: Sequence[RunModel]) -> Iterator[str]:
     """The registered models, what was decided about them and why, and how to serve what answers a raw photo or a face.
 
     A detector is decided about with the classifier that it is served with.

@@ -99,6 +99,11 @@ def test_both_are_registered_and_promoted_together(emotion: tuple[str, dict[str,
         "composite": "composite", "composite_version": ("register-2", "composite_version"),
         "floors_hold": ("evaluate-2", "Output"), "confidence": "promotion_confidence", "run_id": (training, "run_id"),
     }  # fmt: skip
+    compared = {key: made for key, made in artifacts(tasks["promote"]).items() if key.startswith("detector_")}
+    assert compared == {
+        "detector_model": ("train-yolo", "exported"), "detector_predictions": ("predict", "predictions"),
+        "detector_annotations": ("split", "split_annotations"),
+    }  # fmt: skip
 
 
 def test_another_precision_is_a_model_of_its_own(emotion: tuple[str, dict[str, Any], dict[str, Any]]) -> None:

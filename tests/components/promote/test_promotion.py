@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from green_faces import green_photo, write_detector, write_photos
 from kfp import dsl
-from promoting import GOOD, Registered, champion, spoiled, write_faces
+from promoting import GOOD, STATES, Registered, champion, spoiled, write_faces
 from register_models import write_model
 from relay import relayed
 
@@ -21,6 +21,7 @@ from components.promote.component import promote as door
 from components.promote.promote import promote
 from components.register.register import register
 from components.shared.dataset.annotations import Face, read_annotations, write_annotations
+from components.shared.dataset.info import DatasetInfo
 from components.shared.prediction.classify import classify
 from components.shared.tracking.server import mlflow_client
 from serving.runtime.errors import InputError, NoAnswerError, NotFoundError
@@ -69,6 +70,22 @@ def test_a_small_difference_is_not_enough(tracking: str, faces: Path, tmp_path: 
     assert not outcome.promoted and "is not shown to be better" in outcome.reason and champion("narrow") == "1"
 
 
+def test_few_persons_show_nothing(tracking: str, tmp_path: Path) -> None:
+    """All of two persons are in favor of the candidate, in every draw."""
+    faces = write_faces(tmp_path, persons=2)
+    common, candidate = (
+        Registered(faces, tmp_path / folder, "few", weights) for folder, weights in (("0", spoiled(0.9)), ("1", GOOD))
+    )
+    common.promote()
+    outcome = candidate.promote()
+    assert outcome.compared is not None and outcome.compared.paired.better == 1
+    assert not outcome.promoted and champion("few") == "1"
+    assert "version 2 cannot be shown to be better than the champion, version 1: macro F1 1.0000" in outcome.reason
+    assert "of 2 persons. At least 5 are needed" in outcome.reason
+    assert "too few persons for an interval" in (candidate.folder / "report.html").read_text()
+    assert candidate.promote(confidence=0.7).promoted, "two of two are sure enough for 70 %"
+
+
 def test_missed_floors_keep_the_champion(tracking: str, faces: Path, tmp_path: Path) -> None:
     one = Registered(faces, tmp_path / "0", "floors", GOOD)
     outcome = one.promote(floors_hold=False)
@@ -105,7 +122,7 @@ def test_another_model_or_other_pictures_are_refused(tracking: str, faces: Path,
     with pytest.raises(InputError, match="'strict' version 2 has sha256 .*, the model .*: pass the version"):
         one.promote(version=other.version)
     (one.folder / "p.csv").write_bytes((other.folder / "p.csv").read_bytes())
-    with pytest.raises(InputError, match=r"p\.csv: predictions of 'tiny' .*, not of the model with sha256"):
+    with pytest.raises(InputError, match="the predictions are of model 'tiny' .*, not of 'tiny' with sha256"):
         one.promote()
     with pytest.raises(NotFoundError, match="no version '9' of model 'strict'"):
         other.promote(version="9")
@@ -117,7 +134,11 @@ def test_another_model_or_other_pictures_are_refused(tracking: str, faces: Path,
     data = read_annotations(faces / "a.json")
     moved = replace(data, images=tuple(replace(image, sha256="0" * 64) for image in data.images))
     write_annotations(moved, tmp_path / "moved.json")
-    with pytest.raises(InputError, match="another"):
+    with pytest.raises(InputError, match="60 of 60 predicted faces are others .* is another picture"):
+        promote(candidate.model, candidate.folder / "p.csv", faces / "images", tmp_path / "moved.json",
+                tmp_path / "r.html", name="strict", version="3")  # fmt: skip
+    write_annotations(replace(data, info=DatasetInfo(images_digest="0" * 64)), tmp_path / "moved.json")
+    with pytest.raises(InputError, match="the predictions are of data set .*, the annotations of 000000000000"):
         promote(candidate.model, candidate.folder / "p.csv", faces / "images", tmp_path / "moved.json",
                 tmp_path / "r.html", name="strict", version="3")  # fmt: skip
     assert champion("strict") == "2"
@@ -156,6 +177,46 @@ def test_detectors_are_compared_by_photo(tracking: str, tmp_path: Path) -> None:
     assert (better.unit, better.paired.groups, better.faces) == ("photo", 30, 60)
     assert better.right == (60, 30) and better.mcnemar.only_first == 30
     assert "is worse than" in outcomes[2].reason
+
+
+def test_a_worse_detector_keeps_everything(tracking: str, tmp_path: Path) -> None:
+    """Green faces, which a classifier is right about; its detector finds one in each photo, the champion finds all."""
+    boxes = [(20, 20, 40, 50), (100, 30, 60, 60)]
+    photos = {f"{n}.png": green_photo(boxes, [250, 200]) for n in range(20)}
+    known = {
+        name: [Face(10 * n + k, tuple(map(float, box)), {"mask": STATES[1]}) for k, box in enumerate(boxes)]  # type: ignore[arg-type]
+        for n, name in enumerate(photos, 1)
+    }
+    write_photos(tmp_path, photos, known)
+    wrong, right = (
+        Registered(tmp_path, tmp_path / folder, "heads", weights)
+        for folder, weights in (("wrong", GOOD[[1, 0, 2]]), ("right", GOOD))
+    )
+    detectors = {}
+    for number, most in (("1", 100), ("2", 1)):
+        thresholds = {"score": 0.3, "nms_iou": 0.5, "max_detections": most}
+        model = write_detector(tmp_path / number, thresholds=thresholds)
+        predict(model, tmp_path / "images", tmp_path / "a.json", tmp_path / f"{number}.csv")
+        detectors[number] = {
+            "detector": "eyes", "detector_version": register(model, name="eyes").version, "detector_model": model,
+            "detector_predictions": tmp_path / f"{number}.csv", "detector_annotations": tmp_path / "a.json",
+        }  # fmt: skip
+    assert wrong.promote(**detectors["1"]).promoted and (champion("heads"), champion("eyes")) == ("1", "1")
+    outcome = right.promote(**detectors["2"])
+    assert not outcome.promoted and (champion("heads"), champion("eyes")) == ("1", "1")
+    assert outcome.compared is not None and outcome.compared.paired.better == 1, "the classifier alone is better"
+    assert outcome.reason.startswith(
+        "Not promoted: the detector, 'eyes' version 2, is worse than its champion, version 1, and all stay as they are:"
+    )
+    assert any("the champion's classifier is judged on these boxes" in note for note in outcome.notes)
+    assert outcome.metrics()["detector_map50"] < outcome.metrics()["detector_champion_map50"] == pytest.approx(1)
+    assert "The detector" in (right.folder / "report.html").read_text()
+    with pytest.raises(InputError, match="the predictions are of model"):
+        right.promote(**detectors["2"] | {"detector_predictions": detectors["1"]["detector_predictions"]})
+    assert right.promote(**detectors["1"]).promoted and (champion("heads"), champion("eyes")) == ("2", "1")
+    mlflow_client().set_registered_model_alias("eyes", "champion", "2")
+    mlflow_client().set_registered_model_alias("heads", "champion", "1")
+    assert right.promote(**detectors["1"]).promoted and (champion("heads"), champion("eyes")) == ("2", "1")
 
 
 def test_the_component_and_equal_bytes(tracking: str, faces: Path, tmp_path: Path) -> None:

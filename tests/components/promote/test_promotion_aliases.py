@@ -3,8 +3,8 @@
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from promoting import GOOD, Registered, aliases, champion, spoiled
 from register_models import Killed, kill_after
 
 from components.promote import aliases as aliases_module
+from components.promote import promote as promote_module
 from components.promote.aliases import Moved, OtherChampionError, move_aliases, roll_back, served_with
 from components.promote.history import MOST, TAG, Promotion, champions, read_promotions, write_promotions
+from components.promote.lock import promotion_lock
 from components.shared.tracking.registry import find_model
 from components.shared.tracking.server import mlflow_client
 from serving.runtime.errors import InputError, NotFoundError, StorageError
@@ -52,12 +54,14 @@ def test_all_that_is_served_together_moves_together_and_back(tracking: str) -> N
     for number in ("1", "2", "3"):
         pairs = [(model, number), *served_with(model, number)]
         assert pairs == [(one, number) for one in names]
-        moved = move_aliases(pairs, expected=str(int(number) - 1) if number != "1" else "", reason="tried")
+        moved = move_aliases(pairs, expected={model: str(int(number) - 1) if number != "1" else ""}, reason="tried")
         assert moved == [Moved(one, number, str(int(number) - 1) if number != "1" else "") for one in names]
         assert state(*names) == [number] * 3
         assert [one.previous for one in move_aliases(pairs)] == [number] * 3, "the same call once more changes nothing"
-    with pytest.raises(OtherChampionError):
-        move_aliases([(model, "1"), (detector, "1")], expected="2")
+    for name in (model, detector):
+        with pytest.raises(OtherChampionError) as other:
+            move_aliases([(model, "1"), (detector, "1")], expected={name: "2"})
+        assert (other.value.name, other.value.version) == (name, "3")
     with pytest.raises(NotFoundError, match="no version '9' of model 't-people'"):
         move_aliases([(model, "1"), (whole, "9")])
     assert state(*names) == ["3"] * 3
@@ -74,6 +78,23 @@ def test_all_that_is_served_together_moves_together_and_back(tracking: str) -> N
         ("3", "1", False), ("1", "3", True),
     ]  # fmt: skip
     assert history[0].reason == "tried" and all(one.done for one in history)
+
+
+def test_a_rollback_sees_what_was_promoted_while_it_waited_for_the_lock(
+    tracking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process makes the composite a champion, for the first time, before the rollback holds its lock."""
+    model, whole = create("w-masks", 2), create("w-people", 2)
+    move_aliases([(model, "1")])
+    waiting = [[(model, "2"), (whole, "2")]]
+
+    def lock(names: Iterable[str]) -> AbstractContextManager[Callable[[], None]]:
+        if waiting:
+            move_aliases(waiting.pop())
+        return promotion_lock(names)
+
+    monkeypatch.setattr(aliases_module, "promotion_lock", lock)
+    assert [one.name for one in roll_back(model)] == [model, whole] and state(model, whole) == ["1", ""]
 
 
 def test_what_had_no_alias_before_has_none_again(tracking: str) -> None:
@@ -128,6 +149,7 @@ def test_the_history_is_bounded(tracking: str) -> None:
     assert len(champions(model, kept, {model: "299"})) == len(kept) + 1
 
 
+@pytest.mark.slow
 def test_a_promotion_that_is_killed_between_two_calls_is_completed_by_the_next(
     tracking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +200,7 @@ def test_a_killed_process_leaves_no_lock(
     move_aliases([(model, "1"), (whole, "1")])
     kill_when_ready(KILLED)
     assert state(model, whole) == ["2", "1"]
-    moved = move_aliases([(model, "2"), (whole, "2")], expected="1")
+    moved = move_aliases([(model, "2"), (whole, "2")], expected={model: "1"})
     assert state(model, whole) == ["2", "2"] and moved[0].previous == "2"
     entry = last(model)
     assert (entry.reason, entry.done, entry.others) == ("killed", True, {"r-people": ("2", "1")})
@@ -208,24 +230,27 @@ def test_a_server_that_dies_in_between_is_said(tracking: str, monkeypatch: pytes
     assert state(model, whole) == ["2", "2"]
 
 
-def test_two_promotions_at_once_leave_the_better_champion(tracking: str, faces: Path, tmp_path: Path) -> None:
-    """Each is better than the champion that both began with; the loser of the race is compared with the winner."""
+def test_two_promotions_at_once_leave_the_better_champion(
+    tracking: str, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is better than the champion that both began with; the slower one is compared with the quicker one, too."""
     one, middle, best = (
         Registered(faces, tmp_path / folder, "race", weights)
         for folder, weights in (("0", spoiled(0.6)), ("1", spoiled(0.3)), ("2", GOOD))
     )
     one.promote()
-    outcomes: dict[str, bool] = {}
+    quicker = [best]
 
-    def run(candidate: Registered) -> None:
-        outcomes[candidate.version] = candidate.promote().promoted
+    def move(*arguments: Any, **options: Any) -> list[Moved]:
+        if quicker:
+            assert quicker.pop().promote().promoted
+        return move_aliases(*arguments, **options)
 
-    threads = [threading.Thread(target=run, args=(candidate,)) for candidate in (middle, best)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert champion("race") == best.version and outcomes[best.version]
+    monkeypatch.setattr(promote_module, "move_aliases", move)
+    outcome = middle.promote()
+    assert champion("race") == best.version and not outcome.promoted
+    assert "version 3 of 'race' became the champion meanwhile; compared anew" in caplog.text
+    assert "version 2 is worse than the champion, version 3" in outcome.reason
     history = read_promotions("race", find_model("race").tags, "champion")
     assert [one.previous for one in history] == ["", *(one.version for one in history[:-1])], (
         "no promotion over another"
@@ -240,6 +265,7 @@ for number in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_processes_at_once_leave_one_consistent_champion(tracking: str) -> None:
     model, whole = create("p-masks", 9), create("p-people", 9)
     orders = (("1", "2", "3", "4"), ("5", "6", "7", "8"), ("9", "1", "5", "3"))

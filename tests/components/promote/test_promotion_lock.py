@@ -118,7 +118,7 @@ def test_the_lease_of_a_pod_that_is_gone_expires(api: Api, monkeypatch: pytest.M
         held = json.loads(json.dumps(api.leases[name]))
     api.leases[name] = held
     monkeypatch.setenv("FACET_PATIENCE_SECONDS", "0.1")
-    monkeypatch.setattr(lock, "_longest", lambda: 0.3)
+    monkeypatch.setattr(lock, "_longest", lambda models: 0.3)
     busy = "another promotion of 'masks' holds the Lease facet-promote-.* already"
     with pytest.raises(StorageError, match=busy), promotion_lock(["masks"]):
         pass
@@ -129,15 +129,30 @@ def test_the_lease_of_a_pod_that_is_gone_expires(api: Api, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
-def test_without_permission_the_promotion_runs_and_says_so(
-    api: Api, status: int, caplog: pytest.LogCaptureFixture
+def test_without_permission_a_file_is_locked_and_that_is_said(
+    api: Api, status: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api.status = status
-    done = []
-    with promotion_lock(["masks"]):
-        done.append(1)
-    assert done and "two promotions at the same moment are not kept apart" in caplog.text
+    monkeypatch.setattr(lock, "_longest", lambda models: 0.3)
+    busy = pytest.raises(StorageError, match="another promotion of 'masks' holds the lock .*/cache/locks/promote-")
+    with promotion_lock(["masks"]) as renew, busy, promotion_lock(["masks"]):
+        pass
+    renew()
+    assert "promotions in other pods at the same moment are not kept apart" in caplog.text
     assert "let the service account of the step get, create, update and delete leases" in caplog.text
+
+
+def test_a_lease_is_renewed_before_each_write_and_its_loss_is_an_error(api: Api) -> None:
+    with promotion_lock(["masks", "people"]) as renew:
+        first = {name: lease["spec"]["renewTime"] for name, lease in api.leases.items()}
+        renew()
+        renew()
+        assert len(api.seen) == 6 and all(first[name] < one["spec"]["renewTime"] for name, one in api.leases.items())
+        lost = max(api.leases)
+        api.leases[lost]["metadata"]["resourceVersion"] = "another's"
+        with pytest.raises(StorageError, match=f"the Lease {lost} of '.*' cannot be renewed .*: promote again"):
+            renew()
+    assert list(api.leases) == [lost], "what another promotion has is not deleted"
 
 
 def test_files_are_by_registry_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +164,7 @@ def test_files_are_by_registry_and_model(tmp_path: Path, monkeypatch: pytest.Mon
     files = list((tmp_path / "cache" / "locks").iterdir())
     assert len(files) == 4 and (tmp_path / "cache" / "locks").stat().st_mode & 0o777 == 0o777
     assert all(file.stat().st_mode & 0o444 == 0o444 for file in files), "a container, as another user, locks them too"
-    monkeypatch.setattr(lock, "_longest", lambda: 0.3)
+    monkeypatch.setattr(lock, "_longest", lambda models: 0.3)
     busy = pytest.raises(StorageError, match="holds the lock .*/cache/locks/promote-")
     with promotion_lock(["masks"]), busy, promotion_lock(["masks"]):
         pass

@@ -4,28 +4,50 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from components.shared.metrics import paired
 from components.shared.metrics.matching import Comparison, PhotoBoxes
-from components.shared.metrics.paired import mcnemar, paired_average_precision, paired_macro_f1
+from components.shared.metrics.paired import fewest_groups, mcnemar, paired_average_precision, paired_macro_f1
+
+
+def drawn_groups(count: int, seed: int) -> np.ndarray:
+    """How often each group is in the only draw of a seed."""
+    return np.bincount(np.random.default_rng(seed).integers(count, size=count), minlength=count)
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=40),
+    st.lists(st.tuples(*[st.integers(0, 3)] * 3, st.integers(0, 5)), min_size=1, max_size=40),
     st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=100, deadline=None)
-def test_a_draw_of_persons_has_scikit_learns_macro_f1(faces: list[tuple[int, int, int]], seed: int) -> None:
+def test_a_draw_of_persons_has_scikit_learns_macro_f1(faces: list[tuple[int, int, int, int]], seed: int) -> None:
     """Some classes are absent, some persons are drawn twice or not at all."""
-    truth, predicted, groups = (np.array(column) for column in zip(*faces, strict=True))
+    truth, first, second, groups = (np.array(column) for column in zip(*faces, strict=True))
     _, groups = np.unique(groups, return_inverse=True)
-    count = int(groups.max()) + 1
-    drawn = np.bincount(np.random.default_rng(seed).integers(count, size=count), minlength=count)
-    score = paired._macro_f1_score(truth, predicted, groups, count, classes=5)
-    rows = np.repeat(np.arange(len(truth)), drawn[groups])
-    expected = f1_score(truth[rows], predicted[rows], average="macro", zero_division=0)
-    assert score(drawn[None].astype(float))[0] == pytest.approx(expected)
+    drawn = drawn_groups(int(groups.max()) + 1, seed)
+    for times, name in ((np.ones_like(drawn), "whole"), (drawn, "draw")):
+        rows = np.repeat(np.arange(len(truth)), times[groups])
+        one, other = (f1_score(truth[rows], of[rows], average="macro", zero_division=0) for of in (first, second))
+        result = paired_macro_f1(truth, first, second, groups, 5, resamples=1, seed=seed)
+        got = result.first - result.second if name == "whole" else result.low
+        assert got == pytest.approx(one - other, abs=1e-12)
+        assert result.low == result.high and result.better == (result.low > 0)
+
+
+def random_photos(random: np.random.Generator, truths: list[np.ndarray], labels: int) -> list[PhotoBoxes]:
+    """Photos with these true boxes, and found ones at the same corners or others."""
+    photos = []
+    for known in truths:
+        found = int(random.integers(0, 5))
+        boxes = np.concatenate([random.integers(0, 5, (found, 2)) * 20.0, np.full((found, 2), 18.0)], axis=1)
+        photos.append(
+            PhotoBoxes(
+                known, boxes, random.permutation(5)[:found] / 4, np.arange(len(known)) % labels,
+                random.integers(0, labels, found), np.empty((0, 4)),
+            )
+        )  # fmt: skip
+    return photos
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
@@ -34,22 +56,34 @@ def test_a_draw_of_photos_has_cocos_average_precision(seed: int, labels: int) ->
     """Of photos that are drawn twice COCO sees two; also with equal scores in several photos, photos without
     faces, and labels without any."""
     random = np.random.default_rng(seed)
-    photos = []
-    for _ in range(int(random.integers(1, 7))):
-        truths, found = int(random.integers(0, 4)), int(random.integers(0, 5))
-        corners = random.integers(0, 5, (truths + found, 2)) * 20.0
-        boxes = np.concatenate([corners, np.full((truths + found, 2), 18.0)], axis=1)
-        photos.append(
-            PhotoBoxes(
-                boxes[:truths], boxes[truths:], random.permutation(5)[:found] / 4, random.integers(0, labels, truths),
-                random.integers(0, labels, found), np.empty((0, 4)),
-            )
-        )  # fmt: skip
-    drawn = np.bincount(random.integers(len(photos), size=len(photos)), minlength=len(photos))
-    score = paired._precision_score(Comparison(photos, labels).match(), labels)(drawn[None].astype(float))[0]
-    chosen = [photo for photo, times in zip(photos, drawn, strict=True) for _ in range(times)]
-    expected = Comparison(chosen, labels).match().mean_average_precision()
-    assert score == pytest.approx(expected, nan_ok=True)
+    truths = [
+        np.concatenate([random.integers(0, 5, (count, 2)) * 20.0, np.full((count, 2), 18.0)], axis=1)
+        for count in random.integers(0, 4, int(random.integers(1, 7)))
+    ]
+    sides = [random_photos(random, truths, labels) for _ in range(2)]
+    matches = [Comparison(photos, labels).match() for photos in sides]
+    result = paired_average_precision(*matches, labels, resamples=1, seed=seed)
+    chosen = [[photo for photo, n in zip(photos, drawn_groups(len(truths), seed), strict=True) for _ in range(n)]
+              for photos in sides]  # fmt: skip
+    first, second = (Comparison(photos, labels).match().mean_average_precision() for photos in chosen)
+    assert result.low == result.high == pytest.approx(np.nan_to_num(first - second), abs=1e-12)
+    expected = [one.mean_average_precision() for one in matches]
+    assert [result.first, result.second] == pytest.approx(expected, nan_ok=True)
+
+
+def test_one_person_is_sure_in_every_draw_and_shows_nothing() -> None:
+    """So a number of groups is asked for: the smallest one for which an exact sign test reaches the confidence."""
+    truth = np.arange(6) % 3
+    one = paired_macro_f1(truth, truth, np.where(np.arange(6) == 0, 1, truth), np.zeros(6, int), 3)
+    assert (one.groups, one.better) == (1, 1) and one.low == one.high > 0
+    assert [fewest_groups(confidence) for confidence in (0.75, 0.9, 0.95, 0.99, 1)] == [2, 4, 5, 7, 11]
+
+
+@given(st.floats(0.5, 0.999, exclude_min=True))
+def test_fewer_groups_could_not_show_it(confidence: float) -> None:
+    needed = fewest_groups(confidence)
+    assert binomtest(needed, needed, alternative="greater").pvalue <= (1 - confidence) * (1 + 1e-9)
+    assert needed == 1 or binomtest(needed - 1, needed - 1, alternative="greater").pvalue > 1 - confidence
 
 
 def test_the_difference_of_equal_models_is_zero_and_of_opposite_ones_is_sure() -> None:
@@ -63,14 +97,6 @@ def test_the_difference_of_equal_models_is_zero_and_of_opposite_ones_is_sure() -
     half = np.where(groups % 2 == 0, truth, wrong)
     turns = [paired_macro_f1(truth, truth, half, groups, 3, seed=seed) for seed in (1, 1, 2)]
     assert turns[0] == turns[1] != turns[2], "the seed decides"
-
-
-def test_draws_do_not_depend_on_how_many_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = np.random.default_rng(3).integers(0, 3, 50)
-    first, second = (np.where(np.random.default_rng(n).random(50) < 0.7, truth, 0) for n in (1, 2))
-    whole = paired_macro_f1(truth, first, second, np.arange(50), 3, resamples=100)
-    monkeypatch.setattr(paired, "_CELLS", 137)
-    assert paired_macro_f1(truth, first, second, np.arange(50), 3, resamples=100) == whole
 
 
 def test_detectors_without_a_face_have_no_difference() -> None:
