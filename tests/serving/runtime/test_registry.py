@@ -14,7 +14,7 @@ from mlflow_registry import MlflowServer
 from serving.runtime import mlflow_server
 from serving.runtime.errors import InputError, NotFoundError, StorageError
 from serving.runtime.load import load_model
-from serving.runtime.registry import fetch_model
+from serving.runtime.registry import fetch_model, version_uri
 from serving.runtime.storage import make_bucket, upload
 
 
@@ -26,7 +26,9 @@ def test_artifacts_that_mlflow_proxies(mlflow: MlflowServer, model_file: Path) -
         model = load_model(uri)
         assert (model.name, model.version) == ("faces", version)
         assert model.sha256 == hashlib.sha256(content).hexdigest()
+        assert version_uri(uri) == f"models:/faces/{version}"
     assert load_model("models:/faces@champion", name="other").name == "other"
+    assert version_uri("folder/model.onnx") == "folder/model.onnx"
 
 
 def test_artifacts_in_s3(mlflow: MlflowServer, s3: Any, model_file: Path) -> None:

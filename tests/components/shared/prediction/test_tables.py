@@ -75,7 +75,7 @@ def test_parts_give_one_table_in_every_format(
             if isinstance(value, float):
                 assert np.float32(text[name]) == np.float32(value)
             elif value is not None:
-                assert text[name] == str(value)
+                assert text[name] == (str(value).lower() if isinstance(value, bool) else str(value))
         assert document["box"] == (None if row["x"] is None else [row[name] for name in ("x", "y", "width", "height")])
         for name, value in row.items():
             head, slash, label = name.partition("/")
