@@ -62,7 +62,7 @@ def write_classifier_details(evaluated: Evaluated, metrics: Mapping[str, float],
 
 
 def _notices(evaluated: Evaluated) -> dict[str, float | None]:
-    return evaluated.notices.scalars() if evaluated.notices is not None else {}
+    return evaluated.notices.rates.scalars() if evaluated.notices is not None else {}
 
 
 def _ends(interval: Interval | None) -> tuple[float | None, float | None]:

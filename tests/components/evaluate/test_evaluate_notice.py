@@ -60,9 +60,10 @@ def test_rates_at_the_threshold_of_the_card(threshold: float | None, tmp_path: P
     assert (result.metrics["notify_miss_rate"], result.metrics["notify_false_alarm_rate"]) == (missed / 50, alarms / 50)
     values = json.loads((tmp_path / "details/metrics.json").read_text())["metrics"]
     assert values["notify_miss_rate_low"] <= missed / 50 <= values["notify_miss_rate_high"]
-    assert result.roc is not None and np.isfinite(result.roc.thresholds).all()
-    at = np.flatnonzero(result.roc.thresholds >= rule.threshold)[-1]
-    assert result.roc.y[at] <= 1 - missed / 50 + 1e-9
+    curve = result.roc
+    assert curve is not None and np.isfinite(curve.thresholds).all() and len(curve.x) == len(set(confidences)) + 1
+    at = np.flatnonzero(curve.thresholds >= rule.threshold)[-1]
+    assert (curve.x[at], curve.y[at]) == (pytest.approx(alarms / 50), pytest.approx(1 - missed / 50))
     page = (tmp_path / "report").read_text()
     assert f"At the threshold {rule.threshold:g}, the model&#39;s:" in page and f"{missed} of 50" in page
 

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from components.shared.metrics import paired
+from components.shared.metrics import bootstrap
+from components.shared.metrics.bootstrap import drawn_counts
+from components.shared.metrics.drawn_precision import precision_interval, precision_score
 from components.shared.metrics.matching import Comparison, PhotoBoxes
 from components.shared.metrics.paired import mcnemar, paired_average_precision, paired_macro_f1
 
@@ -22,10 +24,10 @@ def test_a_draw_of_persons_has_scikit_learns_macro_f1(faces: list[tuple[int, int
     _, groups = np.unique(groups, return_inverse=True)
     count = int(groups.max()) + 1
     drawn = np.bincount(np.random.default_rng(seed).integers(count, size=count), minlength=count)
-    score = paired._macro_f1_score(truth, predicted, groups, count, classes=5)
+    score = drawn_counts(drawn[None].astype(float), groups, truth, predicted, 5).macro_f1s()
     rows = np.repeat(np.arange(len(truth)), drawn[groups])
     expected = f1_score(truth[rows], predicted[rows], average="macro", zero_division=0)
-    assert score(drawn[None].astype(float))[0] == pytest.approx(expected)
+    assert score[0] == pytest.approx(expected)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
@@ -46,7 +48,7 @@ def test_a_draw_of_photos_has_cocos_average_precision(seed: int, labels: int) ->
             )
         )  # fmt: skip
     drawn = np.bincount(random.integers(len(photos), size=len(photos)), minlength=len(photos))
-    score = paired._precision_score(Comparison(photos, labels).match(), labels)(drawn[None].astype(float))[0]
+    score = precision_score(Comparison(photos, labels).match(), labels)(drawn[None].astype(float))[0]
     chosen = [photo for photo, times in zip(photos, drawn, strict=True) for _ in range(times)]
     expected = Comparison(chosen, labels).match().mean_average_precision()
     assert score == pytest.approx(expected, nan_ok=True)
@@ -69,8 +71,26 @@ def test_draws_do_not_depend_on_how_many_fit_into_memory(monkeypatch: pytest.Mon
     truth = np.random.default_rng(3).integers(0, 3, 50)
     first, second = (np.where(np.random.default_rng(n).random(50) < 0.7, truth, 0) for n in (1, 2))
     whole = paired_macro_f1(truth, first, second, np.arange(50), 3, resamples=100)
-    monkeypatch.setattr(paired, "_CELLS", 137)
+    monkeypatch.setattr(bootstrap, "_LARGEST", 137)
     assert paired_macro_f1(truth, first, second, np.arange(50), 3, resamples=100) == whole
+
+
+def test_the_interval_of_a_detector_is_by_photo() -> None:
+    """Ten equal faces in each photo have the interval of one; a photo alone has none."""
+    none, ends = np.empty((0, 4)), []
+    for copies in (1, 10):
+        photos = []
+        for number in range(30):
+            boxes = np.array([(40.0 * k, 0, 30, 30) for k in range(copies)])
+            found = boxes if number % 3 else none
+            labels = np.zeros(copies, int)
+            photos.append(PhotoBoxes(boxes, found, np.full(len(found), 0.9), labels, labels[: len(found)], none))
+        matches = Comparison(photos).match()
+        ends.append(precision_interval(matches, 1, resamples=500, seed=0))
+    assert ends[0] is not None and ends[0] == pytest.approx(ends[1])
+    assert ends[0].low < matches.mean_average_precision() < ends[0].high
+    assert precision_interval(Comparison(photos[:1]).match(), 1, resamples=500, seed=0) is None
+    assert precision_interval(matches, 1, resamples=0, seed=0) is None
 
 
 def test_detectors_without_a_face_have_no_difference() -> None:
