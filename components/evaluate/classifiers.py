@@ -109,4 +109,4 @@ def _mistakes(
     worst, failed = with_pictures(worst, pictures, given.annotations.keypoint_names, model)
     if model is not None:
         worst = with_explanations(worst, predicted, model)
-    return Mistakes(worst, total, failed)
+    return Mistakes(worst, total, failed, features=model is not None and model.card.features is not None)

@@ -28,12 +28,16 @@ _WORDS = {"f1": "F1", "roc": "ROC", "auc": "AUC"}
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """The worst mistakes of `total`, the pictures that cannot be shown, and why there are none at all, if so."""
+    """The worst mistakes of `total`, the pictures that cannot be shown, and why there are none at all, if so.
+
+    `features` says that where the model looked is its feature map.
+    """
 
     worst: Sequence[Mistake] = ()
     total: int = 0
     failed: Sequence[tuple[str, str]] = ()
     without: str = ""
+    features: bool = False
 
     @property
     def explained(self) -> bool:

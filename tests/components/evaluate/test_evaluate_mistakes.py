@@ -8,11 +8,12 @@ import pytest
 from html_page import Page
 from labeled_faces import write_faces, write_pictures
 from PIL import Image as Picture
-from tiny_model import HEADS, build_model, card_facts
+from tiny_model import HEADS, build_looking_model, build_model, card_facts
 
 from components.evaluate.evaluate import evaluate
 from components.evaluate.mistakes import SHOWN
 from components.shared.dataset.archive import OtherPictureError
+from components.shared.explain.occlusion import RUNS
 from serving.runtime.errors import InputError
 
 
@@ -67,16 +68,28 @@ def test_where_the_model_looked_is_beside_the_face(tmp_path: Path) -> None:
     assert sizes[1] > sizes[0]
 
 
-def test_what_takes_too_long_goes_without(
+def test_the_size_of_the_input_decides_how_many_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("components.evaluate.mistakes.SECONDS", 0.0)
-    evaluate(
-        *case(tmp_path), tmp_path / "report", images=write_pictures(tmp_path / "images", [(9, 9, 9)] * 40),
-        model=write_model(tmp_path / "model"),
-    )  # fmt: skip
-    assert "20 of 20 mistakes are shown without where the model looked" in caplog.text
-    assert len(Page((tmp_path / "report").read_text()).sources) == 20
+    """No clock does: equal inputs give equal bytes. Of a model with a feature map all are, by one run each."""
+    height, width = 40, 32
+    monkeypatch.setattr("components.evaluate.mistakes.PIXELS", 6 * RUNS * height * width)
+    pictures = write_pictures(tmp_path / "images", [(9, 9, 9)] * 40)
+    model = write_model(tmp_path / "model")
+    pages = []
+    for name in ("one", "two"):
+        evaluate(*case(tmp_path), tmp_path / name, images=pictures, model=model)
+        pages.append((tmp_path / name).read_bytes())
+    assert pages[0] == pages[1] and len(Page(pages[0].decode()).sources) == 20
+    assert "14 of 20 mistakes are shown without where the model looked: at 40 x 32 pixels" in caplog.text
+    assert "covering what is yellow lowers" in pages[0].decode()
+    caplog.clear()
+    content = build_looking_model((slice(0, 10), slice(0, 32)), features=True)
+    (model / "model.onnx").write_bytes(content)
+    evaluate(*case(tmp_path), tmp_path / "three", images=pictures, model=model)
+    page = (tmp_path / "three").read_text()
+    assert "At the right is where the model responded, whatever the answer" in page and "covering" not in page
+    assert "without where the model looked" not in caplog.text
 
 
 def test_without_pictures_the_table_is_written_and_the_page_says_so(tmp_path: Path) -> None:
