@@ -62,12 +62,18 @@ def fewest_groups(confidence: float) -> int:
 
 def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> McNemar:
     """Compare what is right, bool (N,) of each model. The p-value is 1 where they never disagree."""
-    from scipy.stats import binomtest
-
     only_first = int((first_right & ~second_right).sum())
     only_second = int((second_right & ~first_right).sum())
-    differing = only_first + only_second
-    return McNemar(only_first, only_second, float(binomtest(only_first, differing).pvalue) if differing else 1.0)
+    return McNemar(only_first, only_second, _sign_test(only_first, only_second))
+
+
+def _sign_test(first: int, second: int) -> float:
+    """Return the two-sided exact p-value of two counts that are equally probable; SciPy's takes 1.8 s to import."""
+    tail = ways = 1
+    for number in range(min(first, second)):
+        ways = ways * (first + second - number) // (number + 1)
+        tail += ways
+    return min(1.0, 2 * tail / 2 ** (first + second))
 
 
 def paired_macro_f1(

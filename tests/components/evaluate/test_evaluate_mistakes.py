@@ -17,11 +17,11 @@ from components.shared.explain.occlusion import RUNS
 from serving.runtime.errors import InputError
 
 
-def case(folder: Path, count: int = 40) -> tuple[Path, Path]:
+def case(folder: Path, count: int = 40, model: Path | None = None) -> tuple[Path, Path]:
     """Half of the faces are wrong, a later one the surer."""
     attributes = [{"mask": "worn"}] * count
     surest = np.linspace(0.5, 0.9, count).tolist()
-    return write_faces(folder, "mask", attributes, [n % 2 for n in range(count)], probabilities=surest)
+    return write_faces(folder, "mask", attributes, [n % 2 for n in range(count)], probabilities=surest, model=model)
 
 
 def listed(folder: Path) -> list[dict[str, str]]:
@@ -60,7 +60,9 @@ def test_where_the_model_looked_is_beside_the_face(tmp_path: Path) -> None:
     sizes = []
     for folder, model in ((alone, None), (explained, write_model(tmp_path / "model"))):
         folder.mkdir()
-        evaluate(*case(folder), folder / "report", details=folder / "details", images=pictures, model=model)
+        evaluate(
+            *case(folder, model=model), folder / "report", details=folder / "details", images=pictures, model=model
+        )
         page = (folder / "report").read_text()
         assert ("where the model looked" in page) == (model is not None)
         assert len(page) < 2_000_000
@@ -78,7 +80,7 @@ def test_the_size_of_the_input_decides_how_many_are_explained(
     model = write_model(tmp_path / "model")
     pages = []
     for name in ("one", "two"):
-        evaluate(*case(tmp_path), tmp_path / name, images=pictures, model=model)
+        evaluate(*case(tmp_path, model=model), tmp_path / name, images=pictures, model=model)
         pages.append((tmp_path / name).read_bytes())
     assert pages[0] == pages[1] and len(Page(pages[0].decode()).sources) == 20
     assert "14 of 20 mistakes are shown without where the model looked: at 40 x 32 pixels" in caplog.text
@@ -86,7 +88,7 @@ def test_the_size_of_the_input_decides_how_many_are_explained(
     caplog.clear()
     content = build_looking_model((slice(0, 10), slice(0, 32)), features=True)
     (model / "model.onnx").write_bytes(content)
-    evaluate(*case(tmp_path), tmp_path / "three", images=pictures, model=model)
+    evaluate(*case(tmp_path, model=model), tmp_path / "three", images=pictures, model=model)
     page = (tmp_path / "three").read_text()
     assert "At the right is where the model responded, whatever the answer" in page and "covering" not in page
     assert "without where the model looked" not in caplog.text
