@@ -128,6 +128,8 @@ class Step:
         page: file name of its report, beside the tasks in the folder of a local run; empty for none.
         variables: environment variables that artifacts and text parameters default to in `facet step`, each with a name
             below the folder in it, "" for the folder itself; predecessors of this project read them.
+        beside: output artifacts that default, in `facet step`, to a path beside another one's: its name without the
+            suffix and what follows here.
         output: what the output `Output` is, for people: KFP's local runner needs that name.
     """
 
@@ -136,6 +138,7 @@ class Step:
     page: str = ""
     output: str = "Output"
     variables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    beside: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 DEFAULT = "classification"
@@ -235,6 +238,7 @@ STEPS: Mapping[str, Step] = {
             "report": ("SM_OUTPUT_DATA_DIR", REPORT),
             "details": ("SM_OUTPUT_DATA_DIR", "details"),
         },
+        beside={"details": ("report", "_details")},
     ),
     "vote": Step("components.vote.component:vote", "evaluate"),
     "evaluate_folds": Step("components.evaluate.component:evaluate_folds", "evaluate", REPORT),

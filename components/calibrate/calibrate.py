@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from components.calibrate.findings import Findings, find_out
+from components.calibrate.findings import Findings, analyze
 from components.calibrate.graph import temper
 from components.calibrate.report import render_report
 from components.calibrate.temperature import tempered
 from components.shared.dataset.annotations import read_annotations
 from components.shared.dataset.join import join
+from components.shared.dataset.persons import person_numbers
 from components.shared.dataset.predictions import Predictions, read_predictions
 from components.shared.dataset.same_pictures import check_pictures
 from components.shared.models.graph_file import graph_file
@@ -60,7 +61,7 @@ def calibrate(
     The temperature of each head is applied inside the graph and told by the card, as the threshold of the notice is.
     Labels stay as they are. What the faces do not tell stays too: a head's temperature, see `fit_temperature`; the
     threshold, see `choose_threshold`; all of a detector, and of any model where `predictions` has no row. A model of
-    which nothing changes is handed on byte for byte, and the log says why.
+    which nothing changes is passed through byte for byte, and the log says why.
 
     Args:
         model: folder with `model.onnx`, or the file itself.
@@ -93,7 +94,7 @@ def calibrate(
         if changes:
             content = _changed(opened, content, findings.temperatures, changes)
     if not changes:
-        _log.warning("model %s is handed on as it is%s", opened.name, findings.reason and f": {findings.reason}")
+        _log.warning("model %s is passed through unchanged%s", opened.name, findings.reason and f": {findings.reason}")
     with whole_folder(output) as folder:
         (folder / MODEL_FILE).write_bytes(content)
     page = render_report(opened.name, files.sha256, hashlib.sha256(content).hexdigest(), findings)
@@ -119,7 +120,9 @@ def _examine(model: Predictor, predictions: Path, annotations: Path, temperature
     if labeled.splits != ("val",):
         splits = " + ".join(labeled.splits) or "none"
         _log.warning("calibrated on split %s: what is measured on these faces later looks better than it is", splits)
-    findings = find_out(table, labeled, model.card, temperature=temperature, false_alarm_rate=rate)
+    images = {image.id: image for image in data.images}
+    persons = person_numbers([images[table.faces[row].image_id] for row in labeled.rows.tolist()])
+    findings = analyze(table, labeled, persons, model.card, temperature=temperature, false_alarm_rate=rate)
     for head in findings.heads:
         if temperature and head.fit.reason:
             _log.warning("head '%s' gets no temperature: %s", head.name, head.fit.reason)

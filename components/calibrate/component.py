@@ -20,7 +20,7 @@ def calibrate(
 ) -> None:
     """Make a classifier's probabilities say how often it is right, and choose from which one on a mask is noticed.
 
-    What the val faces do not tell stays as it is: then the model is handed on byte for byte, and the log says why.
+    What the val faces do not tell stays as it is: then the model is passed through byte for byte, and the log says why.
 
     Args:
         model: Folder with model.onnx.

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.calibrate.notify import Confidences, Rates, choose_threshold, confidences, rates_at
+from components.calibrate.notify import choose_threshold
 from components.calibrate.temperature import Fit, fit_temperature, tempered
 from components.shared.dataset.join import Joined
 from components.shared.dataset.predictions import Predictions
+from components.shared.metrics.bootstrap import RESAMPLES
 from components.shared.metrics.classification import Calibration, calibration, classification_metrics
+from components.shared.metrics.notice import NoticeFaces, NoticeRates, notice_confidences, notice_rates
 from serving.runtime.card import ClassificationCard
 from serving.runtime.errors import InputError
 from serving.runtime.notice import NO_MASKS, rule_of
@@ -50,10 +52,10 @@ class NotifyFindings:
         reason: why none was chosen though one was asked for; else "".
     """
 
-    faces: Confidences
+    faces: NoticeFaces
     asked: float
     chosen: float | None
-    rates: Rates
+    rates: NoticeRates
     reason: str
 
 
@@ -89,17 +91,23 @@ class Findings:
                 values[f"{prefix}log_loss_{when}"] = scores.log_loss
                 values[f"{prefix}calibration_error_{when}"] = scores.calibration.error
         if self.notify is not None:
-            rates = self.notify.rates
-            values["notify_threshold"] = rates.threshold
-            values |= {"notify_miss_rate": rates.miss_rate} if rates.others else {}
-            values |= {"notify_false_alarm_rate": rates.false_alarm_rate} if rates.worn else {}
+            values["notify_threshold"] = self.notify.rates.threshold
+            values |= self.notify.rates.defined()
         return values
 
 
-def find_out(
-    table: Predictions, labeled: Joined, card: ClassificationCard, *, temperature: bool, false_alarm_rate: float
+def analyze(
+    table: Predictions,
+    labeled: Joined,
+    persons: NDArray[np.integer],
+    card: ClassificationCard,
+    *,
+    temperature: bool,
+    false_alarm_rate: float,
 ) -> Findings:
     """Fit the temperatures, where they are asked for, and then the threshold, where a rate is asked for.
+
+    `persons` are the numbers of the persons of the labeled faces.
 
     Raises InputError where a rate is asked for a model that does not judge masks, or probabilities are not finite.
     """
@@ -113,13 +121,14 @@ def find_out(
     heads = []
     for name, truth in labeled.labels.items():
         scores = Scores.of(truth, before[name])
-        fit = fit_temperature(truth, before[name]) if temperature else Fit(None, None, "none was asked for")
+        fit = fit_temperature(truth, before[name], persons) if temperature else Fit(None, None, "none was asked for")
         after[name] = before[name] if fit.temperature is None else tempered(before[name], fit.temperature)
         heads.append(HeadFindings(name, fit, scores, Scores.of(truth, after[name])))
     if rule is None:
         return Findings("", labeled, tuple(heads))
     judging = next(head for head in card.heads if head.name == rule.head)
-    faces = confidences(rule, judging, labeled.labels[rule.head], after[rule.head])
+    improper = np.isin(labeled.labels[rule.head], [judging.labels.index(label) for label in rule.labels])
+    faces = NoticeFaces(improper, notice_confidences(rule, judging.labels, after[rule.head]), persons)
     chosen, reason = choose_threshold(faces, false_alarm_rate) if false_alarm_rate else (None, "")
-    rates = rates_at(faces, rule.threshold if chosen is None else chosen)
+    rates = notice_rates(faces, rule.threshold if chosen is None else chosen, resamples=RESAMPLES)
     return Findings("", labeled, tuple(heads), NotifyFindings(faces, false_alarm_rate, chosen, rates, reason))

@@ -15,6 +15,7 @@ from components.evaluate.details import (
     MISTAKES_PICTURE,
     RESULT,
     SLICES,
+    interval_ends,
     write_confusion,
     write_json,
     write_table,
@@ -30,10 +31,11 @@ _NO_INTERVAL = (None, None)
 def write_classifier_details(evaluated: Evaluated, metrics: Mapping[str, float], folder: Path, *, result: bool) -> None:
     """Write the tables, curves and pictures into a folder; with `result` also the JSON of the predecessors."""
     labels, scores = evaluated.table.space.class_labels, evaluated.scores
-    intervals = evaluated.intervals()
-    ends = {f"{name}_{end}": value for name, one in intervals.items() for end, value in one._asdict().items()}
+    ends = interval_ends(evaluated.intervals())
     without = [*scores.undefined(), *(name for name, value in _notices(evaluated).items() if value is None)]
-    write_json(folder / METRICS, {"metrics": {**metrics, **ends}, "without_value": without})
+    worst = evaluated.slices.worst
+    group = worst and {name: getattr(worst, name) for name in ("dimension", "value", "faces", "accuracy", "macro_f1")}
+    write_json(folder / METRICS, {"metrics": {**metrics, **ends}, "without_value": without, "worst_group": group})
     write_table(
         folder / CLASSES,
         ("class", "label", "faces", "predicted", "precision", "recall", "f1", "roc_auc", "average_precision"),
@@ -62,7 +64,7 @@ def write_classifier_details(evaluated: Evaluated, metrics: Mapping[str, float],
 
 
 def _notices(evaluated: Evaluated) -> dict[str, float | None]:
-    return evaluated.notices.scalars() if evaluated.notices is not None else {}
+    return evaluated.notices.rates.scalars() if evaluated.notices is not None else {}
 
 
 def _ends(interval: Interval | None) -> tuple[float | None, float | None]:

@@ -62,9 +62,9 @@ def score_classification(predicted: Predictions, truth: Truth) -> Scored:
         notices,
         _mistakes(predicted, table, found, joined.rows, joined.truth, model, truth),
     )
-    metrics = scores.scalars() | _defined(notices)
+    metrics = scores.scalars() | (notices.rates.defined() if notices is not None else {})
     if scores.undefined():
-        _log.warning("no value, for want of such faces: %s", ", ".join(scores.undefined()))
+        _log.warning("not defined on this data: %s", ", ".join(scores.undefined()))
     if truth.table_of_numbers:
         _log.info("result: %s", json.dumps(result_of(scores.classes)))
     return Scored(
@@ -77,11 +77,6 @@ def score_classification(predicted: Predictions, truth: Truth) -> Scored:
         partial(write_classifier_details, evaluated, metrics, result=truth.table_of_numbers),
         _decision(scores, notices),
     )
-
-
-def _defined(notices: NoticeScores | None) -> dict[str, float]:
-    values = notices.scalars() if notices is not None else {}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _decision(scores: Scores, notices: NoticeScores | None) -> Curve | None:
@@ -114,4 +109,4 @@ def _mistakes(
     worst, failed = with_pictures(worst, pictures, given.annotations.keypoint_names, model)
     if model is not None:
         worst = with_explanations(worst, predicted, model)
-    return Mistakes(worst, total, failed)
+    return Mistakes(worst, total, failed, features=model is not None and model.card.features is not None)

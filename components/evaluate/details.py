@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from components.shared.metrics.bootstrap import Interval
 from components.shared.report.confusion import confusion_picture
 
 METRICS, CLASSES, SLICES, FAIRNESS, CURVES = "metrics.json", "classes.csv", "slices.csv", "fairness.csv", "curves.csv"
@@ -20,6 +21,11 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a mapping as JSON with sorted keys."""
     text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def interval_ends(intervals: Mapping[str, Interval]) -> dict[str, float]:
+    """Return the bounds of intervals as metrics: `<metric>_low` and `<metric>_high`."""
+    return {f"{name}_{end}": value for name, one in intervals.items() for end, value in one._asdict().items()}
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

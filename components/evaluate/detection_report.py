@@ -12,6 +12,7 @@ from components.shared.dataset.annotations import Box, Face
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.label_spaces import ATTRIBUTES, label_space
 from components.shared.dataset.pictures import Pictures
+from components.shared.metrics.bootstrap import Interval
 from components.shared.metrics.detection import SIZES, DetectionScores
 from components.shared.metrics.matching import IOU, Counts, Matches
 from components.shared.metrics.true_boxes import TrueBoxes
@@ -32,6 +33,7 @@ LEGENDS = {
 SECOND = "second box on a found face"
 """What is said of a false alarm that overlaps a face enough to be it."""
 
+NO_FACE = "no face"
 SHOWN = 24
 """As many misses, and as many false alarms, are shown."""
 
@@ -54,7 +56,7 @@ _NEAR = 0.1
 class DetectionEvaluation:
     """Predictions of a detector, the annotated boxes, and the scores of both.
 
-    `metrics` are those with a value, `without` the names of the others.
+    `metrics` are those with a value, `without` the names of the others, `intervals` those that there are.
     """
 
     table: Detections
@@ -63,6 +65,15 @@ class DetectionEvaluation:
     metrics: Mapping[str, float]
     without: Sequence[str]
     truth: Truth
+    intervals: Mapping[str, Interval]
+
+    def label_rows(self) -> "list[Row]":
+        """Return a row for each label."""
+        loose, strict = (one.average_precision().tolist() for one in (self.scores.overall.by_label, self.scores.strict))
+        return [
+            Row(label, self.scores.at_threshold(self.scores.overall, number), loose[number], strict[number])
+            for number, label in enumerate(self.boxes.labels)
+        ]
 
 
 def render_detection_report(
@@ -91,7 +102,7 @@ def render_detection_report(
         curve=curve,
         drawn=drawn,
         sizes=_sizes(scores),
-        labels=_labels(scores, boxes.labels),
+        labels=evaluation.label_rows() if len(boxes.labels) > 1 else [],
         slices=_slices(boxes, scores),
         thresholds=_thresholds(scores),
         legends=LEGENDS,
@@ -140,17 +151,6 @@ def _sizes(scores: DetectionScores) -> list[Row]:
     named = [("all", scores.overall), ("24 px and more", scores.from_24)]
     named += [(_SIZES[name], scores.sizes[name]) for name in SIZES]
     return [Row(name, scores.at_threshold(one), one.map50) for name, one in named]
-
-
-def _labels(scores: DetectionScores, labels: Sequence[str]) -> list[Row]:
-    """Return a row for each label; none where there is one label."""
-    if len(labels) == 1:
-        return []
-    loose, strict = (one.average_precision().tolist() for one in (scores.overall.by_label, scores.strict))
-    return [
-        Row(label, scores.at_threshold(scores.overall, number), loose[number], strict[number])
-        for number, label in enumerate(labels)
-    ]
 
 
 def _thresholds(scores: DetectionScores) -> list[tuple[float, bool, Counts]]:

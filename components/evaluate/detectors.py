@@ -3,17 +3,17 @@
 import logging
 import math
 from functools import partial
-from pathlib import Path
 
-from components.evaluate.details import METRICS, write_confusion, write_json
-from components.evaluate.detection_report import DetectionEvaluation, render_detection_report
+from components.evaluate.detection_report import NO_FACE, DetectionEvaluation, render_detection_report
+from components.evaluate.detector_details import write_detector_details
 from components.evaluate.scored import Scored, Truth
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.pictures import Pictures, check_present, find_pictures
-from components.shared.metrics.detection import FLOORS, detection_scores
-from components.shared.metrics.true_boxes import true_boxes
+from components.shared.metrics.bootstrap import Interval
+from components.shared.metrics.detection import FLOORS, DetectionScores, detection_scores
+from components.shared.metrics.drawn_precision import precision_interval
+from components.shared.metrics.true_boxes import TrueBoxes, true_boxes
 
-NO_FACE = "no face"
 _log = logging.getLogger(__name__)
 
 
@@ -36,13 +36,20 @@ def score_detections(table: Detections, truth: Truth) -> Scored:
     metrics = {name: value for name, value in values.items() if math.isfinite(value)}
     without = tuple(name for name in values if name not in metrics)
     if without:
-        _log.warning("no value, for want of such faces or boxes: %s", ", ".join(without))
-    evaluation = DetectionEvaluation(table, boxes, scores, metrics, without, truth)
+        _log.warning("not defined on this data: %s", ", ".join(without))
+    evaluation = DetectionEvaluation(table, boxes, scores, metrics, without, truth, _intervals(scores, boxes, truth))
     page = partial(render_detection_report, evaluation, pictures)
     labels, confusion = (*boxes.labels, NO_FACE), scores.confusion.tolist()
 
-    def write_details(folder: Path) -> None:
-        write_json(folder / METRICS, {"metrics": metrics, "without_value": list(without)})
-        write_confusion(folder, labels, confusion)
+    details = partial(write_detector_details, evaluation)
+    return Scored(metrics, FLOORS, boxes.splits, labels, confusion, page, details)
 
-    return Scored(metrics, FLOORS, boxes.splits, labels, confusion, page, write_details)
+
+def _intervals(scores: DetectionScores, boxes: TrueBoxes, truth: Truth) -> dict[str, Interval]:
+    """Return the intervals by the bootstrap over photos."""
+    ranges = {"map50": scores.overall, "map50_from_24": scores.from_24}
+    found = {
+        name: precision_interval(one.by_label, len(boxes.labels), resamples=truth.resamples, seed=truth.seed)
+        for name, one in ranges.items()
+    }
+    return {name: one for name, one in found.items() if one is not None}

@@ -11,12 +11,13 @@ from typing import Any
 from components.evaluate.answers import certain_predictions
 from components.evaluate.classifiers import score_classification
 from components.evaluate.detectors import score_detections
-from components.evaluate.scored import RESAMPLES, Scored, Truth
+from components.evaluate.scored import Scored, Truth
 from components.evaluate.truth_table import DEFAULT, is_truth_table, read_truth_table
 from components.shared.dataset.annotations import digest, read_annotations
 from components.shared.dataset.answers import is_answer_table
 from components.shared.dataset.predictions import read_predictions
 from components.shared.dataset.same_pictures import check_pictures
+from components.shared.metrics.bootstrap import RESAMPLES
 from components.shared.metrics.ranking import Curve
 from components.shared.tracking.runs import resume_run
 from serving.runtime.errors import InputError

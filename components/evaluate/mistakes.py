@@ -3,7 +3,6 @@
 import base64
 import io
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,8 @@ from components.shared.dataset.annotations import named_points
 from components.shared.dataset.archive import OtherPictureError
 from components.shared.dataset.pictures import Pictures
 from components.shared.dataset.predictions import Predictions
-from components.shared.explain.occlusion import occlusion
+from components.shared.explain.activation import activation
+from components.shared.explain.occlusion import RUNS, occlusion
 from components.shared.explain.overlay import overlay
 from serving.runtime.card import CropRule, InputSize
 from serving.runtime.errors import ImageError, InputError
@@ -26,8 +26,8 @@ from serving.runtime.image.preprocess import cut_placed
 from serving.runtime.predictor import Classifier
 
 SHOWN = 24
-SECONDS = 60.0
-"""As long as looking for where the model looked may take; the least of the mistakes go without."""
+PIXELS = SHOWN * RUNS * 224 * 224
+"""As many pixels the model is given to find where it looked: all 24 mistakes at 224 x 224, the worst 8 at 384 x 384."""
 
 _SIDE = 128
 _QUALITY = 82
@@ -140,23 +140,30 @@ def _crop(mistake: Mistake, data: bytes, keypoint_names: Sequence[str], model: C
 
 
 def with_explanations(mistakes: Sequence[Mistake], predicted: Predictions, model: Classifier) -> list[Mistake]:
-    """Return the mistakes with where the model looked for what it said, the worst first until time is over.
+    """Return the mistakes with where the model looked; where its graph gives no feature map, the worst ones alone.
 
-    Of several heads it is the one that is wrong; of several wrong ones the surest. A label is what that head says.
+    A feature map takes one run of the model a face. Without it, parts of the face are covered, which takes many: the
+    size of the model's input says how many mistakes that is done for, see `PIXELS`. It is done for what the model said;
+    of several heads it is the one that is wrong, of several wrong ones the surest.
     """
-    end = time.monotonic() + SECONDS
+    size = model.card.input
+    most = SHOWN if model.card.features is not None else PIXELS // (RUNS * size.height * size.width)
     result = []
-    for mistake in mistakes:
-        if mistake.crop is not None and time.monotonic() < end:
-            head, label = _blamed(mistake, predicted)
-            looked = overlay(mistake.crop, occlusion(model, mistake.crop, head, label))
-            result.append(replace(mistake, looked=looked))
-        else:
+    for number, mistake in enumerate(mistakes):
+        if mistake.crop is None or number >= most:
             result.append(mistake)
-    missing = sum(one.crop is not None and one.looked is None for one in result)
-    if missing:
-        _log.warning("%d of %d mistakes are shown without where the model looked: %g s are over",
-                     missing, len(result), SECONDS)  # fmt: skip
+            continue
+        if model.card.features is not None:
+            values = activation(model, mistake.crop)
+        else:
+            values = occlusion(model, mistake.crop, *_blamed(mistake, predicted))
+        result.append(replace(mistake, looked=overlay(mistake.crop, values)))
+    if len(mistakes) > most:
+        _log.warning(
+            "%d of %d mistakes are shown without where the model looked: at %d x %d pixels, covering parts of a face "
+            "takes too long; a model that is exported with `features` shows all",
+            len(mistakes) - most, len(mistakes), size.height, size.width,
+        )  # fmt: skip
     return result
 
 

@@ -9,54 +9,27 @@ from numpy.typing import NDArray
 from components.evaluate.slices import attribute_value
 from components.evaluate.subjects import Subject
 from components.shared.dataset.predictions import Predictions
-from components.shared.metrics.bootstrap import Interval, interval, resampled_counts
-from components.shared.metrics.ranking import Curve, roc_curve
-from serving.runtime.card import ClassificationCard, Notify
-from serving.runtime.notice import WORN, judge, mask_rule, rule_of
+from components.shared.metrics.notice import NoticeFaces, NoticeRates, notice_confidences, notice_rates
+from components.shared.metrics.ranking import Curve
+from serving.runtime.card import ClassificationCard
+from serving.runtime.notice import WORN, mask_rule, rule_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoticeScores:
-    """Misses and false alarms of the notice; a rate is None without a face to divide by.
+    """Misses and false alarms of the notice.
 
     Attributes:
-        threshold: the lowest probability that is noticed.
-        of_card: whether it is that of the model's card; else the default, which a model without another one has.
-        improper: faces whose mask is not worn properly; `missed` of them are not noticed.
-        proper: faces whose mask is worn properly; `false_alarms` of them are noticed.
-        miss_interval: of the miss rate.
-        false_alarm_interval: of the false-alarm rate.
-        roc: the share of improper ones that is noticed by the false-alarm rate, over all thresholds.
+        rates: at the threshold.
+        of_card: whether that is the threshold of the model's card; else the default, which a model without another one
+            has.
+        roc: the share of improper masks that is noticed by the false-alarm rate, over all thresholds; None where only
+            one kind of mask is known.
     """
 
-    threshold: float
+    rates: NoticeRates
     of_card: bool
-    improper: int
-    missed: int
-    proper: int
-    false_alarms: int
-    miss_interval: Interval | None
-    false_alarm_interval: Interval | None
     roc: Curve | None
-
-    @property
-    def miss_rate(self) -> float | None:
-        """The share of the improper ones that is missed."""
-        return self.missed / self.improper if self.improper else None
-
-    @property
-    def false_alarm_rate(self) -> float | None:
-        """The share of the proper ones that is noticed."""
-        return self.false_alarms / self.proper if self.proper else None
-
-    def scalars(self) -> dict[str, float | None]:
-        """Return the rates by metric name."""
-        return {"notify_miss_rate": self.miss_rate, "notify_false_alarm_rate": self.false_alarm_rate}
-
-    def intervals(self) -> dict[str, Interval]:
-        """Return the intervals that there are by metric name."""
-        both = {"notify_miss_rate": self.miss_interval, "notify_false_alarm_rate": self.false_alarm_interval}
-        return {name: one for name, one in both.items() if one is not None}
 
 
 def score_notices(
@@ -86,31 +59,11 @@ def score_notices(
     known = np.array([state is not None for state in states], bool)
     if rule is None or not known.any():
         return None
-    improper = np.array([state != WORN for state in states if state is not None])
-    confidences = _confidences(rule, predicted, rows[known])
-    noticed = confidences >= rule.threshold
-    miss = alarm = None
-    _, numbers = np.unique(persons[known], return_inverse=True)
-    if numbers.max() > 0 and resamples:
-        counts = resampled_counts(numbers, 2 * improper + noticed, 4, resamples=resamples, seed=seed).astype(float)
-        with np.errstate(invalid="ignore"):
-            miss = interval(counts[:, 2] / counts[:, 2:].sum(axis=1))
-            alarm = interval(counts[:, 1] / counts[:, :2].sum(axis=1))
-    return NoticeScores(
-        threshold=rule.threshold,
-        of_card=card is not None,
-        improper=int(improper.sum()),
-        missed=int((improper & ~noticed).sum()),
-        proper=int((~improper).sum()),
-        false_alarms=int((~improper & noticed).sum()),
-        miss_interval=miss,
-        false_alarm_interval=alarm,
-        roc=roc_curve(improper, confidences) if 0 < improper.sum() < len(improper) else None,
-    )
-
-
-def _confidences(rule: Notify, predicted: Predictions, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return the confidence of every row as the endpoint says it."""
     labels = {head.name: head.labels for head in predicted.space.heads}[rule.head]
-    values = predicted.heads[rule.head][rows].tolist()
-    return np.array([judge(rule, {rule.head: dict(zip(labels, row, strict=True))}).confidence for row in values])
+    faces = NoticeFaces(
+        improper=np.array([state != WORN for state in states if state is not None]),
+        confidences=notice_confidences(rule, labels, predicted.heads[rule.head][rows[known]]),
+        persons=persons[known],
+    )
+    rates = notice_rates(faces, rule.threshold, resamples=resamples, seed=seed)
+    return NoticeScores(rates, card is not None, faces.curve())

@@ -15,6 +15,7 @@ from components.shared.dataset.join import Joined
 from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.bootstrap import Interval
 from components.shared.metrics.ranking import Curve
+from components.shared.report.notice import misses_by_false_alarms
 from components.shared.report.plots import SERIES, Plot, lines, reliability_diagram
 from components.shared.report.rendering import printable, render
 from components.shared.report.thumbnails import Thumbnail
@@ -27,12 +28,16 @@ _WORDS = {"f1": "F1", "roc": "ROC", "auc": "AUC"}
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """The worst mistakes of `total`, the pictures that cannot be shown, and why there are none at all, if so."""
+    """The worst mistakes of `total`, the pictures that cannot be shown, and why there are none at all, if so.
+
+    `features` says that where the model looked is its feature map.
+    """
 
     worst: Sequence[Mistake] = ()
     total: int = 0
     failed: Sequence[tuple[str, str]] = ()
     without: str = ""
+    features: bool = False
 
     @property
     def explained(self) -> bool:
@@ -85,7 +90,7 @@ class Evaluated:
 
     def intervals(self) -> dict[str, Interval]:
         """Return the confidence intervals that there are by metric name."""
-        return {**self.scores.intervals, **(self.notices.intervals() if self.notices is not None else {})}
+        return {**self.scores.intervals, **(self.notices.rates.intervals() if self.notices is not None else {})}
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def render_report(
         roc=roc,
         precision=precision,
         drawn=drawn,
-        notice=evaluated.notices and _notice_curve(evaluated.notices),
+        notice=evaluated.notices and misses_by_false_alarms(evaluated.notices.rates, evaluated.notices.roc),
         photos=evaluated.mistakes.thumbnails(),
     )
 
@@ -177,16 +182,6 @@ def _points(curve: Curve | None) -> tuple[list[float], list[float]]:
     assert curve is not None
     thin = curve.thinned(_POINTS)
     return thin.x.tolist(), thin.y.tolist()
-
-
-def _notice_curve(notices: NoticeScores) -> Plot | None:
-    """Return the miss rate by the false-alarm rate, with a mark at the threshold."""
-    if notices.roc is None or notices.miss_rate is None or notices.false_alarm_rate is None:
-        return None
-    false, noticed = _points(notices.roc)
-    name = f"threshold {notices.threshold:g}"
-    points = {name: (false, [1 - share for share in noticed])}
-    return lines("false-alarm rate", "miss rate", points, {name: (notices.false_alarm_rate, notices.miss_rate)})
 
 
 def metric_name(metric: str) -> str:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.dataset.annotations import Annotations
+from components.shared.metrics.bootstrap import RESAMPLES
 from components.shared.metrics.ranking import Curve
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.scored import RESAMPLES
 from components.shared.dataset.join import Joined
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.predictions import Predictions
-from components.shared.metrics.bootstrap import (
-    Interval,
-    accuracies,
-    class_f1s,
-    interval,
-    macro_f1s,
-    resampled_counts,
-    weighted_f1s,
-)
+from components.shared.metrics.bootstrap import RESAMPLES, Interval, LabelCounts, interval, resampled_counts
 from components.shared.metrics.classification import (
     AttributeScores,
     Calibration,
@@ -145,21 +136,22 @@ def _intervals(
     resamples: int,
     seed: int,
 ) -> dict[str, Interval]:
-    size = len(space.class_labels)
-    counts = resampled_counts(persons, truth * size + predicted, size * size, resamples=resamples, seed=seed)
-    confusions = counts.reshape(-1, size, size)
-    values = {"accuracy": accuracies(confusions), "macro_f1": macro_f1s(confusions)}
-    values |= {"micro_f1": values["accuracy"], "weighted_f1": weighted_f1s(confusions)}
-    parts = [("f1", space.class_labels, confusions)]
+    def drawn(of_class: NDArray[np.int64] | None, labels: Sequence[str]) -> LabelCounts:
+        true, guess = (truth, predicted) if of_class is None else (of_class[truth], of_class[predicted])
+        return resampled_counts(persons, true, guess, len(labels), resamples=resamples, seed=seed)
+
+    counts = drawn(None, space.class_labels)
+    values = {"accuracy": counts.accuracies(), "macro_f1": counts.macro_f1s()}
+    values |= {"micro_f1": values["accuracy"], "weighted_f1": counts.weighted_f1s()}
+    parts = [("f1", space.class_labels, counts)]
     if len(space.attributes) > 1:
         parts = []
         for one in attribute_classes(space.attributes, space.class_labels):
-            member = np.eye(len(one.labels), dtype=np.int64)[one.of_class]
-            confusion = member.T @ confusions @ member
-            values[f"{one.name}_accuracy"], values[f"{one.name}_macro_f1"] = accuracies(confusion), macro_f1s(confusion)
-            parts.append((f"{one.name}_f1", one.labels, confusion))
-    for prefix, labels, confusion in parts:
-        values |= {f"{prefix}_{word}": f1 for word, f1 in zip(label_words(labels), class_f1s(confusion).T, strict=True)}
+            counts = drawn(one.of_class, one.labels)
+            values |= {f"{one.name}_accuracy": counts.accuracies(), f"{one.name}_macro_f1": counts.macro_f1s()}
+            parts.append((f"{one.name}_f1", one.labels, counts))
+    for prefix, labels, counts in parts:
+        values |= {f"{prefix}_{word}": f1 for word, f1 in zip(label_words(labels), counts.f1s().T, strict=True)}
     found = {name: interval(value) for name, value in values.items()}
     return {name: one for name, one in found.items() if one is not None}
 

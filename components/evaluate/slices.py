@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from components.evaluate.subjects import Subject
 from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space
-from components.shared.metrics.bootstrap import Interval, accuracies, interval, macro_f1s, resampled_counts
+from components.shared.metrics.bootstrap import Interval, interval, resampled_counts
 from components.shared.metrics.classification import label_scores
 from serving.runtime.errors import InputError
 
@@ -180,8 +180,6 @@ def _scored(
     count = int(numbers.max()) + 1
     accuracy = macro_f1 = None
     if count > 1 and resamples:
-        cells, size = truth * classes + predicted, classes * classes
-        counts = resampled_counts(numbers, cells, size, resamples=resamples, seed=seed)
-        confusions = counts.reshape(-1, classes, classes)
-        accuracy, macro_f1 = interval(accuracies(confusions)), interval(macro_f1s(confusions))
+        counts = resampled_counts(numbers, truth, predicted, classes, resamples=resamples, seed=seed)
+        accuracy, macro_f1 = interval(counts.accuracies()), interval(counts.macro_f1s())
     return Slice(dimension, value, scores.count, count, scores.accuracy, scores.macro_f1, accuracy, macro_f1)

@@ -58,6 +58,8 @@ def _command(component: BaseComponent, step: Step) -> Callable[..., None]:
     def command(**options: Any) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         arguments: dict[str, Any] = {}
+        for name, (other, ending) in step.beside.items():
+            options[name] = options[name] or options[other].with_name(f"{options[other].stem}{ending}")
         for name, kind in kinds.items():
             if kind and issubclass(kind, _PRINTED):
                 arguments[name] = kind(uri="")
@@ -124,7 +126,11 @@ def _options(
             continue
         if kind:
             several = spec is not None and spec.is_artifact_list
-            preset, note = _from_environment(step, name, None if spec is not None and spec.optional else ...)
+            optional = name in step.beside or (spec is not None and spec.optional)
+            preset, note = _from_environment(step, name, None if optional else ...)
+            if name in step.beside:
+                other, ending = step.beside[name]
+                note += f" Otherwise the path of --{other} without its suffix, and {ending}."
             help_text = described[name] + (" Repeatable." if several else "") + note
             default = typer.Option(preset, flag, help=help_text, exists=spec is not None)
             annotation = list[Path] if several else Path

@@ -1,6 +1,5 @@
 """What a run has made of its models: how good they are, and what was decided about them."""
 
-import csv
 import json
 import math
 from collections.abc import Iterator
@@ -61,28 +60,25 @@ class RunModel:
         return self.folder / self.model.task("evaluate") / "details"
 
     @cached_property
+    def _evaluated(self) -> dict[str, Any]:
+        """What the evaluation wrote as numbers; empty where it has not."""
+        file = self.details / "metrics.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    @property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The bounds of the metrics that have a confidence interval."""
-        file = self.details / "metrics.json"
-        if not file.exists():
-            return {}
-        values = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+        values = self._evaluated.get("metrics", {})
         pairs = ((name, values.get(f"{name}_low"), values.get(f"{name}_high")) for name in self.metrics)
         return {name: (low, high) for name, low, high in pairs if low is not None and high is not None}
 
     @property
     def worst_group(self) -> str:
         """The group of test faces with the lowest accuracy in words; "" where no two can be compared."""
-        file = self.details / "slices.csv"
-        if not file.exists():
+        group = self._evaluated.get("worst_group")
+        if not group:
             return ""
-        with file.open(encoding="utf-8", newline="") as table:
-            rows = [row for row in csv.DictReader(table) if row["small"] == "0"]
-        if len({row["accuracy"] for row in rows}) < 2:
-            return ""
-        worst = min(rows, key=lambda row: (float(row["accuracy"]), float(row["macro_f1"])))
-        accuracy = float(worst["accuracy"])
-        return f"{worst['dimension']} {worst['value']}: accuracy {accuracy:.4f} of {int(worst['faces']):,} faces"
+        return f"{group['dimension']} {group['value']}: accuracy {group['accuracy']:.4f} of {group['faces']:,} faces"
 
     @property
     def decision(self) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from serving.runtime.validation import known
 
 PATCH = 0.25
 STRIDE = 0.125
+RUNS = 50
+"""As many images the graph runs on for one crop with these two."""
 
 
 def occlusion(

@@ -1,18 +1,24 @@
 """Confidence intervals by the bootstrap over persons: faces of one person are alike, so whole persons are drawn.
 
-The percentile interval of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13, of statistics
-that are functions of counts, such as the cells of a confusion matrix.
+The percentile interval of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. All metrics draw
+with `draws`, so that equal groups and seeds give equal draws.
 """
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+RESAMPLES = 1000
 LEVEL = 0.95
 _LARGEST = 4_000_000
-"""Weights of persons that are in memory at once."""
+"""Numbers of one array while resamples are scored: 32 MB."""
+
+Numbers = NDArray[np.float64]
+Score = Callable[[Numbers], Numbers]
+"""Weights of the groups, (R, G), how often each is drawn -> R scores; NaN where there is none."""
 
 
 class Interval(NamedTuple):
@@ -22,33 +28,95 @@ class Interval(NamedTuple):
     high: float
 
 
-def resampled_counts(
-    persons: NDArray[np.integer], cells: NDArray[np.integer], size: int, *, resamples: int, seed: int
-) -> NDArray[np.int64]:
-    """Return how many faces are in each cell when as many persons as there are are drawn with replacement.
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelCounts:
+    """How often each class is predicted rightly, is true, and is predicted: (R, K) each, a row for each draw."""
+
+    hits: Numbers
+    support: Numbers
+    predicted: Numbers
+
+    def accuracies(self) -> Numbers:
+        """Return the accuracies (R,); NaN where no face is drawn."""
+        return _ratio(self.hits.sum(axis=1), self.support.sum(axis=1))
+
+    def recalls(self) -> Numbers:
+        """Return the recall of every class (R, K); NaN for one that is not true."""
+        return _ratio(self.hits, self.support)
+
+    def f1s(self) -> Numbers:
+        """Return F1 of every class (R, K); NaN for one that is neither true nor predicted."""
+        return _ratio(2 * self.hits, self.support + self.predicted)
+
+    def macro_f1s(self) -> Numbers:
+        """Return macro F1 (R,) as `label_scores` defines it; NaN where no face is drawn."""
+        f1 = self.f1s()
+        return _ratio(np.nan_to_num(f1).sum(axis=1), (~np.isnan(f1)).sum(axis=1))
+
+    def weighted_f1s(self) -> Numbers:
+        """Return F1 weighted by the faces of each class (R,); NaN where no face is drawn."""
+        return _ratio((np.nan_to_num(self.f1s()) * self.support).sum(axis=1), self.support.sum(axis=1))
+
+
+def draws(groups: int, width: int, resamples: int, seed: int) -> Iterator[Numbers]:
+    """Yield how often each group is drawn, (R, G), when as many are drawn with replacement as there are.
+
+    As many draws come at a time as fit into memory with arrays of `width` columns; the draws do not depend on that.
+    """
+    generator = np.random.default_rng(seed)
+    most = max(1, _LARGEST // max(width, groups))
+    for start in range(0, resamples, most):
+        rows = min(most, resamples - start)
+        drawn = generator.integers(groups, size=(rows, groups)) + groups * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups).astype(np.float64)
+
+
+def drawn_counts(
+    weights: Numbers,
+    groups: NDArray[np.integer],
+    truth: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    classes: int,
+) -> LabelCounts:
+    """Count the faces of draws.
 
     Args:
-        persons: (N,), the number of the person of each face, from 0 on without a gap.
-        cells: (N,), the cell of each face, 0 to size - 1.
-        size: how many cells there are.
-        resamples: how often persons are drawn.
-        seed: of the draws: equal persons are drawn alike, whatever the cells are.
-
-    Returns:
-        int64 (resamples, size).
+        weights: (R, G), how often each group is drawn.
+        groups: the group of each face, (N,), 0 to G-1.
+        truth: class indices, (N,).
+        predicted: predicted ones, (N,).
+        classes: how many classes there are.
     """
-    count = int(persons.max()) + 1
-    ones = np.ones(len(cells), np.int64)
-    of_person = sparse.coo_array((ones, (persons, cells)), shape=(count, size)).tocsr()
-    random = np.random.default_rng(seed)
-    result = np.empty((resamples, size), np.int64)
-    step = max(1, _LARGEST // count)
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = random.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
-        weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        result[start : start + rows] = (of_person.T @ weights.T).T
-    return result
+    rows = np.arange(len(weights))[:, None] * classes
+
+    def count(labels: NDArray[np.integer], members: NDArray[np.integer]) -> Numbers:
+        cells = (rows + labels).ravel()
+        counts = np.bincount(cells, weights[:, members].ravel(), minlength=len(weights) * classes)
+        return counts.reshape(len(weights), classes).astype(np.float64)
+
+    right = truth == predicted
+    return LabelCounts(count(truth[right], groups[right]), count(truth, groups), count(predicted, groups))
+
+
+def resampled_counts(
+    groups: NDArray[np.integer],
+    truth: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    classes: int,
+    *,
+    resamples: int,
+    seed: int,
+) -> LabelCounts:
+    """Count the faces of `resamples` draws of the groups, such as persons; see `drawn_counts`."""
+    parts = [
+        drawn_counts(weights, groups, truth, predicted, classes)
+        for weights in draws(int(groups.max()) + 1, max(len(truth), classes), resamples, seed)
+    ]
+    return LabelCounts(
+        np.concatenate([part.hits for part in parts]),
+        np.concatenate([part.support for part in parts]),
+        np.concatenate([part.predicted for part in parts]),
+    )
 
 
 def interval(values: NDArray[np.floating]) -> Interval | None:
@@ -63,29 +131,7 @@ def interval(values: NDArray[np.floating]) -> Interval | None:
     return Interval(low, high)
 
 
-def accuracies(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the accuracy of confusion matrices (R, K, K), rows truth; NaN for an empty one."""
-    return _ratio(np.trace(confusions, axis1=1, axis2=2), confusions.sum(axis=(1, 2)))
-
-
-def class_f1s(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return F1 of every class (R, K) of confusion matrices (R, K, K); NaN where it is neither true nor predicted."""
-    return _ratio(2 * np.diagonal(confusions, axis1=1, axis2=2), confusions.sum(axis=1) + confusions.sum(axis=2))
-
-
-def macro_f1s(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the macro F1 of confusion matrices (R, K, K), as `label_scores` defines it; NaN for an empty one."""
-    f1 = class_f1s(confusions)
-    return _ratio(np.nan_to_num(f1).sum(axis=1), (~np.isnan(f1)).sum(axis=1))
-
-
-def weighted_f1s(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the F1 weighted by the faces of each class of confusion matrices (R, K, K); NaN for an empty one."""
-    support = confusions.sum(axis=2)
-    return _ratio((np.nan_to_num(class_f1s(confusions)) * support).sum(axis=1), support.sum(axis=1))
-
-
-def _ratio(part: NDArray[np.number], whole: NDArray[np.integer]) -> NDArray[np.float64]:
+def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Numbers:
     ratios = np.full(whole.shape, np.nan)
     np.divide(part, whole, out=ratios, where=whole > 0)
     return ratios

@@ -184,10 +184,10 @@ def test_a_model_is_handed_on_byte_for_byte_where_nothing_is_told(
         assert not result.changed and result.sha256 == hashlib.sha256(masks.content).hexdigest()
         assert masks.written(name) == masks.content
         said = "\n".join(record.message for record in caplog.records if record.levelno >= logging.WARNING)
-        assert f"model {classifier(masks.content).name} is handed on as it is" in said
+        assert f"model {classifier(masks.content).name} is passed through unchanged" in said
         for reason in reasons:
             assert reason in said and reason in " ".join(masks.page(name).text), said
-        assert "handed on as it was" in " ".join(masks.page(name).text)
+        assert "passed through unchanged" in " ".join(masks.page(name).text)
         assert np.isfinite(list(result.metrics.values())).all()
         caplog.clear()
 
@@ -200,7 +200,7 @@ def test_a_model_is_handed_on_byte_for_byte_where_nothing_is_told(
     few = slice(0, 20)
     masks.table = replace(masks.table, faces=masks.table.faces[few], heads={"mask": masks.table.heads["mask"][few]})
     handed_on(
-        masks.run("few", false_alarm_rate=0.05), "few", "of 20 faces", "at least 60 faces with a properly worn mask"
+        masks.run("few", false_alarm_rate=0.05), "few", "of 20 faces", "at least 60 persons with a properly worn mask"
     )
     images = tuple(replace(image, faces=(replace(image.faces[0], attributes={}),)) for image in masks.data.images)
     masks.data = replace(masks.data, images=images)

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
+from components.calibrate import temperature as module
 from components.calibrate.graph import temper
-from components.calibrate.temperature import HIGHEST, LOWEST, MOST_ERROR, fit_temperature, tempered
+from components.calibrate.temperature import HIGHEST, LOWEST, MOST_ERROR, Fit, tempered
 from components.shared.metrics.classification import calibration
 
 Rows = NDArray[np.float32]
@@ -27,6 +30,12 @@ def drawn(temperature: float, count: int, labels: int = 3, seed: int = 0) -> tup
     shares = softmax(logits / temperature).astype(np.float64)
     truth = (rng.random((count, 1)) > shares.cumsum(axis=1)).sum(axis=1).clip(max=labels - 1)
     return truth, softmax(logits)
+
+
+def fit_temperature(truth: NDArray[np.int64], probabilities: Rows, copies: int = 1) -> Fit:
+    """Each face `copies` times: all of one person."""
+    persons = np.repeat(np.arange(len(truth)), copies)
+    return module.fit_temperature(np.repeat(truth, copies), np.repeat(probabilities, copies, axis=0), persons)
 
 
 def log_loss(truth: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
@@ -57,11 +66,33 @@ def test_the_standard_error_is_that_of_repeated_draws() -> None:
     assert 0.7 < spread / stated < 1.4
 
 
+def test_faces_of_one_person_are_no_further_evidence() -> None:
+    once, often = fit_temperature(*drawn(2.0, 300)), fit_temperature(*drawn(2.0, 300), copies=9)
+    assert once.temperature == often.temperature and once.error is not None and often.error is not None
+    assert 0.8 < often.error / once.error < 1.25, "not a third of it"
+    truth, probabilities = drawn(2.0, 300)
+    one = module.fit_temperature(truth, probabilities, np.zeros(300, int))
+    assert (one.temperature, one.reason) == (None, "all 300 faces are of one person")
+
+
+def test_the_temperature_is_scipys() -> None:
+    for seed in range(5):
+        truth, probabilities = drawn(1.7, 200, seed=seed)
+        logs = np.log(probabilities.astype(float))
+
+        def loss(log_temperature: float, logs: NDArray[np.float64] = logs, truth: NDArray[np.int64] = truth) -> float:
+            scaled = logs / np.exp(log_temperature)
+            return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(truth)), truth]).mean())
+
+        best = minimize_scalar(loss, bounds=(-2, 2), method="bounded", options={"xatol": 1e-9}).x
+        assert fit_temperature(truth, probabilities).temperature == pytest.approx(np.exp(best), abs=2e-4)
+
+
 def test_faces_that_tell_no_temperature_give_a_reason() -> None:
     truth, probabilities = drawn(2.0, 12)
     few = fit_temperature(truth, probabilities)
     assert few.temperature is None and few.error is not None and few.error > MOST_ERROR
-    assert "of 12 faces" in few.reason and "at most 25% is of use; about" in few.reason
+    assert "of 12 faces of 12 persons" in few.reason and "at most 25% is of use; about" in few.reason
     needed = int(few.reason.split("about ")[1].split()[0])
     assert needed > 12 and fit_temperature(*drawn(2.0, 4 * needed)).temperature is not None
     assert fit_temperature(probabilities.argmax(axis=1), probabilities).reason.startswith("all 12 faces are right")

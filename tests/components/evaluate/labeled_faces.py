@@ -1,5 +1,6 @@
 """Labeled faces, predictions of them by a classifier, and pictures for them."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ def write_faces(
     probabilities: Sequence[float] | None = None,
     boxes: Sequence[tuple[float, float, float, float] | None] | None = None,
     brightness: Sequence[float] | None = None,
+    model: Path | None = None,
     **image_fields: Sequence[Any],
 ) -> tuple[Path, Path]:
     """Write predictions and annotations of one face an image and return their paths.
 
-    `guesses` are classes, of the given probabilities or 0.9; the rest is spread over the other classes. `image_fields`
-    are fields of the images, such as `person`.
+    `guesses` are classes, of the given probabilities or 0.9; the rest is spread over the other classes. `model` is
+    the folder of the model that they are of. `image_fields` are fields of the images, such as `person`.
     """
     space = label_space(space_name)
     count, size = len(guesses), len(space.class_labels)
@@ -40,8 +42,9 @@ def write_faces(
     surest = np.array(probabilities if probabilities is not None else [0.9] * count)[:, None]
     values = np.where(np.eye(size)[list(guesses)] > 0, surest, (1 - surest) / (size - 1)).astype(np.float32)
     assert len(space.heads) == 1
+    version = "v" if model is None else hashlib.sha256((model / "model.onnx").read_bytes()).hexdigest()[:12]
     write_annotations(Annotations(tuple(images)), folder / "a.json")
-    write_predictions(Predictions(tuple(faces), {space.heads[0].name: values}, space, "m", "v"), folder / "p.csv")
+    write_predictions(Predictions(tuple(faces), {space.heads[0].name: values}, space, "m", version), folder / "p.csv")
     return folder / "p.csv", folder / "a.json"
 
 

@@ -1,6 +1,7 @@
 """Evaluation of a detector, from the predictions of drawn photos to the report."""
 
 import base64
+import csv
 import io
 import json
 import re
@@ -100,6 +101,40 @@ def test_metrics_of_found_missed_and_false_boxes(tmp_path: Path) -> None:
     }
     assert (result.labels, result.confusion, result.passed) == (("face", "no face"), [[2, 1], [1, 0]], True)
     assert all(type(value) is float for value in result.metrics.values())
+
+
+def test_the_files_of_a_detector(tmp_path: Path) -> None:
+    """Metrics with intervals by photo, the labels, the sizes and the curve; what has no value is empty."""
+    case = usual(tmp_path)
+    result = case.run(details=tmp_path / "one")
+    case.run(details=tmp_path / "two")
+    names = {path.name for path in (tmp_path / "one").iterdir()}
+    assert names == {"metrics.json", "classes.csv", "slices.csv", "curves.csv", "confusion.png",
+                     "confusion_normalized.png"}  # fmt: skip
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    values = json.loads((tmp_path / "one/metrics.json").read_text())["metrics"]
+    for name in ("map50", "map50_from_24"):
+        assert values[name] == result.metrics[name]
+        assert 0 <= values[f"{name}_low"] <= values[name] <= values[f"{name}_high"] <= 1
+    assert "bootstrap over 3 photos" in case.page
+
+    def table(name: str) -> list[dict[str, str]]:
+        with (tmp_path / "one" / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    (face,) = table("classes.csv")
+    assert (face["label"], face["faces"], face["found"], face["false"]) == ("face", "3", "2", "1")
+    assert float(face["ap50"]) == pytest.approx(result.metrics["map50"], abs=1e-6)
+    sizes = {row["value"]: (row["faces"], row["found"], row["recall"]) for row in table("slices.csv")}
+    assert sizes["from_96"] == ("1", "1", "1.000000") and sizes["under_24"] == ("1", "0", "0.000000")
+    assert sizes["48_to_96"] == ("0", "0", "")
+    curve = table("curves.csv")
+    assert len(curve) == 101 and np.mean([float(row["y"]) for row in curve]) == pytest.approx(
+        float(face["ap50"]), abs=1e-5
+    )
+    case.run(details=tmp_path / "without", resamples=0)
+    assert "map50_low" not in json.loads((tmp_path / "without/metrics.json").read_text())["metrics"]
 
 
 def test_a_metric_without_a_denominator_is_left_out_and_the_report_says_so(tmp_path: Path) -> None:
@@ -324,4 +359,4 @@ def test_from_drawn_photos_to_metrics_by_the_components(tmp_path: Path) -> None:
     page = (tmp_path / "report").read_text()
     assert "No face is missed." in page and "Nothing is found that is no face." in page
     files = {path.name for path in (tmp_path / "details").iterdir()}
-    assert files == {"metrics.json", "confusion.png", "confusion_normalized.png"}
+    assert {"metrics.json", "classes.csv", "slices.csv", "curves.csv"} < files

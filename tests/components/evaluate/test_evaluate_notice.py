@@ -18,11 +18,14 @@ from serving.runtime.errors import InputError
 from serving.runtime.notice import judge, mask_rule
 
 
-def faces(folder: Path, confidences: Sequence[float], states: Sequence[str]) -> tuple[Path, Path]:
+def faces(
+    folder: Path, confidences: Sequence[float], states: Sequence[str], model: Path | None = None
+) -> tuple[Path, Path]:
     """Faces of a mask model that says `incorrect` or `absent` with these probabilities in sum, `worn` else."""
     predictions, annotations = write_faces(
         folder, "mask", [{"mask": state} for state in states], [0] * len(states),
         probabilities=[1 - one for one in confidences], person=[f"p{n // 2}" for n in range(len(states))],
+        model=model,
     )  # fmt: skip
     return predictions, annotations
 
@@ -42,11 +45,9 @@ def test_rates_at_the_threshold_of_the_card(threshold: float | None, tmp_path: P
     rng = np.random.default_rng(0)
     states = ["worn", "incorrect", "absent", "worn"] * 25
     confidences = np.clip(rng.normal([0.2 if state == "worn" else 0.6 for state in states], 0.2), 0.01, 0.99).tolist()
-    predictions, annotations = faces(tmp_path, confidences, states)
-    result = evaluate(
-        predictions, annotations, tmp_path / "report", details=tmp_path / "details",
-        model=write_model(tmp_path / "model", threshold),
-    )  # fmt: skip
+    model = write_model(tmp_path / "model", threshold)
+    predictions, annotations = faces(tmp_path, confidences, states, model)
+    result = evaluate(predictions, annotations, tmp_path / "report", details=tmp_path / "details", model=model)
     table = read_predictions(predictions)
     assert isinstance(table, Predictions)
     rule = mask_rule(table.space.heads, 0.5 if threshold is None else threshold)
@@ -60,9 +61,10 @@ def test_rates_at_the_threshold_of_the_card(threshold: float | None, tmp_path: P
     assert (result.metrics["notify_miss_rate"], result.metrics["notify_false_alarm_rate"]) == (missed / 50, alarms / 50)
     values = json.loads((tmp_path / "details/metrics.json").read_text())["metrics"]
     assert values["notify_miss_rate_low"] <= missed / 50 <= values["notify_miss_rate_high"]
-    assert result.roc is not None and np.isfinite(result.roc.thresholds).all()
-    at = np.flatnonzero(result.roc.thresholds >= rule.threshold)[-1]
-    assert result.roc.y[at] <= 1 - missed / 50 + 1e-9
+    curve = result.roc
+    assert curve is not None and np.isfinite(curve.thresholds).all() and len(curve.x) == len(set(confidences)) + 1
+    at = np.flatnonzero(curve.thresholds >= rule.threshold)[-1]
+    assert (curve.x[at], curve.y[at]) == (pytest.approx(alarms / 50), pytest.approx(1 - missed / 50))
     page = (tmp_path / "report").read_text()
     assert f"At the threshold {rule.threshold:g}, the model&#39;s:" in page and f"{missed} of 50" in page
 

@@ -107,6 +107,13 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     return ["--predictions", folder / "p.csv", "--annotations", folder / "a.json", "--report", folder / "report"]
 
 
+def test_the_details_are_beside_the_report(predicted: list[object], tmp_path: Path) -> None:
+    done = facet("step", "evaluate", *predicted[:-1], tmp_path / "out/page.html")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"page.html", "page_details"}
+    assert (tmp_path / "out/page_details/metrics.json").exists()
+
+
 def test_a_switch_that_is_on_can_be_turned_off(predicted: list[object], tmp_path: Path) -> None:
     assert facet("step", "evaluate", *predicted, "--details", tmp_path / "on").returncode == 0
     assert facet("step", "evaluate", *predicted, "--details", tmp_path / "off", "--no-others-hold").returncode == 3

@@ -117,3 +117,12 @@ def test_mcnemars_exact_test(only_first: int, only_second: int, p: float) -> Non
     result = mcnemar(first, second)
     assert (result.only_first, result.only_second) == (only_first, only_second)
     assert result.p_value == pytest.approx(p)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 600), st.integers(0, 600))
+def test_mcnemars_p_value_is_scipys(only_first: int, only_second: int) -> None:
+    first = np.repeat([True, False], [only_first, only_second])
+    count = only_first + only_second
+    expected = binomtest(only_first, count).pvalue if count else 1.0
+    assert mcnemar(first, ~first).p_value == pytest.approx(expected, rel=1e-9)
