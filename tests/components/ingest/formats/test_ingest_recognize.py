@@ -123,7 +123,7 @@ def test_few_files_are_read_and_only_their_heads(tmp_path, monkeypatch):
     source = Source(str(write_folder(tmp_path / "raw", files)))
     read = []
     head = LooseFiles.head
-    monkeypatch.setattr(LooseFiles, "head", lambda *given: read.append(len(head(*given))) or b"")
+    monkeypatch.setattr(LooseFiles, "head", lambda *given, **named: read.append(len(head(*given, **named))) or b"")
     assert candidates(source) == []
     assert len(read) <= 8 and max(read) <= 64 * 2**10
 
