@@ -73,7 +73,7 @@ def _sign_test(first: int, second: int) -> float:
     for number in range(min(first, second)):
         ways = ways * (first + second - number) // (number + 1)
         tail += ways
-    return min(1.0, 2 * tail / 2 ** (first + second))
+    return float(min(1.0, 2 * tail / 2 ** (first + second)))
 
 
 def paired_macro_f1(
