@@ -31,7 +31,7 @@ def check_seal(content: bytes, metadata: Mapping[str, str], source: str) -> None
     if SEAL_KEY not in metadata:
         return
     start = _position(content)
-    zeroed = hashlib.sha256(content[:start])
+    zeroed = hashlib.sha256(memoryview(content)[:start])
     zeroed.update(ZEROS.encode())
     zeroed.update(memoryview(content)[start + len(ZEROS) :])
     if start < 0 or zeroed.hexdigest() != metadata[SEAL_KEY]:

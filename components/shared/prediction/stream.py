@@ -45,8 +45,8 @@ _FORMAT = 2
 _LIBRARIES = ("onnxruntime", "numpy", "pillow", "simplejpeg", "pi-heif")
 _AHEAD = 2
 _PHOTOS_PER_TURN = 16
-"""Photos that a thread takes at a time; fewer where not every thread would get _LEAST_TURNS."""
-_LEAST_TURNS = 16
+"""Photos that a thread takes at a time; fewer where not every thread would get _LEAST_TURNS: the last may run alone."""
+_LEAST_TURNS = 64
 _log = logging.getLogger(__name__)
 
 
