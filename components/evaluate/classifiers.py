@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from components.evaluate.answers import result_of
 from components.evaluate.classifier_details import write_classifier_details
 from components.evaluate.fairness import fairness
+from components.evaluate.labeled_faces import LabeledFace, labeled_faces
 from components.evaluate.mistakes import with_explanations, with_pictures, worst_mistakes
 from components.evaluate.model import evaluated_model
 from components.evaluate.notify import NoticeScores, score_notices
@@ -18,7 +19,6 @@ from components.evaluate.report import Evaluated, Mistakes, render_report
 from components.evaluate.scored import Scored, Truth
 from components.evaluate.scores import Scores, score_predictions
 from components.evaluate.slices import slices
-from components.evaluate.subjects import Subject, subjects
 from components.shared.dataset.join import join
 from components.shared.dataset.marginal import marginal
 from components.shared.dataset.persons import person_numbers
@@ -39,17 +39,17 @@ def score_classification(predicted: Predictions, truth: Truth) -> Scored:
     """
     table = marginal(predicted, truth.annotations)
     joined = join(table, truth.annotations, max_missing=truth.max_missing)
-    found = subjects(table, joined, truth.annotations)
-    persons = person_numbers([subject.image for subject in found])
+    faces = labeled_faces(table, joined, truth.annotations)
+    persons = person_numbers([subject.image for subject in faces])
     model = evaluated_model(truth.model, predicted)
     draws: dict[str, Any] = {"resamples": truth.resamples, "seed": truth.seed}
-    scores = score_predictions(table, joined, persons, answers=truth.answers, **draws)
+    scores = score_predictions(table, joined, persons, answers=truth.without_probabilities, **draws)
     guesses = predicted_classes(table.class_probabilities()[joined.rows])
     attributes = attribute_classes(table.space.attributes, table.space.class_labels)
     card = model.card if model is not None else None
     notices = None
-    if not truth.answers:
-        notices = score_notices(predicted, joined.rows, found, persons, card, **draws)
+    if not truth.without_probabilities:
+        notices = score_notices(predicted, joined.rows, faces, persons, card, **draws)
     evaluated = Evaluated(
         table,
         joined,
@@ -57,15 +57,15 @@ def score_classification(predicted: Predictions, truth: Truth) -> Scored:
         truth.dataset,
         truth.annotations.info.leaks,
         truth.pictures,
-        slices(found, joined.truth, guesses, persons, len(table.space.class_labels), **draws),
-        fairness(found, joined.truth, guesses, attributes),
+        slices(faces, joined.truth, guesses, persons, len(table.space.class_labels), **draws),
+        fairness(faces, joined.truth, guesses, attributes),
         notices,
-        _mistakes(predicted, table, found, joined.rows, joined.truth, model, truth),
+        _mistakes(predicted, table, faces, joined.rows, joined.truth, model, truth),
     )
     metrics = scores.scalars() | (notices.rates.defined() if notices is not None else {})
     if scores.undefined():
         _log.warning("not defined on this data: %s", ", ".join(scores.undefined()))
-    if truth.table_of_numbers:
+    if truth.answer_table:
         _log.info("result: %s", json.dumps(result_of(scores.classes)))
     return Scored(
         metrics,
@@ -74,7 +74,7 @@ def score_classification(predicted: Predictions, truth: Truth) -> Scored:
         table.space.class_labels,
         scores.classes.confusion.tolist(),
         partial(render_report, evaluated, metrics),
-        partial(write_classifier_details, evaluated, metrics, result=truth.table_of_numbers),
+        partial(write_classifier_details, evaluated, metrics, result=truth.answer_table),
         _decision(scores, notices),
     )
 
@@ -90,7 +90,7 @@ def _decision(scores: Scores, notices: NoticeScores | None) -> Curve | None:
 def _mistakes(
     predicted: Predictions,
     table: Predictions,
-    found: list[Subject],
+    faces: list[LabeledFace],
     rows: NDArray[np.int64],
     truth: NDArray[np.int64],
     model: Classifier | None,
@@ -98,9 +98,9 @@ def _mistakes(
 ) -> Mistakes:
     probabilities = table.class_probabilities()[rows]
     total = int((predicted_classes(probabilities) != truth).sum())
-    if given.answers:
+    if given.without_probabilities:
         return Mistakes(total=total, without="class numbers have no probabilities to order mistakes by")
-    worst = worst_mistakes(found, rows, truth, probabilities, table.space.class_labels)
+    worst = worst_mistakes(faces, rows, truth, probabilities, table.space.class_labels)
     if given.images is None:
         advice = "evaluate once more with the photos as images (facet step evaluate --images) to see the mistakes"
         return Mistakes(worst, total, without=advice)

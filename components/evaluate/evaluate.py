@@ -117,7 +117,7 @@ def evaluate(
             pictures = check_pictures(table, data, predictions, annotations)
         truth = Truth(
             data, digest(annotations), pictures, max_missing, images, model, resamples, seed, answers,
-            table_of_numbers=is_truth_table(annotations),
+            answer_table=is_truth_table(annotations),
         )  # fmt: skip
         scored = SCORERS[table.task](table, truth)
         metrics = scored.metrics

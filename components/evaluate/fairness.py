@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluate.labeled_faces import LabeledFace
 from components.evaluate.slices import LEAST, attribute_value
-from components.evaluate.subjects import Subject
 from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.classification import AttributeClasses
 
@@ -74,7 +74,7 @@ class Fairness:
 
 
 def fairness(
-    found: Sequence[Subject],
+    faces: Sequence[LabeledFace],
     truth: NDArray[np.integer],
     predicted: NDArray[np.integer],
     attributes: Sequence[AttributeClasses],
@@ -82,7 +82,7 @@ def fairness(
     """Compare genders and age bands, where the faces are known to have at least two of them.
 
     Args:
-        found: the faces.
+        faces: the faces.
         truth: their true classes, (N,).
         predicted: the predicted ones, (N,).
         attributes: what the classes are made of.
@@ -90,7 +90,7 @@ def fairness(
     groups: list[Group] = []
     tables: list[OddsTable] = []
     for by in _GROUPS:
-        members = _members(found, by)
+        members = _members(faces, by)
         if len(members) < 2:
             continue
         own = _groups(by, members, truth == predicted)
@@ -108,9 +108,9 @@ def fairness(
     return Fairness(tuple(groups), tuple(tables))
 
 
-def _members(found: Sequence[Subject], by: str) -> dict[str, NDArray[np.bool_]]:
+def _members(faces: Sequence[LabeledFace], by: str) -> dict[str, NDArray[np.bool_]]:
     value_of = attribute_value(by)
-    values = np.array([value_of(subject) or "" for subject in found])
+    values = np.array([value_of(subject) or "" for subject in faces])
     return {value: values == value for value in label_space(by).class_labels if value in values}
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from components.evaluate.labeled_faces import labeled_faces
 from components.evaluate.report import Evaluated, Fold, render_folds_report
 from components.evaluate.scores import Spread, score_predictions, spread_of
-from components.evaluate.subjects import subjects
 from components.shared.dataset.annotations import Annotations, digest, read_annotations
 from components.shared.dataset.join import join
 from components.shared.dataset.persons import person_numbers
@@ -85,7 +85,7 @@ def evaluate_folds(
     folds = [_evaluated(number, table, data) for number, table in tables.items()]
     combined = _combined(list(tables.values()))
     joined = join(combined, _of_folds(data, list(tables)), max_missing=0)
-    persons = person_numbers([subject.image for subject in subjects(combined, joined, data)])
+    persons = person_numbers([subject.image for subject in labeled_faces(combined, joined, data)])
     scores = score_predictions(combined, joined, persons)
     labels = combined.space.class_labels
     shared = [name for name in folds[0].metrics if all(name in fold.metrics for fold in folds)]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from components.evaluate.subjects import Subject
+from components.evaluate.labeled_faces import LabeledFace
 from components.shared.dataset.annotations import named_points
 from components.shared.dataset.archive import OtherPictureError
 from components.shared.dataset.pictures import Pictures
@@ -54,7 +54,7 @@ class Mistake:
         looked: where the model looked, of the same size; None where that is not known.
     """
 
-    subject: Subject
+    subject: LabeledFace
     row: int
     truth: str
     guess: str
@@ -74,7 +74,7 @@ class Mistake:
 
 
 def worst_mistakes(
-    found: Sequence[Subject],
+    faces: Sequence[LabeledFace],
     rows: NDArray[np.integer],
     truth: NDArray[np.integer],
     probabilities: NDArray[np.floating],
@@ -83,7 +83,7 @@ def worst_mistakes(
     """Return the 24 mistakes of the highest probability, the highest first; of equals the one of the first path.
 
     Args:
-        found: the faces.
+        faces: the faces.
         rows: their rows in the predictions, (N,).
         truth: their classes, (N,).
         probabilities: of the classes, (N, K).
@@ -93,11 +93,11 @@ def worst_mistakes(
     wrong = np.flatnonzero(guesses != truth).tolist()
 
     def order(index: int) -> tuple[float, str, int]:
-        return -float(probabilities[index, guesses[index]]), found[index].image.file_name, found[index].face.id
+        return -float(probabilities[index, guesses[index]]), faces[index].image.file_name, faces[index].face.id
 
     return [
         Mistake(
-            found[index],
+            faces[index],
             int(rows[index]),
             labels[truth[index]],
             labels[guesses[index]],

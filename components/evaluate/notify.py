@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluate.labeled_faces import LabeledFace
 from components.evaluate.slices import attribute_value
-from components.evaluate.subjects import Subject
 from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.notice import NoticeFaces, NoticeRates, notice_confidences, notice_rates
 from components.shared.metrics.ranking import Curve
@@ -35,7 +35,7 @@ class NoticeScores:
 def score_notices(
     predicted: Predictions,
     rows: NDArray[np.integer],
-    found: Sequence[Subject],
+    found: Sequence[LabeledFace],
     persons: NDArray[np.integer],
     card: ClassificationCard | None,
     *,

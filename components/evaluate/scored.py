@@ -22,8 +22,8 @@ class Truth:
         model: the folder of the exported model that predicted; None: its card is not known.
         resamples: how often persons are drawn anew for an interval; 0 for no intervals.
         seed: of these draws.
-        answers: the predictions are class numbers without probabilities.
-        table_of_numbers: so is the truth: the result of the predecessors is written.
+        without_probabilities: the predictions are class numbers without probabilities.
+        answer_table: so is the truth: the result of the predecessors is written.
     """
 
     annotations: Annotations
@@ -34,8 +34,8 @@ class Truth:
     model: Path | None = None
     resamples: int = RESAMPLES
     seed: int = 0
-    answers: bool = False
-    table_of_numbers: bool = False
+    without_probabilities: bool = False
+    answer_table: bool = False
 
 
 @dataclass(frozen=True)

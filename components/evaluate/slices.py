@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.subjects import Subject
+from components.evaluate.labeled_faces import LabeledFace
 from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space
 from components.shared.metrics.bootstrap import Interval, interval, resampled_counts
@@ -60,12 +60,12 @@ class Slices:
 
 
 @cache
-def attribute_value(attribute: str) -> Callable[[Subject], str | None]:
+def attribute_value(attribute: str) -> Callable[[LabeledFace], str | None]:
     """Return a function of a face that gives the class of one of its attributes, an age as its band; None for none."""
     space = label_space(attribute)
     class_of = FaceClasses(space)
 
-    def value(subject: Subject) -> str | None:
+    def value(subject: LabeledFace) -> str | None:
         try:
             number = class_of(subject.face)
         except InputError:
@@ -75,23 +75,23 @@ def attribute_value(attribute: str) -> Callable[[Subject], str | None]:
     return value
 
 
-def _source(subject: Subject) -> str | None:
+def _source(subject: LabeledFace) -> str | None:
     folders = PurePosixPath(subject.image.source or subject.image.file_name).parts[:-1]
     return folders[0] if folders else None
 
 
-def _size(subject: Subject) -> str | None:
+def _size(subject: LabeledFace) -> str | None:
     """Return the band of the shorter side; a table of class numbers knows no size of a picture."""
     image, box = subject.image, subject.predicted.box
     side = min(box[2:]) if box is not None else min(image.width, image.height)
     return _band(side, _SIZES) if side > 1 else None
 
 
-def _detector(subject: Subject) -> str | None:
+def _detector(subject: LabeledFace) -> str | None:
     return subject.image.detection.method if subject.image.detection is not None else None
 
 
-def _brightness(subject: Subject) -> str | None:
+def _brightness(subject: LabeledFace) -> str | None:
     level = subject.predicted.brightness
     return None if level is None else _band(level, _LIGHT)
 
@@ -100,7 +100,7 @@ def _band(value: float, bands: _Bands) -> str:
     return next(name for below, name in bands if value < below)
 
 
-_DIMENSIONS: dict[str, tuple[Callable[[Subject], str | None], Sequence[str]]] = {
+_DIMENSIONS: dict[str, tuple[Callable[[LabeledFace], str | None], Sequence[str]]] = {
     "age band": (attribute_value("age"), label_space("age").class_labels),
     "gender": (attribute_value("gender"), label_space("gender").class_labels),
     "mask": (attribute_value("mask"), label_space("mask").class_labels),
@@ -113,7 +113,7 @@ _DIMENSIONS: dict[str, tuple[Callable[[Subject], str | None], Sequence[str]]] = 
 
 
 def slices(
-    found: Sequence[Subject],
+    faces: Sequence[LabeledFace],
     truth: NDArray[np.integer],
     predicted: NDArray[np.integer],
     persons: NDArray[np.integer],
@@ -125,7 +125,7 @@ def slices(
     """Score the groups of faces by every dimension that has at least two values.
 
     Args:
-        found: the faces.
+        faces: the faces.
         truth: their true classes, (N,).
         predicted: the predicted ones, (N,).
         persons: the numbers of their persons, (N,).
@@ -135,7 +135,7 @@ def slices(
     """
     result, notes = [], []
     for dimension, (value_of, order) in _DIMENSIONS.items():
-        values = [value_of(subject) for subject in found]
+        values = [value_of(subject) for subject in faces]
         present = sorted({value for value in values if value is not None}, key=lambda one: (*_rank(one, order), one))
         unknown = values.count(None)
         if dimension == "source" and len(present) > 1 and _of_persons(values, persons):

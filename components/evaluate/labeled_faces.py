@@ -8,7 +8,7 @@ from components.shared.dataset.predictions import PredictedFace, Predictions
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class LabeledFace:
     """A face that was predicted and has a label."""
 
     image: Image
@@ -16,8 +16,8 @@ class Subject:
     predicted: PredictedFace
 
 
-def subjects(table: Predictions, joined: Joined, annotations: Annotations) -> list[Subject]:
+def labeled_faces(table: Predictions, joined: Joined, annotations: Annotations) -> list[LabeledFace]:
     """Return the faces of the rows of `joined`, in their order."""
     faces = {(image.id, face.id): (image, face) for image in annotations.images for face in image.faces}
     rows = (table.faces[row] for row in joined.rows.tolist())
-    return [Subject(*faces[row.image_id, row.face_id], row) for row in rows]
+    return [LabeledFace(*faces[row.image_id, row.face_id], row) for row in rows]
