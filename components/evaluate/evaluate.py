@@ -111,7 +111,8 @@ def evaluate(
     with whole_folder(details) if details is not None else nullcontext() as folder:
         table = certain_predictions(predictions, label_space) if answers else read_predictions(predictions)
         if is_truth_table(annotations):
-            data, pictures = read_truth_table(annotations, table), "joined by their names"
+            data = read_truth_table(annotations, table, predictions, max_missing=max_missing)
+            pictures = "joined by their names"
         else:
             data = read_annotations(annotations)
             pictures = check_pictures(table, data, predictions, annotations)

@@ -69,7 +69,12 @@ def read_class_numbers(path: Path, space: LabelSpace | None = None) -> dict[str,
         answer = row.cells[ANSWER]
         whole = _WHOLE.fullmatch(answer)
         if whole is None or (count is not None and int(whole[1]) >= count):
-            expected = f"class of '{space.name}', which has 0 to {count - 1}" if space and count else "class number"
+            expected = "class number"
+            if space and count:
+                expected = (
+                    f"class of the label space '{space.name}', which has 0 to {count - 1}; repair it, or where the "
+                    "numbers count other classes, name their label space (--label-space, such as mask)"
+                )
             raise InputError(f"{path}: row {row.line}: '{answer}' in {ANSWER} is no {expected}")
         numbers[row.cells[ID]] = int(whole[1])
     return numbers

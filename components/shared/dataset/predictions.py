@@ -1,7 +1,7 @@
 """The predictions table: one CSV row per face; which columns it has depends on the task of the model."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +13,7 @@ from components.shared.dataset.annotations import Box
 from components.shared.dataset.detections import Detections, parse_detections
 from components.shared.dataset.label_spaces import LabelSpace, label_space
 from components.shared.dataset.prediction_rows import PredictionRows, read_rows
+from components.shared.dataset.text import some
 from serving.runtime.errors import InputError
 from serving.runtime.notice import REASONS, Notice
 from serving.runtime.output import whole_file
@@ -126,15 +127,21 @@ def read_predictions(path: Path) -> Predictions | Detections:
 
 def _parse_classification(table: PredictionRows) -> Predictions:
     path, header, rows = table.path, table.header, table.rows
-    missing = [name for name in (*_FACE, *_MODEL) if name not in header]
-    if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}; the predict step writes {', '.join(_FACE + _MODEL)}")
+    if not {*_FACE, *_MODEL} <= set(header):
+        known_names = [*_FACE, *_MODEL, *_ADDED, *NOTICE_COLUMNS, *(name for name in header if "/" in name)]
+        told = _differences(header, known_names, (*_FACE, *_MODEL))
+        raise InputError(f"{path}: {told}; the predict step writes {', '.join(_FACE + _MODEL)}")
     model, version, space_name = map(table.one_value, _MODEL)
     space = label_space(space_name)
     judged = NOTICE_COLUMNS[0] in header
     columns = prediction_columns(space, notices=judged)
-    if header != [name for name in columns if name in header or name not in _ADDED]:
-        raise InputError(f"{path}: its columns are not those of label space '{space.name}': {', '.join(columns)}")
+    expected = [name for name in columns if name in header or name not in _ADDED]
+    if header != expected:
+        told = _differences(header, columns, expected) or "they are in another order, or one is there twice"
+        raise InputError(
+            f"{path}: its columns are not those of label space '{space.name}': {told}; the predict step writes "
+            f"{', '.join(columns)}"
+        )
     start, end = len(_FACE), columns.index(_MODEL[0])
     try:
         added = zip(table.column("sha256"), table.column("brightness"), strict=True)
@@ -148,6 +155,14 @@ def _parse_classification(table: PredictionRows) -> Predictions:
         heads[head.name] = probabilities[:, column : column + len(head.labels)]
         column += len(head.labels)
     return Predictions(faces, heads, space, model, version, table.one_value("images_digest"), notices)
+
+
+def _differences(header: Collection[str], allowed: Collection[str], expected: Collection[str]) -> str:
+    """Return which columns of a header are not allowed, and which expected ones it lacks; "" where none."""
+    unexpected = [name for name in header if name not in allowed]
+    missing = [name for name in expected if name not in header]
+    parts = [f"no column {some(missing)}"] if missing else []
+    return ", ".join([*parts, *([f"unexpected column {some(unexpected)}"] if unexpected else [])])
 
 
 _READERS: Mapping[str, Callable[[PredictionRows], Predictions | Detections]] = {

@@ -73,9 +73,13 @@ def test_the_result_in_percent_and_raw_by_the_names_of_pictures(
 @pytest.mark.parametrize(
     ("truth", "answers", "message"),
     [
-        ({"a.jpg": 0, "b.jpg": 1}, {"a.jpg": 0}, "1 faces are in the annotations, but not predicted: .*'b.jpg'"),
-        ({"a.jpg": 0}, {"a.jpg": 0, "c.jpg": 1}, "1 faces are predicted, but not in the annotations: .*'c.jpg'"),
-        ({"a.jpg": 0}, {"a.jpg": 18}, "row 2: '18' in ans is no class of 'mask_gender_age', which has 0 to 17"),
+        ({"a.jpg": 0, "b.jpg": 1}, {"a.jpg": 0}, r"output\.csv lacks 1 ImageID of \S+gt\.csv: b\.jpg"),
+        ({"a.jpg": 0}, {"a.jpg": 0, "c.jpg": 1}, r"gt\.csv lacks 1 ImageID of \S+output\.csv: c\.jpg"),
+        (
+            {"a.jpg": 0},
+            {"a.jpg": 18},
+            "row 2: '18' in ans is no class of the label space 'mask_gender_age', which has 0 to 17",
+        ),
         ({"a.jpg": 0}, {"a.jpg": "1.5"}, "row 2: '1.5' in ans is no class"),
         ({"a.jpg": 0}, {}, "the table has no rows"),
     ],

@@ -139,7 +139,7 @@ def test_a_model_that_judges_masks_has_three_columns_more(tmp_path: Path) -> Non
         (",true,absent", ",true,late", "notify_reason 'late'"),
         (",0.75\n", ",high\n", "could not convert string to float: 'high'"),
         (",notify_reason", "", "line 2 has"),
-        (",notify_reason", ",reason", "its columns are not those of label space 'mask'"),
+        (",notify_reason", ",reason", "label space 'mask': no column notify_reason, unexpected column reason;"),
     ],
 )
 def test_notices_that_cannot_be_read(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -158,8 +158,11 @@ def spoil_header(text: str) -> str:
     [
         (lambda text: "", "no predictions"),
         (lambda text: text.splitlines()[0], "no predictions"),
-        (spoil_header, "no column face_id"),
-        (lambda text: text.replace("gender/male", "gender/man", 1), "label space 'gender'"),
+        (spoil_header, "no column face_id, unexpected column face;"),
+        (
+            lambda text: text.replace("gender/male", "gender/man", 1),
+            "no column gender/male, unexpected column gender/man;",
+        ),
         (lambda text: text.replace(",gender,class", ",nonsense,class"), "nonsense"),
         (lambda text: text.replace(",classification,", ",poses,"), "unknown task 'poses'; known: classification"),
         (lambda text: text.replace(",fedc,", ",abcd,", 1), "column 'images_digest' has several values"),
