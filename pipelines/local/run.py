@@ -42,6 +42,7 @@ from pipelines.local.run_folder import (
 from pipelines.local.stack import Stack, environment, local_stack, mlflow_address
 from pipelines.local.supervisor import interruptible
 from pipelines.parameters.addresses import Address, check_addresses, is_registered
+from pipelines.parameters.batch_prediction import TABLE_TASK, BatchPredictionConfig
 from pipelines.parameters.detector import DetectorParameters
 from pipelines.parameters.faces import FaceParameters
 from pipelines.parameters.model import TrainingParameters
@@ -129,6 +130,8 @@ def _run(
     for line in stack.lines():
         echo(line)
     pages = PIPELINES[config.pipeline].pages
+    if isinstance(config, BatchPredictionConfig):
+        pages[TABLE_TASK] = config.table_name
     try:
         log = _execute(config, folder.resolve(), runner, echo)
     except KeyboardInterrupt:

@@ -63,10 +63,10 @@ def make_run_folder(root: Path, name: str, taken: Callable[[str], bool] = lambda
 
 
 def flatten(folder: Path, pages: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Move the tasks from KFP's `<pipeline>-<time>` folder up into the run's folder, with the reports beside them.
+    """Move the tasks from KFP's `<pipeline>-<time>` folder into the run's folder, reports and tables beside them.
 
     Partial outputs of a killed step are removed. `pages` are file names of reports by task where those of their steps
-    do not fit.
+    do not fit, and those of tables.
     """
     names = {**PAGES, **pages}
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
@@ -79,8 +79,9 @@ def flatten(folder: Path, pages: Mapping[str, str] = MappingProxyType({})) -> No
             outputs = moved / OUTPUTS
             if outputs.exists():
                 outputs.write_text(outputs.read_text().replace(f"{task}/", f"{moved}/"))
-            if task.name in names and (moved / "report").exists():
-                (moved.parent / names[task.name]).hardlink_to(moved / "report")
+            for artifact in ("report", "table"):
+                if task.name in names and (moved / artifact).exists():
+                    (moved.parent / names[task.name]).hardlink_to(moved / artifact)
         shutil.rmtree(inner)
 
 

@@ -24,7 +24,8 @@ from pipelines.catalog import (
 from pipelines.classification import ClassificationConfig
 from pipelines.local.decisions import RunModel, run_models
 from pipelines.local.run import Run
-from pipelines.local.run_folder import LOG, outputs
+from pipelines.local.run_folder import LOG, outputs, scalars
+from pipelines.parameters.batch_prediction import TABLE_TASK, BatchPredictionConfig
 from pipelines.parameters.faces import CompositeParameters
 from pipelines.parameters.pipeline import PipelineConfig
 
@@ -74,11 +75,26 @@ def success(run: Run, config: PipelineConfig) -> Iterator[str]:
         yield f"  of detector  {run.detector_run}"
     for fold in sorted(run.folder.glob("fold=*")):
         yield f"{fold.name:<{_COLUMN}}{fold / 'export-onnx' / 'model'}"
-    if models and models[-1].registered:
+    if isinstance(config, BatchPredictionConfig):
+        yield from _predicted(run, config)
+    elif models and models[-1].registered:
         yield from _registered(config, models)
     else:
         yield ""
         yield "next: make ui      (the run in MLflow and TensorBoard)"
+
+
+def _predicted(run: Run, config: BatchPredictionConfig) -> Iterator[str]:
+    """How much was predicted, where the table is, and how to look into it."""
+    counts = {name: int(count) for name, count in scalars(run.folder, TABLE_TASK).items()}
+    table = run.folder / config.table_name
+    yield f"predicted      {counts['photos']} photos, {counts['rows']} rows, {counts['failed']} failed"
+    yield f"table          {table}"
+    yield ""
+    if config.table_format == "parquet":
+        yield f"next: .venv/bin/python -c 'import pandas; print(pandas.read_parquet(\"{table}\"))'"
+    else:
+        yield f"next: head {table}"
 
 
 def _best_trial(best: dict[str, Any]) -> Iterator[str]:

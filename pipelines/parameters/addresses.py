@@ -18,12 +18,17 @@ def require(address: str) -> None:
 
 
 def require_model(address: str) -> None:
-    """Raise InputError when there is no registered model, version or alias, or nothing at an address.
+    """Raise InputError when there is no registered model, version or alias, or no usable model at an address.
 
-    Raises StorageError when the registry cannot be reached.
+    Raises StorageError when the registry or the address cannot be reached.
     """
     if not is_registered(address):
+        from components.shared.prediction.found_models import find_models
+        from serving.runtime.load import load_model
+
         require(address)
+        for one in find_models(address):
+            load_model(one, threads=1)
         return
     try:
         fingerprint(address)

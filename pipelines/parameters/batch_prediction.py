@@ -1,14 +1,17 @@
 """The parameters of batch prediction."""
 
 from collections.abc import Iterator, Set
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipelines.parameters.addresses import Address, require_model
 from pipelines.parameters.pipeline import PipelineConfig
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Problem
+
+TABLE_TASK = "gather-predictions"
+"""The task that writes the table."""
 
 
 class BatchPredictionConfig(PipelineConfig):
@@ -38,6 +41,12 @@ class BatchPredictionConfig(PipelineConfig):
         default=0, ge=0, description="How many faces of a shard may fail; of models that find the faces, photos."
     )
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _listed(cls, models: Any) -> Any:
+        """One address is a list of one."""
+        return [models] if isinstance(models, str) else models
+
     def problems(self, wrong: Set[str]) -> Iterator[Problem]:
         """What is wrong below and between the fields, the views too."""
         yield from super().problems(wrong)
@@ -47,6 +56,11 @@ class BatchPredictionConfig(PipelineConfig):
             parse_views(self.tta)
         except InputError as error:
             yield Problem(("tta",), self.tta, str(error).removeprefix("tta: "))
+
+    @property
+    def table_name(self) -> str:
+        """The file name of the table in the folder of a local run."""
+        return f"predictions.{self.table_format}"
 
     def addresses(self) -> Iterator[Address]:
         """What the steps read from elsewhere, the models too."""

@@ -9,6 +9,7 @@ from tiny_model import build_model, card_facts
 
 from components.predict.predict import predict
 from pipelines.environment.settings import Settings
+from pipelines.local import summary
 from pipelines.local.run import run
 from pipelines.parameters.batch_prediction import BatchPredictionConfig
 
@@ -32,3 +33,5 @@ def test_the_table_of_all_shards_is_that_of_one_prediction(home: Path, tmp_path:
     predict(tmp_path / "model.onnx", ingested / "images", ingested / "annotations", tmp_path / "p", split="all")
     table = (done.folder / "gather-predictions/table").read_bytes()
     assert table == (tmp_path / "p").read_bytes() and table.count(b"\n") == 4
+    assert (done.folder / "predictions.csv").read_bytes() == table
+    assert f"table          {done.folder / 'predictions.csv'}" in summary.success(done, config)

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipelines.classification import ClassificationConfig
 from pipelines.emotion import EmotionConfig
 from pipelines.face_detection import FaceDetectionConfig
 from pipelines.local import summary
 from pipelines.local.run import Run
 from pipelines.local.run_folder import OUTPUTS
+from pipelines.parameters.batch_prediction import BatchPredictionConfig
 from pipelines.parameters.pipeline import PipelineConfig
 
 INDENT = " " * 15
@@ -121,3 +124,12 @@ def test_a_detector_is_decided_about_with_its_classifier(tmp_path: Path) -> None
         f"{INDENT}{STAYS}",
     ]
     assert "next: make serve MODEL=models:/emotion_photos@candidate" in lines
+
+
+@pytest.mark.parametrize(("format", "command"), [("csv", "next: head "), ("parquet", "read_parquet")])
+def test_a_batch_prediction_says_how_much_and_where(format: str, command: str, tmp_path: Path) -> None:  # noqa: A002
+    put(tmp_path, "gather-predictions", {"photos": 21, "rows": 20, "failed": 1})
+    lines = said(tmp_path, BatchPredictionConfig.model_validate({"table_format": format}))
+    assert "predicted      21 photos, 20 rows, 1 failed" in lines
+    assert f"table          {tmp_path}/predictions.{format}" in lines
+    assert command in lines[-1] and "make" not in lines[-1]

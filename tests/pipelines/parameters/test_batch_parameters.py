@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from ir_tasks import artifacts, read
+from tiny_model import build_model
 
 from pipelines.parameters.addresses import check_addresses, require_model
 from pipelines.parameters.batch_prediction import BatchPredictionConfig
@@ -16,11 +17,23 @@ def test_views_are_checked_before_anything_starts() -> None:
     assert problem.path == ("tta",) and "unknown view 'true'" in str(problem)
 
 
-def test_models_that_are_not_there_are_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"")
-    config = BatchPredictionConfig(models=[str(tmp_path / "model.onnx"), str(tmp_path / "none")])
-    with pytest.raises(InputError, match=r"models\.1 = '.*none': does not exist"):
+def test_one_address_is_a_list_of_one() -> None:
+    assert BatchPredictionConfig.model_validate({"models": "models:/a@b"}).models == ["models:/a@b"]
+
+
+def test_what_is_no_model_is_named_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(build_model())
+    (tmp_path / "folds/fold=0").mkdir(parents=True)
+    (tmp_path / "folds/fold=0/model.onnx").write_bytes(build_model())
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "text.onnx").write_text("no model")
+    names = ["model.onnx", "folds", "none", "photos", "text.onnx"]
+    config = BatchPredictionConfig(models=[str(tmp_path / name) for name in names])
+    with pytest.raises(InputError) as caught:
         check_addresses(config.addresses(), on_cluster=False, echo=print)
+    lines = str(caught.value).splitlines()
+    assert [line.split(" = ")[0] for line in lines] == ["models.2", "models.3", "models.4"]
+    assert "does not exist" in lines[0] and "expected model.onnx" in lines[1] and "text.onnx: " in lines[2]
 
 
 def test_a_champion_that_is_not_there_yet_is_said_so(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
