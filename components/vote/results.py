@@ -111,6 +111,8 @@ def _table(path: Path) -> Table:
     table = parse_table(read_text(str(path)), str(path), ())
     if table.complaints:
         raise InputError(f"{path}: {some(table.complaints, 3)}")
+    if len(table.header) < 2:
+        raise InputError(f"{path}: not a table, its first line has no cells that are separated; expected {_EXPECTED}")
     if not table.rows:
         raise InputError(f"{path}: the table has no rows; expected {_EXPECTED}")
     return table

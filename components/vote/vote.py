@@ -58,13 +58,16 @@ def vote(tables: Sequence[Path], output: Path, *, mode: str = "hard") -> VoteRep
         mode: hard or soft.
 
     Raises:
-        InputError: the mode is unknown, there is no table, an id is twice in a table or not in all of them, tables
+        InputError: the mode is unknown, there is no table, one is named twice, an id is twice in a table or not in all of them, tables
             have other classes, or one cannot be read.
     """
     if mode not in MODES:
         raise InputError(f"mode: unknown '{mode}'{known(mode, MODES)}")
     if not tables:
         raise InputError("expected tables to vote, got none")
+    twice = [str(path) for path, count in Counter(map(Path.resolve, tables)).items() if count > 1]
+    if twice:
+        raise InputError(f"tables: {some(twice)} is named twice and would vote twice; name each table once")
     for table in tables:
         check_output(output, table)
     ids, given, result = MODES[mode](tables)

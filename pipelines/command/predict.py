@@ -89,7 +89,10 @@ def predict_command(
     try:
         with _servers(settings, addresses):
             folder, jobs, form = _jobs(source, model or [], run, state, settings, max_failed)
-            outputs = _outputs(folder, output, format, submission, annotated, top)
+            changed = " and ".join(
+                name for name, given in (("--state", state), ("--combine", combine != "mean"), ("--tta", tta)) if given
+            )
+            outputs = _outputs(folder, output, format, submission, annotated, top, changed)
             _check_outputs(outputs, source, jobs, form)
             report = predict(
                 jobs,
@@ -160,7 +163,12 @@ def _outputs(
     submission: str,
     annotated: str,
     top: int,
+    changed: str,
 ) -> "Outputs":
+    """Return what is written where; `changed` are the options that make answers other than those of the run's model.
+
+    These have a table of their own with the class numbers beside it, so that the files of the run stay.
+    """
     from components.shared.prediction.tables import FORMATS, format_of
     from pipelines.command.prediction import Outputs
     from serving.runtime.storage import is_s3
@@ -171,11 +179,25 @@ def _outputs(
             raise InputError(f"{option} {text}: is written on this machine; name a path here and copy it afterwards")
     if format and format not in FORMATS:
         raise InputError(f"--format: unknown '{format}'{known(format, FORMATS)}")
+    suffix = Path(output).suffix
+    if not format and suffix and suffix.lower().removeprefix(".") not in FORMATS:
+        raise InputError(
+            f"--output {output}: its ending '{suffix}' says no format; end it with .csv, .parquet or .json, or name "
+            "the format with --format"
+        )
     chosen = format or (format_of(Path(output)) if output else "csv")
+    answers = folder / ANSWERS if folder else None
+    if folder and changed:
+        if not output:
+            raise InputError(
+                f"{changed}: gives other answers than the model of the run; name their table with --output, so that "
+                f"{folder / TABLE}.{chosen} stays"
+            )
+        answers = Path(output).with_name(f"{Path(output).stem}_{ANSWERS}")
     return Outputs(
         Path(output) if output else (folder or Path()) / f"{TABLE}.{chosen}",
         chosen,
-        answers=folder / ANSWERS if folder else None,
+        answers=answers,
         submission=Path(submission) if submission else None,
         copies=Path(annotated) if annotated else None,
         top_k=top,
@@ -185,7 +207,7 @@ def _outputs(
 
 def _check_outputs(outputs: "Outputs", source: str, jobs: "Sequence[Job]", form: "SubmissionForm | None") -> None:
     """Raise InputError where an output would overwrite an input, or be read as one the next time."""
-    from components.shared.dataset.text import is_image_name
+    from components.shared.dataset.text import is_hidden, is_image_name
     from pipelines.command.prediction_source import INFO
     from serving.runtime.output import check_output, check_outputs
     from serving.runtime.storage import Location, is_s3
@@ -206,6 +228,11 @@ def _check_outputs(outputs: "Outputs", source: str, jobs: "Sequence[Job]", form:
             check_output(output, one)
         if place is not None and (output is outputs.copies or is_image_name(output.name) or output.name == INFO):
             check_output(output, place)
+    if place is not None and place.is_dir() and not is_hidden(os.path.relpath(outputs.table, place)):
+        raise InputError(
+            f"--output {outputs.table}: is in the source {source}, where the next prediction would find a file that is "
+            "no photo; name a place outside of it"
+        )
     copies = outputs.copies
     if copies and copies.exists() and (not copies.is_dir() or any(copies.iterdir())):
         raise InputError(f"--annotated {copies}: already exists and is not empty; remove it or name another folder")

@@ -9,11 +9,14 @@ from pathlib import Path, PurePosixPath
 from components.shared.dataset.detections import Detections
 from components.shared.dataset.predictions import Predictions
 from components.shared.prediction.annotate import PhotoFaces, copy_names, faces_by_photo, write_copy
+from components.shared.prediction.detect import LOWEST_SCORE
 from components.shared.prediction.ensemble import Ensemble, Model, open_models
 from components.shared.prediction.photo_set import PhotoSet
 from components.shared.prediction.stream import finished_parts, predict_stream
 from components.shared.prediction.submission import SubmissionForm, class_numbers, write_answers, write_submission
 from components.shared.prediction.tables import Part, write_table
+from components.shared.prediction.views import IDENTITY
+from components.shared.report.rendering import counted
 from serving.runtime.errors import InputError
 from serving.runtime.machine import usable_cpus
 from serving.runtime.ordered_map import ordered_map
@@ -66,6 +69,9 @@ class Report:
         photos: how many, with those that failed; likewise `faces`, of a detector those of the score that it serves.
         found: faces that a classifier has seen, of models that find faces the photos.
         failed: the others, with what the source lost.
+        combined: which models and views of a classifier its answers are made of; "" for one of each.
+        threshold: from which score on a detector's boxes are faces; None where it is no detector.
+        rows: of the table.
         answers: path of the photo, id of the face and class number of every face, where a file needs them.
     """
 
@@ -75,6 +81,9 @@ class Report:
     faces: int = 0
     found: int = 0
     failed: int = 0
+    combined: str = ""
+    threshold: float | None = None
+    rows: int = 0
     answers: list[tuple[str, int, int]] = field(default_factory=list)
 
     def count(self, part: Part) -> None:
@@ -87,6 +96,7 @@ class Report:
         elif isinstance(part, Detections):
             self.faces += sum(int((image.served.score >= part.threshold).sum()) for image in part.images)
             self.found += len(part.images)
+            self.threshold = part.threshold
         else:
             self.faces += sum(len(photo.faces) for photo in part.photos)
             self.found += len(part.photos)
@@ -94,7 +104,14 @@ class Report:
     def lines(self) -> Iterator[str]:
         """Lines for the terminal."""
         failed = f", {self.failed} failed" if self.failed else ""
-        yield f"predicted      {self.faces} faces in {self.photos} photos with {self.model}{failed}"
+        boxes = ""
+        if self.threshold is not None:
+            kept = f"{counted(self.rows, 'row')} from a score of {min(LOWEST_SCORE, self.threshold):g} on"
+            boxes = f" from its threshold of {self.threshold:g} on ({kept})"
+        faces, photos = counted(self.faces, "face"), counted(self.photos, "photo")
+        yield f"predicted      {faces}{boxes} in {photos} with {self.model}{failed}"
+        if self.combined:
+            yield f"combined       {self.combined}"
         outputs = self.outputs
         named = {"table": outputs.table, "answers": outputs.answers, "submission": outputs.submission}
         for label, path in (named | {"copies": outputs.copies}).items():
@@ -144,6 +161,7 @@ def predict(
         raise InputError("there is no face to classify in the source; name a composite, which finds the faces itself")
     version = models[0].version if len(models) == 1 else _version(models)
     report = Report(f"{models[0].name} {version}", outputs, failed=sum(job.lost for job in jobs))
+    report.combined = _combined(models, combine)
     threads = workers or usable_cpus()
     with finished_parts(outputs.table) as parts, contextlib.ExitStack() as stack:
         copies = None
@@ -168,9 +186,28 @@ def predict(
                 report.failed += expected - (report.found - before)
                 report.photos += len(job.photos.photos)
 
-        write_table(rows(), outputs.table, outputs.format)
+        report.rows = write_table(rows(), outputs.table, outputs.format)
         _write_answers(report, form)
     return report
+
+
+def _combined(models: Sequence[Model], rule: str) -> str:
+    """Return which models and views the answers are made of, and whose the version is; "" for one of each."""
+    first = models[0]
+    if len(models) > 1:
+        views = f", seen as {_views(first)}" if isinstance(first, Ensemble) and len(first.views) > 1 else ""
+        return f"{len(models)} models, each for the photos that it has not seen{views}; the version is that of all"
+    if not isinstance(first, Ensemble) or (len(first.members) == 1 and len(first.views) == 1):
+        return ""
+    members = ", ".join(f"{member.name} {member.version}" for member in first.members)
+    return (
+        f"{counted(len(first.members), 'model')} ({members}), seen as {_views(first)}, by {rule}; the version is that "
+        "of the ensemble"
+    )
+
+
+def _views(model: Ensemble) -> str:
+    return ", ".join("itself" if view == IDENTITY else str(view) for view in model.views)
 
 
 def _version(models: Sequence[Model]) -> str:

@@ -20,6 +20,7 @@ from components.shared.dataset.tally import Tally
 from components.shared.dataset.text import is_hidden, is_image_name, some
 from components.shared.prediction.photo_set import GivenFace, GivenPhoto, PhotoSet, bare_photo_set
 from components.shared.prediction.submission import SubmissionForm, parse_form
+from components.shared.report.rendering import counted
 from serving.runtime.errors import ImageError, InputError, NotFoundError
 from serving.runtime.image.header import Header, read_header
 from serving.runtime.image.placement import eye_points
@@ -86,10 +87,11 @@ def open_source(source: str) -> FoundSource:
         return _of_form(files, INFO)
     names = [path for path in files.paths if is_image_name(path) and not is_hidden(path)]
     if not names:
-        raise InputError(f"{source}: no photo found in {len(files.paths)} files; expected {_EXPECTED}")
+        raise InputError(f"{source}: no photo found in {counted(len(files.paths), 'file')}; expected {_EXPECTED}")
     others = [path for path in files.paths if not is_image_name(path) and not is_hidden(path)]
     if others:
-        _log.warning("%s: %d files are no photos: %s", source, len(others), some(others))
+        count = "1 file is no photo" if len(others) == 1 else f"{len(others)} files are no photos"
+        _log.warning("%s: %s: %s", source, count, some(others))
     photos = [GivenPhoto(n, name, (GivenFace(n, None),)) for n, name in enumerate(names, start=1)]
     return FoundSource(_photo_set(files, {name: name for name in names}, photos), lost=files.dropped)
 

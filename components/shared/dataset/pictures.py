@@ -98,7 +98,8 @@ def find_pictures(images: Path) -> tuple[Pictures, list[str]]:
     chosen = [name for name in names if name.lower().endswith(suffixes)]
     others = [printable(name) for name in names if not name.lower().endswith(suffixes)]
     if others:
-        _log.warning("%s: %d files are no pictures: %s", images, len(others), ", ".join(others[:_EXAMPLES]))
+        count = "1 file is no picture" if len(others) == 1 else f"{len(others)} files are no pictures"
+        _log.warning("%s: %s: %s", images, count, ", ".join(others[:_EXAMPLES]))
     if not chosen:
         raise InputError(f"{images}: no picture found; expected files such as a.jpg in a folder or a ZIP archive")
     return pictures, chosen

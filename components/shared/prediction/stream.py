@@ -186,8 +186,8 @@ def _parts(model: Model, photos: PhotoSet, folder: Path, workers: int) -> Iterat
         yield part
         count += 1
     start = count * PHOTOS_PER_PART
-    if count:
-        _log.info("%d of %d photos are finished; the others follow", min(start, len(photos.photos)), len(photos.photos))
+    if count and start < len(photos.photos):
+        _log.info("%d of %d photos are finished; the others follow", start, len(photos.photos))
     rest = predicted_photos(model, photos.part(start, len(photos.photos)), workers=workers)
     while part := list(islice(rest, PHOTOS_PER_PART)):
         with whole_file(_file(folder, count)) as partial:

@@ -201,8 +201,9 @@ def format_of(path: Path) -> str:
 def _arrow_type(name: str) -> Any:
     import pyarrow as pa
 
-    if "/" in name:  # a probability, whatever the label is called
-        return pa.float32()
+    if "/" in name or name == "score" or name.endswith(("_score", "notify_confidence")):
+        # A probability, whatever the label is called, or one of them once more. The score of a given face is a float64.
+        return pa.float64() if name == "detector_score" else pa.float32()
     if name in _INTEGERS or name.endswith("_class_id"):
         return pa.int64()
     if name in _TEXTS or name.endswith("_label"):

@@ -306,7 +306,7 @@ def test_bare_pictures_are_predicted_without_annotations(
     served = load_model(str(model)).predict([(Photo(bare[name]), []) for name in sorted(bare)])
     values = [list(face.heads["mask"].values()) for (face,) in served]
     np.testing.assert_allclose(table.heads["mask"], values, atol=1e-6)
-    assert ("1 files are no pictures: notes.txt" in caplog.text) == (kind != "archive")
+    assert ("1 file is no picture: notes.txt" in caplog.text) == (kind != "archive")
 
 
 def test_bare_pictures_that_cannot_be_read_are_counted(bare: dict[str, bytes], model: Path, tmp_path: Path) -> None:

@@ -162,6 +162,12 @@ def test_tables_of_other_classes_do_not_vote(tmp_path: Path) -> None:
             vote([gender, mask], tmp_path / "out.csv", mode=mode)
     with pytest.raises(InputError, match="class 2 is none of the 2 classes"):
         vote([gender, answers(tmp_path / "x.csv", {"a": 2})], tmp_path / "out.csv", mode="hard")
+    with pytest.raises(InputError, match="is named twice"):
+        vote([gender, tmp_path / "." / "gender.csv"], tmp_path / "out.csv", mode="hard")
+    (tmp_path / "notes.txt").write_text("hello\nworld\n")
+    for mode in ("hard", "soft"):
+        with pytest.raises(InputError, match=r"notes\.txt: not a table"):
+            vote([gender, tmp_path / "notes.txt"], tmp_path / "out.csv", mode=mode)
     with pytest.raises(InputError, match="the output would overwrite the input"):
         vote([gender], gender, mode="hard")
 

@@ -92,6 +92,7 @@ def test_every_format_says_the_same(faces: Path, home: Path) -> None:
         assert row["path"] == one["path"] == document["path"]
         assert (int(row["class_id"]), row["label"]) == (one["class_id"], one["label"])
         assert (document["class_id"], document["label"]) == (one["class_id"], one["label"])
+        assert one["score"] == max(one[name] for name in one if "/" in name), "both are float32"
         assert one["x"] is None and document["box"] is None and document["detector_score"] is None
         for head in label_space("mask+gender").heads:
             for label in head.labels:
@@ -229,7 +230,7 @@ def test_a_face_outside_of_its_photo_is_counted(boxed: Path, home: Path) -> None
     answer = facet("predict", boxed / "faces.csv", "--model", model(home / "m"))
     assert answer.returncode == 2 and "1 photos or faces cannot be used: 1 box_outside" in answer.stderr
     answer = ok(boxed / "faces.csv", "--model", "m", "--max-failed", 1)
-    assert "1 faces in 2 photos" in answer.stdout and ", 1 failed" in answer.stdout
+    assert "1 face in 2 photos" in answer.stdout and ", 1 failed" in answer.stdout
     assert [row["path"] for row in rows(home / "predictions.csv")] == ["photos/1.png"]
 
 
@@ -281,7 +282,8 @@ def test_a_composite_gives_a_row_for_each_face_and_each_photo_without_one(door: 
 
 def test_a_detector_gives_its_boxes(door: Path, home: Path) -> None:
     answer = ok("photos", "--model", door / "green.onnx", "-o", "boxes.csv", "--annotated", "copies")
-    assert "3 faces in 3 photos with green " in answer.stdout
+    kept = len(rows(home / "boxes.csv"))
+    assert f"3 faces from its threshold of 0.5 on ({kept} rows from a score of 0.001 on) in 3 photos" in answer.stdout
     step = facet("step", "predict", "--model", door / "green.onnx", "--images", "photos", "--predictions", "step.csv")
     assert step.returncode == 0, step.stderr
     assert (home / "boxes.csv").read_bytes() == (home / "step.csv").read_bytes()
@@ -454,6 +456,17 @@ def test_a_run_answers_the_table_of_the_source(run: Path, evaluation: Path, home
     assert (run / "output.csv").read_bytes() == (home / "sub.csv").read_bytes()
 
 
+@pytest.mark.parametrize("options", [("--tta", "flip"), ("--combine", "log_mean")])
+def test_other_answers_of_a_run_leave_its_files(options: tuple[str, ...], run: Path, home: Path) -> None:
+    ok("--run", "small")
+    before = {name: (run / name).read_bytes() for name in ("predictions.csv", "output.csv")}
+    answer = facet("predict", "--run", "small", *options)
+    assert answer.returncode == 2 and f"{options[0]}: gives other answers" in answer.stderr
+    ok("--run", "small", *options, "-o", "other.csv")
+    assert {name: (run / name).read_bytes() for name in before} == before
+    assert len(rows(home / "other.csv")) == len(rows(home / "other_output.csv")) == 7
+
+
 def test_the_calibrated_model_of_a_run_comes_first(run: Path, faces: Path) -> None:
     model(run / "calibrate/calibrated", name="calibrated")
     ok(faces, "--run", run)
@@ -552,8 +565,10 @@ ERRORS: dict[str, tuple[tuple[str, ...], str]] = {
     "no table": (("photos", "--model", "m", "--submission", "s.csv"), "has no info.csv with a column ImageID"),
     "copies inside": (("photos", "--model", "m", "--annotated", "photos/new"), "would overwrite the input photos"),
     "copies are there": (("photos", "--model", "m", "--annotated", "m"), "would overwrite the input m"),
-    "a photo": (("photos", "--model", "m", "-o", "photos/a.jpg"), "would overwrite the input photos"),
-    "the model": (("photos", "--model", "m", "-o", "m/model.onnx"), "would overwrite the input m"),
+    "a photo": (("photos", "--model", "m", "-o", "photos/a.jpg", "--format", "csv"), "overwrite the input photos"),
+    "the model": (("photos", "--model", "m", "-o", "m/model.onnx", "--format", "csv"), "would overwrite the input m"),
+    "ending": (("photos", "--model", "m", "-o", "o.xlsx"), "'.xlsx' says no format; end it with .csv, .parquet or"),
+    "table inside": (("photos", "--model", "m", "-o", "photos/new/t.csv"), "is in the source photos"),
     "s3 output": (("photos", "--model", "m", "-o", "s3://b/t.csv"), "is written on this machine"),
     "below a file": (("photos", "--model", "m", "-o", "m/model.onnx/t.csv"), "would overwrite the input m"),
     "a folder": (("photos", "--model", "m", "-o", "m"), "m: is a folder or a device, and a file is written here"),
@@ -581,7 +596,9 @@ def test_what_cannot_be_done_is_one_message(error: str, faces: Path, home: Path)
 def test_models_are_combined_and_seen_twice(faces: Path, home: Path) -> None:
     model(home / "mask", "mask")
     model(home / "age", "gender_age")
-    ok(faces, "--model", "mask", "--model", "age", "--tta", "flip", "--combine", "log_mean")
+    answer = ok(faces, "--model", "mask", "--model", "age", "--tta", "flip", "--combine", "log_mean")
+    (line,) = [line for line in answer.stdout.splitlines() if line.startswith("combined ")]
+    assert "2 models (" in line and "seen as itself, flip, by log_mean; the version is that of the ensemble" in line
     found = read_predictions(home / "predictions.csv")
     assert found.space.name == "mask_gender_age"
     assert np.allclose(found.heads["mask_gender_age"].sum(axis=1), 1, atol=1e-5)
