@@ -58,8 +58,8 @@ def vote(tables: Sequence[Path], output: Path, *, mode: str = "hard") -> VoteRep
         mode: hard or soft.
 
     Raises:
-        InputError: the mode is unknown, there is no table, one is named twice, an id is twice in a table or not in all of them, tables
-            have other classes, or one cannot be read.
+        InputError: the mode is unknown, there is no table, one is named twice, an id is twice in a table or not in all
+            of them, tables have other classes, or one cannot be read.
     """
     if mode not in MODES:
         raise InputError(f"mode: unknown '{mode}'{known(mode, MODES)}")

@@ -92,13 +92,18 @@ def test_every_format_says_the_same(faces: Path, home: Path) -> None:
         assert row["path"] == one["path"] == document["path"]
         assert (int(row["class_id"]), row["label"]) == (one["class_id"], one["label"])
         assert (document["class_id"], document["label"]) == (one["class_id"], one["label"])
-        assert one["score"] == max(one[name] for name in one if "/" in name), "both are float32"
         assert one["x"] is None and document["box"] is None and document["detector_score"] is None
         for head in label_space("mask+gender").heads:
             for label in head.labels:
                 name = f"{head.name}/{label}"
                 assert np.float32(row[name]) == np.float32(one[name])
                 assert np.float32(row[name]) == np.float32(document["probabilities"][head.name][label])
+
+
+def test_in_parquet_the_score_is_the_probability_of_its_class(faces: Path, home: Path) -> None:
+    ok(faces, "--model", model(home / "m"), "-o", "t.parquet")
+    for row in parquet.read_table(home / "t.parquet").to_pylist():
+        assert row["score"] == row[f"mask_gender_age/{row['label']}"]
 
 
 def test_a_zip_and_s3_give_what_the_folder_gives(faces: Path, home: Path, s3: Any) -> None:
@@ -551,7 +556,7 @@ def test_a_detector_run_has_its_table_as_answers(run: Path, home: Path) -> None:
 ERRORS: dict[str, tuple[tuple[str, ...], str]] = {
     "no source": (("--model", "m"), "SOURCE: is missing; name photos, or a run"),
     "wrong path": (("nowhere", "--model", "m"), "nowhere: there is no such file or folder; expected a folder or a ZIP"),
-    "no photos": (("m", "--model", "m"), "m: no photo found in 1 files"),
+    "no photos": (("m", "--model", "m"), "m: no photo found in 1 file;"),
     "no model": (("photos", "--model", "nothing"), "nothing"),
     "no run": (("--run", "gone"), "'gone' is neither a run in "),
     "run and model": (("--run", "gone", "--model", "m"), "name one of both"),
