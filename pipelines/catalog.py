@@ -30,9 +30,9 @@ FACES_REPORT = "faces.html"
 DETECTOR_REPORT = "detector.html"
 CALIBRATION_REPORT = "calibration.html"
 PROMOTION_REPORT = "promotion.html"
-QUANTIZE_REPORT = "quantize.html"
-QUANTIZED_REPORT = "quantized.html"
-QUANTIZED_PROMOTION_REPORT = "quantized_promotion.html"
+QUANTIZE_REPORT = "quantization.html"
+QUANTIZED_REPORT = "report_quantized.html"
+QUANTIZED_PROMOTION_REPORT = "promotion_quantized.html"
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,22 +83,24 @@ def calibrate(
         raise InputError(f"false_alarm_rate: must be at least 0 and below 1, got {false_alarm_rate}")
     check_outputs([output, report], model, predictions, annotations)
     run = resume_run(run_id, tolerant=True)
-    files = read_model(str(model))
-    if files.card is not None:
-        raise InputError(f"{model}: a composite, which has no graph; calibrate its classifiers")
-    opened = files.open()
-    content, findings = files.content, _examine(opened, predictions, annotations, temperature, false_alarm_rate)
-    changes: dict[str, Any] = {}
-    if isinstance(opened, Classifier):
-        changes = _changes(opened.card, findings)
-        if changes:
-            content = _changed(opened, content, findings.temperatures, changes)
-    if not changes:
-        _log.warning("model %s is passed through unchanged%s", opened.name, findings.reason and f": {findings.reason}")
     with whole_folder(output) as folder:
+        files = read_model(str(model))
+        if files.card is not None:
+            raise InputError(f"{model}: a composite, which has no graph; calibrate its classifiers")
+        opened = files.open()
+        content, findings = files.content, _examine(opened, predictions, annotations, temperature, false_alarm_rate)
+        changes: dict[str, Any] = {}
+        if isinstance(opened, Classifier):
+            changes = _changes(opened.card, findings)
+            if changes:
+                content = _changed(opened, content, findings.temperatures, changes)
+        if not changes:
+            _log.warning(
+                "model %s is passed through unchanged%s", opened.name, findings.reason and f": {findings.reason}"
+            )
         (folder / MODEL_FILE).write_bytes(content)
-    page = render_report(opened.name, files.sha256, hashlib.sha256(content).hexdigest(), findings)
-    write_text(report, page)
+        page = render_report(opened.name, files.sha256, hashlib.sha256(content).hexdigest(), findings)
+        write_text(report, page)
     run.metrics({f"Calibration/{name}": value for name, value in findings.metrics.items()})
     run.text(page, "calibration/report.html")
     return CalibrateResult(hashlib.sha256(content).hexdigest(), bool(changes), findings.metrics)

@@ -85,8 +85,8 @@ def fit_temperature(
             None,
             error,
             f"of {len(truth)} faces of {count} persons, {np.count_nonzero(chosen)} of them wrong, a temperature of "
-            f"{temperature:g} would be known to {error:.0%} only, at most {MOST_ERROR:.0%} is of use; about {needed} "
-            "such persons would do",
+            f"{temperature:g} would have a standard error of {error:.0%}, at most {MOST_ERROR:.0%} is allowed; about "
+            f"{needed} such persons would do",
         )
     return Fit(temperature, error)
 

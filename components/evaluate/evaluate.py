@@ -131,9 +131,9 @@ def evaluate(
             own = "" if missed else "its own floors hold, but "
             _log.warning("not passed: %sthe floors of a model that it is served with do not hold", own)
         page = scored.page(limits, missed)
-        write_text(report, page)
         if folder is not None:
             scored.write_details(folder)
+        write_text(report, page)
     prefix = "+".join(split.capitalize() for split in scored.splits) or "Test"
     run.metrics({f"{prefix}/{name}": value for name, value in metrics.items()})
     run.params({"floors": limits})
@@ -148,9 +148,14 @@ SCORERS: Mapping[str, Callable[[Any, Truth], Scored]] = {
 """Task of the predictions -> function of them and of the truth."""
 
 
+_LESS_IS_BETTER = ("log_loss", "calibration_error", "notify_miss_rate", "notify_false_alarm_rate")
+
+
 def _checked_floors(floors: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     checked = {}
     for name, floor in sorted(floors.items()):
+        if name in _LESS_IS_BETTER:
+            raise InputError(f"floors: less of '{name}' is better, so a lowest value says nothing; take another metric")
         if name not in names:
             raise InputError(f"floors: no metric '{name}' can have a floor{known(name, names)}")
         if isinstance(floor, bool) or not isinstance(floor, int | float) or not math.isfinite(floor):

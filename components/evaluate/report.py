@@ -16,13 +16,15 @@ from components.shared.dataset.predictions import Predictions
 from components.shared.metrics.bootstrap import Interval
 from components.shared.metrics.ranking import Curve
 from components.shared.report.notice import misses_by_false_alarms
-from components.shared.report.plots import SERIES, Plot, lines, reliability_diagram
+from components.shared.report.plots import Plot, lines, reliability_diagram
 from components.shared.report.rendering import printable, render
 from components.shared.report.thumbnails import Thumbnail
 
 _CONFUSIONS = 10
 _MAIN_METRICS = ("macro_f1", "accuracy", "weighted_f1", "macro_roc_auc", "log_loss", "calibration_error")
 _POINTS = 80
+_CURVES, _PERFECT = 5, 0.9995
+"""Curves of one plot, and the average precision from which they lie on its edge."""
 _WORDS = {"f1": "F1", "roc": "ROC", "auc": "AUC"}
 
 
@@ -161,12 +163,13 @@ def _render(template: str, evaluated: Evaluated, **context: object) -> str:
 
 
 def _class_curves(evaluated: Evaluated) -> tuple[Plot | None, Plot | None, list[str]]:
-    """Return the ROC and the precision-recall curves, and the classes drawn: those of the lowest average precision."""
+    """Return the ROC and the precision-recall curves, and the classes drawn: the worst, and none that rounds to 1."""
     if evaluated.scores.probabilities is None:
         return None, None, []
     ranked = list(zip(evaluated.table.space.class_labels, evaluated.scores.probabilities.ranking.classes, strict=True))
     drawn = [(one.average_precision, number) for number, (_, one) in enumerate(ranked) if one.roc is not None]
-    numbers = sorted(number for _, number in sorted(drawn, key=lambda one: (one[0] or 0.0, one[1]))[:SERIES])
+    drawn = [one for one in drawn if (one[0] or 0.0) < _PERFECT]
+    numbers = sorted(number for _, number in sorted(drawn, key=lambda one: (one[0] or 0.0, one[1]))[:_CURVES])
     if not numbers:
         return None, None, []
     roc = {ranked[number][0]: _points(ranked[number][1].roc) for number in numbers}

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from components.shared.dataset.join import Joined
 from components.shared.dataset.label_spaces import LabelSpace
 from components.shared.dataset.predictions import Predictions
-from components.shared.metrics.bootstrap import RESAMPLES, Interval, LabelCounts, interval, resampled_counts
+from components.shared.metrics.bootstrap import (
+    RESAMPLES,
+    Interval,
+    LabelCounts,
+    resampled_counts,
+    score_interval,
+    share_interval,
+)
 from components.shared.metrics.classification import (
     AttributeScores,
     Calibration,
@@ -152,7 +159,11 @@ def _intervals(
             parts.append((f"{one.name}_f1", one.labels, counts))
     for prefix, labels, counts in parts:
         values |= {f"{prefix}_{word}": f1 for word, f1 in zip(label_words(labels), counts.f1s().T, strict=True)}
-    found = {name: interval(value) for name, value in values.items()}
+    count = len(np.unique(persons))
+    found = {
+        name: share_interval(value, count) if name.endswith(("accuracy", "micro_f1")) else score_interval(value)
+        for name, value in values.items()
+    }
     return {name: one for name, one in found.items() if one is not None}
 
 

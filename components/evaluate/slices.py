@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from components.evaluate.labeled_faces import LabeledFace
 from components.shared.dataset.face_classes import FaceClasses
 from components.shared.dataset.label_spaces import label_space
-from components.shared.metrics.bootstrap import Interval, interval, resampled_counts
+from components.shared.metrics.bootstrap import Interval, resampled_counts, score_interval, share_interval
 from components.shared.metrics.classification import label_scores
 from serving.runtime.errors import InputError
 
@@ -181,5 +181,5 @@ def _scored(
     accuracy = macro_f1 = None
     if count > 1 and resamples:
         counts = resampled_counts(numbers, truth, predicted, classes, resamples=resamples, seed=seed)
-        accuracy, macro_f1 = interval(counts.accuracies()), interval(counts.macro_f1s())
+        accuracy, macro_f1 = share_interval(counts.accuracies(), count), score_interval(counts.macro_f1s())
     return Slice(dimension, value, scores.count, count, scores.accuracy, scores.macro_f1, accuracy, macro_f1)

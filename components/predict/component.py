@@ -16,7 +16,6 @@ def predict(
     metrics: Output[Metrics],
     annotations: Optional[Input[Dataset]] = None,
     split: str = "test",
-    batch_size: int = 64,
     max_failed: int = 0,
     tta: list[str] = [],  # noqa: B006
     may_be_empty: bool = False,
@@ -32,7 +31,6 @@ def predict(
         metrics: Counts of predicted faces (of a detector those that it finds), their images, and failures.
         annotations: COCO JSON with the faces and their splits; without, all pictures, for a classifier one face each.
         split: Which images: test, val, train or all.
-        batch_size: Changes nothing, since each face is computed alone; earlier runs name it.
         max_failed: How many faces, of a detector how many images, may fail to decode before the step fails.
         tta: Views of each face besides itself whose probabilities are averaged with its own: flip, scale:1.1,
             multiply:0.9, rotate:180, each with a number of one's own; none by default.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from components.promote.history import Promotion, champions, now, read_promotions, short, write_promotions
 from components.promote.lock import promotion_lock
-from components.shared.tracking.registry import CHAMPION, TRAINED, find_model, find_version
+from components.shared.tracking.registry import CHAMPION, TRAINED, find_model, find_version, quoted
 from components.shared.tracking.server import mlflow_client
 from serving.runtime.errors import InputError, StorageError
 
@@ -54,8 +54,7 @@ def served_with(name: str, version: str) -> list[Pair]:
 
     Of each the highest version, detectors first. Raises StorageError as `mlflow_client`.
     """
-    quote = '"' if "'" in name else "'"
-    found = mlflow_client().search_model_versions(f"tags.heads = {quote}models:/{name}/{version}{quote}")
+    found = mlflow_client().search_model_versions(f"tags.heads = {quoted(f'models:/{name}/{version}')}")
     composites = sorted(((str(one.name), str(one.version), one.tags) for one in found), key=lambda one: int(one[1]))
     trained = [uri for *_, tags in composites for uri in tags.get(TRAINED, "").split()]
     detectors = {one: number for one, _, number in (uri.removeprefix("models:/").rpartition("/") for uri in trained)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.environment.errors import ClusterError, ServerError
 from pipelines.environment.settings import Settings
 from serving.runtime.addresses import masked
-from serving.runtime.errors import InputError, StorageError
+from serving.runtime.errors import InputError, NoAnswerError, StorageError
 
 INPUT, SERVER = 2, 1
 """Exit codes: of input, files and storage that cannot be used, and of servers, and of errors of our own."""
@@ -39,7 +39,9 @@ def explained(error: Exception) -> tuple[str, int]:
     An error that nobody foresaw is shown with its traceback. A lack of memory, what MLflow answers and the errors of
     the operating system are foreseen here, so that nothing else needs to.
     """
-    if isinstance(error, InputError | StorageError):
+    if isinstance(error, NoAnswerError):
+        message, code = str(error), SERVER
+    elif isinstance(error, InputError | StorageError):
         message, code = str(error), INPUT
     elif isinstance(error, ServerError | ClusterError):
         message, code = str(error), SERVER

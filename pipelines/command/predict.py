@@ -116,6 +116,11 @@ def _servers(settings: Settings, addresses: Sequence[str]) -> Iterator[None]:
     from pipelines.local.stack import DATABASE, environment, local_stack, mlflow_address, running_environment
 
     registered = any(address.startswith("models:/") for address in addresses)
+    if registered and not os.environ.get("MLFLOW_TRACKING_URI") and not settings.home.exists():
+        raise InputError(
+            f"there is no {settings.home.absolute()}: run it where your runs are, or set FACET_HOME (or "
+            "MLFLOW_TRACKING_URI, for a server of your own)"
+        )
     if registered and not os.environ.get("MLFLOW_TRACKING_URI") and (settings.home / DATABASE).exists():
         with local_stack(settings.home) as stack, environment(stack.environment):
             mlflow_address(settings.home, stack)

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipelines.environment.errors import ServerError
 from pipelines.environment.settings import Settings, load_settings
-from serving.runtime.errors import InputError
+from serving.runtime.errors import InputError, NoAnswerError
 
 app = typer.Typer()
 
@@ -26,11 +27,12 @@ def promote_command(
         from components.promote.aliases import alias_of, move_aliases, served_with
         from components.shared.tracking.registry import CHAMPION, find_model, find_version
 
-        version = version or alias_of(find_model(name), "candidate")
-        if not version:
-            raise InputError(f"'{name}' has no candidate: name a version with facet promote {name} VERSION")
-        run = find_version(name, version).tags.get("training_run", "")
-        pairs = [(name, version), *served_with(name, version)]
+        with _before_a_move():
+            version = version or alias_of(find_model(name), "candidate")
+            if not version:
+                raise InputError(f"'{name}' has no candidate: name a version with facet promote {name} VERSION")
+            run = find_version(name, version).tags.get("training_run", "")
+            pairs = [(name, version), *served_with(name, version)]
         moved = move_aliases(pairs, reason="promoted by hand", run_id=run)
         for one in moved:
             typer.echo(one.line(CHAMPION))
@@ -44,8 +46,10 @@ def rollback_command(name: NameArgument) -> None:
     """Make the champion before this one the champion again, with its composite and detector; once more goes further."""
     with _registry(load_settings()):
         from components.promote.aliases import roll_back
-        from components.shared.tracking.registry import CHAMPION
+        from components.shared.tracking.registry import CHAMPION, find_model
 
+        with _before_a_move():
+            find_model(name)
         moved = roll_back(name)
         for one in moved:
             if line := one.line(CHAMPION):
@@ -84,12 +88,26 @@ def _registry(settings: Settings) -> Iterator[None]:
 
     if not Path(settings.home, DATABASE).exists():
         raise InputError(
-            f"nothing is registered in {settings.home}: set MLFLOW_TRACKING_URI to the address of your MLflow server, "
-            "or register a model with `facet run` first"
+            f"nothing is registered in {settings.home.absolute()}: register a model with `facet run` first, run it "
+            "where your runs are, or set FACET_HOME (or MLFLOW_TRACKING_URI, for a server of your own)"
         )
     with local_stack(settings.home) as stack, environment(stack.environment):
         mlflow_address(settings.home, stack)
+        try:
+            yield
+        except NoAnswerError as error:
+            log = settings.home.absolute() / "logs" / "mlflow.log"
+            message = str(error).replace("check MLFLOW_TRACKING_URI", "start it with `facet stack up`")
+            raise ServerError(f"{message}, then the same command again (log: {log})") from error
+
+
+@contextlib.contextmanager
+def _before_a_move() -> Iterator[None]:
+    """Say of a server that does not answer that nothing has moved."""
+    try:
         yield
+    except NoAnswerError as error:
+        raise NoAnswerError(f"nothing has moved: {error}") from error
 
 
 def _scores(name: str, before: str, after: str) -> Iterator[str]:

@@ -95,7 +95,8 @@ def find_run(name: str, runs: Path) -> Path:
             return folder
     here = sorted(path.parent.name for path in runs.glob(f"*/{CONFIG}"))
     raise NotFoundError(
-        f"'{name}' is neither a run in {runs} nor a run folder with {CONFIG}{known(name, here) if here else ''}"
+        f"'{name}' is neither a run in {runs.absolute()} nor a run folder with {CONFIG}"
+        f"{known(name, here) if here else ''}"
     )
 
 

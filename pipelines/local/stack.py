@@ -48,6 +48,7 @@ REGION = "us-east-1"
 TENSORBOARD_PORT = 6006
 _OWN = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "MLFLOW_TRACKING_URI")
 """Variables that name the user's own servers or account."""
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "ORT_DISABLE_TELEMETRY": "1"}
 DATABASE = "mlflow.db"
 """Of the local MLflow server, in `FACET_HOME`."""
 MLFLOW_NEEDS = (
@@ -146,15 +147,17 @@ def _start(home: Path, environment: Mapping[str, str], start: Callable[[Server],
     for name, value in (
         ("AWS_DEFAULT_REGION", REGION),
         ("MLFLOW_S3_ENDPOINT_URL", variables["AWS_ENDPOINT_URL"]),
-        ("MLFLOW_DISABLE_TELEMETRY", "true"),
-        ("ORT_DISABLE_TELEMETRY", "1"),
+        *_QUIET.items(),
         *STORAGE.items(),
     ):
         variables[name] = variables.get(name) or value
     if not variables.get("MLFLOW_TRACKING_URI"):
         if not s3:
             make_bucket("mlflow")
-        mlflow = start(_mlflow(home, variables))
+        # The same settings for whoever starts it beside our own S3: others would restart it below those that use it.
+        mlflow = start(
+            _mlflow(home, variables | {"AWS_DEFAULT_REGION": REGION, **_QUIET, **STORAGE} if s3 else variables)
+        )
         variables["MLFLOW_TRACKING_URI"] = mlflow.url
     if s3:
         wait_until_ready(server, s3, seconds=60)

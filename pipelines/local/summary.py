@@ -4,6 +4,7 @@ What is reported follows from the steps that ran, so that it fits every pipeline
 """
 
 import json
+import os
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,8 +41,8 @@ _FILES = (
     ("detector", DETECTOR_REPORT),
     ("calibration", CALIBRATION_REPORT),
     ("promotion", PROMOTION_REPORT),
-    ("quantized", QUANTIZED_REPORT),
-    ("  compared", QUANTIZE_REPORT),
+    ("quantization", QUANTIZE_REPORT),
+    ("  its report", QUANTIZED_REPORT),
     ("  promotion", QUANTIZED_PROMOTION_REPORT),
     ("leaderboard", LEADERBOARD),
     ("data report", DATA_REPORT),
@@ -68,11 +69,14 @@ def success(run: Run, config: PipelineConfig) -> Iterator[str]:
     yield from files(run)
     for model in models:
         if model.details.exists():
-            yield f"{'details':<{_COLUMN}}{model.details}"
+            title = f"  of {config.model_dump()['precision']}" if model.model.quantized else "details"
+            yield f"{title:<{_COLUMN}}{model.details}"
     if run.mlflow_run:
         yield f"MLflow run     {run.mlflow_run}"
     if run.detector_run:
         yield f"  of detector  {run.detector_run}"
+    if run.mlflow_run.startswith("http") and not os.environ.get("MLFLOW_TRACKING_URI"):
+        yield f"{'':<{_COLUMN}}(to read it, type: make ui; where that says another port, take that one)"
     for fold in sorted(run.folder.glob("fold=*")):
         yield f"{fold.name:<{_COLUMN}}{fold / 'export-onnx' / 'model'}"
     if isinstance(config, BatchPredictionConfig):

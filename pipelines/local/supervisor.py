@@ -64,8 +64,11 @@ class Server:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of command and environment: a running server with another one is restarted."""
-        return hashlib.sha256(json.dumps([self.command(0), sorted(self.environment.items())]).encode()).hexdigest()
+        """A digest of arguments and environment: a running server with another one is restarted.
+
+        The path of the program is no part of it: the same folder is served whatever Python the command was started by.
+        """
+        return hashlib.sha256(json.dumps([self.command(0)[1:], sorted(self.environment.items())]).encode()).hexdigest()
 
     def file(self, suffix: str) -> Path:
         """`<name>.<suffix>` in the folder."""
@@ -92,7 +95,9 @@ def find(server: Server) -> Running | None:
     state = _read(server)
     if not state:
         return None
-    supervisor, process = find_process(*state.supervisor), find_process(*state.server)
+    # Start times move with the system's clock, so what still runs is known by its command line and its parent.
+    supervisor = next((one for one in _supervisors(server) if one.pid == state.supervisor[0]), None)
+    process = _child(supervisor, state.server[0]) if supervisor else find_process(*state.server)
     if supervisor and process:
         return Running(process, supervisor, state.port, state.fingerprint)
     if process:
@@ -130,8 +135,11 @@ def release(server: Server) -> bool:
         return True
     with _locked(server):
         server.file("keep").unlink(missing_ok=True)
-        _stop_if_unused(server)
-        return find(server) is None
+        if not _unused(server.folder, server.name):
+            return False
+        for supervisor in _supervisors(server):
+            _stop(supervisor)
+        return True
 
 
 def wait_until_ready(server: Server, running: Running, *, seconds: float) -> None:
@@ -207,8 +215,8 @@ def _find_or_start(server: Server) -> Running:
     running = find(server)
     if running is not None and running.fingerprint == server.fingerprint:
         return running
-    if running is not None:
-        _stop(running.supervisor)
+    for supervisor in _supervisors(server):
+        _stop(supervisor)
     state = _read(server)
     port = free_port(state.port if state else None)
     server.log.parent.mkdir(parents=True, exist_ok=True)
@@ -242,10 +250,26 @@ def _stopped(server: Server) -> ServerError:
 
 
 def _stop_if_unused(server: Server) -> None:
-    state = _read(server)
-    supervisor = find_process(*state.supervisor) if state else None
-    if supervisor and _unused(server.folder, server.name):
-        _stop(supervisor)
+    if _unused(server.folder, server.name):
+        for supervisor in _supervisors(server):
+            _stop(supervisor)
+
+
+def _supervisors(server: Server) -> list[psutil.Process]:
+    """All running supervisors of this server, which their command lines name; there is at most one but for faults."""
+    beginning = ["-m", __name__, str(server.folder.resolve()), server.name]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[1 : 1 + len(beginning)] == beginning and alive(process):
+                found.append(process)
+    return found
+
+
+def _child(parent: psutil.Process, pid: int) -> psutil.Process | None:
+    with contextlib.suppress(psutil.Error):
+        return next((child for child in parent.children() if child.pid == pid and alive(child)), None)
+    return None
 
 
 def _unused(folder: Path, name: str) -> bool:
@@ -261,7 +285,9 @@ def _unused(folder: Path, name: str) -> bool:
 def _stop(supervisor: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         supervisor.terminate()
-    until(lambda: not alive(supervisor), seconds=15)
+        if not until(lambda: not alive(supervisor), seconds=30):
+            supervisor.kill()  # the kernel ends the server with it
+            until(lambda: not alive(supervisor), seconds=5)
 
 
 _Process = tuple[Annotated[int, Field(ge=1, lt=2**31)], float]

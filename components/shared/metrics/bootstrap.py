@@ -131,6 +131,26 @@ def interval(values: NDArray[np.floating]) -> Interval | None:
     return Interval(low, high)
 
 
+def share_interval(values: NDArray[np.floating], persons: int) -> Interval | None:
+    """Return the interval of a share over the resamples, see `interval`; the exact one where all say 0 or all say 1.
+
+    Without a failure, or a success, every draw says the same, which is no interval. The exact one of Clopper and
+    Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial" (1934), of `persons`
+    that all agree then ends at 0 or at 1.
+    """
+    found = interval(values)
+    if found is None or found.low != found.high or found.low not in (0.0, 1.0):
+        return found
+    most = 1 - ((1 - LEVEL) / 2) ** (1 / persons)
+    return Interval(0.0, most) if found.high == 0 else Interval(1 - most, 1.0)
+
+
+def score_interval(values: NDArray[np.floating]) -> Interval | None:
+    """Return the interval of a score that is no share, as F1; None, not estimable, where all resamples say 0 or 1."""
+    found = interval(values)
+    return None if found is not None and found.low == found.high and found.low in (0.0, 1.0) else found
+
+
 def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Numbers:
     ratios = np.full(whole.shape, np.nan)
     np.divide(part, whole, out=ratios, where=whole > 0)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.metrics.bootstrap import Interval, Numbers, Score, draws, interval
+from components.shared.metrics.bootstrap import Interval, Numbers, Score, draws, score_interval
 from components.shared.metrics.matching import Matches
 
 _LEVELS = np.linspace(0, 1, 101)
@@ -18,7 +18,7 @@ def precision_interval(matches: Matches, labels: int, *, resamples: int, seed: i
         return None
     score = precision_score(matches, labels)
     blocks = draws(matches.photos, len(matches.found), resamples, seed)
-    return interval(np.concatenate([score(weights) for weights in blocks]))
+    return score_interval(np.concatenate([score(weights) for weights in blocks]))
 
 
 def precision_score(matches: Matches, labels: int) -> Score:

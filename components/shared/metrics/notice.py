@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.metrics.bootstrap import Interval, interval, resampled_counts
+from components.shared.metrics.bootstrap import Interval, resampled_counts, share_interval
 from components.shared.metrics.ranking import Curve, roc_curve
 from serving.runtime.card import Notify
 from serving.runtime.notice import judge
@@ -91,8 +91,7 @@ def notice_confidences(rule: Notify, labels: Sequence[str], probabilities: NDArr
 def notice_rates(faces: NoticeFaces, threshold: float, *, resamples: int = 0, seed: int = 0) -> NoticeRates:
     """Return what a threshold does to faces, with intervals by the bootstrap over persons.
 
-    Where no face fails, or all do, every draw says the same: the interval then follows from the rule of three over the
-    persons.
+    Where no face fails, or all do, the interval is the exact one of the persons, see `share_interval`.
 
     Args:
         faces: the faces.
@@ -120,12 +119,7 @@ def notice_rates(faces: NoticeFaces, threshold: float, *, resamples: int = 0, se
 
 
 def _interval(rates: NDArray[np.float64], fails: NDArray[np.bool_], persons: NDArray[np.integer]) -> Interval | None:
-    if not len(fails):
-        return None
-    most = min(1.0, RULE_OF_THREE / len(np.unique(persons)))
-    if not fails.any():
-        return Interval(0.0, most)
-    return Interval(1 - most, 1.0) if fails.all() else interval(rates)
+    return share_interval(rates, len(np.unique(persons))) if len(fails) else None
 
 
 def persons_needed(rate: float) -> int:

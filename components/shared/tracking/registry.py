@@ -16,6 +16,8 @@ CHAMPION = "champion"
 TRAINED = "trained_detectors"
 """Tag of a composite's version with those of its detectors that were trained with its classifier."""
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+_MOST = 100
+"""Names or versions that a message lists."""
 
 
 def check_name(name: str) -> None:
@@ -29,14 +31,22 @@ def check_name(name: str) -> None:
 def find_version(name: str, version: str) -> "ModelVersion":
     """Return a version of a model. Raises InputError as `check_name`, NotFoundError when there is none."""
     check_name(name)
+    if not version.isascii() or not version.isdigit():
+        raise InputError(f"'{version}' is no version of model '{name}': expected a number, such as 1")
     from mlflow.exceptions import MlflowException
 
+    client = mlflow_client()
     try:
-        return mlflow_client().get_model_version(name, version)
+        return client.get_model_version(name, version)
     except MlflowException as error:
         if error.error_code not in _ABSENT:
             raise
-        raise NotFoundError(f"MLflow's registry has no version '{version}' of model '{name}'") from error
+        find_model(name)
+        found = client.search_model_versions(f"name = {quoted(name)}", max_results=_MOST)
+        numbers = ", ".join(str(number) for number in sorted(int(one.version) for one in found)) or "none"
+        raise NotFoundError(
+            f"MLflow's registry has no version '{version}' of model '{name}'; its versions: {numbers}"
+        ) from error
 
 
 def find_model(name: str) -> "RegisteredModel":
@@ -44,12 +54,20 @@ def find_model(name: str) -> "RegisteredModel":
     check_name(name)
     from mlflow.exceptions import MlflowException
 
+    client = mlflow_client()
     try:
-        return mlflow_client().get_registered_model(name)
+        return client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code not in _ABSENT:
             raise
-        raise NotFoundError(f"MLflow's registry has no model '{name}'") from error
+        names = ", ".join(sorted(str(one.name) for one in client.search_registered_models(max_results=_MOST))) or "none"
+        raise NotFoundError(f"MLflow's registry has no model '{name}'; registered: {names}") from error
+
+
+def quoted(text: str) -> str:
+    """Return a text in the quotes of MLflow's filters that it does not contain."""
+    quote = '"' if "'" in text else "'"
+    return f"{quote}{text}{quote}"
 
 
 def step_command(step: str, options: Mapping[str, str | Path], files: Mapping[str, str], *, remote: bool) -> str:

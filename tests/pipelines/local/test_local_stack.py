@@ -190,6 +190,36 @@ def test_kept_until_taken_down(home: Path) -> None:
     assert running(home) == {"mlflow": None, "s3": None}
 
 
+def test_one_server_after_the_clock_has_moved(home: Path) -> None:
+    """Start times follow the system's clock: a server whose start time no longer fits is the same server."""
+    kept = keep_up(home, NO_MLFLOW)
+    state = json.loads((home / "s3.json").read_text())
+    moved = {role: [state[role][0], state[role][1] + 60] for role in ("supervisor", "server")}
+    (home / "s3.json").write_text(json.dumps({**state, **moved}))
+    with local_stack(home, NO_MLFLOW) as stack:
+        assert kept.s3 and stack.s3 and stack.s3.server.pid == kept.s3.server.pid
+    assert take_down(home) == [] and not survivors(home)
+
+
+def test_what_is_stopped_includes_a_server_that_nothing_names(home: Path) -> None:
+    keep_up(home, NO_MLFLOW)
+    (home / "s3.json").unlink()
+    assert take_down(home) == [] and not survivors(home)
+
+
+def test_serve_and_a_command_of_the_registry_share_one_mlflow(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever variables the second one is started with."""
+    kept = keep_up(home)
+    monkeypatch.setenv("FACET_HOME", str(home))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    shown = facet("rollback", "nope")
+    assert shown.returncode == 2 and "nope" in shown.stderr
+    assert running(home)["mlflow"] == kept.mlflow
+    servers = [line for line in processes_with(str(home / "mlflow.db")).values() if "supervisor" in line]
+    assert len(servers) == 1
+    assert take_down(home) == [] and not survivors(home)
+
+
 def test_the_users_own_servers_are_used(home: Path, no_aws: None) -> None:
     own = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "me", **NO_MLFLOW}
     with local_stack(home, own) as stack:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.shared.metrics.bootstrap import LabelCounts, interval, resampled_counts
+from components.shared.metrics.bootstrap import LabelCounts, interval, resampled_counts, score_interval, share_interval
 from components.shared.metrics.classification import label_scores
 
 
@@ -73,6 +73,14 @@ def test_faces_of_one_person_are_no_further_evidence() -> None:
     assert ends[0] is not None and ends[2] is not None
     assert ends[0].high - ends[0].low > 2 * (ends[2].high - ends[2].low)
     assert ends[0].low < right.mean() < ends[0].high
+
+
+def test_without_an_error_the_interval_is_the_exact_one() -> None:
+    """Bounds for 24 persons from scipy.stats.binomtest(0, 24).proportion_ci(method="exact")."""
+    assert share_interval(np.zeros(9), 24) == (0, pytest.approx(0.142474, abs=1e-6))
+    assert share_interval(np.ones(9), 24) == (pytest.approx(1 - 0.142474, abs=1e-6), 1)
+    assert share_interval(np.array([0.5, 0.5]), 24) == (0.5, 0.5)
+    assert score_interval(np.ones(9)) is None
 
 
 def test_what_no_resample_defines_has_no_interval() -> None:

@@ -41,9 +41,9 @@ def test_no_failure_is_not_a_rate_of_zero_for_sure() -> None:
     improper = np.arange(200) >= 100
     faces = NoticeFaces(improper, improper.astype(float), np.repeat(np.arange(50), 4))
     rates = notice_rates(faces, 0.5, resamples=100)
-    assert rates.miss_rate == 0 and rates.miss_interval == (0, pytest.approx(3 / 25))
+    assert rates.miss_rate == 0 and rates.miss_interval == (0, pytest.approx(1 - 0.025 ** (1 / 25)))
     missed = notice_rates(faces, 1.5, resamples=100)
-    assert missed.miss_rate == 1 and missed.miss_interval == (pytest.approx(1 - 3 / 25), 1)
+    assert missed.miss_rate == 1 and missed.miss_interval == (pytest.approx(0.025 ** (1 / 25)), 1)
 
 
 def test_the_curve_is_scikit_learns_and_goes_through_the_rates() -> None:
