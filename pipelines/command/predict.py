@@ -67,9 +67,6 @@ def predict_command(
     top: Annotated[
         int, typer.Option("--top", min=0, help="Labels of each head on a copy; 0: 5 of one head, 1 of several.")
     ] = 0,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Changes nothing: each face is computed alone.")
-    ] = 64,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Threads; 0 for one per CPU.")] = 0,
     max_failed: Annotated[
         int, typer.Option("--max-failed", min=0, help="So many faces or photos may fail before nothing is written.")

@@ -320,8 +320,7 @@ def test_bare_pictures_that_cannot_be_read_are_counted(bare: dict[str, bytes], m
             predict(model, tmp_path / images, None, tmp_path / "q.csv")
 
 
-@pytest.mark.parametrize("batch_size", [1, 64])
-def test_the_component(batch_size: int, model: Path, tmp_path: Path) -> None:
+def test_the_component(model: Path, tmp_path: Path) -> None:
     data = Data(tmp_path)
     metrics = dsl.Metrics(uri=str(tmp_path / "m"))
     door.python_func(
@@ -330,7 +329,6 @@ def test_the_component(batch_size: int, model: Path, tmp_path: Path) -> None:
         annotations=dsl.Dataset(uri=str(tmp_path / "a.json")),
         predictions=dsl.Dataset(uri=str(tmp_path / "door.csv")),
         metrics=metrics,
-        batch_size=batch_size,
     )
     data.run(model)
     assert (tmp_path / "door.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()

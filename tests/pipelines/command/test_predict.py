@@ -73,7 +73,7 @@ def ok(*arguments: object) -> Answer:
 
 
 def test_a_folder_gives_the_table_of_the_step(faces: Path, home: Path) -> None:
-    answer = ok(faces, "--model", model(home / "m"), "--batch-size", 1, "--workers", 1)
+    answer = ok(faces, "--model", model(home / "m"), "--workers", 1)
     answered = facet("step", "predict", "--model", home / "m", "--images", faces, "--predictions", home / "step.csv")
     assert answered.returncode == 0, answered.stderr
     assert (home / "predictions.csv").read_bytes() == (home / "step.csv").read_bytes()
