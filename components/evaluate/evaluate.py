@@ -18,6 +18,7 @@ from components.shared.dataset.answers import is_answer_table
 from components.shared.dataset.predictions import read_predictions
 from components.shared.dataset.same_pictures import check_pictures
 from components.shared.metrics.bootstrap import RESAMPLES
+from components.shared.metrics.classification import LOWER_IS_BETTER
 from components.shared.metrics.ranking import Curve
 from components.shared.tracking.runs import resume_run
 from serving.runtime.errors import InputError
@@ -148,13 +149,10 @@ SCORERS: Mapping[str, Callable[[Any, Truth], Scored]] = {
 """Task of the predictions -> function of them and of the truth."""
 
 
-_LESS_IS_BETTER = ("log_loss", "calibration_error", "notify_miss_rate", "notify_false_alarm_rate")
-
-
 def _checked_floors(floors: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     checked = {}
     for name, floor in sorted(floors.items()):
-        if name in _LESS_IS_BETTER:
+        if name in LOWER_IS_BETTER:
             raise InputError(f"floors: less of '{name}' is better, so a lowest value says nothing; take another metric")
         if name not in names:
             raise InputError(f"floors: no metric '{name}' can have a floor{known(name, names)}")

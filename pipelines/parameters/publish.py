@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.shared.dataset.label_spaces import label_space
-from components.shared.metrics.classification import metric_names
+from components.shared.metrics.classification import LOWER_IS_BETTER, metric_names
 from pipelines.parameters.model import ModelParameters, SplitParameters, no_masks
 from serving.runtime.card import NOTIFY_THRESHOLD
 from serving.runtime.errors import InputError
@@ -118,6 +118,9 @@ def floor_problems(field: str, floors: Mapping[str, float], names: Collection[st
     """Yield what is wrong with the floors in a field, which may be set on the metrics `names`."""
     for name, floor in floors.items():
         if name not in names:
-            yield Problem((field, name), floor, f"no metric of that name can have a floor{known(name, names)}")
+            message = "no metric of that name can have a floor"
+            if name in LOWER_IS_BETTER:
+                message = "less of it is better, so it can have no floor"
+            yield Problem((field, name), floor, message + known(name, names))
         elif not 0 <= floor <= 1:
             yield Problem((field, name), floor, "a floor lies between 0 and 1")

@@ -44,7 +44,7 @@ def confusion_picture(
             shade = tuple(round(light + (dark - light) * share) for light, dark in zip(_LIGHT, _DARK, strict=True))
             pen.rectangle((x, y, x + _SQUARE, y + _SQUARE), fill=shade, outline="lightgray")
             ink = "white" if share > 0.5 else "black"
-            written = (f"{share:.2f}" if matrix[row, column] else "") if totals[row] else "–"
+            written = (f"{share:.2f}" if matrix[row, column] else "") if totals[row] else "-"
             text = written if normalized else str(matrix[row, column])
             pen.text((x + _SQUARE / 2, y + _SQUARE / 2), text, fill=ink, font=font, anchor="mm")
     return np.asarray(sheet)

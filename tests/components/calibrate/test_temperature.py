@@ -92,7 +92,7 @@ def test_faces_that_tell_no_temperature_give_a_reason() -> None:
     truth, probabilities = drawn(2.0, 12)
     few = fit_temperature(truth, probabilities)
     assert few.temperature is None and few.error is not None and few.error > MOST_ERROR
-    assert "of 12 faces of 12 persons" in few.reason and "at most 25% is of use; about" in few.reason
+    assert "of 12 faces of 12 persons" in few.reason and "at most 25% is allowed; about" in few.reason
     needed = int(few.reason.split("about ")[1].split()[0])
     assert needed > 12 and fit_temperature(*drawn(2.0, 4 * needed)).temperature is not None
     assert fit_temperature(probabilities.argmax(axis=1), probabilities).reason.startswith("all 12 faces are right")

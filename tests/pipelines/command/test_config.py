@@ -89,7 +89,7 @@ def problems(tmp_path: Path, text: str, *parameters: str, environment: dict[str,
             "FILE: training.criterion = 'auc': unknown name, did you mean 'acc'?; known: acc",
         ),
         ("floors: {macro: 0.5}", "FILE: floors.macro = 0.5: no metric of that name can have a floor"),
-        ("floors: {log_loss: 0.5}", "FILE: floors.log_loss = 0.5: no metric of that name can have a floor"),
+        ("floors: {log_loss: 0.5}", "FILE: floors.log_loss = 0.5: less of it is better, so it can have no floor"),
         ("label_space: mask\nfloors: {age_accuracy: 0.5}", "FILE: floors.age_accuracy = 0.5: no metric of that name"),
         # wrong types and values
         ("epochs: many", "FILE: epochs = 'many': Input should be a valid integer"),

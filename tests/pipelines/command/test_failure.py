@@ -15,7 +15,7 @@ from pipelines.command.failure import explained
 from pipelines.environment.errors import ClusterError, ServerError
 from pipelines.local.run_folder import OUTPUTS, outputs
 from pipelines.local.stack import keep_up, take_down
-from serving.runtime.errors import InputError, StorageError
+from serving.runtime.errors import InputError, NoAnswerError, StorageError
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ from serving.runtime.errors import InputError, StorageError
         (InputError("x: wrong"), "facet: x: wrong", 2),
         (InputError("x" * 5000), f"facet: {'x' * 400}...", 2),
         (StorageError("x: gone"), "facet: x: gone", 2),
+        (NoAnswerError("x: silent"), "facet: x: silent", 1),
         (ServerError("x: ended"), "facet: x: ended", 1),
         (ClusterError("x: no"), "facet: x: no", 1),
         (MemoryError(), "facet: there is not enough memory; take a smaller input, or a machine with more", 1),

@@ -13,6 +13,7 @@ import yaml
 from command_line import facet
 
 from components.shared.tracking.runs import open_run
+from components.shared.tracking.server import mlflow_client
 
 
 def write_run(folder: Path, name: str, scores: dict[str, float], pipeline: dict[str, Any], **training: Any) -> Path:
@@ -91,14 +92,36 @@ def test_local_runs_and_mlflow_runs_in_one_table(runs: Path, mlflow_url: str, mo
         ),
         (["compare", "plain", "plain"], "a run is named twice: plain"),
         (["compare", "plain", "home/runs/plain"], "a run is named twice: plain"),
-        (["promote", "faces"], "nothing is registered in .*: set MLFLOW_TRACKING_URI"),
-        (["rollback", "faces"], "nothing is registered in .*: set MLFLOW_TRACKING_URI"),
+        (["promote", "faces"], "nothing is registered in .*: register a model .* or set FACET_HOME"),
+        (["rollback", "faces"], "nothing is registered in .*: register a model .* or set FACET_HOME"),
     ],
 )
 def test_what_cannot_be_done_is_one_message(runs: Path, arguments: list[str], message: str) -> None:
     failed = facet(*arguments)
     assert failed.returncode == 2 and failed.stdout == ""
     assert re.search(message, failed.stderr), failed.stderr
+
+
+def test_what_the_registry_has_not_is_named_with_what_it_has(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    client = mlflow_client()
+    client.create_registered_model("named-here")
+    for _ in range(2):
+        client.create_model_version("named-here", "s3://mlflow/nothing")
+    for arguments, message in [
+        (["promote", "named-her", "1"], "no model 'named-her'; registered: .*named-here"),
+        (["rollback", "named-her"], "no model 'named-her'; registered: .*named-here"),
+        (["promote", "named-here", "99"], "no version '99' of model 'named-here'; its versions: 1, 2"),
+        (["promote", "named-here", "abc"], "'abc' is no version of model 'named-here': expected a number"),
+    ]:
+        failed = facet(*arguments, tracking_uri=mlflow_url)
+        assert failed.returncode == 2 and re.search(message, failed.stderr), failed.stderr
+
+
+def test_a_server_that_does_not_answer_has_moved_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACET_PATIENCE_SECONDS", "1")
+    failed = facet("promote", "faces", "1", tracking_uri="http://127.0.0.1:9")
+    assert failed.returncode == 1 and "nothing has moved: MLflow at http://127.0.0.1:9" in failed.stderr
 
 
 def test_a_damaged_run_is_named(runs: Path) -> None:
