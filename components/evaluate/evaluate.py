@@ -153,7 +153,7 @@ def _checked_floors(floors: Mapping[str, float], names: Sequence[str]) -> dict[s
     checked = {}
     for name, floor in sorted(floors.items()):
         if name in LOWER_IS_BETTER:
-            raise InputError(f"floors: less of '{name}' is better, so a lowest value says nothing; take another metric")
+            raise InputError(f"floors: less of '{name}' is better, so no lowest value fits it{known(name, names)}")
         if name not in names:
             raise InputError(f"floors: no metric '{name}' can have a floor{known(name, names)}")
         if isinstance(floor, bool) or not isinstance(floor, int | float) or not math.isfinite(floor):

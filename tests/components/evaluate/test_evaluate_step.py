@@ -166,7 +166,7 @@ def test_floors(tmp_path: Path) -> None:
     ("floors", "message"),
     [
         ({"f1": 0.8}, r"no metric 'f1'.*accuracy, macro_f1, micro_f1"),
-        ({"log_loss": 0.8}, "no metric 'log_loss'"),
+        ({"log_loss": 0.8}, "less of 'log_loss' is better.*macro_f1"),
         ({"accuracy": "high"}, "'accuracy' must be a number"),
         ({"accuracy": float("nan")}, "must be a number"),
         ({"accuracy": True}, "must be a number"),
