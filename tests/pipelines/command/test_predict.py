@@ -31,6 +31,7 @@ from pipelines.samples.profiles import draw_sample
 from serving.runtime.card import CropRule, InputSize, Normalization
 from serving.runtime.image.photo import Photo
 from serving.runtime.load import load_model
+from serving.runtime.storage import make_bucket, upload
 
 Rows = list[dict[str, str]]
 
@@ -110,14 +111,13 @@ def test_a_zip_and_s3_give_what_the_folder_gives(faces: Path, home: Path, s3: An
     model(home / "m")
     ok(faces, "--model", "m", "-o", "folder.csv")
     packed = Path(shutil.make_archive(str(home / "faces"), "zip", faces))
-    shutil.copytree(faces, s3.folder / "raw" / "some" / "faces")
+    for bucket, folder, address in (("raw", faces, "some/faces"), ("models", home / "m", "m")):
+        make_bucket(bucket)
+        upload(folder, f"s3://{bucket}/{address}")
     ok(packed, "--model", "m", "-o", "zip.csv")
-    shutil.copytree(home / "m", s3.folder / "models" / "m")
     ok("s3://raw/some/faces", "--model", "s3://models/m", "-o", "s3.csv")
     assert (home / "zip.csv").read_bytes() == (home / "folder.csv").read_bytes()
     assert (home / "s3.csv").read_bytes() == (home / "folder.csv").read_bytes()
-    shutil.rmtree(s3.folder / "raw")
-    shutil.rmtree(s3.folder / "models")
 
 
 @pytest.fixture

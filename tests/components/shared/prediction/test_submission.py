@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from components.shared.prediction.submission import parse_form, write_answers, write_submission
 from serving.runtime.errors import InputError
 
-NAMES = st.from_regex(r"[0-9a-f]{4}\\.jpg", fullmatch=True)
+NAMES = st.from_regex(r"[0-9a-f]{4}\.jpg", fullmatch=True)
 
 
 def text_of(rows: list[list[str]]) -> str:
