@@ -2,16 +2,14 @@
 
 from typing import Any
 
-from pipelines.intermediate import compile_pipeline, read_documents
+from pipelines.intermediate import committed, read_documents
 
 Tasks = dict[str, Any]
 
 
-def read(name: str, compiled: dict[str, dict[str, Any]] = {}) -> tuple[dict[str, Any], Tasks]:  # noqa: B006
-    """The IR of a pipeline, which is compiled once, and its tasks outside of loops and conditions."""
-    if name not in compiled:
-        compiled[name] = read_documents(compile_pipeline(name))[0]
-    spec = compiled[name]
+def read(name: str) -> tuple[dict[str, Any], Tasks]:
+    """The committed IR of a pipeline, which `test_intermediate` holds against the code, and its outermost tasks."""
+    spec = read_documents(committed(name).read_text("utf-8"))[0]
     return spec, spec["root"]["dag"]["tasks"]
 
 

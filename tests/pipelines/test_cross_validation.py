@@ -14,7 +14,7 @@ from components.shared.dataset.annotations import read_annotations
 from components.shared.tracking.runs import PARENT
 from pipelines.command.config import resolve
 from pipelines.environment.settings import Settings
-from pipelines.intermediate import compile_pipeline, read_documents
+from pipelines.intermediate import committed, read_documents
 from pipelines.local import summary
 from pipelines.local.run import Run, run
 from pipelines.local.run_folder import outputs
@@ -30,7 +30,7 @@ IN_A_FOLD = ["take-fold", "train-classifier", "export-onnx", "predict", "evaluat
 
 def test_the_graph() -> None:
     """Everything of a fold is in the loop over the folds; nothing is registered."""
-    spec = read_documents(compile_pipeline("cross_validation"))[0]
+    spec = read_documents(committed("cross_validation").read_text("utf-8"))[0]
     tasks = spec["root"]["dag"]["tasks"]
     (loop,) = [name for name, task in tasks.items() if "parameterIterator" in task]
     assert set(tasks) == {"ingest", "curate", "split-folds", loop, "evaluate-folds"}

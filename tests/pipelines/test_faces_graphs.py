@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from pipelines.catalog import WITH_FACES
-from pipelines.intermediate import compile_pipeline, read_documents
+from pipelines.intermediate import committed, read_documents
 
 DETECTION = {"adopt-detectors", "detection-shards", "choose-faces", "crop-faces"}
 
 
 def root(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    spec = read_documents(compile_pipeline(name))[0]
+    spec = read_documents(committed(name).read_text("utf-8"))[0]
     return spec, spec["root"]["dag"]["tasks"]
 
 

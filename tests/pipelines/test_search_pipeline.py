@@ -13,7 +13,7 @@ import yaml
 from components.search.space import planned, read_space, size
 from components.search.suggest import ROUNDS
 from pipelines.command.config import resolve
-from pipelines.intermediate import compile_pipeline, read_documents
+from pipelines.intermediate import committed, read_documents
 from pipelines.local.kfp_loops import task_folders
 from pipelines.local.run_folder import OUTPUTS, flatten, outputs
 from pipelines.parameters.search import SearchConfig
@@ -146,7 +146,7 @@ def test_the_values_of_a_space_override_the_config(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
-    return read_documents(compile_pipeline("search"))[0]
+    return read_documents(committed("search").read_text("utf-8"))[0]
 
 
 def trainings(spec: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
