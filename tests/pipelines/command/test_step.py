@@ -198,7 +198,8 @@ def test_an_input_must_exist(tmp_path: Path) -> None:
     assert "does not exist" in failed.stderr
 
 
-def test_registering_needs_a_registry(tmp_path: Path) -> None:
+def test_registering_needs_a_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACET_HOME", str(tmp_path / "home"))
     (tmp_path / "model").mkdir()
     failed = facet("step", "register", "--model", tmp_path / "model", "--name", "faces", "--metrics-json", "{}")
     assert failed.returncode == 2
