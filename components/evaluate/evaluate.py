@@ -103,15 +103,15 @@ def evaluate(
     if resamples < 0:
         raise InputError(f"resamples must be 0 or more, got {resamples}")
     run = resume_run(run_id, tolerant=True)
-    answers = is_answer_table(predictions)
-    if answers and not is_truth_table(annotations):
+    answers, numbers = is_answer_table(predictions), is_truth_table(annotations)
+    if answers and not numbers:
         raise InputError(
             f"{predictions}: a table of class numbers is scored against a table of class numbers such as gt.csv, and "
             f"{annotations} is none; predict with `facet step predict` to score against annotations"
         )
     with whole_folder(details) if details is not None else nullcontext() as folder:
         table = certain_predictions(predictions, label_space) if answers else read_predictions(predictions)
-        if is_truth_table(annotations):
+        if numbers:
             data = read_truth_table(annotations, table, predictions, max_missing=max_missing)
             pictures = "joined by their names"
         else:
@@ -119,7 +119,7 @@ def evaluate(
             pictures = check_pictures(table, data, predictions, annotations)
         truth = Truth(
             data, digest(annotations), pictures, max_missing, images, model, resamples, seed, answers,
-            answer_table=is_truth_table(annotations),
+            answer_table=numbers,
         )  # fmt: skip
         scored = SCORERS[table.task](table, truth)
         metrics = scored.metrics

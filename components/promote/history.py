@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from components.shared.tracking.registry import CHAMPION
 from components.shared.tracking.server import mlflow_client
 from serving.runtime.errors import InputError
 from serving.runtime.validation import Frozen
@@ -46,7 +47,7 @@ _PROMOTIONS = TypeAdapter(tuple[Promotion, ...])
 
 def tag_of(alias: str) -> str:
     """Return the name of the tag with the promotions to an alias."""
-    return TAG if alias == "champion" else f"{TAG}.{alias}"
+    return TAG if alias == CHAMPION else f"{TAG}.{alias}"
 
 
 def now() -> str:

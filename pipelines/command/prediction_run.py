@@ -13,7 +13,7 @@ from components.shared.dataset.text import some
 from components.shared.prediction.photo_set import PhotoSet, photo_set_of
 from pipelines.catalog import Pipeline
 from pipelines.local.kfp_loops import task_folders
-from pipelines.local.run_folder import CONFIG, pipeline_of, read_settings
+from pipelines.local.run_folder import CONFIG, OUTPUTS, pipeline_of, read_settings
 from serving.runtime.errors import InputError
 from serving.runtime.registry import MODEL_FILE
 
@@ -89,7 +89,7 @@ def _test_split(tasks: Path, folder: Path, archive: ImageArchive) -> PhotoSet:
 
 def _tasks(folder: Path) -> Path:
     """Return the folder with the tasks: of a run that was killed one below its own, the last one."""
-    if any(_FOLD.match(path.name) or (path / "executor_output.json").exists() for path in folder.iterdir()):
+    if any(_FOLD.match(path.name) or (path / OUTPUTS).exists() for path in folder.iterdir()):
         return folder
     inner = sorted(path.parent for path in folder.glob("*/ingest"))
     return inner[-1] if inner else folder

@@ -135,7 +135,7 @@ def _stamps(files: Source) -> Callable[[str], str]:
     """Return what gives for each path what changes with its file; of a photo in an archive, with any visible file."""
     location = Location(files.uri)
     stamps = {}
-    for entry in location.list():
+    for entry in files.entries:
         changed = entry.etag
         if not location.bucket and not entry.fault:
             changed = str((location.folder / entry.path if entry.path else location.folder).stat().st_mtime_ns)

@@ -44,6 +44,7 @@ class Source:
         uri: as the user wrote it.
         encoding: that of names and texts which are not UTF-8, None to find it.
         read_as: the names and texts that are not UTF-8, by their encoding, with words of theirs.
+        entries: the files and archives as they lie there.
         paths: the names of all files that can be read, relative to the source, sorted.
         dropped: images and archives that cannot be read, counted by reason. Damaged ones are noticed only when they
             are read.
@@ -75,11 +76,11 @@ class Source:
         self._where: dict[str, tuple[int, int]] = {}
         self._originals: dict[str, str] = {}
         location = Location(uri)
-        entries = location.list()
-        if [entry.path for entry in entries] == [""]:
-            self._open_single(location, entries[0])
+        self.entries = location.list()
+        if [entry.path for entry in self.entries] == [""]:
+            self._open_single(location, self.entries[0])
         else:
-            self._open_all(location, entries)
+            self._open_all(location, self.entries)
         self._drop_unnamed_photos()
         self.paths: tuple[str, ...] = tuple(sorted(self._where))
 
